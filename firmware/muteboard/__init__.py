@@ -1,0 +1,6 @@
+"""muteboard: the firmware of hardmute, the microphone mute that its owner can prove.
+
+The same files run on MicroPython, CircuitPython and CPython. Only ``muteboard.boards`` knows pins.
+"""
+
+__version__ = "0.1.0"

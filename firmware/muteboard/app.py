@@ -1,0 +1,216 @@
+"""The superloop that ties the parts together, and what happens when one of them fails."""
+
+import binascii
+
+import muteboard
+from muteboard import config, controller, crash, lamp, link, wire
+
+try:
+    from micropython import const
+except ImportError:
+
+    def const(value):
+        return value
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from muteboard.boards import Board
+
+# Button held at a cold start for this long opens the service modes.
+SETUP_MS = const(3000)
+MAINTENANCE_MS = const(10_000)
+_LAMP_MS = const(20)
+_RETAIN_MS = const(1000)
+_MAX_BOOTS = const(999_999_999)
+
+
+class App:
+    """The firmware on one board. `run` it, or `step` it with the board's own time."""
+
+    def __init__(self, board: "Board"):
+        board.cut()
+        self._board = board
+        self._ticks = board.ticks_ms()
+        # Milliseconds since the program started; never wraps.
+        self._uptime = 0
+        self._boot, stored = _count_boot(board)
+        self._settings, config_warning = config.parse(board.load("config"))
+        self._warnings: list[str] = []
+        if config_warning:
+            self._warnings.append(config_warning)
+        if not stored:
+            self._warnings.append("boot_not_counted")
+        cold = board.reset_cause() == "cold"
+        self._crashes = crash.CrashGuard(board.retained(), not cold)
+        if self._crashes.tripped:
+            self._warnings.append("crash_loop")
+        self.controller = controller.Controller(
+            board.contacts,
+            self._settings["mode"],
+            self._settings["max_live_s"] * 1000,
+            board.settle_ms,
+            "boot" if cold else "watchdog",
+        )
+        self.service = "none"
+        # Button held since power-on: until it is released the watchdog waits, because maintenance
+        # must be able to stop the program, and so the line stays cut.
+        self._hold = cold and board.button_down()
+        self._lock()
+        self._lamp_at = -_LAMP_MS
+        self._shown: tuple[int, int, int] | None = None
+        self._retained_at = -_RETAIN_MS
+        self._said: tuple | None = None
+        self._link = link.Link(board, self)
+
+    def run(self) -> None:
+        """Run until maintenance is opened. Any exception cuts the line and resets the chip."""
+        try:
+            while self.service != "maintenance":
+                self.step()
+                self._board.idle()
+            self._board.maintenance()
+        except BaseException:  # a crash of any kind must end cut; the reset is the report
+            self._board.cut()
+            self._board.reset()
+
+    def step(self) -> None:
+        """One pass of the superloop: inputs, decision, relay, then lamp, link and watchdog."""
+        board = self._board
+        ticks = board.ticks_ms()
+        self._uptime += board.ticks_diff(ticks, self._ticks)
+        self._ticks = ticks
+        now = self._uptime
+
+        was_cut = self.controller.command == controller.CUT
+        self.controller.step(now, board.button_down(), board.take_edges(), board.sense())
+        if self.controller.command == controller.CUT:
+            board.cut()
+        elif was_cut:
+            board.connect(self.controller.mode == controller.TOGGLE)
+        self._watch_hold(now)
+
+        self._update_lamp(now)
+        said = (
+            self.controller.state,
+            self.controller.cause,
+            self.controller.changes,
+            len(self.controller.faults),
+            self.controller.stuck,
+            self.controller.command,
+            self.service,
+        )
+        if said != self._said:
+            self._said = said
+            self._link.state_changed()
+        self._link.step(now, self.controller.settled)
+        if now - self._retained_at >= _RETAIN_MS:
+            self._retained_at = now
+            board.retain(self._crashes.record(now))
+        if not self._hold:
+            board.feed_watchdog()
+
+    # What the link asks for.
+
+    def hello(self) -> dict:
+        """The board's answer to ``hello``."""
+        return {
+            "product": wire.PRODUCT,
+            "proto": [wire.PROTO_MAJOR, wire.PROTO_MINOR],
+            "firmware": muteboard.__version__,
+            "board": binascii.hexlify(self._board.unique_id()).decode(),
+            "port": self._board.port,
+            "contacts": self._board.contacts,
+            "simulated": self._board.simulated,
+        }
+
+    def status(self, now: int) -> dict:
+        """The board's answer to ``status``, and the body of a state event."""
+        mute = self.controller
+        warnings = list(self._warnings)
+        if mute.stuck:
+            warnings.append("stuck")
+        return {
+            "state": mute.state,
+            "command": mute.command,
+            "sense": [mute.sense >> contact & 1 for contact in range(self._board.contacts)],
+            "cause": mute.cause,
+            "since_ms": now - mute.since,
+            "uptime_ms": now,
+            "boot": self._boot,
+            "changes": mute.changes,
+            "live_ms": mute.live_ms(now),
+            "remute_in_ms": mute.remute_in_ms(now),
+            "faults": mute.faults,
+            "warnings": warnings,
+            "service": self.service,
+            "simulated": self._board.simulated,
+        }
+
+    def mute(self, now: int) -> bool:
+        """The host's ``mute``: cut now. True if the line was connected."""
+        changed = self.controller.mute(now)
+        self._board.cut()
+        return changed
+
+    def config(self, changes) -> dict:
+        """The settings; with ``changes``, after storing them (only in setup)."""
+        if changes is not None:
+            if self.service != "setup":
+                raise wire.WireError("setup_required")
+            settings = config.changed(self._settings, changes) if isinstance(changes, dict) else None
+            if settings is None:
+                raise wire.WireError("bad_arg")
+            try:
+                self._board.store("config", config.dump(settings))
+            except OSError:
+                raise wire.WireError("storage") from None
+            self._settings = settings
+            self.controller.mode = settings["mode"]
+            self.controller.max_live_ms = settings["max_live_s"] * 1000
+            for warning in (config.MISSING, config.INVALID):
+                if warning in self._warnings:
+                    self._warnings.remove(warning)
+        return {"config": self._settings}
+
+    def _lock(self) -> None:
+        self.controller.locked = (
+            self._hold or self.service != "none" or self._crashes.tripped
+        )
+
+    def _watch_hold(self, now: int) -> None:
+        if not self._hold:
+            return
+        if self.controller.button.first_edge is None:
+            # Released and stable: the press that began before power-on is over.
+            self._hold = False
+        elif self.controller.button.held_ms(now) >= MAINTENANCE_MS:
+            self.service = "maintenance"
+        elif self.controller.button.held_ms(now) >= SETUP_MS:
+            self.service = "setup"
+        self._lock()
+
+    def _update_lamp(self, now: int) -> None:
+        if now - self._lamp_at < _LAMP_MS:
+            return
+        self._lamp_at = now
+        mute = self.controller
+        shown = lamp.pattern(mute.state, self.service, mute.warning(now), mute.stuck)
+        rgb = lamp.colour(shown, now, self._settings["palette"], self._settings["brightness"])
+        if rgb != self._shown:
+            self._shown = rgb
+            self._board.show(rgb)
+
+
+def _count_boot(board) -> tuple[int, bool]:
+    """This boot's number, and whether it could be stored."""
+    try:
+        count = int((board.load("boot") or b"0").decode())
+    except (ValueError, UnicodeError):
+        count = 0
+    count = count + 1 if 0 <= count < _MAX_BOOTS else 1
+    try:
+        board.store("boot", str(count).encode())
+    except OSError:
+        return count, False
+    return count, True

@@ -1,0 +1,78 @@
+"""The contract between the firmware and a board. Each other file here is one board.
+
+The files in this folder are the only ones that know pins, polarity and chips. Polarity is written
+down, never inferred at start. A board object is built with the line cut, and from then on:
+
+``cut()``
+    Release the relay now. Idempotent, safe at any time, never raises.
+``connect(cut_level)``
+    Energise the relay and watch the button: the moment its level is ``cut_level`` (True: down),
+    the relay is released with no help from the superloop, and stays so until the next `connect`.
+``contacts``
+    How many cuts are in series, 1 to 8.
+``settle_ms``
+    How long the contacts may take to follow a command.
+``sense()``
+    One bit per contact, 1 = closed. Read from the contacts, never from the command.
+``button_down()``, ``take_edges()``
+    The level now; and the edges since the last call (`muteboard.button.EDGE_DOWN` and
+    ``EDGE_UP``), however short.
+``show(rgb)``
+    The lamp's (red, green, blue), each 0 to 255. Never delays a cut.
+``ticks_ms()``, ``ticks_diff(new, old)``
+    A millisecond counter that wraps, and the only way to subtract two of its values.
+``idle()``
+    Give way for about a millisecond.
+``read_available()``
+    The bytes that the host has sent, at most 64, possibly none, as `bytes`. Never blocks.
+``write(data)``
+    Send what fits now and return how many bytes that was. Never blocks.
+``feed_watchdog()``
+    Keep the 1 s watchdog from resetting the chip. The first call starts it.
+``reset_cause()``
+    ``cold`` after power-on, ``watchdog`` after a watchdog or a program's reset.
+``retained()``, ``retain(data)``
+    `muteboard.crash.SIZE` bytes that survive a reset but not a power cycle.
+``load(name)``, ``store(name, data)``
+    A small named blob (``config`` or ``boot``) that survives power cycles; None if absent.
+    A store that power cuts short leaves the old blob. `store` raises `OSError` when it cannot.
+``unique_id()``
+    The chip's serial number, as `bytes`.
+``port``, ``simulated``
+    Name of the board file, for a person; whether there is no real microphone line behind it.
+``maintenance()``
+    Leave the line cut, flash the lamp, and open the board to its programmer; then return.
+``reset()``
+    Restart the chip. Does not return.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Board(Protocol):
+        contacts: int
+        settle_ms: int
+        port: str
+        simulated: bool
+
+        def cut(self) -> None: ...
+        def connect(self, cut_level: bool) -> None: ...
+        def sense(self) -> int: ...
+        def button_down(self) -> bool: ...
+        def take_edges(self) -> int: ...
+        def show(self, rgb: tuple[int, int, int]) -> None: ...
+        def ticks_ms(self) -> int: ...
+        def ticks_diff(self, new: int, old: int, /) -> int: ...
+        def idle(self) -> None: ...
+        def read_available(self) -> bytes: ...
+        def write(self, data: bytes | memoryview) -> int: ...
+        def feed_watchdog(self) -> None: ...
+        def reset_cause(self) -> str: ...
+        def retained(self) -> bytes: ...
+        def retain(self, data: bytes) -> None: ...
+        def load(self, name: str) -> bytes | None: ...
+        def store(self, name: str, data: bytes) -> None: ...
+        def unique_id(self) -> bytes: ...
+        def maintenance(self) -> None: ...
+        def reset(self) -> None: ...

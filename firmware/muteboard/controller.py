@@ -1,0 +1,202 @@
+"""The mute itself, as a pure state machine: time and inputs in, outputs out.
+
+No I/O, no clock, no hardware imports. Times are milliseconds of uptime, a plain integer that
+never wraps. A contact bit of 1 means closed. DESIGN.md, "The press" and "Cut, sense, fault".
+"""
+
+from muteboard import button as _button
+
+try:
+    from micropython import const
+except ImportError:
+
+    def const(value):
+        return value
+
+
+MUTED = "muted"
+LIVE = "live"
+FAULT = "fault"
+
+CUT = "cut"
+CONNECTED = "connected"
+
+TOGGLE = "toggle"
+PUSH_TO_TALK = "push_to_talk"
+
+# A press that starts this soon after a cut that the button did not cause was meant as "mute".
+_SURPRISE_MS = const(1000)
+# The last part of the live time, shown by the lamp.
+WARNING_MS = const(60_000)
+# Contradicting polls raise the doubt by 2, agreeing ones lower it by 1: two in a row are a fault,
+# one alone is noise, and a contact that chatters gets there as well.
+_DOUBT_STEP = const(2)
+_DOUBT_FAULT = const(4)
+
+
+class Controller:
+    """One microphone line with ``contacts`` cuts in series and one button.
+
+    ``settle_ms``: how long the contacts may take to follow a command.
+    ``cause``: why the board started, ``boot`` or ``watchdog``.
+    """
+
+    def __init__(self, contacts: int, mode: str, max_live_ms: int, settle_ms: int, cause: str):
+        self.mode = mode
+        self.max_live_ms = max_live_ms
+        # While locked no press connects: setup, maintenance, a crash loop.
+        self.locked = False
+        # What the relay is told to do. The owner of the hardware applies it after every call.
+        self.command = CUT
+        # The board's word, and why and when it became that.
+        self.state = MUTED
+        self.cause = cause
+        self.since = 0
+        # State changes since boot.
+        self.changes = 0
+        # Contacts that contradicted the command, as "closed:1" or "open:2"; only in a fault.
+        self.faults: list[str] = []
+        self.stuck = False
+        self.sense = 0
+        self.button = _button.Button(0)
+        self._all_closed = (1 << contacts) - 1
+        self._contacts = contacts
+        self._settle_ms = settle_ms
+        self._command_since = 0
+        self._cut_cause = cause
+        # When something other than the button last cut. After a crash the restart itself was that.
+        self._surprise_at: int | None = 0 if cause == "watchdog" else None
+        self._doubt = 0
+        self._live_ms = 0
+        self._last_step = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether the contacts bear the word out. While they do not, nobody is told the word."""
+        if self.state == FAULT:
+            return True
+        return self.sense == (0 if self.state == MUTED else self._all_closed)
+
+    def live_ms(self, now: int) -> int:
+        """Total live time since boot, in ms."""
+        return self._live_ms + (now - self.since if self.state == LIVE else 0)
+
+    def remute_in_ms(self, now: int) -> int | None:
+        """Time left until the board mutes itself, in ms; None while the line is cut."""
+        if self.command == CUT:
+            return None
+        return max(0, self._command_since + self.max_live_ms - now)
+
+    def warning(self, now: int) -> bool:
+        """Whether the live time is in its last minute."""
+        left = self.remute_in_ms(now)
+        return left is not None and left <= WARNING_MS
+
+    def mute(self, now: int) -> bool:
+        """The host's wish. True if this cut the line; there is no opposite."""
+        if self.command == CUT:
+            return False
+        self._cut(now, "host")
+        self.button.consume()
+        return True
+
+    def step(self, now: int, down: bool, edges: int, sense: int) -> None:
+        """Advance to ``now``. ``edges``: button edges since the last step, of any speed."""
+        connected = self.command == CONNECTED
+        if connected:
+            if self._cuts(down, edges):
+                self._cut(now, "button")
+            elif now - self._command_since >= self.max_live_ms:
+                self._cut(now, "timer")
+        idle = self.button.first_edge is None
+        gesture = self.button.step(now, down, edges)
+        if idle and self.button.first_edge is not None and self._meant_as_mute():
+            self.button.consume()
+        if connected and self.command == CUT:
+            self.button.consume()
+        self._watch_stuck(now)
+        self._watch_contacts(now, sense)
+        if gesture == self._deciding_gesture() and not self.button.consumed:
+            self._pressed(now)
+        self._last_step = now
+
+    def _cuts(self, down: bool, edges: int) -> bool:
+        if self.mode == TOGGLE:
+            return down or bool(edges & _button.EDGE_DOWN)
+        return not down or bool(edges & _button.EDGE_UP)
+
+    def _meant_as_mute(self) -> bool:
+        # The first edge fell between the last step and this one; the earlier bound decides.
+        return self._surprise_at is not None and self._last_step - self._surprise_at < _SURPRISE_MS
+
+    def _deciding_gesture(self) -> int:
+        return _button.RELEASED if self.mode == TOGGLE else _button.PRESSED
+
+    def _pressed(self, now: int) -> None:
+        """An unconsumed press has been completed as the mode asks."""
+        if self.mode == TOGGLE and self.button.length > _button.PRESS_MAX_MS:
+            return
+        if self.sense != 0:
+            return
+        if self.state == FAULT:
+            self.faults = []
+            self._enter(now, MUTED, "button")
+            self.button.consume()
+        elif self.command == CUT and not self.locked:
+            self.command = CONNECTED
+            self._command_since = now
+            self._doubt = 0
+
+    def _cut(self, now: int, cause: str) -> None:
+        if self.command == CUT:
+            return
+        self.command = CUT
+        self._command_since = now
+        self._cut_cause = cause
+        self._doubt = 0
+        if cause != "button":
+            self._surprise_at = now
+
+    def _watch_stuck(self, now: int) -> None:
+        stuck = self.mode == TOGGLE and self.button.held_ms(now) > _button.STUCK_MS
+        # In toggle a button that is down has already cut; what is left is to say why it stays so.
+        if stuck and not self.stuck and self.state == MUTED:
+            self.cause = "stuck"
+        self.stuck = stuck
+
+    def _watch_contacts(self, now: int, sense: int) -> None:
+        self.sense = sense
+        if self.state == FAULT:
+            self._name_faults(0)
+            return
+        expected = 0 if self.command == CUT else self._all_closed
+        if sense == expected:
+            self._doubt = max(0, self._doubt - 1)
+            if self.command == CONNECTED:
+                self._enter(now, LIVE, "button")
+            else:
+                self._enter(now, MUTED, self._cut_cause)
+        elif now - self._command_since > self._settle_ms:
+            self._doubt += _DOUBT_STEP
+            if self._doubt >= _DOUBT_FAULT:
+                self._name_faults(expected)
+                self._cut(now, "fault")
+                self.button.consume()
+                self._enter(now, FAULT, "fault")
+
+    def _name_faults(self, expected: int) -> None:
+        for contact in range(self._contacts):
+            bit = self.sense >> contact & 1
+            if bit != expected >> contact & 1:
+                name = "%s:%d" % ("closed" if bit else "open", contact + 1)
+                if name not in self.faults:
+                    self.faults.append(name)
+
+    def _enter(self, now: int, state: str, cause: str) -> None:
+        if state == self.state:
+            return
+        self._live_ms = self.live_ms(now)
+        self.state = state
+        self.cause = cause
+        self.since = now
+        self.changes += 1

@@ -1,0 +1,1 @@
+"""hardmute: the host tool for a microphone mute that its owner can prove."""
