@@ -1,0 +1,303 @@
+"""A session with one board over its serial port: requests, answers, state events.
+
+Whatever goes wrong, the caller learns "unknown" (`UnreachableError`), never an old answer (P5):
+answers count only with a right CRC and the random id of the request that waits for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import serial
+from muteboard import wire
+
+from hardmute.errors import RefusedError, UnreachableError, UsageError
+from hardmute.holder import PortHolder
+from hardmute.report import Identity, Status, parse_identity, parse_status
+
+# RP2040 and native USB ports ignore it; the ESP32 DevKitC's bridge needs it. Not 1200, which
+# asks some bootloaders to take over.
+BAUD = 115_200
+# P5: a stream that is silent for longer is unknown.
+STREAM_SILENCE_S = 3.0
+
+_REFUSALS = {
+    "bad_op": "The board's firmware does not know this request: update it.",
+    "bad_arg": "The board refused a value as out of range.",
+    "setup_required": "The board changes settings only in setup: unplug it, hold its button while "
+    "you plug it in again, for 3 s, until the lamp turns blue, and then repeat this command.",
+    "storage": "The board could not store the settings: its flash is full or damaged.",
+}
+
+
+class Session:
+    """Requests to one board, each answered within ``timeout`` seconds or not at all.
+
+    ``port`` is an open pyserial port. ``new_id`` gives request ids; ``clock`` is in seconds.
+    """
+
+    def __init__(
+        self,
+        port: serial.SerialBase,
+        device: str,
+        timeout: float,
+        new_id: Callable[[], int] = lambda: secrets.randbelow(wire.ID_LIMIT),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.device = device
+        self._port = port
+        self._timeout = timeout
+        self._new_id = new_id
+        self._clock = clock
+        self._reader = wire.LineReader()
+        self._lines = self._read_lines()
+        self._deadline = 0.0
+        self._last_error: str | None = None
+
+    def hello(self) -> Identity:
+        """Start a session. The board's identity, checked; ends an earlier watch."""
+        # The newline ends whatever half line an earlier program left behind. No CRC: should the
+        # port belong to somebody else's interpreter, it sees a harmless literal.
+        request_id = self._new_id()
+        self._write(b"\n" + wire.dumps({"id": request_id, "op": "hello"}).encode() + b"\n")
+        return parse_identity(self._await_answer(request_id, "hello"))
+
+    def status(self) -> Status:
+        """The board's state now."""
+        return parse_status(self._request("status"))
+
+    def mute(self) -> bool:
+        """Cut the line. True if it was connected. The caller still has to see it sensed."""
+        return bool(self._request("mute").get("changed"))
+
+    def config(self, changes: dict[str, object] | None = None) -> dict[str, Any]:
+        """The board's settings, after ``changes`` (setup only; raises `RefusedError`)."""
+        answer = self._request("config") if changes is None else self._request("config", set=changes)
+        settings = answer.get("config")
+        if not isinstance(settings, dict):
+            raise UnreachableError("The board's answer has no settings in it.", "malformed_answer")
+        return settings
+
+    def watch(self) -> Iterator[Status]:
+        """State events as they come. Raises `UnreachableError` after 3 s without one."""
+        request_id = self._new_id()
+        self._write(wire.frame({"id": request_id, "op": "watch"}))
+        self._await_answer(request_id, "watch")
+        while True:
+            self._deadline = self._clock() + STREAM_SILENCE_S
+            while True:
+                event = self._next_message()
+                if event is None:
+                    raise UnreachableError(
+                        f"{self.device} has been silent for {STREAM_SILENCE_S:.0f} s.", "silent"
+                    )
+                if event.get("event") == "state" and event.get("watch") == request_id:
+                    break
+            yield parse_status(event)
+
+    def _request(self, op: str, **fields: object) -> dict[str, Any]:
+        request_id = self._new_id()
+        self._write(wire.frame({"id": request_id, "op": op, **fields}))
+        return self._await_answer(request_id, op)
+
+    def _await_answer(self, request_id: int, op: str) -> dict[str, Any]:
+        self._deadline = self._clock() + self._timeout
+        while True:
+            answer = self._next_message()
+            if answer is None:
+                raise UnreachableError(self._no_answer(), "no_answer")
+            # A bool equals 0 or 1 in Python; an id is an integer.
+            if answer.get("id") is True or answer.get("id") != request_id or "event" in answer:
+                continue
+            if answer.get("ok") is True:
+                return answer
+            code = answer.get("error")
+            code = code if isinstance(code, str) and code in wire.ERRORS else "unknown_error"
+            raise RefusedError(_REFUSALS.get(code, f"The board refused {op!r} ({code})."), code)
+
+    def _no_answer(self) -> str:
+        if self._last_error:
+            return (
+                f"{self.device} answers, but nothing that counts as a hardmute frame "
+                f"({self._last_error}): is it another device, or a bad cable?"
+            )
+        return (
+            f"{self.device} did not answer within {self._timeout:g} s: "
+            "is it a hardmute board, and is its firmware running?"
+        )
+
+    def _next_message(self) -> dict[str, Any] | None:
+        """The next good frame, or None when the deadline has passed."""
+        for line in self._lines:
+            if line is None:
+                return None
+            try:
+                return wire.unframe(line, need_crc=True)
+            except wire.WireError as error:
+                self._last_error = error.code
+                if self._clock() >= self._deadline:
+                    return None
+        return None
+
+    def _read_lines(self) -> Generator[bytes | None, None, None]:
+        """Lines as they arrive; None each time the deadline passes."""
+        while True:
+            data = self._read()
+            if data is None:
+                yield None
+                continue
+            at = 0
+            while (at := self._reader.feed(data, at)) >= 0:
+                try:
+                    line = self._reader.line()
+                except wire.WireError as error:
+                    self._last_error = error.code
+                else:
+                    if line:
+                        yield line
+
+    def _read(self) -> bytes | None:
+        left = self._deadline - self._clock()
+        if left <= 0:
+            return None
+        try:
+            self._port.timeout = left
+            data = self._port.read(1)
+            if data and self._port.in_waiting:
+                self._port.timeout = 0
+                data += self._port.read(4096)
+        except (OSError, serial.SerialException, TypeError) as error:
+            # pyserial raises TypeError when the port is closed under a pending read.
+            raise _lost(self.device) from error
+        return data or None
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._port.write_timeout = self._timeout
+            self._port.write(data)
+        except serial.SerialTimeoutException as error:
+            raise UnreachableError(
+                f"{self.device} takes no data: its firmware hangs, or the device is another one.",
+                "no_answer",
+            ) from error
+        except (OSError, serial.SerialException) as error:
+            raise _lost(self.device) from error
+
+
+def _lost(device: str) -> UnreachableError:
+    return UnreachableError(f"{device} went away while it was asked: check the cable.", "unplugged")
+
+
+@contextlib.contextmanager
+def connect(device: str, timeout: float) -> Generator[tuple[Session, Identity]]:
+    """Open ``device`` (a port or a pyserial URL), hold it, and say hello.
+
+    DTR and RTS stay asserted, before and after: both low or both high leaves an ESP32 DevKitC
+    running (one alone resets it), and RP2040 talks only to a host that asserts DTR. A port that
+    turns out to be something else gets back the terminal settings that it had.
+    Raises `UnreachableError`.
+    """
+    with PortHolder(device, timeout), _terminal(device) as terminal:
+        port = _open(device, timeout)
+        try:
+            session = Session(port, device, timeout)
+            identity = session.hello()
+            terminal.keep_lines_on_close()
+            yield session, identity
+        finally:
+            terminal.restore_unless_kept()
+            with contextlib.suppress(OSError, serial.SerialException):
+                port.close()
+
+
+def _open(device: str, timeout: float) -> serial.SerialBase:
+    try:
+        return serial.serial_for_url(
+            device, baudrate=BAUD, timeout=timeout, write_timeout=timeout, exclusive=True
+        )
+    except serial.SerialException as error:
+        raise _cannot_open(device, error) from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{device} is not a port that can be opened ({error}).") from error
+
+
+def _cannot_open(device: str, error: serial.SerialException) -> UnreachableError:
+    number = error.errno
+    if number is None and isinstance(error.__context__, OSError):
+        number = error.__context__.errno
+    if number == errno.EACCES:
+        return UnreachableError(_permission_advice(device), "no_permission")
+    if number in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in str(error):
+        return UnreachableError(
+            f"{device} is in use by another program: close it (a serial monitor, ModemManager).",
+            "port_in_use",
+        )
+    return UnreachableError(f"{device} cannot be opened: is the board plugged in?", "no_port")
+
+
+def _permission_advice(device: str) -> str:
+    advice = "run this as a user who may open it."
+    if sys.platform == "linux":
+        import grp
+        from pathlib import Path
+
+        group = "dialout"
+        with contextlib.suppress(OSError, KeyError):
+            group = grp.getgrgid(Path(device).stat().st_gid).gr_name
+        advice = f"join its group (sudo usermod -aG {group} $USER) and log in again."
+    return f"You have no permission to open {device}: {advice}"
+
+
+class _Terminal:
+    """The terminal settings of a port, as found. Does nothing where there are none to keep."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._found: list[Any] | None = None
+        if fd >= 0:
+            import termios
+
+            with contextlib.suppress(termios.error):
+                self._found = termios.tcgetattr(fd)
+
+    def keep_lines_on_close(self) -> None:
+        """The port is a board's: clear HUPCL, so that closing does not drop DTR and RTS."""
+        if self._found is not None:
+            import termios
+
+            attributes = termios.tcgetattr(self._fd)
+            attributes[2] &= ~termios.HUPCL
+            termios.tcsetattr(self._fd, termios.TCSANOW, attributes)
+            self._found = None
+
+    def restore_unless_kept(self) -> None:
+        """The port is not a board's: give it back as it was."""
+        if self._found is not None:
+            import termios
+
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(self._fd, termios.TCSANOW, self._found)
+
+
+@contextlib.contextmanager
+def _terminal(device: str) -> Generator[_Terminal]:
+    if os.name == "nt" or "://" in device:
+        yield _Terminal(-1)
+        return
+    try:
+        fd = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:
+        # Opening it for real says why.
+        fd = -1
+    try:
+        yield _Terminal(fd)
+    finally:
+        if fd >= 0:
+            os.close(fd)

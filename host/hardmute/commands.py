@@ -1,0 +1,418 @@
+"""The commands that talk to a board. Each writes what it saw to the log, and returns an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from argparse import Namespace
+from typing import Any
+
+from muteboard import config as board_config
+
+from hardmute import discovery, errors, text
+from hardmute.client import Session
+from hardmute.log import Observation, now_ms, seen, unseen
+from hardmute.recorder import Recorder
+from hardmute.report import (
+    PROOF_LEVELS,
+    Conclusion,
+    Identity,
+    Status,
+    conclude,
+    exit_code,
+    is_board_id,
+    warning_text,
+)
+
+# How long apart `verify` asks twice, in seconds, and how far the board's clock may then be off
+# the host's: both run on crystals, so what is left is the serial line's delay.
+VERIFY_PAUSE_S = 0.4
+_VERIFY_SLACK_S = 0.25
+_STILL_MS = 60_000
+_BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
+
+
+def status(args: Namespace) -> int:
+    """`hardmute status`."""
+    return _report(args, Session.status)
+
+
+def mute(args: Namespace) -> int:
+    """`hardmute mute`: 0 only once muted has been sensed."""
+
+    def cut(session: Session) -> Status:
+        session.mute()
+        deadline = time.monotonic() + args.timeout
+        while (now := session.status()).state == "live" and time.monotonic() < deadline:
+            pass
+        return now
+
+    return _report(args, cut)
+
+
+def verify(args: Namespace) -> int:
+    """`hardmute verify`: the verdict, its proof level, and what it rests on."""
+
+    def ask_twice(session: Session) -> Status:
+        first = session.status()
+        asked = time.monotonic()
+        time.sleep(VERIFY_PAUSE_S)
+        second = session.status()
+        elapsed_s = time.monotonic() - asked
+        advanced_s = (second.uptime_ms - first.uptime_ms) / 1000
+        if second.boot != first.boot or second.uptime_ms < first.uptime_ms:
+            raise errors.UnreachableError(
+                "The board restarted while it was asked: ask again.", "restarted"
+            )
+        if abs(advanced_s - elapsed_s) > _VERIFY_SLACK_S:
+            raise errors.UnreachableError(
+                f"In {elapsed_s:.2f} s the board's clock advanced by {advanced_s:.2f} s: "
+                "its answers are not fresh.",
+                "not_fresh",
+            )
+        return second
+
+    return _report(args, ask_twice, require=args.require, explain=True)
+
+
+def list_boards(args: Namespace) -> int:
+    """`hardmute list`: real boards by USB ids and handshake, then simulated ones."""
+    from hardmute.sim import registry
+
+    recorder = Recorder()
+    devices = [port.device for port in discovery.serial_ports(bridges=args.probe)]
+    devices += [entry.device for entry in registry.running()]
+    rows: list[dict[str, Any]] = []
+    for device in devices:
+        row: dict[str, Any] = {"device": device, "board": None, "label": None, "firmware": None}
+        try:
+            with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
+                now = session.status()
+                conclusion = conclude(now)
+                _record_seen(recorder, now, conclusion, identity, session, "list")
+                row |= {
+                    "board": identity.board,
+                    "label": recorder.log.label(identity.board) if recorder.log else None,
+                    "firmware": identity.firmware,
+                    "simulated": identity.simulated,
+                    "verdict": conclusion.verdict,
+                    "reason": conclusion.reason,
+                }
+        except errors.UnreachableError as error:
+            row |= {"simulated": False, "verdict": "unknown", "reason": str(error)}
+        rows.append(row)
+    if args.json:
+        print(json.dumps({"boards": rows}))
+    elif rows:
+        _print_boards(rows)
+    else:
+        print("No board is connected. `hardmute sim` starts a simulated one.")
+        if not args.probe:
+            print("A board behind a CP210x or CH340 bridge is looked for with `hardmute list --probe`.")
+    return recorder.exit_code
+
+
+def config(args: Namespace) -> int:
+    """`hardmute config get|set`."""
+    changes: dict[str, object] | None = None
+    if args.action == "set":
+        from hardmute.sim.server import parse_settings
+
+        changes = parse_settings(args.settings)
+    recorder = Recorder()
+    with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
+        settings = session.config(changes)
+        now = session.status()
+        _record_seen(recorder, now, conclude(now), identity, session, "config")
+    if args.json:
+        print(json.dumps({"board": identity.board, "config": settings}))
+    else:
+        for key in sorted(settings):
+            allowed = board_config.allowed(key) if key in board_config.DEFAULTS else "?"
+            print(f"{text.printable(key)} = {text.printable(str(settings[key]))}   ({allowed})")
+    return recorder.exit_code
+
+
+def name(args: Namespace) -> int:
+    """`hardmute name LABEL`: what this host calls a board."""
+    recorder = Recorder()
+    if recorder.log is None:
+        return recorder.exit_code
+    if args.device is not None and is_board_id(args.device):
+        board = args.device
+    else:
+        with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
+            board = identity.board
+            now = session.status()
+            _record_seen(recorder, now, conclude(now), identity, session, "name")
+    if args.label is not None:
+        label = args.label.strip()
+        if not 0 < len(label) <= 40 or text.printable(label) != label:
+            raise errors.UsageError("A label has 1 to 40 printable characters.")
+        if is_board_id(label) or "/" in label or label.upper().startswith("COM"):
+            raise errors.UsageError(f"{label!r} looks like a board id or a port; choose another label.")
+        recorder.log.set_label(board, label)
+    print(f"{board}  {recorder.log.label(board) or '(no label)'}")
+    return recorder.exit_code
+
+
+def watch(args: Namespace) -> int:
+    """`hardmute watch`: follow a board until Ctrl-C, across unplugging and restarts."""
+    return _Watch(args).run()
+
+
+class _Watch:
+    """Follows one board. What it prints are changes; what it logs are those, and a row a minute."""
+
+    def __init__(self, args: Namespace) -> None:
+        self._args = args
+        self._recorder = Recorder()
+        self._named: str | None = args.device
+        self._board: str | None = None
+        self._device = args.device or "no port"
+        self._simulated = False
+        self._failures = 0
+        # The newest observation, and the newest one that is in the log.
+        self._newest: Observation | None = None
+        self._logged: Observation | None = None
+
+    def run(self) -> int:
+        try:
+            while True:
+                try:
+                    self._follow()
+                except errors.UnreachableError as error:
+                    first = self._newest is None
+                    self._lost(error)
+                    if first:
+                        # Nothing has been followed yet: the name may be wrong.
+                        print(error, file=sys.stderr)
+                        return error.exit_code
+                time.sleep(_BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)])
+                self._failures += 1
+        finally:
+            self._log_newest()
+
+    def _follow(self) -> None:
+        # The same board again, wherever it comes back.
+        named = self._board if self._board and not self._is_address() else self._named
+        with discovery.open_board(named, self._args.timeout, self._recorder.log) as found:
+            session, identity = found
+            if self._board not in (None, identity.board):
+                raise errors.UnreachableError(
+                    f"{session.device} is another board now ({identity.board}).", "wrong_board"
+                )
+            self._board, self._device = identity.board, session.device
+            self._simulated = identity.simulated
+            for event in session.watch():
+                self._failures = 0
+                conclusion = conclude(event)
+                self._take(
+                    seen(
+                        event,
+                        conclusion,
+                        board=identity.board,
+                        device=session.device,
+                        source="watch",
+                        at_ms=now_ms(),
+                    )
+                )
+
+    def _is_address(self) -> bool:
+        return self._named is not None and ("/" in self._named or self._named.upper().startswith("COM"))
+
+    def _take(self, observation: Observation) -> None:
+        before = self._newest
+        changed = before is None or _essence(before) != _essence(observation)
+        if changed:
+            # How long the old state held is only known to the moment of the last event.
+            self._log_newest()
+        self._newest = observation
+        if changed:
+            self._show(observation)
+        due = self._logged is None or observation.at_ms - self._logged.at_ms >= _STILL_MS
+        if changed or due:
+            self._log_newest()
+
+    def _lost(self, error: errors.UnreachableError) -> None:
+        observation = unseen(
+            error.reason,
+            board=self._board,
+            device=self._device,
+            simulated=self._simulated,
+            source="watch",
+            at_ms=now_ms(),
+        )
+        if self._newest is None or self._newest.verdict != "unknown":
+            self._take(observation)
+        else:
+            self._newest = observation
+
+    def _log_newest(self) -> None:
+        if self._newest is not None and self._newest is not self._logged:
+            self._recorder.add(self._newest)
+            self._logged = self._newest
+
+    def _show(self, observation: Observation) -> None:
+        if self._args.json:
+            print(json.dumps(observation.as_json()), flush=True)
+            return
+        stamp = text.local_time(observation.at_ms)
+        label = _label(self._recorder, observation.board)
+        text.headline(observation.verdict, f"{stamp}  {label}  {_why(observation)}")
+        sys.stdout.flush()
+
+
+def _essence(observation: Observation) -> tuple[object, ...]:
+    return (
+        observation.verdict,
+        observation.cause,
+        observation.boot,
+        observation.changes,
+        observation.faults,
+        observation.warnings,
+        observation.service,
+    )
+
+
+def _report(
+    args: Namespace, ask: Any, require: str = "sensed", *, explain: bool = False
+) -> int:
+    """Open the board, ``ask(session)`` for a status, log it, print it."""
+    recorder = Recorder()
+    source = args.command
+    try:
+        with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
+            now: Status = ask(session)
+            observation = _record_seen(recorder, now, conclude(now), identity, session, source)
+    except errors.UnreachableError as error:
+        observation = _record_unseen(recorder, args.device, error, source)
+        print(error, file=sys.stderr)
+    if args.json:
+        print(json.dumps(observation.as_json()))
+    else:
+        _print_observation(recorder, observation)
+    if explain and observation.verdict != "unknown":
+        _explain(args, observation, require)
+    return errors.worst(
+        exit_code(observation.verdict, observation.proof, require), recorder.exit_code
+    )
+
+
+def _record_seen(
+    recorder: Recorder,
+    now: Status,
+    conclusion: Conclusion,
+    identity: Identity,
+    session: Session,
+    source: str,
+) -> Observation:
+    observation = seen(
+        now,
+        conclusion,
+        board=identity.board,
+        device=session.device,
+        source=source,
+        at_ms=now_ms(),
+    )
+    recorder.add(observation)
+    return observation
+
+
+def _record_unseen(
+    recorder: Recorder, named: str | None, error: errors.UnreachableError, source: str
+) -> Observation:
+    from hardmute.sim import registry
+
+    board = discovery.board_for(named, recorder.log) if recorder.log is not None else None
+    observation = unseen(
+        error.reason,
+        board=board,
+        device=named or "no port",
+        simulated=board in {entry.board for entry in registry.running()},
+        source=source,
+        at_ms=now_ms(),
+    )
+    recorder.add(observation)
+    return observation
+
+
+def _label(recorder: Recorder, board: str | None) -> str:
+    if board is None:
+        return "unknown board"
+    label = recorder.log.label(board) if recorder.log is not None else None
+    return f"{label} ({board})" if label else f"board {board}"
+
+
+def _why(observation: Observation) -> str:
+    if observation.state is None:
+        return (observation.reason or "").replace("_", " ")
+    parts = [text.CAUSES.get(observation.cause or "", "")]
+    if observation.reason:
+        parts.append(observation.reason)
+    if observation.simulated:
+        parts.append("simulated")
+    return ", ".join(parts)
+
+
+def _print_observation(recorder: Recorder, observation: Observation) -> None:
+    text.headline(observation.verdict, _label(recorder, observation.board))
+    if observation.state is None:
+        return
+    if observation.simulated:
+        print("       a simulated board: no real microphone is cut by it")
+    since_ms = observation.since_ms or 0
+    began = text.local_time(observation.at_ms - since_ms)
+    cause = text.CAUSES.get(observation.cause or "", "")
+    print(f"       since {began} ({text.duration(since_ms)}), by {cause}")
+    if observation.reason:
+        print(f"       {observation.reason}")
+    sense = observation.sense or ()
+    if sense:
+        print(f"       {sum(1 for bit in sense if not bit)} of {len(sense)} contacts sensed open")
+    if observation.remute_in_ms is not None:
+        print(f"       mutes itself in {text.duration(observation.remute_in_ms)}")
+    if observation.service not in (None, "none"):
+        print(f"       in {observation.service}: the line stays cut until the power has been off")
+    for warning in observation.warnings or ():
+        print(f"       warning: {warning_text(warning)}")
+
+
+def _explain(args: Namespace, observation: Observation, require: str) -> None:
+    lines = [
+        f"proof level: {observation.proof or 'none'} (asked for: {require})",
+        f"two answers {VERIFY_PAUSE_S:g} s apart, to random request ids; clocks and boot agree",
+    ]
+    if observation.proof == "reported":
+        lines.append("the board has no sense contact: its word is all there is")
+    if observation.proof == "sensed":
+        lines.append("the contacts' own readback agrees; the firmware that reads it is trusted")
+    proof = observation.proof
+    if proof is not None and PROOF_LEVELS.index(proof) < PROOF_LEVELS.index(require):
+        lines.append(f"this board and this version of hardmute cannot prove {require!r}")
+    if not args.json:
+        for line in lines:
+            print(f"       {line}")
+
+
+def _print_boards(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("State", "Board", "Label", "Port", "Firmware"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        verdict = row["verdict"]
+        board = row["board"] or f"({row['reason']})"
+        if row["simulated"]:
+            board += " (simulated)"
+        table.add_row(
+            Text(verdict.upper(), style=text.STYLES[verdict]),
+            Text(board),
+            Text(row["label"] or ""),
+            Text(row["device"]),
+            Text(row["firmware"] or ""),
+        )
+    text.console().print(table)

@@ -1,0 +1,162 @@
+"""Which boards are there: by USB ids and a ``hello``, never by guessing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import NamedTuple
+
+from hardmute import client
+from hardmute.errors import UnreachableError, UsageError
+from hardmute.log import Log
+from hardmute.report import Identity, is_board_id
+from hardmute.sim import registry
+
+# (vendor, product) ids under which a hardmute board can show up. None: any product.
+_BOARD_IDS: dict[int, frozenset[int] | None] = {
+    # Raspberry Pi: 0005 is MicroPython on RP2040; CircuitPython boards take others.
+    0x2E8A: None,
+    # Adafruit: CircuitPython boards.
+    0x239A: None,
+    # Espressif: 4001 is MicroPython's native USB, 1001 the USB Serial/JTAG unit.
+    0x303A: None,
+}
+# USB-to-serial bridges that anything may sit behind: CP210x, CH340, CH9102, FT232R. They are
+# probed only when named, or with `list --probe`.
+_BRIDGE_IDS = {(0x10C4, 0xEA60), (0x1A86, 0x7523), (0x1A86, 0x55D4), (0x0403, 0x6001)}
+# MicroPython on RP2040 gives the chip's unique id as its USB serial number.
+_RP2040_MICROPYTHON = (0x2E8A, 0x0005)
+
+
+class Port(NamedTuple):
+    """A serial port that may have a board behind it. ``serial``: the USB serial number."""
+
+    device: str
+    serial: str | None
+    ids: tuple[int, int] | None
+
+
+class Found(NamedTuple):
+    """A place where a board answers, or the reason why none does."""
+
+    device: str
+    identity: Identity | None
+    error: UnreachableError | None
+
+
+def serial_ports(*, bridges: bool) -> list[Port]:
+    """Ports whose USB ids can be a board's; with ``bridges``, unknown bridges as well."""
+    from serial.tools import list_ports
+
+    ports: list[Port] = []
+    for info in list_ports.comports():
+        if info.vid is None or info.pid is None:
+            continue
+        ids = (info.vid, info.pid)
+        if info.vid in _BOARD_IDS or (bridges and ids in _BRIDGE_IDS):
+            ports.append(Port(info.device, info.serial_number, ids))
+    return sorted(ports)
+
+
+def find(timeout: float, *, bridges: bool = False) -> list[Found]:
+    """Say hello on every port that can be a board's."""
+    found: list[Found] = []
+    for port in serial_ports(bridges=bridges):
+        try:
+            with client.connect(port.device, timeout) as (_, identity):
+                _check_serial(port, identity)
+                found.append(Found(port.device, identity, None))
+        except UnreachableError as error:
+            found.append(Found(port.device, None, error))
+    return found
+
+
+@contextlib.contextmanager
+def open_board(
+    named: str | None, timeout: float, log: Log | None
+) -> Generator[tuple[client.Session, Identity]]:
+    """A session with the board that was named, or with the only one there is.
+
+    ``named``: a port, a pyserial URL, a board id, or a label from ``log``. Simulated boards are
+    used only when named. Raises `UsageError` when several boards fit and `UnreachableError` when
+    none does.
+    """
+    device, wanted = _resolve(named, timeout, log)
+    with client.connect(device, timeout) as (session, identity):
+        if wanted is not None and identity.board != wanted:
+            raise UnreachableError(
+                f"{device} is board {identity.board} now, not {wanted}: the board was exchanged.",
+                "wrong_board",
+            )
+        for port in serial_ports(bridges=False):
+            if port.device == device:
+                _check_serial(port, identity)
+        yield session, identity
+
+
+def board_for(named: str | None, log: Log) -> str | None:
+    """The board id that ``named`` most likely meant, to file "unknown" under, from the log alone."""
+    if named is None:
+        known = log.real_boards()
+        return known[0] if len(known) == 1 else None
+    if is_board_id(named):
+        return named
+    return log.board_named(named) or log.board_last_at(named)
+
+
+def _resolve(named: str | None, timeout: float, log: Log | None) -> tuple[str, str | None]:
+    """The device to open, and the board id that must answer there (None: any)."""
+    if named is None:
+        return _only_board(timeout)
+    if "://" in named or named.startswith("/") or named.upper().startswith("COM"):
+        return named, None
+    board = log.board_named(named) if log is not None else None
+    if board is None:
+        if not is_board_id(named):
+            raise UsageError(
+                f"{named!r} is no port, no board id and no label; `hardmute list` shows what is there."
+            )
+        board = named
+    places = [entry.device for entry in registry.running() if entry.board == board]
+    places += [
+        found.device
+        for found in find(timeout)
+        if found.identity is not None and found.identity.board == board
+    ]
+    if len(places) > 1:
+        listed = ", ".join(places)
+        raise UsageError(
+            f"Board {board} answers at {listed}: one of them is not what it says. Name a port."
+        )
+    if not places:
+        raise UnreachableError(f"Board {board} is not connected.", "not_connected")
+    return places[0], board
+
+
+def _only_board(timeout: float) -> tuple[str, str | None]:
+    ports = serial_ports(bridges=False)
+    if len(ports) == 1:
+        return ports[0].device, None
+    boards = [found for found in find(timeout) if found.identity is not None] if ports else []
+    if len(boards) == 1:
+        return boards[0].device, None
+    if boards:
+        listed = "".join(
+            f"\n  {found.identity.board} at {found.device}" for found in boards if found.identity
+        )
+        raise UsageError(f"Several boards are connected; name one with --device:{listed}")
+    simulated = registry.running()
+    hint = "plug one in, or start a simulated one with `hardmute sim`."
+    if simulated:
+        hint = f"a simulated one runs; name it with --device {simulated[0].board}."
+    raise UnreachableError(f"No hardmute board is connected: {hint}", "no_board")
+
+
+def _check_serial(port: Port, identity: Identity) -> None:
+    if port.ids == _RP2040_MICROPYTHON and port.serial is not None:
+        if port.serial.casefold() != identity.board.casefold():
+            raise UnreachableError(
+                f"{port.device} calls itself board {identity.board}, but its USB serial number is "
+                f"{port.serial!r}: do not trust it.",
+                "fake_id",
+            )

@@ -1,0 +1,64 @@
+"""Exit codes, and the exceptions that end a command with one clear sentence."""
+
+from __future__ import annotations
+
+# DESIGN.md, "On the host". LIVE means that the board is live, and nothing else ever.
+OK = 0
+LIVE = 1
+USAGE = 2
+UNKNOWN = 3
+FAULT = 4
+TAMPERED = 5
+LOCAL = 6
+INTERRUPTED = 130
+
+_SEVERITY = (OK, LOCAL, LIVE, UNKNOWN, FAULT, TAMPERED)
+
+
+def worst(*codes: int) -> int:
+    """The code that wins when several apply: 5, 4, 3, 1, 6, 0."""
+    return max(codes, key=_SEVERITY.index)
+
+
+class HardmuteError(Exception):
+    """Something went wrong that a person can act on. The message says what, and what to do."""
+
+    exit_code = LOCAL
+
+
+class UsageError(HardmuteError):
+    """The command cannot mean anything as given."""
+
+    exit_code = USAGE
+
+
+class UnreachableError(HardmuteError):
+    """The board's state cannot be known now. ``reason`` is the short word for it in the log."""
+
+    exit_code = UNKNOWN
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class RefusedError(HardmuteError):
+    """The board answered and said no. ``code`` is its error code."""
+
+    exit_code = LOCAL
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LogError(HardmuteError):
+    """The log could not be read or written; what was recorded before is untouched."""
+
+    exit_code = LOCAL
+
+
+class LogDamagedError(HardmuteError):
+    """The log is not what was written. It has been kept aside."""
+
+    exit_code = TAMPERED

@@ -1,0 +1,227 @@
+"""`hardmute log`: what was live, when, for how long, and why."""
+
+from __future__ import annotations
+
+import csv
+import json
+from argparse import Namespace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hardmute import errors, paths, text
+from hardmute.discovery import board_for
+from hardmute.log import Log, iso_time, now_ms
+from hardmute.timeline import Interval, intervals, total_live_ms
+
+DEFAULT_WINDOW = timedelta(days=7)
+
+
+class BoardTimeline(NamedTuple):
+    """One board's intervals in a window. ``board`` is None for "no board could be found"."""
+
+    board: str | None
+    label: str | None
+    simulated: bool
+    intervals: list[Interval]
+
+    @property
+    def title(self) -> str:
+        name = self.label or self.board or "no board found"
+        return f"{name} (simulated)" if self.simulated else name
+
+
+def read(log: Log, board: str | None, since_ms: int, until_ms: int) -> list[BoardTimeline]:
+    """The timelines of ``board``, or of every board with anything to show."""
+    known = [entry for entry in log.boards() if board in (None, entry[0])]
+    wanted: list[tuple[str | None, str | None, bool]] = [*known]
+    if board is None:
+        wanted.append((None, None, False))
+    timelines: list[BoardTimeline] = []
+    for board_id, label, simulated in wanted:
+        found = intervals(log.observations(board_id, since_ms, until_ms), since_ms, until_ms)
+        if found:
+            timelines.append(BoardTimeline(board_id, label, simulated, found))
+    return timelines
+
+
+def show(args: Namespace) -> int:
+    """`hardmute log`, and with ``--json`` or ``--csv``."""
+    since_ms, until_ms, timelines = _read_for(args)
+    if args.csv is not None:
+        _write_csv(timelines, args.csv)
+        return errors.OK
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "since": iso_time(since_ms),
+                    "until": iso_time(until_ms),
+                    "boards": [_as_json(timeline) for timeline in timelines],
+                }
+            )
+        )
+        return errors.OK
+    if not timelines:
+        print(f"Nothing is logged between {text.local_time(since_ms)} and {text.local_time(until_ms)}.")
+    for timeline in timelines:
+        print_timeline(timeline)
+    return errors.OK
+
+
+def plot(args: Namespace) -> int:
+    """`hardmute log plot FILE.svg`."""
+    from hardmute.plot import write_svg
+
+    _, _, timelines = _read_for(args)
+    if not timelines:
+        raise errors.UsageError("Nothing is logged in that time; `hardmute log` shows what is.")
+    try:
+        write_svg(timelines, args.file)
+    except OSError as error:
+        raise errors.HardmuteError(f"{args.file} cannot be written ({error}).") from error
+    print(args.file)
+    return errors.OK
+
+
+def _read_for(args: Namespace) -> tuple[int, int, list[BoardTimeline]]:
+    until_ms = now_ms() if args.until is None else parse_time(args.until)
+    if args.since is None:
+        since_ms = until_ms - int(DEFAULT_WINDOW.total_seconds() * 1000)
+    else:
+        since_ms = parse_time(args.since)
+    if since_ms >= until_ms:
+        raise errors.UsageError("--since must be before --until.")
+    log = Log(paths.log_file())
+    try:
+        board = None
+        if args.device is not None:
+            board = board_for(args.device, log)
+            if board is None:
+                raise errors.UsageError(f"The log knows no board {args.device!r}.")
+        return since_ms, until_ms, read(log, board, since_ms, until_ms)
+    finally:
+        log.close()
+
+
+def parse_time(given: str) -> int:
+    """A point in time, in ms since the epoch: ISO 8601, or a length of time ago such as ``90m``."""
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+    try:
+        if given[-1:] in units and given[:-1].isdecimal():
+            ago = timedelta(**{units[given[-1]]: int(given[:-1])})
+            return now_ms() - int(ago.total_seconds() * 1000)
+        moment = datetime.fromisoformat(given).astimezone()
+        return int(moment.timestamp() * 1000)
+    except (ValueError, OverflowError, OSError):
+        raise errors.UsageError(
+            f"{given!r} is no time: give 2026-11-23, 2026-11-23T14:00, or 90m, 12h, 7d for ago."
+        ) from None
+
+
+def print_timeline(timeline: BoardTimeline) -> None:
+    """The intervals as a table, the picture, and the sum."""
+    from rich.table import Table
+    from rich.text import Text
+
+    console = text.console()
+    console.print(Text(timeline.title, style="bold"))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("From", no_wrap=True)
+    table.add_column("State", no_wrap=True)
+    table.add_column("For", justify="right", no_wrap=True)
+    table.add_column("Why", overflow="fold")
+    table.add_column("Proof", no_wrap=True)
+    for interval in timeline.intervals:
+        table.add_row(
+            text.local_time(interval.start_ms),
+            Text(interval.state.upper(), style=text.STYLES[interval.state]),
+            text.duration(interval.length_ms),
+            Text(why(interval)),
+            interval.proof or "",
+        )
+    console.print(table)
+    print_picture(timeline)
+    unknown_ms = sum(part.length_ms for part in timeline.intervals if part.state == "unknown")
+    console.print(
+        f"live for {text.duration(total_live_ms(timeline.intervals))} in all, "
+        f"unknown for {text.duration(unknown_ms)}",
+    )
+
+
+# The worst state within a character's width of time is the one that is drawn.
+_GLYPHS = {"live": "█", "fault": "▞", "unknown": "░", "muted": "─"}
+_WIDTH = 64
+
+
+def print_picture(timeline: BoardTimeline) -> None:
+    """The timeline as one line of characters that differ in shape as well as in colour."""
+    from rich.text import Text
+
+    start_ms = timeline.intervals[0].start_ms
+    end_ms = max(timeline.intervals[-1].end_ms, start_ms + 1)
+    cells = ["unknown"] * _WIDTH
+    # Painted from the mildest to the gravest, so that a short "live" is never painted over.
+    for state in ("unknown", "muted", "fault", "live"):
+        for interval in timeline.intervals:
+            if interval.state == state:
+                first = (interval.start_ms - start_ms) * _WIDTH // (end_ms - start_ms)
+                last = max(first, -(-(interval.end_ms - start_ms) * _WIDTH // (end_ms - start_ms)) - 1)
+                cells[first : last + 1] = [state] * len(cells[first : last + 1])
+    line = Text()
+    for state in cells:
+        line.append(_GLYPHS[state], style=text.STYLES[state])
+    console = text.console()
+    console.print(line)
+    left, right = text.local_time(start_ms)[11:], text.local_time(end_ms)[11:]
+    console.print(left + right.rjust(_WIDTH - len(left)))
+    legend = Text()
+    for state in ("muted", "live", "fault", "unknown"):
+        legend.append(f"{_GLYPHS[state] * 2} {state}   ", style=text.STYLES[state])
+    console.print(legend)
+
+
+def why(interval: Interval) -> str:
+    """The cause and the note of an interval, for a person."""
+    cause = text.CAUSES.get(interval.cause or "", "")
+    return ": ".join(part for part in (cause, interval.note) if part)
+
+
+def _as_json(timeline: BoardTimeline) -> dict[str, Any]:
+    return {
+        "board": timeline.board,
+        "label": timeline.label,
+        "simulated": timeline.simulated,
+        "live_ms": total_live_ms(timeline.intervals),
+        "intervals": [
+            interval._asdict() | {"start": iso_time(interval.start_ms), "end": iso_time(interval.end_ms)}
+            for interval in timeline.intervals
+        ],
+    }
+
+
+def _write_csv(timelines: list[BoardTimeline], file: Path) -> None:
+    header = "board label simulated start end seconds state cause proof note live_seconds".split()
+    try:
+        with file.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(header)
+            for timeline in timelines:
+                for interval in timeline.intervals:
+                    writer.writerow(
+                        [
+                            timeline.board or "",
+                            timeline.label or "",
+                            timeline.simulated,
+                            iso_time(interval.start_ms),
+                            iso_time(interval.end_ms),
+                            interval.length_ms / 1000,
+                            interval.state,
+                            interval.cause or "",
+                            interval.proof or "",
+                            interval.note or "",
+                            interval.live_ms / 1000,
+                        ]
+                    )
+    except OSError as error:
+        raise errors.HardmuteError(f"{file} cannot be written ({error}).") from error

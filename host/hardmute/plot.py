@@ -1,0 +1,101 @@
+"""The timeline as an SVG: bands that differ in hatching and height as well as in colour."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from hardmute import text
+from hardmute.timeline import total_live_ms
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from hardmute.logview import BoardTimeline
+
+# (colour, hatch, half height). Okabe and Ito's palette: told apart with any colour vision.
+_BANDS = {
+    "muted": ("#009e73", "", 0.12),
+    "live": ("#d55e00", "///", 0.38),
+    "fault": ("#cc79a7", "xxx", 0.38),
+    "unknown": ("#bbbbbb", "...", 0.25),
+}
+_ROW_INCHES = 1.05
+# Causes are written below the band unless it is narrower than this part of the axis.
+_LABEL_WIDTH = 0.07
+
+
+def write_svg(timelines: list[BoardTimeline], file: Path) -> None:
+    """Draw ``timelines`` into ``file``. Raises `OSError`."""
+    # Text stays text, and the same log gives the same file.
+    with mpl.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "hardmute", "hatch.linewidth": 0.6}
+    ):
+        figure = Figure(figsize=(10, 1.3 + _ROW_INCHES * len(timelines)), layout="constrained")
+        axes = figure.add_subplot()
+        for row, timeline in enumerate(timelines):
+            _draw_row(axes, -row, timeline)
+        _frame(axes, timelines)
+        figure.savefig(file, format="svg", metadata={"Date": None, "Title": "hardmute timeline"})
+
+
+def _draw_row(axes: Axes, y: float, timeline: BoardTimeline) -> None:
+    start, end = timeline.intervals[0].start_ms, timeline.intervals[-1].end_ms
+    for interval in timeline.intervals:
+        colour, hatch, half = _BANDS[interval.state]
+        axes.broken_barh(
+            [(_days(interval.start_ms), _days(interval.end_ms) - _days(interval.start_ms))],
+            (y - half, 2 * half),
+            facecolor=colour,
+            hatch=hatch,
+            edgecolor="black",
+            linewidth=0.4,
+        )
+        if interval.cause and interval.length_ms >= _LABEL_WIDTH * max(1, end - start):
+            axes.text(
+                _days(interval.start_ms),
+                y - 0.46,
+                " " + text.CAUSES.get(interval.cause, interval.cause),
+                fontsize=7,
+                va="center",
+            )
+
+
+def _frame(axes: Axes, timelines: list[BoardTimeline]) -> None:
+    axes.set_yticks([-row for row in range(len(timelines))])
+    axes.set_yticklabels(
+        [
+            f"{timeline.title}\nlive {text.duration(total_live_ms(timeline.intervals))}"
+            for timeline in timelines
+        ],
+        fontsize=8,
+    )
+    axes.set_ylim(-len(timelines) + 0.4, 0.55)
+    locator = AutoDateLocator(tz=datetime.now(UTC).astimezone().tzinfo)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=locator.tz))
+    axes.grid(axis="x", linewidth=0.3)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.figure.legend(
+        handles=[
+            Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.4, label=state)
+            for state, (colour, hatch, _) in _BANDS.items()
+        ],
+        loc="outside upper right",
+        ncols=len(_BANDS),
+        frameon=False,
+        fontsize=8,
+    )
+
+
+def _days(at_ms: int) -> float:
+    """Matplotlib's date number: days since the epoch."""
+    return at_ms / 86_400_000

@@ -1,0 +1,217 @@
+"""What a board said about itself, checked; and what the host concludes from it.
+
+Device strings are untrusted: every field has a type, a range and an alphabet, and an answer that
+breaks one of them is no answer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from muteboard import wire
+
+from hardmute.errors import FAULT, LIVE, OK, UNKNOWN, UnreachableError
+
+VERDICTS = ("muted", "live", "fault", "unknown")
+# How a verdict of "muted" is borne out, weakest first (DESIGN.md, "Words").
+PROOF_LEVELS = ("reported", "sensed", "attested", "heard")
+
+_BOARD_ID = re.compile(r"[0-9a-f]{4,64}")
+_WORD = re.compile(r"[a-z0-9_.:+-]{1,32}", re.IGNORECASE)
+_MAX_INT = 10**15
+_MAX_CONTACTS = 8
+_MAX_WORDS = 16
+
+
+class Identity(NamedTuple):
+    """A board's answer to ``hello``."""
+
+    board: str
+    firmware: str
+    port: str
+    contacts: int
+    simulated: bool
+
+
+class Status(NamedTuple):
+    """A board's answer to ``status``, or a state event. Times in ms (docs/protocol.md)."""
+
+    state: str
+    command: str
+    sense: tuple[int, ...]
+    cause: str
+    since_ms: int
+    uptime_ms: int
+    boot: int
+    changes: int
+    live_ms: int
+    remute_in_ms: int | None
+    faults: tuple[str, ...]
+    warnings: tuple[str, ...]
+    service: str
+    simulated: bool
+
+
+class Conclusion(NamedTuple):
+    """The host's verdict, the level of its proof, and why it is not a better one."""
+
+    verdict: str
+    proof: str | None
+    reason: str | None
+
+
+def is_board_id(text: str) -> bool:
+    """Whether ``text`` has the form of a board id: 4 to 64 lower-case hex digits."""
+    return _BOARD_ID.fullmatch(text) is not None
+
+
+def parse_identity(answer: dict[str, Any]) -> Identity:
+    """Check a ``hello`` answer. Raises `UnreachableError`."""
+    fields = _Fields(answer)
+    if answer.get("product") != wire.PRODUCT:
+        raise UnreachableError("What answers there is not a hardmute board.", "not_hardmute")
+    proto = answer.get("proto")
+    if not isinstance(proto, list) or not proto or not isinstance(proto[0], int):
+        raise _malformed("proto")
+    if proto[0] != wire.PROTO_MAJOR:
+        raise UnreachableError(
+            f"The board speaks protocol {proto[0]} and this hardmute speaks {wire.PROTO_MAJOR}: "
+            + ("update hardmute." if proto[0] > wire.PROTO_MAJOR else "update the board's firmware."),
+            "protocol_version",
+        )
+    board = answer.get("board")
+    if not isinstance(board, str) or not is_board_id(board):
+        raise _malformed("board")
+    return Identity(
+        board=board,
+        firmware=fields.word("firmware"),
+        port=fields.word("port"),
+        contacts=fields.integer("contacts", low=0, high=_MAX_CONTACTS),
+        simulated=fields.boolean("simulated"),
+    )
+
+
+def parse_status(answer: dict[str, Any]) -> Status:
+    """Check a ``status`` answer or a state event. Raises `UnreachableError`."""
+    fields = _Fields(answer)
+    remute = answer.get("remute_in_ms")
+    return Status(
+        state=fields.choice("state", wire.STATES),
+        command=fields.choice("command", wire.COMMANDS),
+        sense=fields.bits("sense"),
+        cause=fields.choice("cause", wire.CAUSES),
+        since_ms=fields.integer("since_ms"),
+        uptime_ms=fields.integer("uptime_ms"),
+        boot=fields.integer("boot"),
+        changes=fields.integer("changes"),
+        live_ms=fields.integer("live_ms"),
+        remute_in_ms=None if remute is None else fields.integer("remute_in_ms"),
+        faults=fields.words("faults"),
+        warnings=fields.words("warnings"),
+        service=fields.choice("service", wire.SERVICES),
+        simulated=fields.boolean("simulated"),
+    )
+
+
+def conclude(status: Status) -> Conclusion:
+    """What the host makes of one fresh status (P4: a contradiction is never "muted")."""
+    closed = sum(status.sense)
+    if status.state == "fault":
+        return Conclusion("fault", None, ", ".join(map(fault_text, status.faults)) or "unnamed fault")
+    if status.state == "muted":
+        if closed:
+            return Conclusion("fault", None, "the board says muted while a contact reads closed")
+        return Conclusion("muted", "sensed" if status.sense else "reported", None)
+    if closed < len(status.sense) or status.command != "connected":
+        return Conclusion("fault", None, "the board says live, but its contacts do not bear it out")
+    return Conclusion("live", "sensed" if status.sense else "reported", None)
+
+
+def exit_code(verdict: str, proof: str | None, require: str = "sensed") -> int:
+    """The exit code for a verdict when at least the proof level ``require`` is asked for."""
+    if verdict == "live":
+        return LIVE
+    if verdict == "fault":
+        return FAULT
+    if verdict == "muted" and proof is not None:
+        return OK if PROOF_LEVELS.index(proof) >= PROOF_LEVELS.index(require) else UNKNOWN
+    return UNKNOWN
+
+
+def fault_text(fault: str) -> str:
+    """A fault name such as ``closed:1``, for a person."""
+    kind, _, contact = fault.partition(":")
+    if kind == "closed":
+        return f"contact {contact} reads closed although the line is commanded cut"
+    if kind == "open":
+        return f"contact {contact} read open although the line was commanded connected"
+    return fault
+
+
+WARNING_TEXTS = {
+    "config_missing": "no settings are stored on the board; it runs with the safe defaults",
+    "config_invalid": "the board's settings are damaged; it runs with the safe defaults",
+    "boot_not_counted": "the board could not store its boot count",
+    "crash_loop": "the firmware crashed three times in a minute; the line stays cut until the "
+    "board has been without power",
+    "stuck": "the button has been down for more than 10 s; is something lying on it?",
+}
+
+
+def warning_text(warning: str) -> str:
+    """A warning name, for a person."""
+    return WARNING_TEXTS.get(warning, warning)
+
+
+def _malformed(field: str) -> UnreachableError:
+    return UnreachableError(
+        f"The board's answer is malformed (field {field!r}), so its state is unknown: "
+        "reflash the board if this stays.",
+        "malformed_answer",
+    )
+
+
+class _Fields:
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self._answer = answer
+
+    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
+        value = self._answer.get(key)
+        if not isinstance(value, str) or value not in allowed:
+            raise _malformed(key)
+        return value
+
+    def word(self, key: str) -> str:
+        value = self._answer.get(key)
+        if not isinstance(value, str) or not _WORD.fullmatch(value):
+            raise _malformed(key)
+        return value
+
+    def words(self, key: str) -> tuple[str, ...]:
+        values = self._answer.get(key)
+        if not isinstance(values, list) or len(values) > _MAX_WORDS:
+            raise _malformed(key)
+        if not all(isinstance(value, str) and _WORD.fullmatch(value) for value in values):
+            raise _malformed(key)
+        return tuple(values)
+
+    def integer(self, key: str, low: int = 0, high: int = _MAX_INT) -> int:
+        value = self._answer.get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise _malformed(key)
+        return value
+
+    def boolean(self, key: str) -> bool:
+        value = self._answer.get(key)
+        if not isinstance(value, bool):
+            raise _malformed(key)
+        return value
+
+    def bits(self, key: str) -> tuple[int, ...]:
+        values = self._answer.get(key)
+        if not isinstance(values, list) or len(values) > _MAX_CONTACTS:
+            raise _malformed(key)
+        if not all(value in (0, 1) and not isinstance(value, bool) for value in values):
+            raise _malformed(key)
+        return tuple(values)

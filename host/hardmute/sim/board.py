@@ -1,0 +1,194 @@
+"""The simulated board: `muteboard.boards`' contract on `Physics`, with reset, watchdog and supply."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import NoReturn
+
+from muteboard.app import App
+from muteboard.button import EDGE_DOWN, EDGE_UP
+from muteboard.crash import SIZE as RETAINED_SIZE
+
+from hardmute.sim.physics import Physics
+
+# MicroPython's ticks_ms wraps here; starting close to it makes every run cross the wrap.
+_TICKS_WRAP = 1 << 30
+_TICKS_START = _TICKS_WRAP - 5_000
+_STEP_US = 1_000
+WATCHDOG_US = 1_000_000
+# Sizes of the USB serial buffers of MicroPython's RP2040 port.
+_FIFO = 256
+_READ = 64
+
+
+class _Reset(BaseException):
+    """The chip resets in the middle of whatever the program does."""
+
+
+class SimulatedBoard:
+    """A powered board with the real firmware, stepped by `advance`.
+
+    ``config``: content of the board's config file, or None for a board that has none.
+    """
+
+    port = "simulated"
+    simulated = True
+    settle_ms = 10
+
+    def __init__(self, physics: Physics, unique_id: bytes, config: bytes | None) -> None:
+        self.physics = physics
+        self.contacts = len(physics.relays)
+        self.powered = False
+        # True: the program hangs, as after a bit flip; only the watchdog can end that.
+        self.hung = False
+        self.lamp = (0, 0, 0)
+        # USB serial buffers; the port's other end moves these.
+        self.received = bytearray()
+        self.sending = bytearray()
+        self._unique_id = unique_id
+        self._files: dict[str, bytes] = {}
+        if config is not None:
+            self._files["config"] = config
+        self._ram = bytes(RETAINED_SIZE)
+        self._program: Generator[None] | None = None
+        self._edges = 0
+        self._cut_level: bool | None = None
+        self._reset_cause = "cold"
+        self._bark_us: int | None = None
+        self._app: App | None = None
+        physics.on_button = self._button_interrupt
+
+    # The supply and the passing of time.
+
+    def power_on(self) -> None:
+        if not self.powered:
+            self.powered = True
+            self._ram = bytes(RETAINED_SIZE)
+            self._start("cold")
+
+    def power_off(self) -> None:
+        self.powered = False
+        self._stop()
+        self.lamp = (0, 0, 0)
+
+    def advance(self, to_us: int) -> None:
+        """Let world and chip run until ``to_us``: one pass of the superloop each millisecond."""
+        while self.physics.now_us + _STEP_US <= to_us:
+            self.physics.advance(self.physics.now_us + _STEP_US)
+            if self.powered:
+                self._run_once()
+
+    def _run_once(self) -> None:
+        if self._bark_us is not None and self.physics.now_us >= self._bark_us:
+            self.hung = False
+            self._start("watchdog")
+        if self.hung or self._program is None:
+            return
+        try:
+            next(self._program)
+        except StopIteration:
+            self._program = None
+        except _Reset:
+            self._start("watchdog")
+
+    def _start(self, cause: str) -> None:
+        self._stop()
+        self._reset_cause = cause
+        try:
+            self._app = App(self)
+        except _Reset:
+            return
+        self._program = self._app.passes()
+
+    def _stop(self) -> None:
+        """A reset: every pin lets go, so the relay driver's pull-down cuts; USB starts anew."""
+        self.physics.drive(coil=False)
+        self._cut_level = None
+        self._program = None
+        self._app = None
+        self._bark_us = None
+        self._edges = 0
+        self.received.clear()
+        self.sending.clear()
+
+    def _button_interrupt(self, down: bool) -> None:  # noqa: FBT001 (a callback's signature)
+        self._edges |= EDGE_DOWN if down else EDGE_UP
+        if self._cut_level is down:
+            self.cut()
+
+    # The contract of `muteboard.boards`.
+
+    def cut(self) -> None:
+        self._cut_level = None
+        self.physics.drive(coil=False)
+
+    def connect(self, cut_level: bool) -> None:  # noqa: FBT001 (the contract's signature)
+        if self.physics.button_down is not cut_level:
+            self._cut_level = cut_level
+            self.physics.drive(coil=True)
+
+    def sense(self) -> int:
+        return sum(self.physics.closed(index) << index for index in range(self.contacts))
+
+    def button_down(self) -> bool:
+        return self.physics.button_down
+
+    def take_edges(self) -> int:
+        edges, self._edges = self._edges, 0
+        return edges
+
+    def show(self, rgb: tuple[int, int, int]) -> None:
+        self.lamp = rgb
+
+    def ticks_ms(self) -> int:
+        return (_TICKS_START + self.physics.now_us // 1000) % _TICKS_WRAP
+
+    def ticks_diff(self, new: int, old: int, /) -> int:
+        half = _TICKS_WRAP // 2
+        return (new - old + half) % _TICKS_WRAP - half
+
+    def idle(self) -> None:
+        """Time passes in `advance`, between two passes of the program."""
+
+    def read_available(self) -> bytes:
+        data = bytes(self.received[:_READ])
+        del self.received[:_READ]
+        return data
+
+    def write(self, data: bytes | memoryview) -> int:
+        fits = min(len(data), _FIFO - len(self.sending))
+        self.sending += data[:fits]
+        return fits
+
+    def feed_watchdog(self) -> None:
+        self._bark_us = self.physics.now_us + WATCHDOG_US
+
+    def reset_cause(self) -> str:
+        return self._reset_cause
+
+    def retained(self) -> bytes:
+        return self._ram
+
+    def retain(self, data: bytes) -> None:
+        self._ram = data
+
+    def load(self, name: str) -> bytes | None:
+        return self._files.get(name)
+
+    def store(self, name: str, data: bytes) -> None:
+        self._files[name] = data
+
+    def unique_id(self) -> bytes:
+        return self._unique_id
+
+    def maintenance(self) -> None:
+        self.sending += b"\r\nA simulated board has no prompt; power it off to leave maintenance.\r\n"
+
+    def reset(self) -> NoReturn:
+        raise _Reset
+
+    # The other end of the USB cable.
+
+    def receive_space(self) -> int:
+        """How many bytes the host may send now."""
+        return _FIFO - len(self.received) if self.powered else 0

@@ -1,0 +1,150 @@
+"""What surrounds the chip: a finger, a button that bounces, relays that take time and can weld.
+
+Event-driven and deterministic: time is an integer of microseconds that only `Physics.advance`
+moves, and chance comes from the random generator that the caller gives. The chip, simulated or
+emulated, drives `coil` and reads `button_down` and `closed`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from random import Random
+
+# Omron G6K datasheet (K106): operate and release time 3 ms at the most; bounce is not specified,
+# 1 ms is assumed.
+OPERATE_US = 3_000
+RELEASE_US = 3_000
+CONTACT_BOUNCE_US = 1_000
+# Tactile switches bounce for 5 to 10 ms (Ganssle, "A Guide to Debouncing", 2004: 1.6 ms on
+# average, 6.2 ms at the most over 18 types).
+BUTTON_BOUNCE_MS = 5
+PRESS_MS = 120
+
+
+class Relay:
+    """One relay: an armature that follows its coil late, and a contact that may be welded."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.welded = False
+        self.generation = 0
+
+
+class Physics:
+    """The world around one board with ``contacts`` relays in series."""
+
+    def __init__(self, contacts: int, random: Random) -> None:
+        self.now_us = 0
+        self.relays = [Relay() for _ in range(contacts)]
+        self.coil = False
+        self.button_down = False
+        self.stuck = False
+        # Called at the very moment that the button's electrical level changes.
+        self.on_button: Callable[[bool], None] | None = None
+        self._finger_down = False
+        self._random = random
+        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._count = 0
+
+    # Time.
+
+    def at(self, time_us: int, action: Callable[[], None]) -> None:
+        """Do ``action`` at ``time_us``; actions at one time keep their order."""
+        self._count += 1
+        heapq.heappush(self._events, (max(time_us, self.now_us), self._count, action))
+
+    def advance(self, to_us: int) -> None:
+        """Let time pass until ``to_us``."""
+        while self._events and self._events[0][0] <= to_us:
+            self.now_us, _, action = heapq.heappop(self._events)
+            action()
+        self.now_us = max(self.now_us, to_us)
+
+    # The finger.
+
+    def press(self, hold_ms: float = PRESS_MS, bounce_ms: float = BUTTON_BOUNCE_MS) -> int:
+        """Press now, release after ``hold_ms``. Returns when the contact is quiet again, in us."""
+        up_us = self.now_us + max(1, round(hold_ms * 1000))
+        bounce_us = min(round(bounce_ms * 1000), up_us - self.now_us)
+        self._touch(self.now_us, down=True, bounce_us=bounce_us)
+        self._touch(up_us, down=False, bounce_us=round(bounce_ms * 1000))
+        return up_us + round(bounce_ms * 1000)
+
+    def stick(self) -> None:
+        """The button goes down and stays down, whatever the finger does."""
+        self.stuck = True
+        self._set_button()
+
+    def unstick(self) -> None:
+        self.stuck = False
+        self._set_button()
+
+    def _touch(self, start_us: int, *, down: bool, bounce_us: int) -> None:
+        """The contact makes (or breaks) at ``start_us`` and chatters for ``bounce_us``."""
+        times = [start_us]
+        if bounce_us:
+            count = 2 * self._random.randint(1, 4)
+            times += sorted(start_us + self._random.randint(1, bounce_us) for _ in range(count))
+        level = down
+        for time_us in times:
+            self.at(time_us, lambda level=level: self._finger(down=level))
+            level = not level
+
+    def _finger(self, *, down: bool) -> None:
+        self._finger_down = down
+        self._set_button()
+
+    def _set_button(self) -> None:
+        level = self._finger_down or self.stuck
+        if level != self.button_down:
+            self.button_down = level
+            if self.on_button is not None:
+                self.on_button(level)
+
+    # The relays.
+
+    def drive(self, *, coil: bool) -> None:
+        """Energise or release the coils, which share one driver."""
+        if coil == self.coil:
+            return
+        self.coil = coil
+        for relay in self.relays:
+            relay.generation += 1
+            travel_us = OPERATE_US if coil else RELEASE_US
+            steps = [(self.now_us + travel_us, coil)]
+            if coil:
+                third = CONTACT_BOUNCE_US // 3
+                steps += [(steps[0][0] + third, False), (steps[0][0] + 2 * third, True)]
+            for time_us, closed in steps:
+                self.at(time_us, self._mover(relay, closed=closed))
+
+    def _mover(self, relay: Relay, *, closed: bool) -> Callable[[], None]:
+        generation = relay.generation
+
+        def move() -> None:
+            # A newer command stops an armature that is still on its way.
+            if relay.generation == generation:
+                relay.closed = closed or relay.welded
+
+        return move
+
+    def weld(self, index: int) -> None:
+        """The contact of relay ``index`` fuses, in the closed position."""
+        relay = self.relays[index]
+        relay.welded = relay.closed = True
+
+    def unweld(self, index: int) -> None:
+        """Break the weld open; the contact goes where the coil has it."""
+        relay = self.relays[index]
+        relay.welded = False
+        relay.closed = self.coil
+
+    def closed(self, index: int) -> bool:
+        """Whether the contact of relay ``index`` is closed."""
+        return self.relays[index].closed
+
+    @property
+    def connected(self) -> bool:
+        """Whether sound gets through: every contact in the line is closed."""
+        return all(relay.closed for relay in self.relays)

@@ -1,0 +1,171 @@
+"""`hardmute sim`: a simulated board that other programs reach as they would a real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import random
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from muteboard import config as board_config
+
+from hardmute import paths
+from hardmute.errors import UsageError
+from hardmute.sim import registry
+from hardmute.sim.board import SimulatedBoard
+from hardmute.sim.physics import Physics
+from hardmute.sim.usb import Cable, PtyCable, TcpCable
+from hardmute.sim.world import World, WorldServer
+
+_SLICE_S = 0.001
+# A host that was suspended finds the board's clock where it left it, not days of catching up.
+_MAX_LAG_S = 0.25
+
+
+class Simulator:
+    """One simulated board with its USB cable and its world, paced by ``clock`` (seconds)."""
+
+    def __init__(
+        self,
+        *,
+        board_id: bytes,
+        contacts: int,
+        settings: dict[str, object],
+        tcp_port: int | None,
+        clock: Callable[[], float] = time.monotonic,
+        seed: int = 0,
+    ) -> None:
+        name = board_id.hex()
+        folder = paths.runtime_dir("simulated")
+        self._clock = clock
+        config = board_config.dump({**board_config.DEFAULTS, **settings})
+        physics = Physics(contacts, random.Random(seed))  # noqa: S311 (contact bounce, no secret)
+        self.board = SimulatedBoard(physics, board_id, config)
+        self._cable: Cable = (
+            PtyCable(folder / f"{name}.tty") if tcp_port is None else TcpCable(tcp_port)
+        )
+        self._world = World(self.board, self._cable)
+        if os.name == "nt":
+            address = rf"\\.\pipe\hardmute-{name}"
+        else:
+            address = str(folder / f"{name}.world")
+            Path(address).unlink(missing_ok=True)
+        self._server = WorldServer(self._world, address)
+        self._cable.plug()
+        self.board.power_on()
+        self.entry = registry.SimulatedEntry(
+            name, self._cable.device, self._server.address, os.getpid()
+        )
+        self._file = registry.register(self.entry)
+        self._due = clock()
+
+    def close(self) -> None:
+        self._file.unlink(missing_ok=True)
+        self._cable.unplug()
+        if os.name != "nt":
+            Path(self.entry.world).unlink(missing_ok=True)
+
+    def step(self) -> None:
+        """Wait for a slice of time or a byte, then let board and world run until now."""
+        board = self.board
+        self._cable.wait(_SLICE_S)
+        lag = self._clock() - self._due
+        if lag > _MAX_LAG_S:
+            self._due += lag - _MAX_LAG_S
+            lag = _MAX_LAG_S
+        slices = int(lag / _SLICE_S)
+        self._due += slices * _SLICE_S
+        for _ in range(slices):
+            self._world.step()
+            self._move_bytes()
+            board.advance(board.physics.now_us + round(_SLICE_S * 1_000_000))
+        if slices:
+            self._move_bytes()
+        else:
+            time.sleep(_SLICE_S / 4)
+
+    def press(self) -> None:
+        """A press by somebody who sits in front of the simulation."""
+        self.board.physics.press()
+
+    def _move_bytes(self) -> None:
+        board = self.board
+        space = board.receive_space()
+        if space:
+            board.received += self._cable.read(space)
+        if board.sending:
+            sent = self._cable.write(bytes(board.sending))
+            del board.sending[:sent]
+
+
+def parse_settings(pairs: list[str]) -> dict[str, object]:
+    """``KEY=VALUE`` words as board settings. Raises `UsageError`."""
+    settings: dict[str, object] = {}
+    for pair in pairs:
+        key, _, text = pair.partition("=")
+        value: object = int(text) if text.lstrip("-").isdecimal() else text
+        if key not in board_config.DEFAULTS:
+            names = ", ".join(board_config.DEFAULTS)
+            raise UsageError(f"A board has no setting {key!r}; it has {names}.")
+        if not board_config.valid(key, value):
+            raise UsageError(f"{key} must be {board_config.allowed(key)}, not {text!r}.")
+        settings[key] = value
+    return settings
+
+
+def serve(*, board_id: str | None, contacts: int, settings: list[str], tcp_port: int | None) -> int:
+    """Run a simulated board until Ctrl-C, SIGTERM or the key q. Returns the exit code."""
+    if tcp_port is None and os.name == "nt":
+        raise UsageError("Windows has no pseudo-terminals: give --tcp PORT (0 picks a free one).")
+    try:
+        unique_id = bytes.fromhex(board_id) if board_id else secrets.token_bytes(8)
+    except ValueError:
+        raise UsageError(f"A board id is hex digits in pairs, not {board_id!r}.") from None
+    simulator = Simulator(
+        board_id=unique_id, contacts=contacts, settings=parse_settings(settings), tcp_port=tcp_port
+    )
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    keys = _read_keys() if sys.stdin.isatty() and sys.stdout.isatty() else None
+    try:
+        entry = simulator.entry
+        ready = {"device": entry.device, "world": entry.world, "board": entry.board}
+        print(json.dumps(ready), flush=True)
+        if keys is not None:
+            print("Space presses the button, q ends. In another terminal:", file=sys.stderr)
+            print(f"  hardmute -d {entry.board} watch", file=sys.stderr)
+        while not ended.is_set():
+            simulator.step()
+            if keys is not None and not keys.empty():
+                key = keys.get()
+                if key == " ":
+                    simulator.press()
+                elif key == "q":
+                    break
+    finally:
+        simulator.close()
+    return 0
+
+
+def _read_keys() -> queue.SimpleQueue[str]:
+    import readchar
+
+    keys: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        while True:
+            try:
+                keys.put(readchar.readkey())
+            except KeyboardInterrupt:
+                keys.put("q")
+
+    threading.Thread(target=read, name="keyboard", daemon=True).start()
+    return keys

@@ -1,0 +1,75 @@
+"""Words for people: durations, times, states, and plain or coloured output."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Colours of the verdicts on a terminal, readable on dark and light backgrounds. The verdict is
+# always there as a word too.
+STYLES = {
+    "muted": "bold green",
+    "live": "bold red",
+    "fault": "bold magenta",
+    "unknown": "bold yellow",
+}
+CAUSES = {
+    "boot": "power-on",
+    "button": "button",
+    "host": "host",
+    "timer": "timer",
+    "stuck": "button stuck",
+    "fault": "fault",
+    "watchdog": "watchdog reset",
+}
+
+
+def duration(ms: int) -> str:
+    """A length of time to the two units that matter: ``42.5 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    seconds = ms / 1000
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours:02d} h"
+
+
+def local_time(at_ms: int) -> str:
+    """Host time in the local zone, to the second."""
+    return datetime.fromtimestamp(at_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A rich console on ``stream`` (standard output by default)."""
+    from rich.console import Console
+
+    stream = stream or sys.stdout
+    # Not a terminal: a width that no table has to be cut for.
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 100
+    return Console(file=stream, highlight=False, width=width, emoji=False)
+
+
+def headline(verdict: str, rest: str) -> None:
+    """Print a verdict and what belongs to it. rich is loaded for a terminal only."""
+    word = verdict.upper()
+    if sys.stdout.isatty():
+        from rich.text import Text
+
+        console().print(Text.assemble((word, STYLES[verdict]), "  ", rest), soft_wrap=True)
+    else:
+        print(f"{word}  {rest}")
+
+
+def printable(text: str) -> str:
+    """``text`` without anything that a terminal would obey."""
+    return "".join(char if char.isprintable() else "�" for char in text)

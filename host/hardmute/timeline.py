@@ -1,0 +1,178 @@
+"""From single contacts to intervals: what the line was, for how long, why, and what nobody knows.
+
+Between two contacts the board's own counters decide. The same boot and the same number of state
+changes: nothing happened. One change more: it happened when the board says. More, or a restart:
+what lies between is unknown, and only the live time that the board counted is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from hardmute.log import Observation
+
+
+class Interval(NamedTuple):
+    """The line was ``state`` (a verdict) in [start, end), host time in ms since the epoch.
+
+    ``cause``: why it became so, where that is known. ``note``: for a person. ``live_ms``: live
+    time known to lie inside; for an unknown interval the board's counter says it.
+    """
+
+    start_ms: int
+    end_ms: int
+    state: str
+    cause: str | None
+    proof: str | None
+    note: str | None
+    live_ms: int
+
+    @property
+    def length_ms(self) -> int:
+        return self.end_ms - self.start_ms
+
+
+def intervals(observations: Iterable[Observation], since_ms: int, until_ms: int) -> list[Interval]:
+    """The intervals of one board, in order, clipped to [since, until)."""
+    result: list[Interval] = []
+    before: Observation | None = None
+    # Since when the host has been unable to ask, if it has.
+    lost: Observation | None = None
+    last_ms: int | None = None
+    for now in observations:
+        if last_ms is not None and now.at_ms < last_ms:
+            # The host's clock went back: nothing can be said about what lies between.
+            before = lost = None
+            result.append(
+                Interval(now.at_ms, now.at_ms, "unknown", None, None, "the host's clock went back", 0)
+            )
+        last_ms = now.at_ms
+        if now.state is None:
+            lost = lost or now
+            continue
+        filled = _fill(before, now)
+        if lost is not None:
+            filled = _overlay(filled, lost, now.at_ms)
+        result += filled
+        before, lost = now, None
+    if lost is not None and last_ms is not None:
+        start_ms = lost.at_ms if before is None else max(lost.at_ms, before.at_ms)
+        if before is not None and start_ms > before.at_ms:
+            result.append(_gap(before.at_ms, start_ms, "not asked", 0))
+        result.append(_gap(start_ms, max(last_ms, start_ms), _reason(lost), 0))
+    return _merge(_clip(result, since_ms, until_ms))
+
+
+def total_live_ms(found: Iterable[Interval]) -> int:
+    """The live time in ``found``, the part inside unknown intervals included."""
+    return sum(interval.live_ms for interval in found)
+
+
+def _fill(before: Observation | None, now: Observation) -> list[Interval]:
+    """What is known about the time from ``before`` (None: for ever) to ``now``, from those two."""
+    assert now.since_ms is not None
+    assert now.uptime_ms is not None
+    started_ms = now.at_ms - now.since_ms
+    current = _known(started_ms, now.at_ms, now, now.cause)
+    if before is None:
+        return [current]
+    assert before.changes is not None
+    assert now.changes is not None
+    same_boot = now.boot == before.boot and now.uptime_ms >= (before.uptime_ms or 0)
+    if same_boot:
+        return _fill_same_boot(before, now, current)
+    booted_ms = max(before.at_ms, now.at_ms - now.uptime_ms)
+    gap = _gap(before.at_ms, booted_ms, "the board was off or restarted", 0)
+    if now.changes == 0:
+        return [gap, current._replace(start_ms=booted_ms)]
+    missed_ms = (now.live_ms or 0) - current.live_ms
+    return [
+        gap,
+        _gap(booted_ms, max(booted_ms, started_ms), _missed(now.changes, missed_ms), missed_ms),
+        current._replace(start_ms=max(booted_ms, started_ms)),
+    ]
+
+
+def _fill_same_boot(before: Observation, now: Observation, current: Interval) -> list[Interval]:
+    changes = (now.changes or 0) - (before.changes or 0)
+    if changes == 0:
+        return [_known(before.at_ms, now.at_ms, now, now.cause)]
+    started_ms = min(max(before.at_ms, current.start_ms), now.at_ms)
+    current = _known(started_ms, now.at_ms, now, now.cause)
+    if changes == 1:
+        return [_known(before.at_ms, started_ms, before, before.cause), current]
+    missed_ms = max(0, (now.live_ms or 0) - (before.live_ms or 0) - current.live_ms)
+    return [_gap(before.at_ms, started_ms, _missed(changes - 1, missed_ms), missed_ms), current]
+
+
+def _known(start_ms: int, end_ms: int, seen: Observation, cause: str | None) -> Interval:
+    live_ms = end_ms - start_ms if seen.verdict == "live" else 0
+    return Interval(start_ms, end_ms, seen.verdict, cause, seen.proof, seen.reason, live_ms)
+
+
+def _gap(start_ms: int, end_ms: int, note: str, live_ms: int) -> Interval:
+    return Interval(start_ms, end_ms, "unknown", None, None, note, live_ms)
+
+
+def _missed(changes: int, live_ms: int) -> str:
+    noun = "change" if changes == 1 else "changes"
+    return f"{changes} {noun} that nobody asked about, live for {live_ms / 1000:.1f} s of it"
+
+
+def _reason(lost: Observation) -> str:
+    return (lost.reason or "unreachable").replace("_", " ")
+
+
+def _overlay(filled: list[Interval], lost: Observation, until_ms: int) -> list[Interval]:
+    """While the host could not ask it did not know, whatever the board told afterwards."""
+    kept: list[Interval] = []
+    hidden_live_ms = 0
+    for interval in filled:
+        if interval.end_ms <= lost.at_ms:
+            kept.append(interval)
+            continue
+        if interval.start_ms < lost.at_ms:
+            kept.append(_clipped(interval, interval.start_ms, lost.at_ms))
+        hidden_live_ms += interval.live_ms - (kept[-1].live_ms if interval.start_ms < lost.at_ms else 0)
+    kept.append(_gap(lost.at_ms, until_ms, _reason(lost), hidden_live_ms))
+    return kept
+
+
+def _clipped(interval: Interval, start_ms: int, end_ms: int) -> Interval:
+    live_ms = interval.live_ms
+    if interval.state == "live":
+        live_ms = end_ms - start_ms
+    return interval._replace(start_ms=start_ms, end_ms=end_ms, live_ms=live_ms)
+
+
+def _clip(found: list[Interval], since_ms: int, until_ms: int) -> list[Interval]:
+    clipped: list[Interval] = []
+    for interval in found:
+        start_ms, end_ms = max(interval.start_ms, since_ms), min(interval.end_ms, until_ms)
+        if start_ms <= end_ms and interval.start_ms < until_ms and interval.end_ms >= since_ms:
+            clipped.append(_clipped(interval, start_ms, end_ms))
+    return clipped
+
+
+def _merge(found: list[Interval]) -> list[Interval]:
+    """Join neighbours that are one interval seen twice; drop what has no length and says nothing."""
+    merged: list[Interval] = []
+    for interval in found:
+        last = merged[-1] if merged else None
+        if (
+            last is not None
+            and last.state == interval.state
+            and last.cause == interval.cause
+            and last.end_ms == interval.start_ms
+            and (last.note == interval.note or interval.state != "unknown")
+        ):
+            merged[-1] = last._replace(
+                end_ms=interval.end_ms,
+                proof=interval.proof,
+                note=interval.note or last.note,
+                live_ms=last.live_ms + interval.live_ms,
+            )
+        elif interval.length_ms > 0 or not merged or interval.note == "the host's clock went back":
+            merged.append(interval)
+    return merged
