@@ -9,9 +9,19 @@ from pathlib import Path
 
 import muteboard
 
-_EXIT_CODES = """\
-exit codes: 0 muted by sense or better (or done), 1 live, 2 usage, 3 unknown,
-            4 fault or contradiction, 5 evidence damaged, 6 local failure"""
+_EXIT_CODES = "exit: 0 muted or done, 1 live, 2 usage, 3 unknown, 4 fault, 5 tampered, 6 local"
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Options on one line each, so that the whole help fits a screen of 24 lines."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+    def _format_action(self, action: argparse.Action) -> str:
+        formatted = super()._format_action(action)
+        # The commands follow; the line that names their metavar says nothing.
+        return formatted.partition("\n")[2] if action.metavar == "COMMAND" else formatted
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -19,14 +29,16 @@ def build_parser() -> argparse.ArgumentParser:
     common = _common_options()
     parser = argparse.ArgumentParser(
         prog="hardmute",
-        description="A hardware microphone mute that its owner can prove.",
+        usage="hardmute COMMAND [options]    a microphone mute that its owner can prove",
         epilog=_EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         parents=[common],
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=muteboard.__version__)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True, prog="hardmute"
+    )
 
     def add(name: str, run: str, summary: str, *, board: bool = True) -> argparse.ArgumentParser:
         command = commands.add_parser(
@@ -34,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
             parents=[common] if board else [],
+            formatter_class=_Formatter,
             allow_abbrev=False,
         )
         command.set_defaults(run=run)
@@ -66,7 +79,6 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("label", nargs="?", metavar="LABEL")
     _add_sim(add("sim", "sim.command:sim", "run a simulated board", board=False))
     command = add("world", "sim.command:world", "press, weld, unplug a simulated board", board=False)
-    command.formatter_class = argparse.RawDescriptionHelpFormatter
     command.epilog = "words: press, hold S, bounce MS, weld [N], unweld [N], stick, unstick, unplug,\n"
     command.epilog += "replug, power-off, power-on [--hold S], hang, look (prints what is so)"
     command.add_argument("address", metavar="PATH", help="the world that `hardmute sim` printed")

@@ -71,15 +71,15 @@ class Session:
 
     def status(self) -> Status:
         """The board's state now."""
-        return parse_status(self._request("status"))
+        return parse_status(self.request("status"))
 
     def mute(self) -> bool:
         """Cut the line. True if it was connected. The caller still has to see it sensed."""
-        return bool(self._request("mute").get("changed"))
+        return bool(self.request("mute").get("changed"))
 
     def config(self, changes: dict[str, object] | None = None) -> dict[str, Any]:
         """The board's settings, after ``changes`` (setup only; raises `RefusedError`)."""
-        answer = self._request("config") if changes is None else self._request("config", set=changes)
+        answer = self.request("config") if changes is None else self.request("config", set=changes)
         settings = answer.get("config")
         if not isinstance(settings, dict):
             raise UnreachableError("The board's answer has no settings in it.", "malformed_answer")
@@ -102,7 +102,8 @@ class Session:
                     break
             yield parse_status(event)
 
-    def _request(self, op: str, **fields: object) -> dict[str, Any]:
+    def request(self, op: str, **fields: object) -> dict[str, Any]:
+        """The answer to any request. Raises `RefusedError` when the board says no."""
         request_id = self._new_id()
         self._write(wire.frame({"id": request_id, "op": op, **fields}))
         return self._await_answer(request_id, op)

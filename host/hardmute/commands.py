@@ -364,8 +364,8 @@ def _print_observation(recorder: Recorder, observation: Observation) -> None:
         print("       a simulated board: no real microphone is cut by it")
     since_ms = observation.since_ms or 0
     began = text.local_time(observation.at_ms - since_ms)
-    cause = text.CAUSES.get(observation.cause or "", "")
-    print(f"       since {began} ({text.duration(since_ms)}), by {cause}")
+    cause = "" if observation.cause == "fault" else f", by {text.CAUSES[observation.cause or '']}"
+    print(f"       since {began} ({text.duration(since_ms)}){cause}")
     if observation.reason:
         print(f"       {observation.reason}")
     sense = observation.sense or ()

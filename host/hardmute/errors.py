@@ -43,13 +43,13 @@ class UnreachableError(HardmuteError):
 
 
 class RefusedError(HardmuteError):
-    """The board answered and said no. ``code`` is its error code."""
-
-    exit_code = LOCAL
+    """The board answered and said no. ``code`` is its error code (`muteboard.wire.ERRORS`)."""
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
         self.code = code
+        # Asked for what cannot be had like that, or tried and failed.
+        self.exit_code = USAGE if code in ("setup_required", "bad_arg") else LOCAL
 
 
 class LogError(HardmuteError):

@@ -162,7 +162,7 @@ def print_picture(timeline: BoardTimeline) -> None:
     end_ms = max(timeline.intervals[-1].end_ms, start_ms + 1)
     cells = ["unknown"] * _WIDTH
     # Painted from the mildest to the gravest, so that a short "live" is never painted over.
-    for state in ("unknown", "muted", "fault", "live"):
+    for state in ("muted", "unknown", "fault", "live"):
         for interval in timeline.intervals:
             if interval.state == state:
                 first = (interval.start_ms - start_ms) * _WIDTH // (end_ms - start_ms)
@@ -183,7 +183,8 @@ def print_picture(timeline: BoardTimeline) -> None:
 
 def why(interval: Interval) -> str:
     """The cause and the note of an interval, for a person."""
-    cause = text.CAUSES.get(interval.cause or "", "")
+    # "fault" as a cause says no more than the state does.
+    cause = "" if interval.cause == interval.state else text.CAUSES.get(interval.cause or "", "")
     return ": ".join(part for part in (cause, interval.note) if part)
 
 

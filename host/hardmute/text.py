@@ -31,6 +31,8 @@ CAUSES = {
 
 def duration(ms: int) -> str:
     """A length of time to the two units that matter: ``42.5 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if 0 < ms < 100:
+        return "< 0.1 s"
     seconds = ms / 1000
     if seconds < 60:
         return f"{seconds:.1f} s"
@@ -54,8 +56,7 @@ def console(stream: TextIO | None = None) -> Console:
     from rich.console import Console
 
     stream = stream or sys.stdout
-    # Not a terminal: a width that no table has to be cut for.
-    width = None if stream.isatty() or "COLUMNS" in os.environ else 100
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 80
     return Console(file=stream, highlight=False, width=width, emoji=False)
 
 

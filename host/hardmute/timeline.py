@@ -83,15 +83,12 @@ def _fill(before: Observation | None, now: Observation) -> list[Interval]:
     if same_boot:
         return _fill_same_boot(before, now, current)
     booted_ms = max(before.at_ms, now.at_ms - now.uptime_ms)
-    gap = _gap(before.at_ms, booted_ms, "the board was off or restarted", 0)
-    if now.changes == 0:
-        return [gap, current._replace(start_ms=booted_ms)]
-    missed_ms = (now.live_ms or 0) - current.live_ms
-    return [
-        gap,
-        _gap(booted_ms, max(booted_ms, started_ms), _missed(now.changes, missed_ms), missed_ms),
-        current._replace(start_ms=max(booted_ms, started_ms)),
-    ]
+    # Every boot starts with the word "muted" and no change.
+    at_boot = now._replace(
+        at_ms=booted_ms, verdict="muted", cause="boot", reason=None, changes=0, live_ms=0
+    )
+    off = _gap(before.at_ms, booted_ms, "the board was off or restarted", 0)
+    return [off, *_fill_same_boot(at_boot, now, current)]
 
 
 def _fill_same_boot(before: Observation, now: Observation, current: Interval) -> list[Interval]:
@@ -102,8 +99,17 @@ def _fill_same_boot(before: Observation, now: Observation, current: Interval) ->
     current = _known(started_ms, now.at_ms, now, now.cause)
     if changes == 1:
         return [_known(before.at_ms, started_ms, before, before.cause), current]
-    missed_ms = max(0, (now.live_ms or 0) - (before.live_ms or 0) - current.live_ms)
-    return [_gap(before.at_ms, started_ms, _missed(changes - 1, missed_ms), missed_ms), current]
+    live_ms = max(0, (now.live_ms or 0) - (before.live_ms or 0) - current.live_ms)
+    if changes == 2 and 0 < live_ms < started_ms - before.at_ms and before.verdict == "muted":
+        # From muted the board can only have gone live: for as long as its live time grew.
+        went_live_ms = started_ms - live_ms
+        return [
+            _known(before.at_ms, went_live_ms, before, before.cause),
+            Interval(went_live_ms, started_ms, "live", "button", before.proof, None, live_ms),
+            current,
+        ]
+    note = f"{changes - 1} unseen changes, live for {live_ms / 1000:.1f} s of it"
+    return [_gap(before.at_ms, started_ms, note, live_ms), current]
 
 
 def _known(start_ms: int, end_ms: int, seen: Observation, cause: str | None) -> Interval:
@@ -115,11 +121,6 @@ def _gap(start_ms: int, end_ms: int, note: str, live_ms: int) -> Interval:
     return Interval(start_ms, end_ms, "unknown", None, None, note, live_ms)
 
 
-def _missed(changes: int, live_ms: int) -> str:
-    noun = "change" if changes == 1 else "changes"
-    return f"{changes} {noun} that nobody asked about, live for {live_ms / 1000:.1f} s of it"
-
-
 def _reason(lost: Observation) -> str:
     return (lost.reason or "unreachable").replace("_", " ")
 
@@ -129,12 +130,12 @@ def _overlay(filled: list[Interval], lost: Observation, until_ms: int) -> list[I
     kept: list[Interval] = []
     hidden_live_ms = 0
     for interval in filled:
-        if interval.end_ms <= lost.at_ms:
-            kept.append(interval)
+        if interval.start_ms >= lost.at_ms:
+            hidden_live_ms += interval.live_ms
             continue
-        if interval.start_ms < lost.at_ms:
-            kept.append(_clipped(interval, interval.start_ms, lost.at_ms))
-        hidden_live_ms += interval.live_ms - (kept[-1].live_ms if interval.start_ms < lost.at_ms else 0)
+        shown = _clipped(interval, interval.start_ms, min(interval.end_ms, lost.at_ms))
+        hidden_live_ms += interval.live_ms - shown.live_ms
+        kept.append(shown)
     kept.append(_gap(lost.at_ms, until_ms, _reason(lost), hidden_live_ms))
     return kept
 

@@ -69,8 +69,7 @@ class Simulator:
     def close(self) -> None:
         self._file.unlink(missing_ok=True)
         self._cable.unplug()
-        if os.name != "nt":
-            Path(self.entry.world).unlink(missing_ok=True)
+        self._server.close()
 
     def step(self) -> None:
         """Wait for a slice of time or a byte, then let board and world run until now."""

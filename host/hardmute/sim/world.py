@@ -186,6 +186,9 @@ class WorldServer:
         self.address = str(self._listener.address)
         threading.Thread(target=self._serve, name="world", daemon=True).start()
 
+    def close(self) -> None:
+        self._listener.close()
+
     def _serve(self) -> None:
         while True:
             try:

@@ -1,0 +1,243 @@
+"""`hardmute demo`: the main job on a simulated board, every step checked against the physical truth.
+
+The simulated board runs the real firmware in a process of its own; the finger acts through the
+world's channel; the host side is this very command line, called as a person would call it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from hardmute import errors, paths, text
+from hardmute.discovery import open_board
+from hardmute.errors import FAULT, LIVE, OK, UNKNOWN
+from hardmute.sim.world import act
+
+_BOARD = "de30c0de"
+_LIVE_LIMIT_S = 10
+_START_TIMEOUT_S = 20.0
+# A simulated board on a busy machine runs behind the wall clock.
+_TIMER_TIMEOUT_S = 30.0
+
+
+class StepFailedError(Exception):
+    """A step of the demo did not do what it says."""
+
+
+def demo(args: Namespace) -> int:
+    """Run the demo. Returns 0 if every step did what it says."""
+    svg = args.svg or Path(tempfile.gettempdir()) / "hardmute-demo.svg"
+    with tempfile.TemporaryDirectory(prefix="hardmute-demo-") as home, _home(home), _board() as world:
+        walk = _Walk(world)
+        try:
+            walk.through(svg)
+        except StepFailedError as error:
+            text.console().print(f"[bold red]✗[/] {error}", soft_wrap=True)
+            return errors.LOCAL
+    text.console().print(_NEXT)
+    return OK
+
+
+_NEXT = """
+[bold]With a real board[/] (Raspberry Pi Pico or ESP32, a relay, a button, an afternoon):
+  1. wire it and flash it: [bold]firmware/README.md[/]
+  2. [bold]hardmute list[/], then [bold]hardmute watch[/] while you press the button
+  3. [bold]hardmute verify[/] when it matters, [bold]hardmute log[/] afterwards"""
+
+
+class _Walk:
+    """Goes through the steps. A step prints one line, and raises when it is not true."""
+
+    def __init__(self, world: str) -> None:
+        self._world = world
+        self._number = 0
+
+    def through(self, svg: Path) -> None:
+        text.console().print("[bold]hardmute[/] on a simulated board that runs the real firmware\n")
+        self._run("list", expect=OK, shows=_BOARD)
+        self._tell("the board is found", "hardmute list")
+
+        self._state(OK, line="cut", lamp="red")
+        self._tell("MUTED at power-on: line cut, contact sensed open, lamp red", "status")
+
+        self._act("press")
+        self._state(LIVE, line="connected", lamp="green")
+        self._tell("button pressed: LIVE, line connected, lamp green", "status")
+
+        self._act("press")
+        self._state(OK, line="cut", lamp="red")
+        self._tell("pressed again: MUTED, cut before anything else happened", "status")
+
+        self._act("press", "weld", "press")
+        seen = self._state(FAULT, line="connected", lamp=None)
+        self._check(seen["faults"] == ["closed:1"], f"the fault is not named: {seen['faults']}")
+        self._tell("relay contact welded, pressed: FAULT, never called muted", "status")
+
+        self._act("unweld", "press")
+        self._state(OK, line="cut", lamp="red")
+        self._tell("weld broken, press acknowledges: MUTED, not live", "status")
+
+        self._try_to_unmute()
+        self._state(OK, line="cut", lamp="red")
+        self._tell("the host asks to unmute, five ways: refused, line still cut", "(raw requests)")
+
+        self._act("press")
+        self._state(LIVE, line="connected", lamp="green")
+        self._run("mute", expect=OK)
+        seen = self._state(OK, line="cut", lamp="red")
+        self._check(seen["cause"] == "host", f"the cause is {seen['cause']}")
+        self._tell("the host may mute: MUTED, and the log says it was the host", "mute")
+
+        self._act("unplug")
+        self._run("status", expect=UNKNOWN)
+        self._act("replug")
+        self._state(OK, line="cut", lamp="red")
+        self._tell("cable pulled: UNKNOWN, never \"muted\"; plugged in again: MUTED", "status")
+
+        self._run("config", "set", f"max_live_s={_LIVE_LIMIT_S}", expect=errors.USAGE)
+        self._act("power-off", "power-on", "--hold", "3.5")
+        self._run("config", "set", f"max_live_s={_LIVE_LIMIT_S}", expect=OK)
+        self._act("power-off", "power-on")
+        self._tell(f"live limit set to {_LIVE_LIMIT_S} s, only with the button held at power-on", "config set")
+
+        self._wait_for_timer()
+        self._tell(f"left live: amber lamp, then MUTED by its own timer after {_LIVE_LIMIT_S} s", "status")
+
+        self._run("verify", expect=OK, shows="sensed")
+        self._tell("verdict checked afresh: MUTED, proof level sensed", "verify")
+
+        self._tell("the log: who, why, how long", "log")
+        self._show_log()
+        self._run("log", "plot", str(svg), expect=OK)
+        self._check(svg.stat().st_size > 0, f"{svg} is empty")
+        self._tell(f"the same as a picture: {svg}", "log plot")
+
+    def _tell(self, what: str, command: str) -> None:
+        self._number += 1
+        console = text.console()
+        console.print(f"[bold green]✓[/] {self._number:2d}. {what}", soft_wrap=True)
+        command = command if command.startswith(("(", "hardmute")) else f"hardmute {command}"
+        console.print(f"      [dim]$ {command}[/]" if command[0] != "(" else f"      [dim]{command}[/]")
+
+    def _check(self, holds: bool, otherwise: str) -> None:  # noqa: FBT001 (an assertion)
+        if not holds:
+            raise StepFailedError(f"Step {self._number + 1} failed: {otherwise}")
+
+    def _act(self, *words: str) -> None:
+        act(self._world, list(words))
+
+    def _run(self, *arguments: str, expect: int, shows: str = "") -> str:
+        """Call the command line as a person would; its output."""
+        from hardmute.__main__ import main
+
+        named = () if arguments[0] == "list" else ("-d", _BOARD)
+        printed, complained = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(complained):
+            code = main([*named, *arguments])
+        said = f"{printed.getvalue()}{complained.getvalue()}".strip()
+        self._check(
+            code == expect and shows in said,
+            f"`hardmute {' '.join(arguments)}` ended with {code}, expected {expect}: {said}",
+        )
+        return printed.getvalue()
+
+    def _state(self, expect: int, *, line: str, lamp: str | None) -> dict[str, Any]:
+        """The state by the host's word, and then what is physically so."""
+        told = json.loads(self._run("status", "--json", expect=expect))
+        truth = act(self._world, ["look"])
+        self._check(truth["line"] == line, f"the line is physically {truth['line']}, not {line}")
+        if lamp is not None:
+            colour = truth["lamp"]["colour"]
+            self._check(colour == lamp, f"the lamp is {colour}, not {lamp}")
+        return told
+
+    def _try_to_unmute(self) -> None:
+        with open_board(_BOARD, 3.0, None) as (session, _):
+            for op in ("unmute", "connect", "live", "press", "toggle"):
+                try:
+                    session.request(op)
+                except errors.RefusedError as error:
+                    self._check(error.code == "bad_op", f"{op} was answered with {error.code}")
+                else:
+                    self._check(False, f"the board accepted {op}")  # noqa: FBT003
+
+    def _wait_for_timer(self) -> None:
+        self._act("press")
+        self._state(LIVE, line="connected", lamp="amber")
+        deadline = time.monotonic() + _TIMER_TIMEOUT_S
+        with open_board(_BOARD, 3.0, None) as (session, _):
+            for event in session.watch():
+                if event.state != "live":
+                    break
+                self._check(time.monotonic() < deadline, "the board stayed live beyond its limit")
+        seen = self._state(OK, line="cut", lamp="red")
+        self._check(seen["cause"] == "timer", f"the cause is {seen['cause']}")
+        live_s = seen["live_ms"] / 1000
+        self._check(
+            _LIVE_LIMIT_S - 0.1 <= live_s <= _LIVE_LIMIT_S + 0.1, f"it was live for {live_s} s"
+        )
+
+    def _show_log(self) -> None:
+        from hardmute.log import Log, now_ms
+        from hardmute.logview import print_timeline, read
+
+        log = Log(paths.log_file())
+        try:
+            timelines = read(log, _BOARD, 0, now_ms())
+        finally:
+            log.close()
+        self._check(len(timelines) == 1, f"the log has {len(timelines)} timelines")
+        states = {interval.state for interval in timelines[0].intervals}
+        self._check(states == {"muted", "live", "fault", "unknown"}, f"the log shows {states}")
+        causes = {interval.cause for interval in timelines[0].intervals} - {None}
+        self._check(causes >= {"boot", "button", "host", "timer", "fault"}, f"causes: {causes}")
+        print_timeline(timelines[0])
+
+
+@contextlib.contextmanager
+def _home(folder: str) -> Generator[None]:
+    """Keep the demo out of the owner's log."""
+    before = os.environ.get("HARDMUTE_HOME")
+    os.environ["HARDMUTE_HOME"] = folder
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HARDMUTE_HOME"]
+        else:
+            os.environ["HARDMUTE_HOME"] = before
+
+
+@contextlib.contextmanager
+def _board() -> Generator[str]:
+    """A simulated board in a process of its own; yields its world's address."""
+    command = [sys.executable, "-m", "hardmute", "sim", "--id", _BOARD]
+    if os.name == "nt":
+        command += ["--tcp", "0"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    try:
+        yield _world_of(process)
+    finally:
+        process.terminate()
+        process.wait(_START_TIMEOUT_S)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _world_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise errors.HardmuteError("The simulated board did not start; `hardmute sim` says why.")
+    return json.loads(line)["world"]
