@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         # Whoever read our output has gone. Nothing more can be said there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return errors.LOCAL
-    except Exception as error:  # noqa: BLE001 (the last line of defence: a sentence, not a traceback)
+    except Exception as error:  # the last line of defence: a sentence, not a traceback
         if args.verbose:
             raise
         print(

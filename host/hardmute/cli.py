@@ -1,4 +1,4 @@
-"""The command line: what can be said, and which function does it. Imports only what starts fast."""
+"""The command line: what can be said, and which function does it. Imports what starts fast."""
 
 from __future__ import annotations
 
@@ -78,8 +78,12 @@ def build_parser() -> argparse.ArgumentParser:
     command = add("name", "commands:name", "give a board a label on this host")
     command.add_argument("label", nargs="?", metavar="LABEL")
     _add_sim(add("sim", "sim.command:sim", "run a simulated board", board=False))
-    command = add("world", "sim.command:world", "press, weld, unplug a simulated board", board=False)
-    command.epilog = "words: press, hold S, bounce MS, weld [N], unweld [N], stick, unstick, unplug,\n"
+    command = add(
+        "world", "sim.command:world", "press, weld, unplug a simulated board", board=False
+    )
+    command.epilog = (
+        "words: press, hold S, bounce MS, weld [N], unweld [N], stick, unstick, unplug,\n"
+    )
     command.epilog += "replug, power-off, power-on [--hold S], hang, look (prints what is so)"
     command.add_argument("address", metavar="PATH", help="the world that `hardmute sim` printed")
     command.add_argument("words", nargs=argparse.REMAINDER, metavar="WORD")
@@ -111,12 +115,16 @@ def _seconds(given: str) -> float:
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="one JSON object (watch: a line each)")
+    command.add_argument(
+        "--json", action="store_true", help="one JSON object (watch: a line each)"
+    )
 
 
 def _add_log(command: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
     window = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    window.add_argument("--since", metavar="T", help="2026-11-23T14:00, or 90m, 12h, 7d (default) ago")
+    window.add_argument(
+        "--since", metavar="T", help="2026-11-23T14:00, or 90m, 12h, 7d (default) ago"
+    )
     window.add_argument("--until", metavar="T", help="likewise; now by default")
     for action in window._actions:  # noqa: SLF001 (argparse has no public way to share options)
         command._add_action(action)  # noqa: SLF001
@@ -129,9 +137,18 @@ def _add_log(command: argparse.ArgumentParser, common: argparse.ArgumentParser) 
 
 
 def _add_sim(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--tcp", type=int, metavar="PORT", help="TCP instead of a terminal; 0: any")
+    command.add_argument(
+        "--tcp", type=int, metavar="PORT", help="TCP instead of a terminal; 0: any"
+    )
     command.add_argument("--id", metavar="HEX", help="board id (default: a new one)")
-    command.add_argument("--contacts", type=int, default=1, choices=range(1, 9), metavar="N", help="relays in series (1)")
+    command.add_argument(
+        "--contacts",
+        type=int,
+        default=1,
+        choices=range(1, 9),
+        metavar="N",
+        help="relays in series (1)",
+    )
     command.add_argument(
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings stored on the board"
     )

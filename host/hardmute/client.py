@@ -13,14 +13,14 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import Any, Protocol, cast
 
 import serial
-from muteboard import wire
 
 from hardmute.errors import RefusedError, UnreachableError, UsageError
 from hardmute.holder import PortHolder
 from hardmute.report import Identity, Status, parse_identity, parse_status
+from muteboard import wire
 
 # RP2040 and native USB ports ignore it; the ESP32 DevKitC's bridge needs it. Not 1200, which
 # asks some bootloaders to take over.
@@ -37,15 +37,28 @@ _REFUSALS = {
 }
 
 
+class Port(Protocol):
+    """What a session needs of an open pyserial port."""
+
+    timeout: float | None
+    write_timeout: float | None
+
+    @property
+    def in_waiting(self) -> int: ...
+    def read(self, size: int = 1, /) -> bytes: ...
+    def write(self, b: bytes, /) -> int | None: ...
+    def close(self) -> None: ...
+
+
 class Session:
     """Requests to one board, each answered within ``timeout`` seconds or not at all.
 
-    ``port`` is an open pyserial port. ``new_id`` gives request ids; ``clock`` is in seconds.
+    ``new_id`` gives request ids; ``clock`` is in seconds.
     """
 
     def __init__(
         self,
-        port: serial.SerialBase,
+        port: Port,
         device: str,
         timeout: float,
         new_id: Callable[[], int] = lambda: secrets.randbelow(wire.ID_LIMIT),
@@ -193,7 +206,9 @@ class Session:
 
 
 def _lost(device: str) -> UnreachableError:
-    return UnreachableError(f"{device} went away while it was asked: check the cable.", "unplugged")
+    return UnreachableError(
+        f"{device} went away while it was asked: check the cable.", "unplugged"
+    )
 
 
 @contextlib.contextmanager
@@ -218,10 +233,14 @@ def connect(device: str, timeout: float) -> Generator[tuple[Session, Identity]]:
                 port.close()
 
 
-def _open(device: str, timeout: float) -> serial.SerialBase:
+def _open(device: str, timeout: float) -> Port:
     try:
-        return serial.serial_for_url(
-            device, baudrate=BAUD, timeout=timeout, write_timeout=timeout, exclusive=True
+        # A cast, because pyserial's properties are not the attributes that they behave like.
+        return cast(
+            "Port",
+            serial.serial_for_url(
+                device, baudrate=BAUD, timeout=timeout, write_timeout=timeout, exclusive=True
+            ),
         )
     except serial.SerialException as error:
         raise _cannot_open(device, error) from error

@@ -1,4 +1,4 @@
-"""The commands that talk to a board. Each writes what it saw to the log, and returns an exit code."""
+"""The commands that talk to a board. Each logs what it saw, and returns an exit code."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import sys
 import time
 from argparse import Namespace
 from typing import Any
-
-from muteboard import config as board_config
 
 from hardmute import discovery, errors, text
 from hardmute.client import Session
@@ -24,6 +22,7 @@ from hardmute.report import (
     is_board_id,
     warning_text,
 )
+from muteboard import config as board_config
 
 # How long apart `verify` asks twice, in seconds, and how far the board's clock may then be off
 # the host's: both run on crystals, so what is left is the serial line's delay.
@@ -109,7 +108,7 @@ def list_boards(args: Namespace) -> int:
     else:
         print("No board is connected. `hardmute sim` starts a simulated one.")
         if not args.probe:
-            print("A board behind a CP210x or CH340 bridge is looked for with `hardmute list --probe`.")
+            print("`hardmute list --probe` also looks behind CP210x and CH340 bridges.")
     return recorder.exit_code
 
 
@@ -151,7 +150,9 @@ def name(args: Namespace) -> int:
         if not 0 < len(label) <= 40 or text.printable(label) != label:
             raise errors.UsageError("A label has 1 to 40 printable characters.")
         if is_board_id(label) or "/" in label or label.upper().startswith("COM"):
-            raise errors.UsageError(f"{label!r} looks like a board id or a port; choose another label.")
+            raise errors.UsageError(
+                f"{label!r} looks like a board id or a port; choose another label."
+            )
         recorder.log.set_label(board, label)
     print(f"{board}  {recorder.log.label(board) or '(no label)'}")
     return recorder.exit_code
@@ -163,7 +164,7 @@ def watch(args: Namespace) -> int:
 
 
 class _Watch:
-    """Follows one board. What it prints are changes; what it logs are those, and a row a minute."""
+    """Follows one board. It prints changes; it logs those, and a row a minute."""
 
     def __init__(self, args: Namespace) -> None:
         self._args = args
@@ -220,7 +221,9 @@ class _Watch:
                 )
 
     def _is_address(self) -> bool:
-        return self._named is not None and ("/" in self._named or self._named.upper().startswith("COM"))
+        return self._named is not None and (
+            "/" in self._named or self._named.upper().startswith("COM")
+        )
 
     def _take(self, observation: Observation) -> None:
         before = self._newest
@@ -276,9 +279,7 @@ def _essence(observation: Observation) -> tuple[object, ...]:
     )
 
 
-def _report(
-    args: Namespace, ask: Any, require: str = "sensed", *, explain: bool = False
-) -> int:
+def _report(args: Namespace, ask: Any, require: str = "sensed", *, explain: bool = False) -> int:
     """Open the board, ``ask(session)`` for a status, log it, print it."""
     recorder = Recorder()
     source = args.command

@@ -1,4 +1,4 @@
-"""`hardmute demo`: the main job on a simulated board, every step checked against the physical truth.
+"""`hardmute demo`: the main job on a simulated board, each step checked against physical truth.
 
 The simulated board runs the real firmware in a process of its own; the finger acts through the
 world's channel; the host side is this very command line, called as a person would call it.
@@ -38,7 +38,11 @@ class StepFailedError(Exception):
 def demo(args: Namespace) -> int:
     """Run the demo. Returns 0 if every step did what it says."""
     svg = args.svg or Path(tempfile.gettempdir()) / "hardmute-demo.svg"
-    with tempfile.TemporaryDirectory(prefix="hardmute-demo-") as home, _home(home), _board() as world:
+    with (
+        tempfile.TemporaryDirectory(prefix="hardmute-demo-") as home,
+        _home(home),
+        _board() as world,
+    ):
         walk = _Walk(world)
         try:
             walk.through(svg)
@@ -64,7 +68,9 @@ class _Walk:
         self._number = 0
 
     def through(self, svg: Path) -> None:
-        text.console().print("[bold]hardmute[/] on a simulated board that runs the real firmware\n")
+        text.console().print(
+            "[bold]hardmute[/] on a simulated board that runs the real firmware\n"
+        )
         self._run("list", expect=OK, shows=_BOARD)
         self._tell("the board is found", "hardmute list")
 
@@ -103,16 +109,21 @@ class _Walk:
         self._run("status", expect=UNKNOWN)
         self._act("replug")
         self._state(OK, line="cut", lamp="red")
-        self._tell("cable pulled: UNKNOWN, never \"muted\"; plugged in again: MUTED", "status")
+        self._tell('cable pulled: UNKNOWN, never "muted"; plugged in again: MUTED', "status")
 
         self._run("config", "set", f"max_live_s={_LIVE_LIMIT_S}", expect=errors.USAGE)
         self._act("power-off", "power-on", "--hold", "3.5")
         self._run("config", "set", f"max_live_s={_LIVE_LIMIT_S}", expect=OK)
         self._act("power-off", "power-on")
-        self._tell(f"live limit set to {_LIVE_LIMIT_S} s, only with the button held at power-on", "config set")
+        self._tell(
+            f"live limit set to {_LIVE_LIMIT_S} s, only with the button held at power-on",
+            "config set",
+        )
 
         self._wait_for_timer()
-        self._tell(f"left live: amber lamp, then MUTED by its own timer after {_LIVE_LIMIT_S} s", "status")
+        self._tell(
+            f"left live: amber lamp, then MUTED by its own timer after {_LIVE_LIMIT_S} s", "status"
+        )
 
         self._run("verify", expect=OK, shows="sensed")
         self._tell("verdict checked afresh: MUTED, proof level sensed", "verify")
@@ -128,9 +139,11 @@ class _Walk:
         console = text.console()
         console.print(f"[bold green]✓[/] {self._number:2d}. {what}", soft_wrap=True)
         command = command if command.startswith(("(", "hardmute")) else f"hardmute {command}"
-        console.print(f"      [dim]$ {command}[/]" if command[0] != "(" else f"      [dim]{command}[/]")
+        console.print(
+            f"      [dim]$ {command}[/]" if command[0] != "(" else f"      [dim]{command}[/]"
+        )
 
-    def _check(self, holds: bool, otherwise: str) -> None:  # noqa: FBT001 (an assertion)
+    def _check(self, holds: bool, otherwise: str) -> None:
         if not holds:
             raise StepFailedError(f"Step {self._number + 1} failed: {otherwise}")
 
@@ -170,7 +183,7 @@ class _Walk:
                 except errors.RefusedError as error:
                     self._check(error.code == "bad_op", f"{op} was answered with {error.code}")
                 else:
-                    self._check(False, f"the board accepted {op}")  # noqa: FBT003
+                    self._check(False, f"the board accepted {op}")
 
     def _wait_for_timer(self) -> None:
         self._act("press")
@@ -225,7 +238,9 @@ def _board() -> Generator[str]:
     command = [sys.executable, "-m", "hardmute", "sim", "--id", _BOARD]
     if os.name == "nt":
         command += ["--tcp", "0"]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    process = subprocess.Popen(  # noqa: S603 (our own interpreter)
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    )
     try:
         yield _world_of(process)
     finally:

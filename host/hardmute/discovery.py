@@ -95,7 +95,7 @@ def open_board(
 
 
 def board_for(named: str | None, log: Log) -> str | None:
-    """The board id that ``named`` most likely meant, to file "unknown" under, from the log alone."""
+    """The board id that ``named`` most likely meant, by the log: where "unknown" is filed."""
     if named is None:
         known = log.real_boards()
         return known[0] if len(known) == 1 else None
@@ -114,7 +114,7 @@ def _resolve(named: str | None, timeout: float, log: Log | None) -> tuple[str, s
     if board is None:
         if not is_board_id(named):
             raise UsageError(
-                f"{named!r} is no port, no board id and no label; `hardmute list` shows what is there."
+                f"{named!r} is no port, no board id and no label; see `hardmute list`."
             )
         board = named
     places = [entry.device for entry in registry.running() if entry.board == board]
@@ -153,10 +153,11 @@ def _only_board(timeout: float) -> tuple[str, str | None]:
 
 
 def _check_serial(port: Port, identity: Identity) -> None:
-    if port.ids == _RP2040_MICROPYTHON and port.serial is not None:
-        if port.serial.casefold() != identity.board.casefold():
-            raise UnreachableError(
-                f"{port.device} calls itself board {identity.board}, but its USB serial number is "
-                f"{port.serial!r}: do not trust it.",
-                "fake_id",
-            )
+    if port.ids != _RP2040_MICROPYTHON or port.serial is None:
+        return
+    if port.serial.casefold() != identity.board.casefold():
+        raise UnreachableError(
+            f"{port.device} calls itself board {identity.board}, but its USB serial number is "
+            f"{port.serial!r}: do not trust it.",
+            "fake_id",
+        )

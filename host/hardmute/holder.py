@@ -48,7 +48,8 @@ class PortHolder:
                 os.close(self._fd)
                 self._fd = -1
                 raise UnreachableError(
-                    f"{self._device} is held by {holder}: end that, or ask again later.", "port_held"
+                    f"{self._device} is held by {holder}: end that, or ask again later.",
+                    "port_held",
                 )
             time.sleep(_POLL_S)
         os.ftruncate(self._fd, 0)

@@ -151,7 +151,7 @@ def unseen(
 
 
 class Log:
-    """An open log. Raises `LogError` when it cannot be used, `LogDamagedError` when it is not a log.
+    """An open log. Raises `LogError` if it cannot be used, `LogDamagedError` if it is not a log.
 
     A damaged file is moved aside, never deleted, and a new log is begun in its place.
     """
@@ -264,8 +264,9 @@ class Log:
             if version == 0:
                 self._create(database)
             elif version > _SCHEMA_VERSION:
-                raise LogError(
-                    f"{self.file} was written by a newer hardmute (format {version}): update this one."
+                raise LogError(  # noqa: TRY301 (a sentence of its own, and the same clean-up)
+                    f"{self.file} was written by a newer hardmute (format {version}): "
+                    "update this one."
                 )
         except LogError:
             database.close()
@@ -313,7 +314,7 @@ class Log:
             with contextlib.suppress(FileNotFoundError):
                 part.rename(f"{aside}{suffix}")
         return LogDamagedError(
-            f"The log was damaged; it is kept as {aside}, and a new log begins with the next command."
+            f"The log was damaged: it is kept as {aside}, and a new log has begun."
         )
 
 

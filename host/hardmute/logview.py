@@ -63,7 +63,9 @@ def show(args: Namespace) -> int:
         )
         return errors.OK
     if not timelines:
-        print(f"Nothing is logged between {text.local_time(since_ms)} and {text.local_time(until_ms)}.")
+        print(
+            f"Nothing is logged from {text.local_time(since_ms)} to {text.local_time(until_ms)}."
+        )
     for timeline in timelines:
         print_timeline(timeline)
     return errors.OK
@@ -105,7 +107,7 @@ def _read_for(args: Namespace) -> tuple[int, int, list[BoardTimeline]]:
 
 
 def parse_time(given: str) -> int:
-    """A point in time, in ms since the epoch: ISO 8601, or a length of time ago such as ``90m``."""
+    """A point in time, in ms since the epoch: ISO 8601, or so long ago as ``90m`` says."""
     units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
     try:
         if given[-1:] in units and given[:-1].isdecimal():
@@ -166,7 +168,9 @@ def print_picture(timeline: BoardTimeline) -> None:
         for interval in timeline.intervals:
             if interval.state == state:
                 first = (interval.start_ms - start_ms) * _WIDTH // (end_ms - start_ms)
-                last = max(first, -(-(interval.end_ms - start_ms) * _WIDTH // (end_ms - start_ms)) - 1)
+                last = max(
+                    first, -(-(interval.end_ms - start_ms) * _WIDTH // (end_ms - start_ms)) - 1
+                )
                 cells[first : last + 1] = [state] * len(cells[first : last + 1])
     line = Text()
     for state in cells:
@@ -195,14 +199,27 @@ def _as_json(timeline: BoardTimeline) -> dict[str, Any]:
         "simulated": timeline.simulated,
         "live_ms": total_live_ms(timeline.intervals),
         "intervals": [
-            interval._asdict() | {"start": iso_time(interval.start_ms), "end": iso_time(interval.end_ms)}
+            interval._asdict()
+            | {"start": iso_time(interval.start_ms), "end": iso_time(interval.end_ms)}
             for interval in timeline.intervals
         ],
     }
 
 
 def _write_csv(timelines: list[BoardTimeline], file: Path) -> None:
-    header = "board label simulated start end seconds state cause proof note live_seconds".split()
+    header = [
+        "board",
+        "label",
+        "simulated",
+        "start",
+        "end",
+        "seconds",
+        "state",
+        "cause",
+        "proof",
+        "note",
+        "live_seconds",
+    ]
     try:
         with file.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)

@@ -1,5 +1,8 @@
 """The timeline as an SVG: bands that differ in hatching and height as well as in colour."""
 
+# pyright: reportUnknownMemberType=false
+# Matplotlib annotates its own methods only in part.
+
 from __future__ import annotations
 
 from datetime import UTC, datetime

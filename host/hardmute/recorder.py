@@ -1,4 +1,4 @@
-"""Keeps the log going while a command runs: a log in trouble is told once and never hides a state."""
+"""Keeps the log while a command runs: trouble with it is told once and never hides a state."""
 
 from __future__ import annotations
 

@@ -7,11 +7,10 @@ breaks one of them is no answer.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
-
-from muteboard import wire
+from typing import Any, NamedTuple, cast
 
 from hardmute.errors import FAULT, LIVE, OK, UNKNOWN, UnreachableError
+from muteboard import wire
 
 VERDICTS = ("muted", "live", "fault", "unknown")
 # How a verdict of "muted" is borne out, weakest first (DESIGN.md, "Words").
@@ -77,7 +76,11 @@ def parse_identity(answer: dict[str, Any]) -> Identity:
     if proto[0] != wire.PROTO_MAJOR:
         raise UnreachableError(
             f"The board speaks protocol {proto[0]} and this hardmute speaks {wire.PROTO_MAJOR}: "
-            + ("update hardmute." if proto[0] > wire.PROTO_MAJOR else "update the board's firmware."),
+            + (
+                "update hardmute."
+                if proto[0] > wire.PROTO_MAJOR
+                else "update the board's firmware."
+            ),
             "protocol_version",
         )
     board = answer.get("board")
@@ -118,13 +121,17 @@ def conclude(status: Status) -> Conclusion:
     """What the host makes of one fresh status (P4: a contradiction is never "muted")."""
     closed = sum(status.sense)
     if status.state == "fault":
-        return Conclusion("fault", None, ", ".join(map(fault_text, status.faults)) or "unnamed fault")
+        return Conclusion(
+            "fault", None, ", ".join(map(fault_text, status.faults)) or "unnamed fault"
+        )
     if status.state == "muted":
         if closed:
             return Conclusion("fault", None, "the board says muted while a contact reads closed")
         return Conclusion("muted", "sensed" if status.sense else "reported", None)
     if closed < len(status.sense) or status.command != "connected":
-        return Conclusion("fault", None, "the board says live, but its contacts do not bear it out")
+        return Conclusion(
+            "fault", None, "the board says live, but its contacts do not bear it out"
+        )
     return Conclusion("live", "sensed" if status.sense else "reported", None)
 
 
@@ -189,12 +196,16 @@ class _Fields:
         return value
 
     def words(self, key: str) -> tuple[str, ...]:
-        values = self._answer.get(key)
-        if not isinstance(values, list) or len(values) > _MAX_WORDS:
-            raise _malformed(key)
+        values = self._list(key, _MAX_WORDS)
         if not all(isinstance(value, str) and _WORD.fullmatch(value) for value in values):
             raise _malformed(key)
         return tuple(values)
+
+    def _list(self, key: str, longest: int) -> list[Any]:
+        values = self._answer.get(key)
+        if not isinstance(values, list) or len(cast("list[Any]", values)) > longest:
+            raise _malformed(key)
+        return cast("list[Any]", values)
 
     def integer(self, key: str, low: int = 0, high: int = _MAX_INT) -> int:
         value = self._answer.get(key)
@@ -209,9 +220,7 @@ class _Fields:
         return value
 
     def bits(self, key: str) -> tuple[int, ...]:
-        values = self._answer.get(key)
-        if not isinstance(values, list) or len(values) > _MAX_CONTACTS:
-            raise _malformed(key)
+        values = self._list(key, _MAX_CONTACTS)
         if not all(value in (0, 1) and not isinstance(value, bool) for value in values):
             raise _malformed(key)
         return tuple(values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from datetime import datetime
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +30,7 @@ CAUSES = {
 
 
 def duration(ms: int) -> str:
-    """A length of time to the two units that matter: ``42.5 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """A length of time in the units that matter: ``42.5 s``, ``3 min 20 s``, ``2 h 05 min``."""
     if 0 < ms < 100:
         return "< 0.1 s"
     seconds = ms / 1000
@@ -51,13 +51,12 @@ def local_time(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def console(stream: TextIO | None = None) -> Console:
-    """A rich console on ``stream`` (standard output by default)."""
+def console() -> Console:
+    """A rich console on standard output."""
     from rich.console import Console
 
-    stream = stream or sys.stdout
-    width = None if stream.isatty() or "COLUMNS" in os.environ else 80
-    return Console(file=stream, highlight=False, width=width, emoji=False)
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 80
+    return Console(highlight=False, width=width, emoji=False)
 
 
 def headline(verdict: str, rest: str) -> None:

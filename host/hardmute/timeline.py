@@ -45,7 +45,9 @@ def intervals(observations: Iterable[Observation], since_ms: int, until_ms: int)
             # The host's clock went back: nothing can be said about what lies between.
             before = lost = None
             result.append(
-                Interval(now.at_ms, now.at_ms, "unknown", None, None, "the host's clock went back", 0)
+                Interval(
+                    now.at_ms, now.at_ms, "unknown", None, None, "the host's clock went back", 0
+                )
             )
         last_ms = now.at_ms
         if now.state is None:
@@ -157,7 +159,7 @@ def _clip(found: list[Interval], since_ms: int, until_ms: int) -> list[Interval]
 
 
 def _merge(found: list[Interval]) -> list[Interval]:
-    """Join neighbours that are one interval seen twice; drop what has no length and says nothing."""
+    """Join neighbours that are one interval seen twice; drop what has no length."""
     merged: list[Interval] = []
     for interval in found:
         last = merged[-1] if merged else None

@@ -1,15 +1,14 @@
-"""The simulated board: `muteboard.boards`' contract on `Physics`, with reset, watchdog and supply."""
+"""The simulated board: the contract of `muteboard.boards` on `Physics`, with reset and supply."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from typing import NoReturn
 
+from hardmute.sim.physics import Physics
 from muteboard.app import App
 from muteboard.button import EDGE_DOWN, EDGE_UP
 from muteboard.crash import SIZE as RETAINED_SIZE
-
-from hardmute.sim.physics import Physics
 
 # MicroPython's ticks_ms wraps here; starting close to it makes every run cross the wrap.
 _TICKS_WRAP = 1 << 30
@@ -111,7 +110,7 @@ class SimulatedBoard:
         self.received.clear()
         self.sending.clear()
 
-    def _button_interrupt(self, down: bool) -> None:  # noqa: FBT001 (a callback's signature)
+    def _button_interrupt(self, down: bool) -> None:
         self._edges |= EDGE_DOWN if down else EDGE_UP
         if self._cut_level is down:
             self.cut()
@@ -122,7 +121,7 @@ class SimulatedBoard:
         self._cut_level = None
         self.physics.drive(coil=False)
 
-    def connect(self, cut_level: bool) -> None:  # noqa: FBT001 (the contract's signature)
+    def connect(self, cut_level: bool) -> None:
         if self.physics.button_down is not cut_level:
             self._cut_level = cut_level
             self.physics.drive(coil=True)
@@ -182,7 +181,9 @@ class SimulatedBoard:
         return self._unique_id
 
     def maintenance(self) -> None:
-        self.sending += b"\r\nA simulated board has no prompt; power it off to leave maintenance.\r\n"
+        self.sending += (
+            b"\r\nA simulated board has no prompt; power it off to leave maintenance.\r\n"
+        )
 
     def reset(self) -> NoReturn:
         raise _Reset

@@ -13,9 +13,7 @@ def sim(args: Namespace) -> int:
     """`hardmute sim`."""
     from hardmute.sim.server import serve
 
-    return serve(
-        board_id=args.id, contacts=args.contacts, settings=args.set, tcp_port=args.tcp
-    )
+    return serve(board_id=args.id, contacts=args.contacts, settings=args.set, tcp_port=args.tcp)
 
 
 def world(args: Namespace) -> int:

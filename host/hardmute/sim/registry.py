@@ -38,7 +38,10 @@ def running() -> list[SimulatedEntry]:
         try:
             fields = json.loads(file.read_text())
             entry = SimulatedEntry(
-                str(fields["board"]), str(fields["device"]), str(fields["world"]), int(fields["pid"])
+                str(fields["board"]),
+                str(fields["device"]),
+                str(fields["world"]),
+                int(fields["pid"]),
             )
         except (OSError, ValueError, KeyError, TypeError):
             continue

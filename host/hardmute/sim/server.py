@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from muteboard import config as board_config
-
 from hardmute import paths
 from hardmute.errors import UsageError
 from hardmute.sim import registry
@@ -23,6 +21,7 @@ from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics
 from hardmute.sim.usb import Cable, PtyCable, TcpCable
 from hardmute.sim.world import World, WorldServer
+from muteboard import config as board_config
 
 _SLICE_S = 0.001
 # A host that was suspended finds the board's clock where it left it, not days of catching up.
@@ -119,7 +118,9 @@ def parse_settings(pairs: list[str]) -> dict[str, object]:
     return settings
 
 
-def serve(*, board_id: str | None, contacts: int, settings: list[str], tcp_port: int | None) -> int:
+def serve(
+    *, board_id: str | None, contacts: int, settings: list[str], tcp_port: int | None
+) -> int:
     """Run a simulated board until Ctrl-C, SIGTERM or the key q. Returns the exit code."""
     if tcp_port is None and os.name == "nt":
         raise UsageError("Windows has no pseudo-terminals: give --tcp PORT (0 picks a free one).")
@@ -132,7 +133,7 @@ def serve(*, board_id: str | None, contacts: int, settings: list[str], tcp_port:
     )
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda _number, _frame: ended.set())
     keys = _read_keys() if sys.stdin.isatty() and sys.stdout.isatty() else None
     try:
         entry = simulator.entry

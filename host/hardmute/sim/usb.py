@@ -15,7 +15,10 @@ _CHUNK = 4096
 class Cable(Protocol):
     """The host's end of the cable. All calls return at once."""
 
-    device: str
+    @property
+    def device(self) -> str:
+        """The port's name, as a host opens it."""
+        ...
 
     def plug(self) -> None: ...
     def unplug(self) -> None: ...
@@ -79,7 +82,7 @@ class PtyCable:
 
 
 class TcpCable:
-    """A TCP port on the loopback interface; pyserial opens it as ``socket://``. One host at a time."""
+    """A TCP port on the loopback interface, ``socket://`` to pyserial. One host at a time."""
 
     def __init__(self, port: int) -> None:
         self._port = port

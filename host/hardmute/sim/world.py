@@ -137,7 +137,9 @@ class World:
     def _contact(self, words: list[str]) -> int:
         number = int(words.pop(0)) if words and words[0].isdecimal() else 1
         if not 1 <= number <= self._board.contacts:
-            raise UsageError(f"This board has {self._board.contacts} contact(s); {number} is none of them.")
+            raise UsageError(
+                f"This board has {self._board.contacts} contact(s); {number} is none of them."
+            )
         return number - 1
 
     def look(self) -> dict[str, Any]:
@@ -161,7 +163,13 @@ def colour_name(rgb: tuple[int, int, int]) -> str:
         return "off"
     if saturation < 0.25:
         return "white"
-    for limit, name in ((18, "red"), (70, "amber"), (170, "green"), (265, "blue"), (345, "purple")):
+    for limit, name in (
+        (18, "red"),
+        (70, "amber"),
+        (170, "green"),
+        (265, "blue"),
+        (345, "purple"),
+    ):
         if hue * 360 <= limit:
             return name
     return "red"

@@ -1,0 +1,70 @@
+# `make demo` shows the main job on a simulated board; `make test` passes the portable tests.
+# Both set themselves up in .venv and touch nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types wheel bench clean
+
+help:
+	@echo "make demo    the main job, on a simulated board"
+	@echo "make test    the portable tests"
+	@echo "make lint    style and types (make types: types alone)"
+	@echo "make wheel   build the wheel and try it in a clean environment"
+	@echo "make bench   speed and size figures, as a table and as JSON in build/"
+	@echo "make clean   remove what these made"
+
+demo: $(VENV)/run.stamp
+	@mkdir -p build
+	@$(BIN)/hardmute demo --svg build/demo.svg
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -n $(JOBS) -q
+
+lint: $(VENV)/lint.stamp types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/lint.stamp
+	$(BIN)/pyright --warnings
+	$(BIN)/python tools/check_types.py
+
+wheel: $(VENV)/lint.stamp
+	rm -rf build/wheel build/wheel-venv
+	$(BIN)/python -m build --wheel --outdir build/wheel
+	$(PYTHON) -m venv build/wheel-venv
+	build/wheel-venv/bin/python -m pip install --quiet build/wheel/*.whl
+	build/wheel-venv/bin/hardmute --help >/dev/null
+	build/wheel-venv/bin/hardmute demo --svg build/wheel/demo.svg >/dev/null
+	@echo "the wheel works in a clean environment: $$(ls build/wheel/*.whl)"
+
+bench: $(VENV)/test.stamp
+	@mkdir -p build
+	$(BIN)/python -m bench --json build/bench.json
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(VENV)/python.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "hardmute needs Python 3.11 or newer; $(PYTHON) is older (set PYTHON=...)."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "Python's venv module is missing: sudo apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/run.stamp: $(VENV)/python.stamp pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/run.stamp
+	$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+$(VENV)/lint.stamp: $(VENV)/test.stamp
+	$(BIN)/python -m pip install --quiet --group lint
+	@touch $@

@@ -1,0 +1,3 @@
+# What the host's type check needs to know of MicroPython: muteboard's integer constants.
+# The firmware itself is checked against each port's real stubs (tools/check_types.py).
+def const[T](value: T, /) -> T: ...
