@@ -57,19 +57,31 @@ class App:
         # must be able to stop the program, and so the line stays cut.
         self._hold = cold and board.button_down()
         self._lock()
-        self._lamp_at = -_LAMP_MS
-        self._shown: tuple[int, int, int] | None = None
+        self._pattern = ""
+        self._lamp_at = 0
+        self._rgb: tuple[int, int, int] | None = None
         self._retained_at = -_RETAIN_MS
         self._said: tuple | None = None
         self._link = link.Link(board, self)
 
     def run(self) -> None:
         """Run until maintenance is opened. Any exception cuts the line and resets the chip."""
+        for _ in self.passes():
+            try:
+                self._board.idle()
+            except BaseException:  # as in `passes`: an interrupt arrives here as well
+                self._board.cut()
+                self._board.reset()
+
+    def passes(self):
+        """The program, as a generator that yields after each pass of the superloop."""
         try:
             while self.service != "maintenance":
                 self.step()
-                self._board.idle()
+                yield
             self._board.maintenance()
+        except GeneratorExit:
+            raise
         except BaseException:  # a crash of any kind must end cut; the reset is the report
             self._board.cut()
             self._board.reset()
@@ -95,7 +107,7 @@ class App:
             self.controller.state,
             self.controller.cause,
             self.controller.changes,
-            len(self.controller.faults),
+            tuple(self.controller.faults),
             self.controller.stuck,
             self.controller.command,
             self.service,
@@ -158,7 +170,9 @@ class App:
         if changes is not None:
             if self.service != "setup":
                 raise wire.WireError("setup_required")
-            settings = config.changed(self._settings, changes) if isinstance(changes, dict) else None
+            settings = (
+                config.changed(self._settings, changes) if isinstance(changes, dict) else None
+            )
             if settings is None:
                 raise wire.WireError("bad_arg")
             try:
@@ -174,9 +188,7 @@ class App:
         return {"config": self._settings}
 
     def _lock(self) -> None:
-        self.controller.locked = (
-            self._hold or self.service != "none" or self._crashes.tripped
-        )
+        self.controller.locked = self._hold or self.service != "none" or self._crashes.tripped
 
     def _watch_hold(self, now: int) -> None:
         if not self._hold:
@@ -191,14 +203,18 @@ class App:
         self._lock()
 
     def _update_lamp(self, now: int) -> None:
-        if now - self._lamp_at < _LAMP_MS:
-            return
-        self._lamp_at = now
         mute = self.controller
+        if not mute.settled:
+            # Between two words: the lamp changes once the contacts bear the new one out.
+            return
         shown = lamp.pattern(mute.state, self.service, mute.warning(now), mute.stuck)
+        if shown == self._pattern and now - self._lamp_at < _LAMP_MS:
+            return
+        self._pattern = shown
+        self._lamp_at = now
         rgb = lamp.colour(shown, now, self._settings["palette"], self._settings["brightness"])
-        if rgb != self._shown:
-            self._shown = rgb
+        if rgb != self._rgb:
+            self._rgb = rgb
             self._board.show(rgb)
 
 

@@ -5,10 +5,14 @@ A missing or broken file means the defaults and a warning, never a board that do
 
 from muteboard import controller, lamp, wire
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 MISSING = "config_missing"
 INVALID = "config_invalid"
 
-DEFAULTS = {
+DEFAULTS: "dict[str, Any]" = {
     "mode": controller.TOGGLE,
     # Seconds until a live board mutes itself.
     "max_live_s": 3600,
@@ -26,7 +30,7 @@ _CHOICES = {
 }
 
 
-def valid(key, value) -> bool:
+def valid(key: str, value: object) -> bool:
     """Whether ``value`` is allowed for ``key``; an unknown key has no allowed value."""
     if key in _CHOICES:
         return isinstance(value, str) and value in _CHOICES[key]
@@ -43,7 +47,7 @@ def allowed(key: str) -> str:
     return "%d to %d" % _RANGES[key]
 
 
-def changed(settings: dict, changes: dict) -> dict | None:
+def changed(settings: "dict[str, Any]", changes: "dict[str, Any]") -> "dict[str, Any] | None":
     """A copy of ``settings`` with ``changes`` applied, or None if one of them is not allowed."""
     result = dict(settings)
     for key, value in changes.items():
@@ -53,12 +57,12 @@ def changed(settings: dict, changes: dict) -> dict | None:
     return result
 
 
-def parse(data: bytes | None) -> tuple[dict, str | None]:
+def parse(data: bytes | None) -> "tuple[dict[str, Any], str | None]":
     """The settings in ``data`` (None: no file), and the warning that they deserve, if any."""
     if data is None:
         return dict(DEFAULTS), MISSING
     try:
-        settings = changed(DEFAULTS, wire.loads(data.decode().strip()))
+        settings = changed(DEFAULTS, wire.loads(" ".join(data.decode().split())))
     except (wire.WireError, UnicodeError):
         settings = None
     if settings is None:
@@ -66,6 +70,6 @@ def parse(data: bytes | None) -> tuple[dict, str | None]:
     return settings, None
 
 
-def dump(settings: dict) -> bytes:
+def dump(settings: "dict[str, Any]") -> bytes:
     """The file for ``settings``."""
     return (wire.dumps(settings) + "\n").encode()

@@ -72,10 +72,8 @@ class Controller:
 
     @property
     def settled(self) -> bool:
-        """Whether the contacts bear the word out. While they do not, nobody is told the word."""
-        if self.state == FAULT:
-            return True
-        return self.sense == (0 if self.state == MUTED else self._all_closed)
+        """Whether the contacts have followed the command. Until then nobody is told the word."""
+        return self.state == FAULT or self.sense == self._expected()
 
     def live_ms(self, now: int) -> int:
         """Total live time since boot, in ms."""
@@ -140,6 +138,7 @@ class Controller:
             return
         if self.state == FAULT:
             self.faults = []
+            self._doubt = 0
             self._enter(now, MUTED, "button")
             self.button.consume()
         elif self.command == CUT and not self.locked:
@@ -166,29 +165,36 @@ class Controller:
 
     def _watch_contacts(self, now: int, sense: int) -> None:
         self.sense = sense
-        if self.state == FAULT:
-            self._name_faults(0)
-            return
-        expected = 0 if self.command == CUT else self._all_closed
+        expected = self._expected()
         if sense == expected:
             self._doubt = max(0, self._doubt - 1)
+            if self.state == FAULT:
+                return
             if self.command == CONNECTED:
                 self._enter(now, LIVE, "button")
             else:
                 self._enter(now, MUTED, self._cut_cause)
         elif now - self._command_since > self._settle_ms:
-            self._doubt += _DOUBT_STEP
-            if self._doubt >= _DOUBT_FAULT:
+            self._doubt = min(_DOUBT_FAULT, self._doubt + _DOUBT_STEP)
+            if self._doubt == _DOUBT_FAULT:
                 self._name_faults(expected)
-                self._cut(now, "fault")
-                self.button.consume()
-                self._enter(now, FAULT, "fault")
+                if self.state != FAULT:
+                    self._cut(now, "fault")
+                    self.button.consume()
+                    self._enter(now, FAULT, "fault")
+
+    def _expected(self) -> int:
+        return 0 if self.command == CUT else self._all_closed
 
     def _name_faults(self, expected: int) -> None:
         for contact in range(self._contacts):
             bit = self.sense >> contact & 1
             if bit != expected >> contact & 1:
                 name = "%s:%d" % ("closed" if bit else "open", contact + 1)
+                other = "%s:%d" % ("open" if bit else "closed", contact + 1)
+                if other in self.faults:
+                    # One name a contact, the latest, so that a status always fits in a frame.
+                    self.faults.remove(other)
                 if name not in self.faults:
                     self.faults.append(name)
 

@@ -32,10 +32,11 @@ _DIM = const(40)
 PALETTES = ("default", "colour_blind")
 
 # RGB of (muted, live, warning, fault's second colour). The second palette avoids the red-green
-# pair, after Okabe and Ito, "Color Universal Design" (2008): vermilion, sky blue, yellow.
+# pair, after Okabe and Ito, "Color Universal Design" (2008): vermilion, sky blue, yellow. The
+# yellow is pale: to an eye without red or green cones, vermilion is a darker saturated yellow.
 _COLOURS = {
     "default": ((255, 0, 0), (0, 255, 0), (255, 110, 0), (255, 255, 255)),
-    "colour_blind": ((255, 60, 0), (40, 150, 255), (255, 220, 30), (255, 255, 255)),
+    "colour_blind": ((255, 60, 0), (40, 150, 255), (255, 220, 130), (255, 255, 255)),
 }
 _BLUE = (0, 0, 255)
 
@@ -43,7 +44,7 @@ _BLUE = (0, 0, 255)
 _STEP_MS = const(125)
 _RHYTHM = {
     MUTED: "#",
-    STUCK: "#####-#-",
+    STUCK: "#-------",
     WARNING: "#-#-####",
     FAULT: "#x",
     SETUP: "#######-",

@@ -48,12 +48,13 @@ class Link:
             self._send()
         if self._out or not may_speak:
             return
-        line = self._next_line()
-        if line is not None:
-            self._answer(now, line)
-        elif self._watch is not None:
-            if self._event_due or now - self._event_at >= EVENT_MS:
-                self._event(now)
+        if self._watch is not None and (self._event_due or now - self._event_at >= EVENT_MS):
+            # Before the next request, so that a flood of them cannot silence the events.
+            self._event(now)
+        else:
+            line = self._next_line()
+            if line is not None:
+                self._answer(now, line)
         if self._out:
             self._send()
 

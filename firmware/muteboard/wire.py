@@ -19,6 +19,10 @@ except ImportError:
         return value
 
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 PROTO_MAJOR = const(1)
 PROTO_MINOR = const(0)
 PRODUCT = "hardmute"
@@ -58,12 +62,12 @@ class WireError(Exception):
         self.code = code
 
 
-def crc32(data) -> int:
+def crc32(data: bytes) -> int:
     """IEEE 802.3 CRC-32 of ``data``, in [0, 2**32)."""
     return binascii.crc32(data) & 0xFFFFFFFF
 
 
-def frame(message: dict) -> bytes:
+def frame(message: "dict[str, Any]") -> bytes:
     """The line for ``message``, newline included. Keys are in ascending order, so a message has one line.
 
     Raises `WireError` (``too_long``) when it would exceed `MAX_LINE` bytes, and (``bad_json``)
@@ -75,7 +79,7 @@ def frame(message: dict) -> bytes:
     return ("%s\t%08x\n" % (body, crc32(body.encode()))).encode()
 
 
-def unframe(line, need_crc: bool) -> dict:
+def unframe(line: bytes, need_crc: bool) -> "dict[str, Any]":
     """The message in ``line``, which is given without its newline.
 
     A person may type a request by hand, so a board passes ``need_crc=False``; a host never does.
@@ -94,7 +98,7 @@ def unframe(line, need_crc: bool) -> dict:
     return loads(body)
 
 
-def dumps(message: dict) -> str:
+def dumps(message: "dict[str, Any]") -> str:
     """``message`` as the wire's JSON, with keys sorted and no spaces. Raises `WireError`."""
     out = []
     _write(message, out, 0)
@@ -143,6 +147,9 @@ def _quote(text: str) -> str:
             out.append("\\" + char)
         elif 0x20 <= point <= 0x7E:
             out.append(char)
+        elif 0xD800 <= point <= 0xDFFF:
+            # Half of a pair: `loads` takes no such thing, nor does UTF-8.
+            raise WireError("bad_json")
         elif point < 0x10000:
             out.append("\\u%04x" % point)
         else:
@@ -152,7 +159,7 @@ def _quote(text: str) -> str:
     return "".join(out)
 
 
-def loads(text: str) -> dict:
+def loads(text: str) -> "dict[str, Any]":
     """The object that ``text`` holds. Raises `WireError` (``bad_json``)."""
     parser = _Parser(text)
     parser.spaces()
@@ -303,7 +310,7 @@ class LineReader:
         self._length = 0
         self._skipping = False
 
-    def feed(self, data, start: int = 0) -> int:
+    def feed(self, data: bytes, start: int = 0) -> int:
         """Take bytes of ``data`` from ``start`` up to the first newline, if any.
 
         Returns the index after the newline, or -1 when the data ended before one. After a

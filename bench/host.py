@@ -1,0 +1,164 @@
+"""Figures of the host tool, beside a simulated board in another process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+from hardmute import client
+from hardmute.__main__ import main
+from hardmute.log import Log, Observation
+
+from bench.figure import Figure
+
+_BOARD = "be9c4be9c4"
+_STARTS = 15
+_ROUND_TRIPS = 200
+_ROWS = 1_000_000
+_APPENDS = 300
+_MINUTE_MS = 60_000
+
+
+def cold_start() -> list[Figure]:
+    """Cold start of `hardmute status --json`, beside `python -c "import serial"`."""
+    script = Path(sys.executable).with_name("hardmute")
+    with _simulated_board():
+        bare = _best(lambda: _spawn(sys.executable, "-c", "import serial"))
+        status = _best(lambda: _spawn(str(script), "-d", _BOARD, "status", "--json"))
+    return [
+        Figure('python -c "import serial"', 1000 * bare, "ms"),
+        Figure("hardmute status --json", 1000 * status, "ms"),
+        Figure("  ratio", status / bare, "×", "≤ 2"),
+    ]
+
+
+def round_trip() -> list[Figure]:
+    """Round trip of a status request, the session being open."""
+    with _simulated_board() as device, client.connect(device, 3.0) as (session, _):
+        times = []
+        for _ in range(_ROUND_TRIPS):
+            start = time.perf_counter()
+            session.status()
+            times.append(time.perf_counter() - start)
+    return [
+        Figure("status round trip, median", 1000 * statistics.median(times), "ms"),
+        Figure("status round trip, worst of 200", 1000 * max(times), "ms"),
+    ]
+
+
+def log_rows() -> list[Figure]:
+    """The log at a million rows: append, open, and a day out of two years."""
+    with _home() as home:
+        file = home / "log.sqlite3"
+        now_ms = time.time_ns() // 1_000_000
+        _fill(file, now_ms)
+        opened = _best(lambda: Log(file).close())
+        log = Log(file)
+        start = time.perf_counter()
+        for index in range(_APPENDS):
+            log.add(_observation(now_ms + index))
+        appended = (time.perf_counter() - start) / _APPENDS
+        log.close()
+        day = _best(lambda: _quiet("log", "--since", "1d", "--json"), 5)
+        size = file.stat().st_size / _ROWS
+    return [
+        Figure("open a log of 1 million rows", 1000 * opened, "ms", "O(1)"),
+        Figure("append one row, durably", 1000 * appended, "ms"),
+        Figure("log --since 1d, of 1 million rows", day, "s", "< 0.2"),
+        Figure("log size", size, "bytes/row"),
+    ]
+
+
+def _observation(at_ms: int) -> Observation:
+    return Observation(
+        at_ms=at_ms,
+        board=_BOARD,
+        device="/dev/ttyACM0",
+        simulated=False,
+        source="watch",
+        verdict="muted",
+        proof="sensed",
+        reason=None,
+        state="muted",
+        command="cut",
+        sense=(0,),
+        cause="button",
+        since_ms=1000,
+        uptime_ms=at_ms % 1_000_000_000,
+        boot=1,
+        changes=1,
+        live_ms=0,
+        faults=(),
+        warnings=(),
+        service="none",
+    )
+
+
+def _fill(file: Path, now_ms: int) -> None:
+    """A row a minute until now, by SQL: this is the log's own schema, not its own speed."""
+    log = Log(file)
+    log.add(_observation(now_ms - (_ROWS + 1) * _MINUTE_MS))
+    log.close()
+    columns = ", ".join(field for field in Observation._fields if field != "at_ms")
+    database = sqlite3.connect(file)
+    with database:
+        database.execute(
+            f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {_ROWS})"
+            f" INSERT INTO observation (at_ms, {columns})"
+            f" SELECT at_ms + i * {_MINUTE_MS}, {columns} FROM n, observation WHERE row = 1"
+        )
+    database.close()
+
+
+def _best(action: Callable[[], object], times: int = _STARTS) -> float:
+    """The shortest of several runs, in seconds: what the machine can do when left alone."""
+    runs = []
+    for _ in range(times):
+        start = time.perf_counter()
+        action()
+        runs.append(time.perf_counter() - start)
+    return min(runs)
+
+
+def _spawn(*command: str) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def _quiet(*arguments: str) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        main(list(arguments))
+
+
+@contextlib.contextmanager
+def _home() -> Generator[Path]:
+    with tempfile.TemporaryDirectory(prefix="hardmute-bench-") as home:
+        os.environ["HARDMUTE_HOME"] = home
+        yield Path(home)
+
+
+@contextlib.contextmanager
+def _simulated_board() -> Generator[str]:
+    with _home():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hardmute", "sim", "--id", _BOARD],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        try:
+            yield json.loads(process.stdout.readline())["device"]
+        finally:
+            process.terminate()
+            process.wait()
+            process.stdout.close()

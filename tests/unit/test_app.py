@@ -1,0 +1,382 @@
+"""The superloop on a board in memory: starting, failing, service modes, time."""
+
+import json
+import re
+
+import pytest
+from fakeboard import Bench, FakeBoard
+
+from muteboard import boards
+from muteboard.app import App
+
+PARTS = (
+    "ticks_ms",
+    "button_down",
+    "take_edges",
+    "sense",
+    "connect",
+    "show",
+    "read_available",
+    "write",
+    "retain",
+    "feed_watchdog",
+    "idle",
+)
+ERRORS = (RuntimeError("bug"), MemoryError(), OSError(5), KeyboardInterrupt(), SystemExit())
+
+
+def settings(**changes) -> dict[str, bytes]:
+    return {"config": json.dumps(changes).encode()}
+
+
+def in_setup(blobs: dict[str, bytes] | None = None) -> Bench:
+    bench = Bench(FakeBoard(held=True, blobs=blobs), run_ms=3000 + 50)
+    bench.board.world.press(False)
+    bench.run(100)
+    assert bench.app.service == "setup"
+    return bench
+
+
+# The fake
+
+
+def test_fake_board_has_all_names_of_the_contract_and_no_others():
+    entries = re.findall(r"^(``.*``)$", boards.__doc__ or "", re.MULTILINE)
+    names = {name for entry in entries for name in re.findall(r"``(\w+)", entry)}
+    assert len(names) > 20
+    own = {"world", "blobs", "failing", "calls", "feeds", "lamp", "received", "sent", "room"}
+    own |= {"cut_level", "connected", "after_reset", "after_power_cycle"}
+    assert {name for name in dir(FakeBoard()) if not name.startswith("_")} == names | own
+
+
+# Starting
+
+
+def test_P1_cuts_before_anything_else():
+    board = FakeBoard()
+    board.world.set_coil(True)
+    App(board)
+    assert board.calls[0] == "cut"
+
+
+def test_P1_cut_until_the_first_press_and_cut_on_every_pass():
+    bench = Bench()
+    for _ in range(200):
+        bench.board.calls.clear()
+        bench.run(1)
+        assert "cut" in bench.board.calls
+        assert "connect" not in bench.board.calls
+
+
+@pytest.mark.parametrize(("mode", "cut_level"), [("toggle", True), ("push_to_talk", False)])
+def test_P3_board_is_told_which_level_cuts(mode, cut_level):
+    bench = Bench(FakeBoard(blobs=settings(mode=mode)))
+    bench.board.world.press(True)
+    bench.run(100)
+    bench.board.world.press(mode == "push_to_talk")
+    bench.run(50)
+    assert bench.board.connected
+    assert bench.board.cut_level is cut_level
+    # Told once: connecting again on each pass would undo a cut that the board made itself.
+    assert bench.board.calls.count("connect") == 1
+
+
+def test_P3_relay_is_cut_before_the_lamp_and_the_link_are_served():
+    bench = Bench()
+    bench.go_live()
+    bench.run(30)
+    bench.send(b'{"id":1,"op":"hello"}\n')
+    bench.board.calls.clear()
+    bench.board.world.press(True)
+    bench.run(25)
+    calls = bench.board.calls
+    assert calls.index("cut") < calls.index("read_available")
+    assert calls.index("cut") < calls.index("show")
+    assert calls.index("cut") < calls.index("feed_watchdog")
+
+
+def test_boot_counter_counts_power_cycles_and_resets():
+    board = FakeBoard()
+    seen = []
+    for following in (board.after_power_cycle, board.after_reset, board.after_reset):
+        seen.append(Bench(board).ask("status")["boot"])
+        board = following()
+    assert seen == [1, 2, 3]
+
+
+@pytest.mark.parametrize("blob", [b"", b"x", b"\xff", b"-7", b"1e9", b"9" * 40, b"999999999"])
+def test_broken_boot_counter_starts_again(blob):
+    bench = Bench(FakeBoard(blobs={"boot": blob}))
+    assert bench.ask("status")["boot"] == 1
+    assert bench.board.blobs["boot"] == b"1"
+
+
+def test_boot_that_cannot_be_stored_is_a_warning():
+    board = FakeBoard()
+    board.failing["store"] = OSError(28)
+    status = Bench(board).ask("status")
+    assert status["warnings"] == ["boot_not_counted"]
+    assert status["boot"] == 1
+
+
+@pytest.mark.parametrize(
+    ("blobs", "warning"), [({}, "config_missing"), ({"config": b"\xff{"}, "config_invalid")]
+)
+def test_missing_or_broken_config_starts_with_the_defaults_and_a_warning(blobs, warning):
+    bench = Bench(FakeBoard(blobs=blobs))
+    assert bench.ask("status")["warnings"] == [warning]
+    assert bench.ask("config")["config"]["max_live_s"] == 3600
+    bench.go_live()
+
+
+# Failing
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("part", PARTS)
+def test_P1_exception_in_any_part_cuts_and_resets(part, error):
+    bench = Bench(FakeBoard(blobs=settings(brightness=100)))
+    if part == "connect":
+        bench.board.world.press(True)
+        bench.run(100)
+        bench.board.world.press(False)
+        bench.run(30)
+    else:
+        bench.go_live()
+    bench.send(b'{"id":1,"op":"status"}\n')
+    bench.board.world.advance(1000)
+    bench.board.calls.clear()
+    bench.crash(part, error)
+    assert bench.board.calls[-2:] == ["cut", "reset"]
+    assert bench.board.calls.count("reset") == 1
+    bench.board.world.advance(10)
+    assert not bench.board.connected
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if part not in ("connect", "idle")])
+def test_P1_watchdog_is_not_fed_unless_every_part_has_run(part):
+    bench = Bench()
+    bench.go_live()
+    bench.send(b'{"id":1,"op":"status"}\n')
+    bench.board.world.advance(1000)
+    feeds = bench.board.feeds
+    bench.crash(part, RuntimeError())
+    assert bench.board.feeds == feeds
+
+
+def test_P1_watchdog_is_fed_on_every_pass():
+    bench = Bench()
+    feeds = bench.board.feeds
+    bench.run(500)
+    assert bench.board.feeds == feeds + 500
+
+
+def test_P1_three_crashes_in_a_minute_stay_cut_and_say_so():
+    board = FakeBoard()
+    for crash in range(3):
+        bench = Bench(board, run_ms=5000)
+        assert bench.ask("status")["warnings"] == []
+        bench.go_live()
+        assert bench.ask("status")["cause"] == "button"
+        bench.crash("sense", RuntimeError(crash))
+        board = board.after_reset()
+    bench = Bench(board, run_ms=5000)
+    status = bench.ask("status")
+    assert (status["cause"], status["warnings"]) == ("watchdog", ["crash_loop"])
+    bench.tap()
+    bench.tap()
+    assert not bench.board.connected
+    assert "connect" not in bench.board.calls
+    # Another reset does not help, a power cycle does.
+    bench.run(100_000, 50)
+    bench.crash("sense", RuntimeError())
+    bench = Bench(bench.board.after_reset(), run_ms=2000)
+    assert bench.ask("status")["warnings"] == ["crash_loop"]
+    bench = Bench(bench.board.after_power_cycle())
+    assert bench.ask("status")["warnings"] == []
+    bench.go_live()
+
+
+def test_P1_crashes_further_apart_do_not_lock():
+    board = FakeBoard()
+    for _ in range(6):
+        bench = Bench(board, run_ms=0)
+        # The board notes its uptime once a second: two runs may count up to 2 s too few.
+        bench.run(31_000 + 1000, 50)
+        bench.crash("sense", RuntimeError())
+        board = board.after_reset()
+    bench = Bench(board, run_ms=2000)
+    assert bench.ask("status")["warnings"] == []
+    bench.go_live()
+
+
+# Service modes
+
+
+@pytest.mark.parametrize(
+    ("held_ms", "service"),
+    [(50, "none"), (2900, "none"), (3100, "setup"), (9900, "setup"), (10_100, "maintenance")],
+)
+def test_P1_button_held_at_power_on_opens_the_service_modes(held_ms, service):
+    bench = Bench(FakeBoard(held=True), run_ms=held_ms)
+    bench.board.world.press(False)
+    bench.run(100)
+    assert bench.app.service == service
+    assert bench.ask("status")["service"] == service
+    bench.tap()
+    bench.tap()
+    assert bench.board.connected is False
+    # Only a board that is in no service mode connects before the next power cycle.
+    assert ("connect" in bench.board.calls) is (service == "none")
+    after = Bench(bench.board.after_power_cycle())
+    assert after.app.service == "none"
+    after.go_live()
+
+
+def test_P1_hold_counts_only_from_a_cold_start():
+    board = FakeBoard(held=True, cause="watchdog")
+    bench = Bench(board, run_ms=11_000)
+    assert bench.app.service == "none"
+    assert bench.ask("status")["warnings"] == ["stuck"]
+    bench.board.world.press(False)
+    bench.run(100)
+    assert not bench.board.connected
+    bench.go_live()
+
+
+def test_button_pressed_later_opens_no_service():
+    bench = Bench()
+    bench.board.world.press(True)
+    bench.run(11_000)
+    assert bench.app.service == "none"
+    assert bench.ask("status")["warnings"] == ["stuck"]
+    bench.board.world.press(False)
+    bench.run(100)
+    assert bench.ask("status")["warnings"] == []
+
+
+def test_P1_watchdog_waits_while_the_button_is_held_since_power_on():
+    bench = Bench(FakeBoard(held=True), run_ms=3500)
+    assert bench.board.feeds == 0
+    bench.board.world.press(False)
+    bench.run(100)
+    assert bench.board.feeds > 0
+
+
+def test_P1_maintenance_leaves_the_loop_cut():
+    board = FakeBoard(held=True)
+    App(board).run()
+    assert board.calls[-1] == "maintenance"
+    assert 10_000 <= board.world.now <= 10_100
+    assert "connect" not in board.calls
+    assert "feed_watchdog" not in board.calls
+    assert "reset" not in board.calls
+
+
+def test_P1_exception_in_maintenance_cuts_and_resets():
+    bench = Bench(FakeBoard(held=True))
+    bench.crash("maintenance", RuntimeError())
+    assert bench.board.calls[-3:] == ["maintenance", "cut", "reset"]
+
+
+def test_config_is_set_in_setup_stored_and_used_after_the_next_power_on():
+    bench = in_setup(blobs={})
+    assert bench.ask("status")["warnings"] == ["config_missing"]
+    wanted = {"mode": "push_to_talk", "max_live_s": 10, "palette": "colour_blind", "brightness": 9}
+    refused = bench.ask("config", set=wanted)
+    assert (refused["ok"], refused["error"]) == (False, "bad_arg")
+    assert "config" not in bench.board.blobs
+    wanted["brightness"] = 10
+    assert bench.ask("config", set=wanted)["config"] == wanted
+    assert bench.ask("status")["warnings"] == []
+    after = Bench(bench.board.after_power_cycle())
+    assert after.ask("config")["config"] == wanted
+    after.board.world.press(True)
+    after.run(100)
+    assert after.board.connected
+
+
+@pytest.mark.parametrize(
+    "change", [7, "toggle", [1], {"mode": "x"}, {"unknown": 1}, {"max_live_s": None}, True, 0]
+)
+def test_P8_bad_setting_changes_nothing(change):
+    bench = in_setup()
+    before = dict(bench.board.blobs)
+    answer = bench.ask("config", set=change)
+    assert (answer["ok"], answer["error"]) == (False, "bad_arg")
+    assert bench.board.blobs == before
+
+
+def test_config_that_cannot_be_stored_is_an_error_and_not_used():
+    bench = in_setup()
+    before = bench.ask("config")["config"]
+    bench.board.failing["store"] = OSError(28)
+    answer = bench.ask("config", set={"brightness": 99})
+    assert (answer["ok"], answer["error"]) == (False, "storage")
+    assert bench.ask("config")["config"] == before
+
+
+def test_config_set_outside_setup_is_refused_even_if_nothing_would_change():
+    bench = Bench()
+    assert bench.ask("config", set={"brightness": 50})["error"] == "setup_required"
+    assert bench.ask("config", set=None)["ok"]
+
+
+# The lamp
+
+
+def test_P7_lamp_shows_the_sensed_state_within_20_ms():
+    bench = Bench(FakeBoard(blobs=settings(brightness=100)))
+    assert bench.board.lamp == (255, 0, 0)
+    bench.board.world.operate_ms = 9
+    bench.board.world.press(True)
+    bench.run(100)
+    bench.board.world.press(False)
+    bench.run(31)
+    # The relay was told, the contact is on its way: still red.
+    assert bench.app.controller.command == "connected"
+    assert bench.board.lamp == (255, 0, 0)
+    bench.run(9 + 20)
+    red, green, blue = bench.board.lamp or (0, 0, 0)
+    assert (red, blue) == (0, 0)
+    assert green > 100
+    bench.board.world.welded.add(0)
+    bench.tap()
+    seen = set()
+    for _ in range(500):
+        bench.run(1)
+        seen.add(bench.board.lamp)
+    assert seen == {(255, 0, 0), (255, 255, 255)}
+
+
+# Time
+
+
+@pytest.mark.parametrize("bits", [29, 30])
+def test_P8_ticks_that_wrap_while_live_change_nothing(bits):
+    wrap = 1 << bits
+    bench = Bench(FakeBoard(blobs=settings(max_live_s=10), tick_bits=bits, first_tick=wrap - 3000))
+    bench.go_live()
+    connected_at = bench.now
+    previous = 0
+    while bench.board.world.coil:
+        bench.run(10)
+        assert bench.now < connected_at + 10_020
+        uptime = bench.app.status(bench.now)["uptime_ms"]
+        assert uptime > previous
+        previous = uptime
+    assert bench.board.ticks_ms() < wrap // 2
+    assert bench.now >= connected_at + 9900
+    bench.run(20)
+    status = bench.ask("status")
+    assert (status["state"], status["cause"]) == ("muted", "timer")
+    assert 9900 <= status["live_ms"] <= 10_010
+    assert abs(status["uptime_ms"] - bench.now) <= 5
+
+
+def test_P8_uptime_never_wraps():
+    bench = Bench(FakeBoard(tick_bits=29))
+    for _ in range(10):
+        bench.run(1 << 27, 1 << 27)
+    assert bench.ask("status")["uptime_ms"] > 1 << 30
+    bench.go_live()
