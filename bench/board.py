@@ -8,10 +8,9 @@ import resource
 import subprocess
 import sys
 
+from bench.figure import Figure
 from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics
-
-from bench.figure import Figure
 
 _FLOOD_BYTES = 100_000_000
 _BLOCK = 65_536

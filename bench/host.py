@@ -15,11 +15,10 @@ import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+from bench.figure import Figure
 from hardmute import client
 from hardmute.__main__ import main
 from hardmute.log import Log, Observation
-
-from bench.figure import Figure
 
 _BOARD = "be9c4be9c4"
 _STARTS = 15

@@ -9,8 +9,8 @@ try:
     from micropython import const
 except ImportError:
 
-    def const(value):
-        return value
+    def const(__value):
+        return __value
 
 
 TYPE_CHECKING = False
@@ -26,9 +26,12 @@ _MAX_BOOTS = const(999_999_999)
 
 
 class App:
-    """The firmware on one board. `run` it, or `step` it with the board's own time."""
+    """The firmware on one board. `run` it, or `step` it with the board's own time.
 
-    def __init__(self, board: "Board"):
+    ``setup``: the board file has already seen the button held for setup at power-on.
+    """
+
+    def __init__(self, board: "Board", setup: bool = False):
         board.cut()
         self._board = board
         self._ticks = board.ticks_ms()
@@ -52,7 +55,7 @@ class App:
             board.settle_ms,
             "boot" if cold else "watchdog",
         )
-        self.service = "none"
+        self.service = "setup" if setup else "none"
         # Button held since power-on: until it is released the watchdog waits, because maintenance
         # must be able to stop the program, and so the line stays cut.
         self._hold = cold and board.button_down()

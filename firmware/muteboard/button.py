@@ -7,8 +7,8 @@ try:
     from micropython import const
 except ImportError:
 
-    def const(value):
-        return value
+    def const(__value):
+        return __value
 
 
 # Bits of `Board.take_edges`.
@@ -55,7 +55,7 @@ class Button:
             self.consumed = True
 
     def held_ms(self, now: int) -> int:
-        """For how long the press under way has lasted; 0 between presses and before it is debounced."""
+        """Length of the press under way so far; 0 between presses and before it is debounced."""
         if self.down and self.first_edge is not None:
             return now - self.first_edge
         return 0

@@ -10,8 +10,8 @@ try:
     from micropython import const
 except ImportError:
 
-    def const(value):
-        return value
+    def const(__value):
+        return __value
 
 
 MUTED = "muted"

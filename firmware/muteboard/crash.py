@@ -12,8 +12,8 @@ try:
     from micropython import const
 except ImportError:
 
-    def const(value):
-        return value
+    def const(__value):
+        return __value
 
 
 # Bytes that a board has to retain.

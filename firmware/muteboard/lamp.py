@@ -9,8 +9,8 @@ try:
     from micropython import const
 except ImportError:
 
-    def const(value):
-        return value
+    def const(__value):
+        return __value
 
 
 # Patterns: the three states, the last minute of live, a stuck button, and the two service modes.

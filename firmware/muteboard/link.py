@@ -11,8 +11,8 @@ try:
     from micropython import const
 except ImportError:
 
-    def const(value):
-        return value
+    def const(__value):
+        return __value
 
 
 # At least one state event in this time; the host calls 3 s of silence unknown.

@@ -15,8 +15,8 @@ try:
     from micropython import const
 except ImportError:
 
-    def const(value):
-        return value
+    def const(__value):
+        return __value
 
 
 TYPE_CHECKING = False
@@ -68,7 +68,7 @@ def crc32(data: bytes) -> int:
 
 
 def frame(message: "dict[str, Any]") -> bytes:
-    """The line for ``message``, newline included. Keys are in ascending order, so a message has one line.
+    """The line for ``message``, newline included. Keys are sorted: a message has one line.
 
     Raises `WireError` (``too_long``) when it would exceed `MAX_LINE` bytes, and (``bad_json``)
     for a value that the wire does not carry.

@@ -1,0 +1,98 @@
+"""A chip and what is wired to it, at the level of pins, milliseconds and bytes."""
+
+from collections.abc import Callable
+
+
+class ChipReset(BaseException):
+    """The chip was restarted: what does not return on a board is raised here."""
+
+
+class Chip:
+    """Pins by name or number, the button, relay and contacts on them, a clock, a serial port."""
+
+    def __init__(self, button: object, relay: object, senses: tuple[object, ...], lamp: object):
+        self.button, self.relay, self.senses, self.lamp = button, relay, senses, lamp
+        self.now = 0
+        self.ticks_start = 0
+        # What happened, in order: ("drive", pin, level) and whatever the fakes add.
+        self.log: list[tuple[object, ...]] = []
+        self.driven: dict[object, int] = {}
+        self.pulls: dict[object, str | None] = {}
+        self.down = False
+        # Contacts that a weld keeps closed, or a fallen wire makes read closed.
+        self.stuck_closed: set[object] = set()
+        self.travel_ms = 3
+        self._relay_at = -100
+        self._pulled = False
+        # Called with (falling, rising) on each edge of the button, and once per millisecond.
+        self.on_edge: list[Callable[[bool, bool], None]] = []
+        self.on_ms: list[Callable[[], None]] = []
+        # Called before a pin is driven: a chance to press the button at the worst moment.
+        self.before_drive: Callable[[object, int], None] | None = None
+        # Serial port.
+        self.to_chip = b""
+        self.to_host = b""
+        self.room = 1 << 20
+        # Watchdog: its timeout in ms once it runs.
+        self.watchdog_ms: int | None = None
+        self._fed_at = 0
+        self.shown: list[tuple[int, int, int]] = []
+
+    def drive(self, pin: object, level: int) -> None:
+        if self.before_drive is not None:
+            self.before_drive(pin, level)
+        if pin == self.relay and self.driven.get(pin) != level:
+            self._settle()
+            self._relay_at = self.now
+        self.driven[pin] = level
+        self.log.append(("drive", pin, level))
+
+    @property
+    def relay_on(self) -> bool:
+        return bool(self.driven.get(self.relay))
+
+    def _settle(self) -> None:
+        if self.now - self._relay_at >= self.travel_ms:
+            self._pulled = self.relay_on
+
+    def level(self, pin: object) -> int:
+        """What the pin reads."""
+        if pin == self.button:
+            assert self.pulls.get(pin) == "up", "a button to ground needs a pull-up"
+            return 0 if self.down else 1
+        if pin in self.senses:
+            assert self.pulls.get(pin) == "up", "a rest contact to ground needs a pull-up"
+            self._settle()
+            return 1 if self._pulled or pin in self.stuck_closed else 0
+        return self.driven.get(pin, 0)
+
+    def press(self, down: bool) -> None:
+        if down != self.down:
+            self.down = down
+            for hook in list(self.on_edge):
+                hook(down, not down)
+
+    def advance(self, ms: int) -> None:
+        for _ in range(ms):
+            self.now += 1
+            for hook in list(self.on_ms):
+                hook()
+
+    def feed(self) -> None:
+        self._fed_at = self.now
+
+    @property
+    def bitten(self) -> bool:
+        """Whether the watchdog has run out."""
+        return self.watchdog_ms is not None and self.now - self._fed_at > self.watchdog_ms
+
+    def take(self, count: int) -> bytes:
+        data, self.to_chip = self.to_chip[:count], self.to_chip[count:]
+        return data
+
+    def give(self, data: bytes) -> int:
+        """What fits goes to the host."""
+        count = min(len(data), self.room)
+        self.to_host += data[:count]
+        self.room -= count
+        return count

