@@ -27,6 +27,7 @@ from hardmute.sim.world import act
 _BOARD = "de30c0de"
 _LIVE_LIMIT_S = 10
 _START_TIMEOUT_S = 20.0
+_PACE_S = 0.8
 # A simulated board on a busy machine runs behind the wall clock.
 _TIMER_TIMEOUT_S = 30.0
 
@@ -148,6 +149,8 @@ class _Walk:
             raise StepFailedError(f"Step {self._number + 1} failed: {otherwise}")
 
     def _act(self, *words: str) -> None:
+        """What a hand does, at a hand's pace, so that the log has something to tell."""
+        time.sleep(_PACE_S)
         act(self._world, list(words))
 
     def _run(self, *arguments: str, expect: int, shows: str = "") -> str:

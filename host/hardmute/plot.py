@@ -27,7 +27,7 @@ _BANDS = {
     "muted": ("#009e73", "", 0.12),
     "live": ("#d55e00", "///", 0.38),
     "fault": ("#cc79a7", "xxx", 0.38),
-    "unknown": ("#bbbbbb", "...", 0.25),
+    "unknown": ("#bbbbbb", "|||", 0.25),
 }
 _ROW_INCHES = 1.05
 # Causes are written below the band unless it is narrower than this part of the axis.
