@@ -10,29 +10,43 @@ from hardmute import cli, errors
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns its exit code (`hardmute.errors`)."""
-    args = cli.parse(arguments)
+    args = cli.parse(sys.argv[1:] if arguments is None else arguments)
     try:
-        return cli.resolve(args.run)(args)
+        code = cli.resolve(args.run)(args)
     except errors.HardmuteError as error:
         if args.verbose:
-            raise
+            _print_traceback()
         print(error, file=sys.stderr)
-        return error.exit_code
+        code = error.exit_code
     except KeyboardInterrupt:
-        return errors.INTERRUPTED
+        code = errors.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone. Nothing more can be said there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return errors.LOCAL
-    except Exception as error:  # the last line of defence: a sentence, not a traceback
+        code = errors.LOCAL
+    except Exception as error:  # noqa: BLE001 (the last line of defence: a sentence, not a traceback)
+        from hardmute import text
+
         if args.verbose:
-            raise
+            _print_traceback()
         print(
-            f"hardmute failed inside ({type(error).__name__}: {error}); "
+            f"hardmute failed inside ({type(error).__name__}: {text.printable(str(error))}); "
             "run it again with -v and report what it prints.",
             file=sys.stderr,
         )
-        return errors.LOCAL
+        code = errors.LOCAL
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone. Nothing more can be said there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if code == errors.OK:
+            code = errors.LOCAL
+    return code
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import import_module
 from pathlib import Path
 
@@ -24,87 +24,59 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         return formatted.partition("\n")[2] if action.metavar == "COMMAND" else formatted
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
-    common = _common_options()
+def build_parser(only: Collection[str] = ()) -> argparse.ArgumentParser:
+    """The parser of the whole command line, or of the commands in ``only``."""
     parser = argparse.ArgumentParser(
         prog="hardmute",
         usage="hardmute COMMAND [options]    a microphone mute that its owner can prove",
         epilog=_EXIT_CODES,
         formatter_class=_Formatter,
-        parents=[common],
         allow_abbrev=False,
     )
+    _add_common(parser)
     parser.add_argument("--version", action="version", version=muteboard.__version__)
     commands = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True, prog="hardmute"
     )
 
-    def add(name: str, run: str, summary: str, *, board: bool = True) -> argparse.ArgumentParser:
+    for name, (run, summary, add_options) in _COMMANDS.items():
+        if only and name not in only:
+            continue
         command = commands.add_parser(
             name,
             help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
-            parents=[common] if board else [],
+            description=summary[0].upper() + summary[1:] + ("" if summary.endswith("?") else "."),
             formatter_class=_Formatter,
             allow_abbrev=False,
         )
         command.set_defaults(run=run)
-        return command
-
-    command = add("list", "commands:list_boards", "boards, their ports and states")
-    command.add_argument("--probe", action="store_true", help="also behind unknown USB bridges")
-    _add_json(command)
-    _add_json(add("status", "commands:status", "is the microphone cut?"))
-    _add_json(add("watch", "commands:watch", "follow a board until Ctrl-C"))
-    _add_json(add("mute", "commands:mute", "cut the line; nothing here connects it"))
-    command = add("verify", "commands:verify", "verdict and proof level, checked afresh")
-    command.add_argument(
-        "--require",
-        metavar="LEVEL",
-        default="sensed",
-        choices=("reported", "sensed", "attested", "heard"),
-        help="least proof for exit code 0: reported, sensed (default), attested, heard",
-    )
-    _add_json(command)
-    _add_log(add("log", "logview:show", "what was live, when, for how long, and why"), common)
-    command = add("config", "commands:config", "read or change a board's settings")
-    actions = command.add_subparsers(dest="action", metavar="get|set", required=True)
-    action = actions.add_parser("get", help="print the settings", parents=[common])
-    _add_json(action)
-    action = actions.add_parser("set", help="change settings (in setup)", parents=[common])
-    action.add_argument("settings", nargs="+", metavar="KEY=VALUE")
-    _add_json(action)
-    command = add("name", "commands:name", "give a board a label on this host")
-    command.add_argument("label", nargs="?", metavar="LABEL")
-    _add_sim(add("sim", "sim.command:sim", "run a simulated board", board=False))
-    command = add(
-        "world", "sim.command:world", "press, weld, unplug a simulated board", board=False
-    )
-    command.epilog = (
-        "words: press, hold S, bounce MS, weld [N], unweld [N], stick, unstick, unplug,\n"
-    )
-    command.epilog += "replug, power-off, power-on [--hold S], hang, look (prints what is so)"
-    command.add_argument("address", metavar="PATH", help="the world that `hardmute sim` printed")
-    command.add_argument("words", nargs=argparse.REMAINDER, metavar="WORD")
-    command = add("demo", "demo:demo", "see it all on a simulated board", board=False)
-    command.add_argument(
-        "--svg", type=Path, metavar="FILE", help="where to write the timeline picture"
-    )
-    command = add("completion", "completion:completion", "shell completion script", board=False)
-    command.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+        add_options(command)
     return parser
 
 
-def _common_options() -> argparse.ArgumentParser:
-    """Options that may stand before or after the command."""
-    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    common.add_argument("-d", "--device", metavar="BOARD", help="port, board id, label or URL")
-    common.add_argument(
-        "--timeout", type=_seconds, metavar="S", help="seconds to wait for an answer (3)"
+def _add_common(
+    parser: argparse.ArgumentParser, *, device: bool = True, timeout: bool = True
+) -> None:
+    """Options that may stand before or after the command, so neither place sets a default."""
+    if device:
+        parser.add_argument(
+            "-d",
+            "--device",
+            metavar="BOARD",
+            default=argparse.SUPPRESS,
+            help="port, board id, label or URL",
+        )
+    if timeout:
+        parser.add_argument(
+            "--timeout",
+            type=_seconds,
+            metavar="S",
+            default=argparse.SUPPRESS,
+            help="seconds to wait for an answer (3)",
+        )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="tracebacks"
     )
-    common.add_argument("-v", "--verbose", action="store_true", help="tracebacks")
-    return common
 
 
 def _seconds(given: str) -> float:
@@ -120,23 +92,73 @@ def _add_json(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_log(command: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
-    window = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    window.add_argument(
-        "--since", metavar="T", help="2026-11-23T14:00, or 90m, 12h, 7d (default) ago"
+def _add_state(command: argparse.ArgumentParser) -> None:
+    _add_common(command)
+    _add_json(command)
+
+
+def _add_list(command: argparse.ArgumentParser) -> None:
+    _add_common(command, device=False)
+    command.add_argument("--probe", action="store_true", help="also behind unknown USB bridges")
+    _add_json(command)
+
+
+def _add_verify(command: argparse.ArgumentParser) -> None:
+    _add_state(command)
+    command.add_argument(
+        "--require",
+        metavar="LEVEL",
+        default="sensed",
+        choices=("reported", "sensed", "attested", "heard"),
+        help="least proof for exit code 0: reported, sensed (default), attested, heard",
     )
-    window.add_argument("--until", metavar="T", help="likewise; now by default")
-    for action in window._actions:  # noqa: SLF001 (argparse has no public way to share options)
-        command._add_action(action)  # noqa: SLF001
+
+
+def _add_log(command: argparse.ArgumentParser) -> None:
+    _add_common(command, timeout=False)
+    _add_window(command)
     _add_json(command)
     command.add_argument("--csv", type=Path, metavar="FILE", help="write the intervals to a file")
     views = command.add_subparsers(dest="view", metavar="plot")
-    view = views.add_parser("plot", help="timeline as SVG", parents=[common, window])
+    view = views.add_parser("plot", help="timeline as SVG", formatter_class=_Formatter)
+    _add_common(view, timeout=False)
+    _add_window(view)
     view.add_argument("file", type=Path, metavar="FILE.svg")
     view.set_defaults(run="logview:plot")
 
 
+def _add_window(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--since",
+        metavar="T",
+        default=argparse.SUPPRESS,
+        help="2026-11-23T14:00, or 90m, 12h, 7d (default) ago",
+    )
+    command.add_argument(
+        "--until", metavar="T", default=argparse.SUPPRESS, help="likewise; now by default"
+    )
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", metavar="get|set", required=True)
+    action = actions.add_parser("get", help="print the settings", formatter_class=_Formatter)
+    _add_common(action)
+    _add_json(action)
+    action = actions.add_parser(
+        "set", help="change settings (in setup)", formatter_class=_Formatter
+    )
+    _add_common(action)
+    action.add_argument("settings", nargs="+", metavar="KEY=VALUE")
+    _add_json(action)
+
+
+def _add_name(command: argparse.ArgumentParser) -> None:
+    _add_common(command)
+    command.add_argument("label", nargs="?", metavar="LABEL", help="none: print it")
+
+
 def _add_sim(command: argparse.ArgumentParser) -> None:
+    _add_common(command, device=False, timeout=False)
     command.add_argument(
         "--tcp", type=int, metavar="PORT", help="TCP instead of a terminal; 0: any"
     )
@@ -154,13 +176,56 @@ def _add_sim(command: argparse.ArgumentParser) -> None:
     )
 
 
-DEFAULTS = {"device": None, "timeout": 3.0, "verbose": False, "since": None, "until": None}
+def _add_world(command: argparse.ArgumentParser) -> None:
+    command.usage = "hardmute world [-h] [-v] PATH WORD ..."
+    command.epilog = (
+        "words: press, hold S, bounce MS, weld [N], unweld [N], stick, unstick, unplug,\n"
+        "replug, power-off, power-on [--hold S], hang, look (prints what is so)"
+    )
+    _add_common(command, device=False, timeout=False)
+    command.add_argument("address", metavar="PATH", help="the world that `hardmute sim` printed")
+    command.add_argument("words", nargs=argparse.REMAINDER, metavar="WORD", help="see below")
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def _add_demo(command: argparse.ArgumentParser) -> None:
+    _add_common(command, device=False, timeout=False)
+    command.add_argument(
+        "--svg", type=Path, metavar="FILE", help="where to write the timeline picture"
+    )
+
+
+def _add_completion(command: argparse.ArgumentParser) -> None:
+    _add_common(command, device=False, timeout=False)
+    command.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+
+
+# Name: the function that does it, a summary, and what adds its options.
+_COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = {
+    "list": ("commands:list_boards", "boards, their ports and states", _add_list),
+    "status": ("commands:status", "is the microphone cut?", _add_state),
+    "watch": ("commands:watch", "follow a board until Ctrl-C", _add_state),
+    "mute": ("commands:mute", "cut the line; nothing here connects it", _add_state),
+    "verify": ("commands:verify", "verdict and proof level, checked afresh", _add_verify),
+    "log": ("logview:show", "what was live, when, for how long, and why", _add_log),
+    "config": ("commands:config", "read or change a board's settings", _add_config),
+    "name": ("commands:name", "give a board a label on this host", _add_name),
+    "sim": ("sim.command:sim", "run a simulated board", _add_sim),
+    "world": ("sim.command:world", "press, weld, unplug a simulated board", _add_world),
+    "demo": ("demo:demo", "see it all on a simulated board", _add_demo),
+    "completion": ("completion:completion", "shell completion script", _add_completion),
+}
+_DEFAULTS = {"device": None, "timeout": 3.0, "verbose": False, "since": None, "until": None}
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
     """The parsed command line; exits with code 2 for one that means nothing."""
-    args = build_parser().parse_args(arguments)
-    for key, value in DEFAULTS.items():
+    # Most of the time goes into options of commands that were not asked for. The command that was
+    # is one of these words; a first word that is none gets the whole list of commands to see.
+    only = _COMMANDS.keys() & set(arguments)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
+        only = set[str]()
+    args = build_parser(only).parse_args(arguments)
+    for key, value in _DEFAULTS.items():
         if not hasattr(args, key):
             setattr(args, key, value)
     return args

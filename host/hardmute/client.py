@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -25,6 +24,14 @@ from muteboard import wire
 # RP2040 and native USB ports ignore it; the ESP32 DevKitC's bridge needs it. Not 1200, which
 # asks some bootloaders to take over.
 BAUD = 115_200
+# What a port that vanishes raises. pyserial raises TypeError when the port is closed under a
+# pending read, and lets termios.error through, which is no OSError.
+if sys.platform == "win32":
+    _PORT_ERRORS = (OSError, TypeError)
+else:
+    import termios
+
+    _PORT_ERRORS = (OSError, TypeError, termios.error)
 # P5: a stream that is silent for longer is unknown.
 STREAM_SILENCE_S = 3.0
 
@@ -37,6 +44,11 @@ _REFUSALS = {
 }
 
 
+def _random_id() -> int:
+    # The `secrets` module would cost a fifth of the start-up time for the same bytes.
+    return int.from_bytes(os.urandom(4)) % wire.ID_LIMIT
+
+
 class Port(Protocol):
     """What a session needs of an open pyserial port."""
 
@@ -47,6 +59,7 @@ class Port(Protocol):
     def in_waiting(self) -> int: ...
     def read(self, size: int = 1, /) -> bytes: ...
     def write(self, b: bytes, /) -> int | None: ...
+    def reset_output_buffer(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -61,7 +74,7 @@ class Session:
         port: Port,
         device: str,
         timeout: float,
-        new_id: Callable[[], int] = lambda: secrets.randbelow(wire.ID_LIMIT),
+        new_id: Callable[[], int] = _random_id,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.device = device
@@ -73,6 +86,8 @@ class Session:
         self._lines = self._read_lines()
         self._deadline = 0.0
         self._last_error: str | None = None
+        # What ``hello`` said, and every status must bear out.
+        self._identity: Identity | None = None
 
     def hello(self) -> Identity:
         """Start a session. The board's identity, checked; ends an earlier watch."""
@@ -80,15 +95,19 @@ class Session:
         # port belong to somebody else's interpreter, it sees a harmless literal.
         request_id = self._new_id()
         self._write(b"\n" + wire.dumps({"id": request_id, "op": "hello"}).encode() + b"\n")
-        return parse_identity(self._await_answer(request_id, "hello"))
+        with _refusal_is_unknown(self.device):
+            self._identity = parse_identity(self._await_answer(request_id, "hello"))
+        return self._identity
 
     def status(self) -> Status:
         """The board's state now."""
-        return parse_status(self.request("status"))
+        with _refusal_is_unknown(self.device):
+            return parse_status(self.request("status"), self._identity)
 
     def mute(self) -> bool:
         """Cut the line. True if it was connected. The caller still has to see it sensed."""
-        return bool(self.request("mute").get("changed"))
+        with _refusal_is_unknown(self.device):
+            return self.request("mute").get("changed") is True
 
     def config(self, changes: dict[str, object] | None = None) -> dict[str, Any]:
         """The board's settings, after ``changes`` (setup only; raises `RefusedError`)."""
@@ -96,13 +115,14 @@ class Session:
         settings = answer.get("config")
         if not isinstance(settings, dict):
             raise UnreachableError("The board's answer has no settings in it.", "malformed_answer")
-        return settings
+        return cast("dict[str, Any]", settings)
 
     def watch(self) -> Iterator[Status]:
         """State events as they come. Raises `UnreachableError` after 3 s without one."""
         request_id = self._new_id()
         self._write(wire.frame({"id": request_id, "op": "watch"}))
-        self._await_answer(request_id, "watch")
+        with _refusal_is_unknown(self.device):
+            self._await_answer(request_id, "watch")
         while True:
             self._deadline = self._clock() + STREAM_SILENCE_S
             while True:
@@ -113,7 +133,7 @@ class Session:
                     )
                 if event.get("event") == "state" and event.get("watch") == request_id:
                     break
-            yield parse_status(event)
+            yield parse_status(event, self._identity)
 
     def request(self, op: str, **fields: object) -> dict[str, Any]:
         """The answer to any request. Raises `RefusedError` when the board says no."""
@@ -123,12 +143,14 @@ class Session:
 
     def _await_answer(self, request_id: int, op: str) -> dict[str, Any]:
         self._deadline = self._clock() + self._timeout
+        self._last_error = None
         while True:
             answer = self._next_message()
             if answer is None:
                 raise UnreachableError(self._no_answer(), "no_answer")
+            answered = answer.get("id")
             # A bool equals 0 or 1 in Python; an id is an integer.
-            if answer.get("id") is True or answer.get("id") != request_id or "event" in answer:
+            if isinstance(answered, bool) or answered != request_id or "event" in answer:
                 continue
             if answer.get("ok") is True:
                 return answer
@@ -187,8 +209,7 @@ class Session:
             if data and self._port.in_waiting:
                 self._port.timeout = 0
                 data += self._port.read(4096)
-        except (OSError, serial.SerialException, TypeError) as error:
-            # pyserial raises TypeError when the port is closed under a pending read.
+        except _PORT_ERRORS as error:
             raise _lost(self.device) from error
         return data or None
 
@@ -197,12 +218,28 @@ class Session:
             self._port.write_timeout = self._timeout
             self._port.write(data)
         except serial.SerialTimeoutException as error:
+            # Closing would wait for what is still queued, for up to 30 s on Linux.
+            with contextlib.suppress(*_PORT_ERRORS):
+                self._port.reset_output_buffer()
             raise UnreachableError(
                 f"{self.device} takes no data: its firmware hangs, or the device is another one.",
                 "no_answer",
             ) from error
-        except (OSError, serial.SerialException) as error:
+        except _PORT_ERRORS as error:
             raise _lost(self.device) from error
+
+
+@contextlib.contextmanager
+def _refusal_is_unknown(device: str) -> Generator[None]:
+    """Nothing refuses to say its state, or to mute, and still counts as a board (P5)."""
+    try:
+        yield
+    except RefusedError as error:
+        raise UnreachableError(
+            f"{device} refuses what every hardmute board answers ({error.code}): "
+            "is it another device?",
+            "refused",
+        ) from error
 
 
 def _lost(device: str) -> UnreachableError:
@@ -229,29 +266,47 @@ def connect(device: str, timeout: float) -> Generator[tuple[Session, Identity]]:
             yield session, identity
         finally:
             terminal.restore_unless_kept()
-            with contextlib.suppress(OSError, serial.SerialException):
+            with contextlib.suppress(*_PORT_ERRORS):
                 port.close()
 
 
 def _open(device: str, timeout: float) -> Port:
     try:
-        # A cast, because pyserial's properties are not the attributes that they behave like.
-        return cast(
-            "Port",
-            serial.serial_for_url(
-                device, baudrate=BAUD, timeout=timeout, write_timeout=timeout, exclusive=True
-            ),
+        port = serial.serial_for_url(
+            device,
+            baudrate=BAUD,
+            timeout=timeout,
+            write_timeout=timeout,
+            exclusive=True,
+            do_not_open=True,
         )
+        if "://" in device:
+            # pyserial would read a socket empty before it counts as open: a flood never ends.
+            # A session trusts nothing that came before its own request anyway.
+            port.reset_input_buffer = _leave_input
+        port.open()
     except serial.SerialException as error:
         raise _cannot_open(device, error) from error
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise UsageError(f"{device} is not a port that can be opened ({error}).") from error
+    except _PORT_ERRORS as error:
+        raise UnreachableError(
+            f"{device} went away while it was opened: check the cable.", "unplugged"
+        ) from error
+    # A cast, because pyserial's properties are not the attributes that they behave like.
+    return cast("Port", port)
 
 
-def _cannot_open(device: str, error: serial.SerialException) -> UnreachableError:
+def _leave_input() -> None:
+    pass
+
+
+def _cannot_open(device: str, error: serial.SerialException) -> UnreachableError | UsageError:
     number = error.errno
-    if number is None and isinstance(error.__context__, OSError):
-        number = error.__context__.errno
+    # The operating system's own word, where pyserial only wraps it.
+    within = error.__context__
+    if number is None and isinstance(within, OSError):
+        number = within.errno
     if number == errno.EACCES:
         return UnreachableError(_permission_advice(device), "no_permission")
     if number in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in str(error):
@@ -259,19 +314,37 @@ def _cannot_open(device: str, error: serial.SerialException) -> UnreachableError
             f"{device} is in use by another program: close it (a serial monitor, ModemManager).",
             "port_in_use",
         )
+    if "://" in device:
+        if not isinstance(within, OSError) or isinstance(within, serial.SerialException):
+            return UsageError(f"{device} is no address that can be opened: give HOST:PORT in it.")
+        return UnreachableError(f"Nothing answers at {device}: is the board there?", "no_port")
+    if number == errno.EISDIR or _is_no_terminal(within):
+        # It will never be a port, whatever is plugged in.
+        return UsageError(f"{device} is not a serial port; `hardmute list` shows what is there.")
     return UnreachableError(f"{device} cannot be opened: is the board plugged in?", "no_port")
+
+
+def _is_no_terminal(error: BaseException | None) -> bool:
+    if sys.platform == "win32":
+        return False
+    return isinstance(error, termios.error) and error.args[0] in (errno.ENOTTY, errno.EINVAL)
 
 
 def _permission_advice(device: str) -> str:
     advice = "run this as a user who may open it."
     if sys.platform == "linux":
         import grp
+        import stat
         from pathlib import Path
 
-        group = "dialout"
+        advice = "join its group (sudo usermod -aG dialout $USER) and log in again."
         with contextlib.suppress(OSError, KeyError):
-            group = grp.getgrgid(Path(device).stat().st_gid).gr_name
-        advice = f"join its group (sudo usermod -aG {group} $USER) and log in again."
+            found = Path(device).stat()
+            group = grp.getgrgid(found.st_gid).gr_name
+            advice = f"join its group (sudo usermod -aG {group} $USER) and log in again."
+            if found.st_gid == 0 or not found.st_mode & stat.S_IWGRP:
+                # Joining group root, or one that may not write either, is no advice.
+                advice = 'add a udev rule that gives it to your users (TAG+="uaccess").'
     return f"You have no permission to open {device}: {advice}"
 
 
@@ -281,27 +354,23 @@ class _Terminal:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._found: list[Any] | None = None
-        if fd >= 0:
-            import termios
-
+        if fd >= 0 and sys.platform != "win32":
             with contextlib.suppress(termios.error):
                 self._found = termios.tcgetattr(fd)
 
     def keep_lines_on_close(self) -> None:
         """The port is a board's: clear HUPCL, so that closing does not drop DTR and RTS."""
-        if self._found is not None:
-            import termios
-
-            attributes = termios.tcgetattr(self._fd)
-            attributes[2] &= ~termios.HUPCL
-            termios.tcsetattr(self._fd, termios.TCSANOW, attributes)
+        if self._found is not None and sys.platform != "win32":
+            # A port that has gone since then has no lines left to keep.
+            with contextlib.suppress(termios.error):
+                attributes = termios.tcgetattr(self._fd)
+                attributes[2] &= ~termios.HUPCL
+                termios.tcsetattr(self._fd, termios.TCSANOW, attributes)
             self._found = None
 
     def restore_unless_kept(self) -> None:
         """The port is not a board's: give it back as it was."""
-        if self._found is not None:
-            import termios
-
+        if self._found is not None and sys.platform != "win32":
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(self._fd, termios.TCSANOW, self._found)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Generator
 from typing import Any
 
 from hardmute import discovery, errors, text
@@ -22,7 +25,6 @@ from hardmute.report import (
     is_board_id,
     warning_text,
 )
-from muteboard import config as board_config
 
 # How long apart `verify` asks twice, in seconds, and how far the board's clock may then be off
 # the host's: both run on crystals, so what is left is the serial line's delay.
@@ -100,6 +102,9 @@ def list_boards(args: Namespace) -> int:
                 }
         except errors.UnreachableError as error:
             row |= {"simulated": False, "verdict": "unknown", "reason": str(error)}
+            if recorder.log is not None and discovery.board_for(device, recorder.log):
+                # A port that never was a board's is no board that cannot be reached.
+                _record_unseen(recorder, device, error, "list")
         rows.append(row)
     if args.json:
         print(json.dumps({"boards": rows}))
@@ -116,17 +121,17 @@ def config(args: Namespace) -> int:
     """`hardmute config get|set`."""
     changes: dict[str, object] | None = None
     if args.action == "set":
-        from hardmute.sim.server import parse_settings
+        from hardmute.settings import parse
 
-        changes = parse_settings(args.settings)
+        changes = parse(args.settings)
     recorder = Recorder()
-    with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
+    with _logged_session(args, recorder) as (session, identity):
         settings = session.config(changes)
-        now = session.status()
-        _record_seen(recorder, now, conclude(now), identity, session, "config")
     if args.json:
         print(json.dumps({"board": identity.board, "config": settings}))
     else:
+        from muteboard import config as board_config
+
         for key in sorted(settings):
             allowed = board_config.allowed(key) if key in board_config.DEFAULTS else "?"
             print(f"{text.printable(key)} = {text.printable(str(settings[key]))}   ({allowed})")
@@ -141,10 +146,8 @@ def name(args: Namespace) -> int:
     if args.device is not None and is_board_id(args.device):
         board = args.device
     else:
-        with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
+        with _logged_session(args, recorder) as (_, identity):
             board = identity.board
-            now = session.status()
-            _record_seen(recorder, now, conclude(now), identity, session, "name")
     if args.label is not None:
         label = args.label.strip()
         if not 0 < len(label) <= 40 or text.printable(label) != label:
@@ -160,6 +163,8 @@ def name(args: Namespace) -> int:
 
 def watch(args: Namespace) -> int:
     """`hardmute watch`: follow a board until Ctrl-C, across unplugging and restarts."""
+    # A service manager's way to end it: the last word belongs in the log then as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     return _Watch(args).run()
 
 
@@ -301,6 +306,19 @@ def _report(args: Namespace, ask: Any, require: str = "sensed", *, explain: bool
     )
 
 
+@contextlib.contextmanager
+def _logged_session(args: Namespace, recorder: Recorder) -> Generator[tuple[Session, Identity]]:
+    """A session that begins with a status for the log, be it "unknown"."""
+    try:
+        with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
+            now = session.status()
+            _record_seen(recorder, now, conclude(now), identity, session, args.command)
+            yield session, identity
+    except errors.UnreachableError as error:
+        _record_unseen(recorder, args.device, error, args.command)
+        raise
+
+
 def _record_seen(
     recorder: Recorder,
     now: Status,
@@ -348,7 +366,7 @@ def _label(recorder: Recorder, board: str | None) -> str:
 
 def _why(observation: Observation) -> str:
     if observation.state is None:
-        return (observation.reason or "").replace("_", " ")
+        return text.REASONS.get(observation.reason or "", "")
     parts = [text.CAUSES.get(observation.cause or "", "")]
     if observation.reason:
         parts.append(observation.reason)
@@ -371,7 +389,10 @@ def _print_observation(recorder: Recorder, observation: Observation) -> None:
         print(f"       {observation.reason}")
     sense = observation.sense or ()
     if sense:
-        print(f"       {sum(1 for bit in sense if not bit)} of {len(sense)} contacts sensed open")
+        opened = [str(number) for number, bit in enumerate(sense, 1) if not bit]
+        print(f"       {len(opened)} of {len(sense)} contacts sensed open")
+        if observation.verdict == "fault" and opened:
+            print(f"       the line is still cut by contact {' and '.join(opened)}")
     if observation.remute_in_ms is not None:
         print(f"       mutes itself in {text.duration(observation.remute_in_ms)}")
     if observation.service not in (None, "none"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 from collections.abc import Generator
 from typing import NamedTuple
 
@@ -26,6 +28,9 @@ _BOARD_IDS: dict[int, frozenset[int] | None] = {
 _BRIDGE_IDS = {(0x10C4, 0xEA60), (0x1A86, 0x7523), (0x1A86, 0x55D4), (0x0403, 0x6001)}
 # MicroPython on RP2040 gives the chip's unique id as its USB serial number.
 _RP2040_MICROPYTHON = (0x2E8A, 0x0005)
+
+
+_WINDOWS_PORT = re.compile(r"(\\\\\.\\)?COM\d+", re.IGNORECASE)
 
 
 class Port(NamedTuple):
@@ -89,7 +94,8 @@ def open_board(
                 "wrong_board",
             )
         for port in serial_ports(bridges=False):
-            if port.device == device:
+            # The name may be a link, such as those in /dev/serial/by-id.
+            if os.path.realpath(port.device) == os.path.realpath(device):
                 _check_serial(port, identity)
         yield session, identity
 
@@ -108,15 +114,14 @@ def _resolve(named: str | None, timeout: float, log: Log | None) -> tuple[str, s
     """The device to open, and the board id that must answer there (None: any)."""
     if named is None:
         return _only_board(timeout)
-    if "://" in named or named.startswith("/") or named.upper().startswith("COM"):
+    if "://" in named or named.startswith("/") or _WINDOWS_PORT.fullmatch(named):
         return named, None
-    board = log.board_named(named) if log is not None else None
-    if board is None:
-        if not is_board_id(named):
-            raise UsageError(
-                f"{named!r} is no port, no board id and no label; see `hardmute list`."
-            )
-        board = named
+    # No label looks like an id, so an id works with a log in trouble as well.
+    board = named if is_board_id(named) else log and log.board_named(named)
+    if not board:
+        raise UsageError(
+            f"{named!r} is no port, no board id and no label; `hardmute list` shows what is there."
+        )
     places = [entry.device for entry in registry.running() if entry.board == board]
     places += [
         found.device

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from hardmute import paths
+from hardmute import paths, text
 from hardmute.errors import UnreachableError
 
 _POLL_S = 0.05
@@ -35,26 +36,32 @@ class PortHolder:
         self._timeout = timeout
         self._clock = clock
         key = device if "://" in device else os.path.realpath(device)
-        digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-        self._file: Path = paths.runtime_dir("ports") / f"{digest}.lock"
+        digest = hashlib.sha256(os.fsencode(key)).hexdigest()[:16]
+        self._name = f"{digest}.lock"
         self._fd = -1
 
     def __enter__(self) -> None:
         deadline = self._clock() + self._timeout
-        self._fd = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
-        while not _try_lock(self._fd):
-            if self._clock() >= deadline:
+        self._fd = _open(paths.runtime_dir("ports") / self._name)
+        if self._fd < 0:
+            # The state matters more than the name of who else asks; pyserial's own lock on the
+            # port still keeps two processes apart.
+            return
+        while not try_lock(self._fd):
+            left = deadline - self._clock()
+            if left <= 0:
                 holder = _read_holder(self._fd)
-                os.close(self._fd)
-                self._fd = -1
+                self._close()
                 raise UnreachableError(
                     f"{self._device} is held by {holder}: end that, or ask again later.",
                     "port_held",
                 )
-            time.sleep(_POLL_S)
-        os.ftruncate(self._fd, 0)
+            time.sleep(min(_POLL_S, left))
         note = {"pid": os.getpid(), "command": " ".join(["hardmute", *sys.argv[1:]])[:200]}
-        os.write(self._fd, json.dumps(note).encode())
+        # A full disk costs the note, not the lock.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, 0)
+            os.write(self._fd, json.dumps(note).encode())
 
     def __exit__(
         self,
@@ -62,20 +69,41 @@ class PortHolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.ftruncate(self._fd, 0)
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, 0)
+            self._close()
+
+    def _close(self) -> None:
         os.close(self._fd)
         self._fd = -1
+
+
+def _open(file: Path) -> int:
+    """The lock file, or -1 when there is no place for one that is ours alone."""
+    try:
+        # A link that somebody else laid there must not lead us into a file of the owner's.
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        fd = os.open(file, flags, 0o600)
+    except OSError:
+        return -1
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:
+        return fd
+    os.close(fd)
+    return -1
 
 
 def _read_holder(fd: int) -> str:
     os.lseek(fd, 0, os.SEEK_SET)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         note: dict[str, Any] = json.loads(os.read(fd, 4096))
-        return f"process {note['pid']} ({note['command']})"
+        return f"process {int(note['pid'])} ({text.printable(str(note['command']))})"
     return "another hardmute process"
 
 
-def _try_lock(fd: int) -> bool:
+def try_lock(fd: int) -> bool:
+    """Take the lock on an open file if nobody has it. The system frees it with the file."""
     if sys.platform == "win32":
         import msvcrt
 

@@ -177,7 +177,9 @@ def print_picture(timeline: BoardTimeline) -> None:
         line.append(_GLYPHS[state], style=text.STYLES[state])
     console = text.console()
     console.print(line)
-    left, right = text.local_time(start_ms)[11:], text.local_time(end_ms)[11:]
+    left, right = text.local_time(start_ms), text.local_time(end_ms)
+    if left[:10] == right[:10]:
+        left, right = left[11:], right[11:]
     console.print(left + right.rjust(_WIDTH - len(left)))
     legend = Text()
     for state in ("muted", "live", "fault", "unknown"):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -22,15 +23,30 @@ def log_file() -> Path:
 
 
 def runtime_dir(name: str) -> Path:
-    """A folder for files that mean nothing after the processes that wrote them have ended."""
+    """A folder for files that mean nothing after the processes that wrote them have ended.
+
+    Where it cannot be made, those who use it find nothing there and cannot write: no state of a
+    microphone depends on it.
+    """
     home = os.environ.get("HARDMUTE_HOME")
     if home:
-        return _private(Path(home) / "run" / name)
-    import platformdirs
+        above = [Path(home), Path(home) / "run"]
+    else:
+        import platformdirs
 
-    return _private(Path(platformdirs.user_runtime_dir("hardmute", appauthor=False)) / name)
+        try:
+            above = [Path(platformdirs.user_runtime_dir("hardmute", appauthor=False))]
+        except OSError:
+            # Its fallback in the temporary folder belongs to somebody else.
+            above = [Path(platformdirs.user_data_dir("hardmute", appauthor=False)) / "run"]
+    folder = above[-1] / name
+    with contextlib.suppress(OSError):
+        for part in (*above, folder):
+            _private(part)
+    return folder
 
 
 def _private(folder: Path) -> Path:
+    """``folder``, made if need be. What lies above it gets the default mode: it may be shared."""
     folder.mkdir(mode=_MODE, parents=True, exist_ok=True)
     return folder

@@ -7,7 +7,7 @@ breaks one of them is no answer.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeGuard, cast
 
 from hardmute.errors import FAULT, LIVE, OK, UNKNOWN, UnreachableError
 from muteboard import wire
@@ -17,8 +17,10 @@ VERDICTS = ("muted", "live", "fault", "unknown")
 PROOF_LEVELS = ("reported", "sensed", "attested", "heard")
 
 _BOARD_ID = re.compile(r"[0-9a-f]{4,64}")
-_WORD = re.compile(r"[a-z0-9_.:+-]{1,32}", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z0-9_.:+-]{1,32}")
 _MAX_INT = 10**15
+# Times reach 31 years back and stay within what every platform's calendar can show.
+_MAX_MS = 10**12
 _MAX_CONTACTS = 8
 _MAX_WORDS = 16
 
@@ -70,8 +72,8 @@ def parse_identity(answer: dict[str, Any]) -> Identity:
     fields = _Fields(answer)
     if answer.get("product") != wire.PRODUCT:
         raise UnreachableError("What answers there is not a hardmute board.", "not_hardmute")
-    proto = answer.get("proto")
-    if not isinstance(proto, list) or not proto or not isinstance(proto[0], int):
+    proto = fields.integers("proto")
+    if len(proto) < 2:
         raise _malformed("proto")
     if proto[0] != wire.PROTO_MAJOR:
         raise UnreachableError(
@@ -95,26 +97,41 @@ def parse_identity(answer: dict[str, Any]) -> Identity:
     )
 
 
-def parse_status(answer: dict[str, Any]) -> Status:
-    """Check a ``status`` answer or a state event. Raises `UnreachableError`."""
+def parse_status(answer: dict[str, Any], identity: Identity | None = None) -> Status:
+    """Check a ``status`` answer or a state event, also against what ``hello`` said.
+
+    Raises `UnreachableError`.
+    """
     fields = _Fields(answer)
     remute = answer.get("remute_in_ms")
-    return Status(
+    status = Status(
         state=fields.choice("state", wire.STATES),
         command=fields.choice("command", wire.COMMANDS),
         sense=fields.bits("sense"),
         cause=fields.choice("cause", wire.CAUSES),
-        since_ms=fields.integer("since_ms"),
-        uptime_ms=fields.integer("uptime_ms"),
+        since_ms=fields.integer("since_ms", high=_MAX_MS),
+        uptime_ms=fields.integer("uptime_ms", high=_MAX_MS),
         boot=fields.integer("boot"),
         changes=fields.integer("changes"),
-        live_ms=fields.integer("live_ms"),
-        remute_in_ms=None if remute is None else fields.integer("remute_in_ms"),
+        live_ms=fields.integer("live_ms", high=_MAX_MS),
+        remute_in_ms=None if remute is None else fields.integer("remute_in_ms", high=_MAX_MS),
         faults=fields.words("faults"),
         warnings=fields.words("warnings"),
         service=fields.choice("service", wire.SERVICES),
         simulated=fields.boolean("simulated"),
     )
+    if "remute_in_ms" not in answer:
+        raise _malformed("remute_in_ms")
+    for key in ("since_ms", "live_ms"):
+        if answer[key] > status.uptime_ms:
+            raise _malformed(key)
+    if identity is not None:
+        if len(status.sense) != identity.contacts:
+            # A contact that is not reported might be closed (P4).
+            raise _malformed("sense")
+        if status.simulated != identity.simulated:
+            raise _malformed("simulated")
+    return status
 
 
 def conclude(status: Status) -> Conclusion:
@@ -127,8 +144,10 @@ def conclude(status: Status) -> Conclusion:
     if status.state == "muted":
         if closed:
             return Conclusion("fault", None, "the board says muted while a contact reads closed")
+        if status.command != "cut" or status.faults or status.remute_in_ms is not None:
+            return Conclusion("fault", None, "the board says muted, and contradicts itself")
         return Conclusion("muted", "sensed" if status.sense else "reported", None)
-    if closed < len(status.sense) or status.command != "connected":
+    if closed < len(status.sense) or status.command != "connected" or status.faults:
         return Conclusion(
             "fault", None, "the board says live, but its contacts do not bear it out"
         )
@@ -179,6 +198,11 @@ def _malformed(field: str) -> UnreachableError:
     )
 
 
+def _is_integer(value: object) -> TypeGuard[int]:
+    # A bool is an int in Python, and never one on the wire.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 class _Fields:
     def __init__(self, answer: dict[str, Any]) -> None:
         self._answer = answer
@@ -209,7 +233,7 @@ class _Fields:
 
     def integer(self, key: str, low: int = 0, high: int = _MAX_INT) -> int:
         value = self._answer.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        if not _is_integer(value) or not low <= value <= high:
             raise _malformed(key)
         return value
 
@@ -219,8 +243,14 @@ class _Fields:
             raise _malformed(key)
         return value
 
-    def bits(self, key: str) -> tuple[int, ...]:
-        values = self._list(key, _MAX_CONTACTS)
-        if not all(value in (0, 1) and not isinstance(value, bool) for value in values):
+    def integers(self, key: str, limit: int = _MAX_WORDS) -> tuple[int, ...]:
+        values = self._list(key, limit)
+        if not all(_is_integer(value) for value in values):
             raise _malformed(key)
         return tuple(values)
+
+    def bits(self, key: str) -> tuple[int, ...]:
+        values = self.integers(key, _MAX_CONTACTS)
+        if not all(value in (0, 1) for value in values):
+            raise _malformed(key)
+        return values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import datetime
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +28,27 @@ CAUSES = {
     "watchdog": "watchdog reset",
 }
 
+# Why a state could not be had (the log's short words), for a person.
+REASONS = {
+    "fake_id": "its USB serial number is another one",
+    "malformed_answer": "malformed answer",
+    "no_answer": "no answer",
+    "no_board": "no board connected",
+    "no_permission": "no permission to open the port",
+    "no_port": "the port was not there",
+    "not_connected": "not connected",
+    "not_fresh": "its answers were not fresh",
+    "not_hardmute": "another device answered",
+    "port_held": "another hardmute held the port",
+    "port_in_use": "another program held the port",
+    "protocol_version": "it spoke another protocol version",
+    "refused": "it refused to answer",
+    "restarted": "restarted while it was asked",
+    "silent": "silent for 3 s",
+    "unplugged": "unplugged",
+    "wrong_board": "another board was there",
+}
+
 
 def duration(ms: int) -> str:
     """A length of time in the units that matter: ``42.5 s``, ``3 min 20 s``, ``2 h 05 min``."""
@@ -48,7 +69,7 @@ def duration(ms: int) -> str:
 
 def local_time(at_ms: int) -> str:
     """Host time in the local zone, to the second."""
-    return datetime.fromtimestamp(at_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1000))
 
 
 def console() -> Console:

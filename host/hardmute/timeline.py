@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from hardmute import text
 from hardmute.log import Observation
+
+_STARTED = "power-on or restart"
 
 
 class Interval(NamedTuple):
@@ -77,20 +80,35 @@ def _fill(before: Observation | None, now: Observation) -> list[Interval]:
     assert now.uptime_ms is not None
     started_ms = now.at_ms - now.since_ms
     current = _known(started_ms, now.at_ms, now, now.cause)
-    if before is None:
-        return [current]
-    assert before.changes is not None
-    assert now.changes is not None
-    same_boot = now.boot == before.boot and now.uptime_ms >= (before.uptime_ms or 0)
-    if same_boot:
+    if before is not None and _same_boot(before, now):
         return _fill_same_boot(before, now, current)
-    booted_ms = max(before.at_ms, now.at_ms - now.uptime_ms)
-    # Every boot starts with the word "muted" and no change.
+    booted_ms = now.at_ms - now.uptime_ms
+    if before is not None:
+        booted_ms = max(before.at_ms, booted_ms)
+    # Every boot starts with the word "muted" and no change; whether power or watchdog caused it is
+    # only told until the next change.
     at_boot = now._replace(
-        at_ms=booted_ms, verdict="muted", cause="boot", reason=None, changes=0, live_ms=0
+        at_ms=booted_ms, verdict="muted", cause=None, reason=_STARTED, changes=0, live_ms=0
     )
-    off = _gap(before.at_ms, booted_ms, "the board was off or restarted", 0)
-    return [off, *_fill_same_boot(at_boot, now, current)]
+    found = _fill_same_boot(at_boot, now, current)
+    if before is None:
+        return found
+    return [_gap(before.at_ms, booted_ms, "the board was off or restarted", 0), *found]
+
+
+def _same_boot(before: Observation, now: Observation) -> bool:
+    """Whether the board ran on from one contact to the other.
+
+    One that cannot count its boots restarts under the old number, but with all counters at zero.
+    """
+    return now.boot == before.boot and all(
+        (new or 0) >= (old or 0)
+        for new, old in (
+            (now.uptime_ms, before.uptime_ms),
+            (now.changes, before.changes),
+            (now.live_ms, before.live_ms),
+        )
+    )
 
 
 def _fill_same_boot(before: Observation, now: Observation, current: Interval) -> list[Interval]:
@@ -102,7 +120,7 @@ def _fill_same_boot(before: Observation, now: Observation, current: Interval) ->
     if changes == 1:
         return [_known(before.at_ms, started_ms, before, before.cause), current]
     live_ms = max(0, (now.live_ms or 0) - (before.live_ms or 0) - current.live_ms)
-    if changes == 2 and 0 < live_ms < started_ms - before.at_ms and before.verdict == "muted":
+    if changes == 2 and 0 < live_ms <= started_ms - before.at_ms and before.verdict == "muted":
         # From muted the board can only have gone live: for as long as its live time grew.
         went_live_ms = started_ms - live_ms
         return [
@@ -110,7 +128,8 @@ def _fill_same_boot(before: Observation, now: Observation, current: Interval) ->
             Interval(went_live_ms, started_ms, "live", "button", before.proof, None, live_ms),
             current,
         ]
-    note = f"{changes - 1} unseen changes, live for {live_ms / 1000:.1f} s of it"
+    unseen = "1 unseen change" if changes == 2 else f"{changes - 1} unseen changes"
+    note = f"{unseen}, live for {text.duration(live_ms)} of it"
     return [_gap(before.at_ms, started_ms, note, live_ms), current]
 
 
@@ -124,7 +143,7 @@ def _gap(start_ms: int, end_ms: int, note: str, live_ms: int) -> Interval:
 
 
 def _reason(lost: Observation) -> str:
-    return (lost.reason or "unreachable").replace("_", " ")
+    return text.REASONS.get(lost.reason or "", "unreachable")
 
 
 def _overlay(filled: list[Interval], lost: Observation, until_ms: int) -> list[Interval]:
@@ -143,9 +162,8 @@ def _overlay(filled: list[Interval], lost: Observation, until_ms: int) -> list[I
 
 
 def _clipped(interval: Interval, start_ms: int, end_ms: int) -> Interval:
-    live_ms = interval.live_ms
-    if interval.state == "live":
-        live_ms = end_ms - start_ms
+    length_ms = end_ms - start_ms
+    live_ms = length_ms if interval.state == "live" else min(interval.live_ms, length_ms)
     return interval._replace(start_ms=start_ms, end_ms=end_ms, live_ms=live_ms)
 
 
@@ -153,15 +171,18 @@ def _clip(found: list[Interval], since_ms: int, until_ms: int) -> list[Interval]
     clipped: list[Interval] = []
     for interval in found:
         start_ms, end_ms = max(interval.start_ms, since_ms), min(interval.end_ms, until_ms)
-        if start_ms <= end_ms and interval.start_ms < until_ms and interval.end_ms >= since_ms:
+        if start_ms < end_ms or since_ms <= interval.start_ms == interval.end_ms < until_ms:
             clipped.append(_clipped(interval, start_ms, end_ms))
     return clipped
 
 
 def _merge(found: list[Interval]) -> list[Interval]:
-    """Join neighbours that are one interval seen twice; drop what has no length."""
+    """Join neighbours that are one interval seen twice; drop what has no length.
+
+    The last one says how things stand: it stays, however short.
+    """
     merged: list[Interval] = []
-    for interval in found:
+    for index, interval in enumerate(found):
         last = merged[-1] if merged else None
         if (
             last is not None
@@ -176,6 +197,10 @@ def _merge(found: list[Interval]) -> list[Interval]:
                 note=interval.note or last.note,
                 live_ms=last.live_ms + interval.live_ms,
             )
-        elif interval.length_ms > 0 or not merged or interval.note == "the host's clock went back":
+        elif (
+            interval.length_ms > 0
+            or index == len(found) - 1
+            or interval.note == "the host's clock went back"
+        ):
             merged.append(interval)
     return merged

@@ -142,7 +142,7 @@ class SimulatedBoard:
     def ticks_ms(self) -> int:
         return (_TICKS_START + self.physics.now_us // 1000) % _TICKS_WRAP
 
-    def ticks_diff(self, new: int, old: int, /) -> int:
+    def ticks_diff(self, new: int, old: int) -> int:
         half = _TICKS_WRAP // 2
         return (new - old + half) % _TICKS_WRAP - half
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from hardmute import paths
 from hardmute.errors import UsageError
+from hardmute.report import is_board_id
+from hardmute.settings import parse
 from hardmute.sim import registry
 from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics
@@ -26,6 +28,9 @@ from muteboard import config as board_config
 _SLICE_S = 0.001
 # A host that was suspended finds the board's clock where it left it, not days of catching up.
 _MAX_LAG_S = 0.25
+# The firmware heeds the button once it has seen it released; who reads that the board is ready
+# may press at once.
+_STARTED_US = 100_000
 
 
 class Simulator:
@@ -42,14 +47,15 @@ class Simulator:
         seed: int = 0,
     ) -> None:
         name = board_id.hex()
+        for running in registry.running():
+            if running.board == name:
+                raise UsageError(f"Process {running.pid} simulates a board {name} already.")
         folder = paths.runtime_dir("simulated")
         self._clock = clock
         config = board_config.dump({**board_config.DEFAULTS, **settings})
         physics = Physics(contacts, random.Random(seed))  # noqa: S311 (contact bounce, no secret)
         self.board = SimulatedBoard(physics, board_id, config)
-        self._cable: Cable = (
-            PtyCable(folder / f"{name}.tty") if tcp_port is None else TcpCable(tcp_port)
-        )
+        self._cable = _cable(folder / f"{name}.tty", tcp_port)
         self._world = World(self.board, self._cable)
         if os.name == "nt":
             address = rf"\\.\pipe\hardmute-{name}"
@@ -59,6 +65,7 @@ class Simulator:
         self._server = WorldServer(self._world, address)
         self._cable.plug()
         self.board.power_on()
+        self.board.advance(_STARTED_US)
         self.entry = registry.SimulatedEntry(
             name, self._cable.device, self._server.address, os.getpid()
         )
@@ -103,19 +110,15 @@ class Simulator:
             del board.sending[:sent]
 
 
-def parse_settings(pairs: list[str]) -> dict[str, object]:
-    """``KEY=VALUE`` words as board settings. Raises `UsageError`."""
-    settings: dict[str, object] = {}
-    for pair in pairs:
-        key, _, text = pair.partition("=")
-        value: object = int(text) if text.lstrip("-").isdecimal() else text
-        if key not in board_config.DEFAULTS:
-            names = ", ".join(board_config.DEFAULTS)
-            raise UsageError(f"A board has no setting {key!r}; it has {names}.")
-        if not board_config.valid(key, value):
-            raise UsageError(f"{key} must be {board_config.allowed(key)}, not {text!r}.")
-        settings[key] = value
-    return settings
+def _cable(link: Path, tcp_port: int | None) -> Cable:
+    if tcp_port is None:
+        return PtyCable(link)
+    if not 0 <= tcp_port <= 65535:
+        raise UsageError(f"TCP port {tcp_port} cannot be used: they end at 65535.")
+    try:
+        return TcpCable(tcp_port)
+    except OSError as error:
+        raise UsageError(f"TCP port {tcp_port} cannot be used ({error}).") from error
 
 
 def serve(
@@ -127,9 +130,11 @@ def serve(
     try:
         unique_id = bytes.fromhex(board_id) if board_id else secrets.token_bytes(8)
     except ValueError:
-        raise UsageError(f"A board id is hex digits in pairs, not {board_id!r}.") from None
+        unique_id = b""
+    if not is_board_id(unique_id.hex()):
+        raise UsageError(f"A board id is 2 to 32 pairs of hex digits, not {board_id!r}.")
     simulator = Simulator(
-        board_id=unique_id, contacts=contacts, settings=parse_settings(settings), tcp_port=tcp_port
+        board_id=unique_id, contacts=contacts, settings=parse(settings), tcp_port=tcp_port
     )
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

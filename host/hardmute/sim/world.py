@@ -101,10 +101,9 @@ class World:
                 index = self._contact(words)
                 physics.weld(index) if word == "weld" else physics.unweld(index)
                 yield physics.now_us + _AFTERWARDS_US
-            elif word == "stick":
-                physics.stick()
-            elif word == "unstick":
-                physics.unstick()
+            elif word in ("stick", "unstick"):
+                physics.stick() if word == "stick" else physics.unstick()
+                yield physics.now_us + _AFTERWARDS_US
             elif word == "unplug":
                 self._cable.unplug()
             elif word == "replug":
@@ -112,6 +111,7 @@ class World:
             elif word == "power-off":
                 board.power_off()
                 self._cable.unplug()
+                yield physics.now_us + _AFTERWARDS_US
             elif word == "power-on":
                 yield from self._power_on(words)
             elif word == "hang":

@@ -1,0 +1,363 @@
+"""What the host's tests share: a home of their own, the command line, and boards to talk to.
+
+`sim` starts real ``hardmute sim`` processes. `virtual` runs the same board in this process, where
+the test moves the time, to the microsecond.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import pytest
+import serial.tools.list_ports
+
+from hardmute.__main__ import main
+from hardmute.log import Log, Observation
+from hardmute.sim.board import SimulatedBoard
+from hardmute.sim.physics import Physics
+from hardmute.sim.world import World, act
+from muteboard import config as board_config
+from muteboard import wire
+
+START_DEADLINE_S = 30.0
+END_DEADLINE_S = 10.0
+
+
+class Result(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed, which must be exactly one JSON object on one line."""
+        assert self.out.count("\n") == 1, self.out
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """``HARDMUTE_HOME``, and a host on which nothing is plugged in.
+
+    Not `tmp_path`: the path of a Unix socket ends at 104 bytes on macOS.
+    """
+    short = "/tmp" if Path("/tmp").is_dir() else None  # noqa: S108 (a fresh folder below it)
+    with tempfile.TemporaryDirectory(prefix="hm-", dir=short) as name:
+        folder = Path(name).resolve()
+        monkeypatch.setenv("HARDMUTE_HOME", str(folder))
+        for variable in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR"):
+            monkeypatch.delenv(variable, raising=False)
+        monkeypatch.setattr(serial.tools.list_ports, "comports", _nothing_plugged_in)
+        yield folder
+
+
+def _nothing_plugged_in(include_links: bool = False) -> list[Any]:  # noqa: ARG001 (pyserial's signature)
+    return []
+
+
+@pytest.fixture
+def cli(home: Path, capsys: pytest.CaptureFixture[str]) -> Cli:  # noqa: ARG001 (for its effect)
+    """Run the command line in this process: ``cli("-d", board, "status", "--json")``."""
+
+    def run(*words: object) -> Result:
+        capsys.readouterr()
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as end:
+            # argparse: --help, --version, and usage errors.
+            code = end.code
+        assert isinstance(code, int)
+        printed = capsys.readouterr()
+        return Result(code, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def logged(home: Path) -> Callable[[str | None], list[Observation]]:
+    """What the log holds about a board (None: about no known one), oldest first."""
+
+    def read(board: str | None) -> list[Observation]:
+        log = Log(home / "log.sqlite3")
+        try:
+            return list(log.observations(board, 0, 1 << 52))
+        finally:
+            log.close()
+
+    return read
+
+
+class Sim:
+    """A running ``hardmute sim`` process, named ``board``."""
+
+    def __init__(self, home: Path, board: str, *options: str) -> None:
+        command = [sys.executable, "-m", "hardmute", "sim", "--id", board, *options]
+        if os.name == "nt" and "--tcp" not in options:
+            command += ["--tcp", "0"]
+        self._complaints = home / f"{board}.stderr"
+        with self._complaints.open("w") as stderr:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env={**os.environ, "HARDMUTE_HOME": str(home)},
+                text=True,
+            )
+        try:
+            ready = json.loads(self._first_line())
+        except BaseException:
+            self.kill()
+            raise
+        self.device: str = ready["device"]
+        self.world: str = ready["world"]
+        self.board: str = ready["board"]
+
+    def act(self, *words: object) -> dict[str, Any]:
+        """Act in its world; returns once the last word has had its effect."""
+        return act(self.world, [str(word) for word in words])
+
+    def look(self) -> dict[str, Any]:
+        """What is physically so."""
+        return self.act("look")
+
+    def kill(self) -> None:
+        """End it as a power cut would: it cleans up nothing."""
+        self.process.kill()
+        self._reap()
+
+    def close(self) -> None:
+        """End it as its owner would."""
+        self.process.terminate()
+        self._reap()
+
+    def _reap(self) -> None:
+        try:
+            self.process.wait(END_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(END_DEADLINE_S)
+            raise
+        finally:
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+
+    def _first_line(self) -> str:
+        # A process that dies ends the line; one that is late is killed, which ends it too.
+        late = threading.Timer(START_DEADLINE_S, self.process.kill)
+        late.start()
+        try:
+            assert self.process.stdout is not None
+            line = self.process.stdout.readline()
+        finally:
+            late.cancel()
+        if not line:
+            code = self.process.wait(END_DEADLINE_S)
+            pytest.fail(f"the simulator ended with {code}: {self._complaints.read_text()}")
+        return line
+
+
+StartSim = Callable[..., Sim]
+
+
+@pytest.fixture
+def start_sim(home: Path) -> Iterator[StartSim]:
+    """Start simulated boards: ``start_sim("--contacts", "2")``; they end with the test.
+
+    Their ids count up from 5eed0001, unless ``board=`` says otherwise.
+    """
+    started: list[Sim] = []
+
+    def start(*options: object, board: str | None = None) -> Sim:
+        name = board or f"5eed{len(started) + 1:04x}"
+        started.append(Sim(home, name, *map(str, options)))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+@pytest.fixture
+def sim(start_sim: StartSim) -> Sim:
+    """A simulated board with one relay and the default settings: muted."""
+    return start_sim()
+
+
+class Watcher:
+    """``hardmute watch --json`` in a process; its lines as they come."""
+
+    def __init__(self, device: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "hardmute", "-d", device, "watch", "--json"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def next(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, f"watch ended with {self.process.wait(10)}"
+        return json.loads(line)
+
+    def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(10)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+StartWatch = Callable[[str], Watcher]
+
+
+@pytest.fixture
+def watch(home: Path) -> Iterator[StartWatch]:  # noqa: ARG001 (for its effect)
+    """Start ``hardmute watch --json`` processes: ``watch(board)``; they end with the test."""
+    watchers: list[Watcher] = []
+
+    def start(device: str) -> Watcher:
+        watchers.append(Watcher(device))
+        return watchers[-1]
+
+    yield start
+    for watcher in watchers:
+        watcher.close()
+
+
+class VirtualBoard:
+    """A simulated board in this process, in virtual time; the test plays the USB host as well.
+
+    ``coil_log``: every change of the coil, as (time in us, energised).
+    """
+
+    def __init__(self, contacts: int = 1, seed: int = 0, **settings: object) -> None:
+        physics = Physics(contacts, Random(seed))
+        self.coil_log: list[tuple[int, bool]] = []
+        drive = physics.drive
+
+        def logged_drive(*, coil: bool) -> None:
+            if coil != physics.coil:
+                self.coil_log.append((physics.now_us, coil))
+            drive(coil=coil)
+
+        physics.drive = logged_drive
+        self.physics = physics
+        config = board_config.dump({**board_config.DEFAULTS, **settings})
+        self.board = SimulatedBoard(physics, bytes.fromhex("5eed0000"), config)
+        self.cable = NoCable()
+        self.world = World(self.board, self.cable)
+        self.board.power_on()
+        self.run_ms(100)
+
+    def run_ms(self, ms: int) -> None:
+        """Let time pass."""
+        self.board.advance(self.physics.now_us + ms * 1000)
+
+    def press(self, hold_ms: float = 120, bounce_ms: float = 5) -> None:
+        """Press the button, and stay until all consequences are over."""
+        end_us = self.physics.press(hold_ms, bounce_ms)
+        self.board.advance(end_us + 100_000)
+
+    def power_cycle(self) -> None:
+        """Supply off, on, and the time to start."""
+        self.board.power_off()
+        self.run_ms(100)
+        self.board.power_on()
+        self.run_ms(100)
+
+    def power_on_holding_ms(self, hold_ms: float) -> None:
+        """A cold start with the button down for ``hold_ms`` from then on."""
+        self.board.power_off()
+        self.physics.press(hold_ms, bounce_ms=0)
+        self.physics.advance(self.physics.now_us)
+        self.board.power_on()
+        self.run_ms(round(hold_ms) + 100)
+
+    def act(self, *words: object) -> dict[str, Any]:
+        """Act in its world, as `Sim.act`, but in virtual time."""
+        acting = self.world._act([str(word) for word in words])
+        while True:
+            try:
+                self.board.advance(next(acting) + 1_000)
+            except StopIteration as end:
+                return end.value
+
+    def look(self) -> dict[str, Any]:
+        """What is physically so."""
+        return self.world.look()
+
+    def send(self, data: bytes) -> bytes:
+        """Push ``data`` through the USB cable, at the board's own pace; what it said meanwhile.
+
+        Ends when the board has taken everything and has been silent for 80 ms: it reads 64 bytes
+        at once and answers one line in a millisecond.
+        """
+        heard = bytearray()
+        at = quiet = 0
+        while at < len(data) or self.board.received or quiet < 80:
+            room = self.board.receive_space()
+            self.board.received += data[at : at + room]
+            at += min(room, len(data) - at)
+            self.run_ms(1)
+            said = bytes(self.board.sending)
+            self.board.sending.clear()
+            heard += said
+            quiet = 0 if said else quiet + 1
+        return bytes(heard)
+
+    def request(self, op: str, **fields: object) -> dict[str, Any]:
+        """One request, and the answer to it."""
+        said = self.send(wire.frame({"id": 77, "op": op, **fields}))
+        for line in said.splitlines():
+            answer = wire.unframe(line, need_crc=True)
+            if answer.get("id") == 77:
+                return answer
+        raise AssertionError(f"no answer to {op!r} in {said!r}")
+
+    def status(self) -> dict[str, Any]:
+        """The board's word."""
+        return self.request("status")
+
+
+class NoCable:
+    """The cable of a board whose USB end is the test's (`hardmute.sim.usb.Cable`)."""
+
+    device = "virtual"
+
+    def __init__(self) -> None:
+        self.plugged = True
+
+    def plug(self) -> None:
+        self.plugged = True
+
+    def unplug(self) -> None:
+        self.plugged = False
+
+    def read(self, limit: int) -> bytes:  # noqa: ARG002 (the protocol's signature)
+        return b""
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+    def wait(self, seconds: float) -> None:
+        """Time is the test's."""
