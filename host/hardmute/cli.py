@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Collection
 from importlib import import_module
 from pathlib import Path
@@ -16,12 +17,20 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Options on one line each, so that the whole help fits a screen of 24 lines."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28)
+        # Given the width, argparse need not import `shutil` for it.
+        super().__init__(prog, max_help_position=28, width=_help_width())
 
     def _format_action(self, action: argparse.Action) -> str:
         formatted = super()._format_action(action)
         # The commands follow; the line that names their metavar says nothing.
         return formatted.partition("\n")[2] if action.metavar == "COMMAND" else formatted
+
+
+def _help_width() -> int:
+    try:
+        return min(100, os.get_terminal_size().columns) - 2
+    except OSError:
+        return 78
 
 
 def build_parser(only: Collection[str] = ()) -> argparse.ArgumentParser:

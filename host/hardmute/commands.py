@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import sys
 import time
 from argparse import Namespace
@@ -163,6 +162,8 @@ def name(args: Namespace) -> int:
 
 def watch(args: Namespace) -> int:
     """`hardmute watch`: follow a board until Ctrl-C, across unplugging and restarts."""
+    import signal
+
     # A service manager's way to end it: the last word belongs in the log then as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return _Watch(args).run()

@@ -1,7 +1,5 @@
 """Which boards are there: by USB ids and a ``hello``, never by guessing."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -93,10 +91,8 @@ def open_board(
                 f"{device} is board {identity.board} now, not {wanted}: the board was exchanged.",
                 "wrong_board",
             )
-        for port in serial_ports(bridges=False):
-            # The name may be a link, such as those in /dev/serial/by-id.
-            if os.path.realpath(port.device) == os.path.realpath(device):
-                _check_serial(port, identity)
+        if not identity.simulated:
+            _check_usb(device, identity)
         yield session, identity
 
 
@@ -155,6 +151,13 @@ def _only_board(timeout: float) -> tuple[str, str | None]:
     if simulated:
         hint = f"a simulated one runs; name it with --device {simulated[0].board}."
     raise UnreachableError(f"No hardmute board is connected: {hint}", "no_board")
+
+
+def _check_usb(device: str, identity: Identity) -> None:
+    for port in serial_ports(bridges=False):
+        # The name may be a link, such as those in /dev/serial/by-id.
+        if os.path.realpath(port.device) == os.path.realpath(device):
+            _check_serial(port, identity)
 
 
 def _check_serial(port: Port, identity: Identity) -> None:

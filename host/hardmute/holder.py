@@ -7,7 +7,6 @@ content only names the holder.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import stat
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 from hardmute import paths, text
 from hardmute.errors import UnreachableError
@@ -36,8 +36,8 @@ class PortHolder:
         self._timeout = timeout
         self._clock = clock
         key = device if "://" in device else os.path.realpath(device)
-        digest = hashlib.sha256(os.fsencode(key)).hexdigest()[:16]
-        self._name = f"{digest}.lock"
+        # Its end tells ports apart; a file name ends at 255 bytes.
+        self._name = f"{quote(os.fsencode(key), safe='')[-200:]}.lock"
         self._fd = -1
 
     def __enter__(self) -> None:

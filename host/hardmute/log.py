@@ -5,8 +5,6 @@ boot count and change count stand beside it, so that `hardmute.timeline` can tel
 between two contacts and what is not.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -4,8 +4,6 @@ Device strings are untrusted: every field has a type, a range and an alphabet, a
 breaks one of them is no answer.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any, NamedTuple, TypeGuard, cast
 

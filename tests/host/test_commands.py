@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
@@ -18,7 +19,8 @@ from typing import Any
 import pytest
 from conftest import Cli, Sim, StartSim, StartWatch
 
-from hardmute import client, demo, discovery
+import hardmute
+from hardmute import client, demo, discovery, text
 from hardmute.discovery import Port
 from hardmute.log import Log, Observation, now_ms
 from hardmute.report import Status
@@ -848,3 +850,19 @@ def test_demo_says_so_when_its_board_does_not_start(
     told = cli("demo")
     assert told.code == 6
     assert "The simulated board did not start" in told.err
+
+
+def test_every_reason_for_unknown_has_words():
+    """The log's short words are told to a person in words of `hardmute.text`."""
+    sources = Path(hardmute.__file__).parent.rglob("*.py")
+    calls = [
+        node
+        for source in sources
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith("UnreachableError")
+        and len(node.args) == 2
+    ]
+    reasons = {call.args[1].value for call in calls if isinstance(call.args[1], ast.Constant)}
+    # "no_world" is about the simulation's world, which is never in the log.
+    assert reasons - {"no_world"} == set(text.REASONS)

@@ -466,3 +466,15 @@ def test_registry_ignores_what_is_no_entry(home: Path) -> None:
     entry = registry.SimulatedEntry("5eed", "device", "world", os.getpid())
     registry.register(entry)
     assert registry.running() == [entry]
+
+
+def test_a_home_with_a_long_path_still_has_a_world(home: Path, monkeypatch: pytest.MonkeyPatch):
+    """The path of a Unix socket is short; the world then lives elsewhere, and goes with it."""
+    deep = home / ("deep" * 30)
+    monkeypatch.setenv("HARDMUTE_HOME", str(deep))
+    simulator = Simulator(board_id=b"\x5e\xed", contacts=1, settings={}, tcp_port=0)
+    world = Path(simulator.entry.world)
+    assert world.exists()
+    assert not world.is_relative_to(deep)
+    simulator.close()
+    assert not world.parent.exists()

@@ -3,8 +3,6 @@
 A simulated board is only ever used when it is named, so nothing here is a default.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

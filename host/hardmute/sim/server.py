@@ -9,6 +9,7 @@ import random
 import secrets
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,8 @@ _MAX_LAG_S = 0.25
 # The firmware heeds the button once it has seen it released; who reads that the board is ready
 # may press at once.
 _STARTED_US = 100_000
+# The path of a Unix socket ends at 104 bytes on macOS, at 108 on Linux, the closing zero included.
+_SOCKET_PATH_MAX = 104
 
 
 class Simulator:
@@ -57,12 +60,8 @@ class Simulator:
         self.board = SimulatedBoard(physics, board_id, config)
         self._cable = _cable(folder / f"{name}.tty", tcp_port)
         self._world = World(self.board, self._cable)
-        if os.name == "nt":
-            address = rf"\\.\pipe\hardmute-{name}"
-        else:
-            address = str(folder / f"{name}.world")
-            Path(address).unlink(missing_ok=True)
-        self._server = WorldServer(self._world, address)
+        self._short_folder: tempfile.TemporaryDirectory[str] | None = None
+        self._server = WorldServer(self._world, self._world_address(folder, name))
         self._cable.plug()
         self.board.power_on()
         self.board.advance(_STARTED_US)
@@ -76,6 +75,18 @@ class Simulator:
         self._file.unlink(missing_ok=True)
         self._cable.unplug()
         self._server.close()
+        if self._short_folder is not None:
+            self._short_folder.cleanup()
+
+    def _world_address(self, folder: Path, name: str) -> str:
+        if os.name == "nt":
+            return rf"\\.\pipe\hardmute-{name}"
+        file = folder / f"{name}.world"
+        if len(os.fsencode(file)) >= _SOCKET_PATH_MAX:
+            self._short_folder = tempfile.TemporaryDirectory(prefix="hm-")
+            file = Path(self._short_folder.name) / "world"
+        file.unlink(missing_ok=True)
+        return str(file)
 
     def step(self) -> None:
         """Wait for a slice of time or a byte, then let board and world run until now."""
