@@ -84,7 +84,7 @@ def list_boards(args: Namespace) -> int:
     devices = [port.device for port in discovery.serial_ports(bridges=args.probe)]
     devices += [entry.device for entry in registry.running()]
     rows: list[dict[str, Any]] = []
-    for device in devices:
+    for device in dict.fromkeys(devices):
         row: dict[str, Any] = {"device": device, "board": None, "label": None, "firmware": None}
         try:
             with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):

@@ -228,6 +228,21 @@ def test_list_shows_a_port_that_does_not_answer_as_unknown(
     assert "UNKNOWN" in cli("list").out
 
 
+@pytest.mark.parametrize("words", [("list",), ("config", "get"), ("name", "Kitchen")])
+def test_a_board_that_has_gone_is_logged_as_unknown_by_every_command(
+    sim: Sim, cli: Cli, logged: Logged, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    assert cli("-d", sim.device, "status").code == 0
+    sim.act("unplug")
+    plug_in(monkeypatch, sim.device)
+    named = () if words[0] == "list" else ("-d", sim.device)
+    cli(*named, *words)
+    assert [(row.source, row.verdict) for row in logged(sim.board)] == [
+        ("status", "muted"),
+        (words[0], "unknown"),
+    ]
+
+
 # watch
 
 
@@ -278,6 +293,19 @@ def test_watch_for_a_person_ends_with_ctrl_c(sim: Sim, home: Path) -> None:
         process.send_signal(2)
         assert process.wait(10) == 130
         assert process.stderr.read() == ""
+
+
+def test_watch_logs_its_last_sight_when_a_service_manager_ends_it(
+    sim: Sim, watch: StartWatch, logged: Logged
+) -> None:
+    watcher = watch(sim.board)
+    first = watcher.next()
+    sim.act("press", "press")
+    assert [watcher.next()["verdict"] for _ in range(2)] == ["live", "muted"]
+    watcher.process.terminate()
+    assert watcher.process.wait(10) == 130
+    last = logged(sim.board)[-1]
+    assert (last.verdict, last.changes) == ("muted", first["changes"] + 2)
 
 
 def test_watch_of_a_wrong_name_ends(cli: Cli) -> None:

@@ -422,7 +422,9 @@ def test_P4_a_second_contact_that_welds_is_named_while_the_first_still_cuts(
     assert (truth["contacts"], truth["line"]) == (["open", "closed"], "cut")
     told = cli("-d", sim.board, "status", "--json")
     assert (told.code, told.json["faults"], told.json["sense"]) == (4, ["closed:2"], [0, 1])
-    assert "contact 2 reads closed" in cli("-d", sim.board, "status").out
+    shown = cli("-d", sim.board, "status").out
+    assert "contact 2 reads closed" in shown
+    assert "the line is still cut by contact 1" in shown
     truth = sim.act("weld", 1, "look")
     assert truth["line"] == "connected"
     told = cli("-d", sim.board, "status", "--json")
