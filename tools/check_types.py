@@ -35,7 +35,12 @@ PINS = {
 NOT_HERE = {
     "rp2": ("muteboard/boards/esp32.py", "muteboard/boards/circuitpython.py", "safemode.py"),
     "esp32": ("muteboard/boards/rp2040.py", "muteboard/boards/circuitpython.py", "safemode.py"),
-    "circuitpython": ("muteboard/boards/rp2040.py", "muteboard/boards/esp32.py", "main.py"),
+    "circuitpython": (
+        "muteboard/boards/rp2040.py",
+        "muteboard/boards/esp32.py",
+        "muteboard/boards/micropython_board.py",
+        "main.py",
+    ),
 }
 
 

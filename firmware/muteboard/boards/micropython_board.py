@@ -1,0 +1,141 @@
+"""What the MicroPython boards share: pins as in `muteboard.boards`, serial link, files, lamp.
+
+Each board's own file adds the relay, the interrupts, what the watchdog's reset leaves behind, and
+how much fits into the serial port.
+"""
+
+import os
+import select
+import sys
+import time
+
+import machine
+import micropython
+from micropython import const
+
+from muteboard import button, lamp
+
+CHUNK = const(64)
+_WATCHDOG_MS = const(1000)
+_CTRL_C = const(3)
+_FLASH_MS = const(125)
+_FLASH_PERCENT = const(50)
+# WS2812B: high and low times of a 0, then of a 1, in ns.
+_LAMP_TIMING = (400, 850, 800, 450)
+
+_FILES = {"config": "config.json", "boot": "boot.txt"}
+_PARTIAL = "partial.tmp"
+
+
+class MicroPythonBoard:
+    """Everything but the relay. The relay's pin must be low before this is initialised.
+
+    Button to GND, low = down; sense pins low = open contact; all with the chip's pull-ups.
+    """
+
+    simulated = False
+
+    def __init__(self, button_pin: int, sense_pins: tuple[int, ...], lamp_pin: int):
+        micropython.alloc_emergency_exception_buf(100)
+        micropython.kbd_intr(-1)
+        self._button = machine.Pin(button_pin, machine.Pin.IN, machine.Pin.PULL_UP)
+        self._sense = [machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP) for pin in sense_pins]
+        self._lamp = machine.Pin(lamp_pin, machine.Pin.OUT, value=0)
+        self._grb = bytearray(3)
+        # Edges ever seen, modulo 2**16. Each is written by interrupts only and compared by
+        # `take_edges`, so none is lost between reading and clearing.
+        self._downs = 0
+        self._ups = 0
+        self._downs_taken = 0
+        self._ups_taken = 0
+        self._cold = machine.reset_cause() == machine.PWRON_RESET
+        self._watchdog: machine.WDT | None = None
+        self._flasher: machine.Timer | None = None
+        self._readable = select.poll()
+        self._readable.register(sys.stdin, select.POLLIN)
+        self._in = memoryview(bytearray(CHUNK))
+
+    def sense(self) -> int:
+        bits = 0
+        for contact in range(len(self._sense)):
+            bits |= self._sense[contact].value() << contact
+        return bits
+
+    def button_down(self) -> bool:
+        return not self._button.value()
+
+    def take_edges(self) -> int:
+        edges = 0
+        downs, ups = self._downs, self._ups
+        if downs != self._downs_taken:
+            self._downs_taken = downs
+            edges |= button.EDGE_DOWN
+        if ups != self._ups_taken:
+            self._ups_taken = ups
+            edges |= button.EDGE_UP
+        return edges
+
+    def show(self, rgb: tuple[int, int, int]) -> None:
+        self._grb[0], self._grb[1], self._grb[2] = rgb[1], rgb[0], rgb[2]
+        machine.bitstream(self._lamp, 0, _LAMP_TIMING, self._grb)
+
+    def ticks_ms(self) -> int:
+        return time.ticks_ms()
+
+    def ticks_diff(self, new: int, old: int) -> int:
+        return time.ticks_diff(new, old)
+
+    def idle(self) -> None:
+        time.sleep_ms(1)
+
+    def read_available(self) -> bytes:
+        count = 0
+        # `read` waits for all that it is asked for, so it is asked for one byte at a time.
+        while count < CHUNK and ready(self._readable):
+            sys.stdin.buffer.readinto(self._in[count : count + 1])
+            count += 1
+        return bytes(self._in[:count])
+
+    def feed_watchdog(self) -> None:
+        if self._watchdog is None:
+            self._watchdog = machine.WDT(timeout=_WATCHDOG_MS)
+        self._watchdog.feed()
+
+    def reset_cause(self) -> str:
+        return "cold" if self._cold else "watchdog"
+
+    def load(self, name: str) -> bytes | None:
+        try:
+            with open(_FILES[name], "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+
+    def store(self, name: str, data: bytes) -> None:
+        with open(_PARTIAL, "wb") as file:
+            file.write(data)
+        # littlefs replaces in one step: power loss leaves the old file or the new one.
+        os.rename(_PARTIAL, _FILES[name])
+
+    def unique_id(self) -> bytes:
+        return machine.unique_id()
+
+    def open_prompt(self, timer: int) -> None:
+        """Flash the lamp by hardware timer number ``timer``, and let Ctrl-C in."""
+        self._flasher = machine.Timer(timer)
+        self._flasher.init(period=_FLASH_MS, mode=machine.Timer.PERIODIC, callback=self._flash)
+        micropython.kbd_intr(_CTRL_C)
+
+    def _flash(self, _timer) -> None:
+        now = time.ticks_ms()
+        self.show(lamp.colour(lamp.MAINTENANCE, now, lamp.PALETTES[0], _FLASH_PERCENT))
+
+    def reset(self) -> None:
+        machine.reset()
+
+
+def ready(poller) -> bool:
+    """Whether ``poller`` has anything to report now."""
+    for _ in poller.ipoll(0):
+        return True
+    return False
