@@ -1,5 +1,6 @@
 """The board files on fake modules: what the firmware and its owner rely on, on every port."""
 
+import builtins
 import importlib.util
 import os
 import re
@@ -537,9 +538,10 @@ def test_a_store_that_fails_says_so(port: Port, monkeypatch: pytest.MonkeyPatch)
     def full(*_args: object) -> None:
         raise OSError(28)
 
-    monkeypatch.setattr(port.module, "open", full, raising=False)
-    with pytest.raises(OSError, match="28"):
-        board.store("config", b"x")
+    with monkeypatch.context() as patch:
+        patch.setattr(builtins, "open", full)
+        with pytest.raises(OSError, match="28"):
+            board.store("config", b"x")
     assert board.load("config") is None
 
 
