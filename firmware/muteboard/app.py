@@ -48,6 +48,8 @@ class App:
         self._crashes = crash.CrashGuard(board.retained(), not cold)
         if self._crashes.tripped:
             self._warnings.append("crash_loop")
+        if self._crashes.stay_cut:
+            self._warnings.append("stays_cut")
         self.controller = controller.Controller(
             board.contacts,
             self._settings["mode"],
@@ -121,7 +123,8 @@ class App:
         self._link.step(now, self.controller.settled)
         if now - self._retained_at >= _RETAIN_MS:
             self._retained_at = now
-            board.retain(self._crashes.record(now))
+            in_service = self.service != "none"
+            board.retain(crash.STAY_CUT if in_service else self._crashes.record(now))
         if not self._hold:
             board.feed_watchdog()
 
@@ -191,7 +194,9 @@ class App:
         return {"config": self._settings}
 
     def _lock(self) -> None:
-        self.controller.locked = self._hold or self.service != "none" or self._crashes.tripped
+        self.controller.locked = (
+            self._hold or self.service != "none" or self._crashes.tripped or self._crashes.stay_cut
+        )
 
     def _watch_hold(self, now: int) -> None:
         if not self._hold:

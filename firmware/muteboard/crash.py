@@ -18,6 +18,9 @@ except ImportError:
 
 # Bytes that a board has to retain.
 SIZE = const(16)
+# Retained in a service mode: after any reset but power-on the line stays cut as well. No record
+# looks like this (its last word would be a run of 49 days), and no memory that power has cleared.
+STAY_CUT = b"\xff" * 16
 _WINDOW_MS = const(60_000)
 _NONE = const(0xFFFFFFFF)
 
@@ -34,10 +37,14 @@ class CrashGuard:
         if crashed:
             self._runs = _unpack(retained)
         latest, middle, first = self._runs
+        # The reset ended a service mode.
+        self.stay_cut = crashed and retained == STAY_CUT
         self.tripped = first != _NONE and latest + middle <= _WINDOW_MS
 
     def record(self, uptime_ms: int) -> bytes:
         """What to retain now, in case this run crashes."""
+        if self.stay_cut:
+            return STAY_CUT
         latest, middle, _ = self._runs
         if self.tripped:
             # However long this run lasts, the next one is still in the loop.

@@ -179,6 +179,8 @@ WARNING_TEXTS = {
     "boot_not_counted": "the board could not store its boot count",
     "crash_loop": "the firmware crashed three times in a minute; the line stays cut until the "
     "board has been without power",
+    "stays_cut": "the board was restarted in setup or maintenance; the line stays cut until the "
+    "board has been without power",
     "stuck": "the button has been down for more than 10 s; is something lying on it?",
 }
 

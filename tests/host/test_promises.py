@@ -139,6 +139,23 @@ def test_P1_three_hangs_in_a_minute_stay_cut_until_a_power_cycle() -> None:
     assert is_live(board)
 
 
+def test_P1_a_reset_out_of_setup_leaves_the_line_cut_until_a_power_cycle() -> None:
+    board = VirtualBoard()
+    board.power_on_holding_ms(3_500)
+    assert board.status()["service"] == "setup"
+    for _ in range(2):
+        board.board.hung = True
+        board.run_ms(2_700)
+        board.press()
+        assert not is_live(board)
+        status = board.status()
+        assert (status["service"], status["warnings"]) == ("none", ["stays_cut"])
+    board.power_cycle()
+    board.press()
+    assert is_live(board)
+    assert board.status()["warnings"] == []
+
+
 def test_P1_a_board_in_a_crash_loop_says_so(sim: Sim, cli: Cli) -> None:
     for boots in (2, 3, 4):
         sim.act("hang")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world import STEADY
 
-from muteboard.crash import SIZE, CrashGuard
+from muteboard.crash import SIZE, STAY_CUT, CrashGuard
 
 
 def after(*runs_ms: int) -> CrashGuard:
@@ -50,6 +50,16 @@ def test_P1_power_cycle_ends_the_loop():
     fresh = CrashGuard(looping.record(0), False)
     assert not fresh.tripped
     assert not CrashGuard(fresh.record(0), True).tripped
+
+
+def test_P1_a_service_mode_is_remembered_until_power_has_been_off():
+    ended = CrashGuard(STAY_CUT, crashed=True)
+    assert ended.stay_cut
+    assert not ended.tripped
+    # However often it restarts after that.
+    assert CrashGuard(ended.record(5_000), crashed=True).stay_cut
+    assert not CrashGuard(STAY_CUT, crashed=False).stay_cut
+    assert not CrashGuard(bytes(SIZE), crashed=True).stay_cut
 
 
 def test_record_has_the_size_that_boards_retain():

@@ -346,7 +346,7 @@ class Board:
     def maintenance(self) -> None:
         """Flash the lamp until Ctrl-C. What is open is what `boot` left open."""
         self.cut()
-        self.retain(bytes(crash.SIZE))
+        self.retain(crash.STAY_CUT)
         while True:
             now = supervisor.ticks_ms()
             self.show(lamp.colour(lamp.MAINTENANCE, now, lamp.PALETTES[0], _FLASH_PERCENT))

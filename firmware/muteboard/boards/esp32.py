@@ -115,5 +115,5 @@ class Board(MicroPythonBoard):
 
     def maintenance(self) -> None:
         self.cut()
-        self.retain(bytes(crash.SIZE))
+        self.retain(crash.STAY_CUT)
         self.open_prompt(_FLASH_TIMER)

@@ -47,8 +47,6 @@ _FLASH_TIMER = const(-1)
 # their value over a watchdog reset and are cleared by power-on and by the RUN pin. 4 to 7 belong
 # to the boot ROM and the SDK's reboot functions.
 _SCRATCH = const(0x4005_800C)
-# Left in the scratch registers by maintenance: no valid record, and not the zeros of a cold start.
-_AFTER_MAINTENANCE = b"\xff" * crash.SIZE
 
 
 # Both programs: one word connects; the watched level cuts and raises the interrupt; then they spin
@@ -159,5 +157,5 @@ class Board(MicroPythonBoard):
 
     def maintenance(self) -> None:
         self.cut()
-        self.retain(_AFTER_MAINTENANCE)
+        self.retain(crash.STAY_CUT)
         self.open_prompt(_FLASH_TIMER)
