@@ -16,7 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
     except errors.HardmuteError as error:
         if args.verbose:
             _print_traceback()
-        print(error, file=sys.stderr)
+        from hardmute import text
+
+        text.complain(error)
         code = error.exit_code
     except KeyboardInterrupt:
         code = errors.INTERRUPTED
@@ -27,16 +29,18 @@ def main(arguments: list[str] | None = None) -> int:
 
         if args.verbose:
             _print_traceback()
-        print(
+        text.complain(
             f"hardmute failed inside ({type(error).__name__}: {text.printable(str(error))}); "
-            "run it again with -v and report what it prints.",
-            file=sys.stderr,
+            "run it again with -v and report what it prints."
         )
         code = errors.LOCAL
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has gone. Nothing more can be said there.
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            # Whoever read our output has not gone; it was never written.
+            print(f"Standard output cannot be written: {error.strerror}.", file=sys.stderr)
+        # Python would try once more, and complain, at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if code == errors.OK:
             code = errors.LOCAL

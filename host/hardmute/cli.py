@@ -78,7 +78,7 @@ def _add_common(
     if timeout:
         parser.add_argument(
             "--timeout",
-            type=_seconds,
+            type=seconds,
             metavar="S",
             default=argparse.SUPPRESS,
             help="seconds to wait for an answer (3)",
@@ -88,7 +88,8 @@ def _add_common(
     )
 
 
-def _seconds(given: str) -> float:
+def seconds(given: str) -> float:
+    """A time-out; argparse names this function in its error."""
     value = float(given)
     if not 0.01 <= value <= 3600:
         raise argparse.ArgumentTypeError("0.01 to 3600 seconds")
@@ -126,8 +127,9 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
 def _add_log(command: argparse.ArgumentParser) -> None:
     _add_common(command, timeout=False)
     _add_window(command)
-    _add_json(command)
-    command.add_argument("--csv", type=Path, metavar="FILE", help="write the intervals to a file")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object")
+    form.add_argument("--csv", type=Path, metavar="FILE", help="write the intervals to a file")
     views = command.add_subparsers(dest="view", metavar="plot")
     view = views.add_parser("plot", help="timeline as SVG", formatter_class=_Formatter)
     _add_common(view, timeout=False)
@@ -199,7 +201,7 @@ def _add_world(command: argparse.ArgumentParser) -> None:
 def _add_demo(command: argparse.ArgumentParser) -> None:
     _add_common(command, device=False, timeout=False)
     command.add_argument(
-        "--svg", type=Path, metavar="FILE", help="where to write the timeline picture"
+        "--svg", type=Path, metavar="FILE", help="where to write the timeline (hardmute-demo.svg)"
     )
 
 

@@ -166,7 +166,7 @@ class Session:
             )
         return (
             f"{self.device} did not answer within {self._timeout:g} s: "
-            "is it a hardmute board, and is its firmware running?"
+            "is it a hardmute board, its firmware running, and not in maintenance?"
         )
 
     def _next_message(self) -> dict[str, Any] | None:

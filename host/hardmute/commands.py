@@ -85,7 +85,8 @@ def list_boards(args: Namespace) -> int:
     devices += [entry.device for entry in registry.running()]
     rows: list[dict[str, Any]] = []
     for device in dict.fromkeys(devices):
-        row: dict[str, Any] = {"device": device, "board": None, "label": None, "firmware": None}
+        board = recorder.log.board_last_at(device) if recorder.log else None
+        row: dict[str, Any] = {"device": device, "board": board, "firmware": None}
         try:
             with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
                 now = session.status()
@@ -93,7 +94,6 @@ def list_boards(args: Namespace) -> int:
                 _record_seen(recorder, now, conclusion, identity, session, "list")
                 row |= {
                     "board": identity.board,
-                    "label": recorder.log.label(identity.board) if recorder.log else None,
                     "firmware": identity.firmware,
                     "simulated": identity.simulated,
                     "verdict": conclusion.verdict,
@@ -101,9 +101,10 @@ def list_boards(args: Namespace) -> int:
                 }
         except errors.UnreachableError as error:
             row |= {"simulated": False, "verdict": "unknown", "reason": str(error)}
-            if recorder.log is not None and discovery.board_for(device, recorder.log):
+            if board is not None:
                 # A port that never was a board's is no board that cannot be reached.
                 _record_unseen(recorder, device, error, "list")
+        row["label"] = recorder.log.label(row["board"]) if recorder.log and row["board"] else None
         rows.append(row)
     if args.json:
         print(json.dumps({"boards": rows}))
@@ -176,6 +177,9 @@ class _Watch:
         self._args = args
         self._recorder = Recorder()
         self._named: str | None = args.device
+        # The board that is meant, by the log: it is waited for. Any other has to be there now.
+        log = self._recorder.log
+        self._meant = discovery.known_board(args.device, log) if log is not None else None
         self._board: str | None = None
         self._device = args.device or "no port"
         self._simulated = False
@@ -192,9 +196,9 @@ class _Watch:
                 except errors.UnreachableError as error:
                     first = self._newest is None
                     self._lost(error)
-                    if first:
-                        # Nothing has been followed yet: the name may be wrong.
-                        print(error, file=sys.stderr)
+                    if first and self._meant is None:
+                        # Nothing has been followed yet, and no such board was ever seen.
+                        text.complain(error)
                         return error.exit_code
                 time.sleep(_BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)])
                 self._failures += 1
@@ -247,7 +251,7 @@ class _Watch:
     def _lost(self, error: errors.UnreachableError) -> None:
         observation = unseen(
             error.reason,
-            board=self._board,
+            board=self._board or self._meant,
             device=self._device,
             simulated=self._simulated,
             source="watch",
@@ -295,7 +299,7 @@ def _report(args: Namespace, ask: Any, require: str = "sensed", *, explain: bool
             observation = _record_seen(recorder, now, conclude(now), identity, session, source)
     except errors.UnreachableError as error:
         observation = _record_unseen(recorder, args.device, error, source)
-        print(error, file=sys.stderr)
+        text.complain(error)
     if args.json:
         print(json.dumps(observation.as_json()))
     else:
@@ -371,35 +375,48 @@ def _why(observation: Observation) -> str:
     parts = [text.CAUSES.get(observation.cause or "", "")]
     if observation.reason:
         parts.append(observation.reason)
+    if observation.service not in (None, "none"):
+        parts.append(f"in {observation.service}")
+    parts += [warning.replace("_", " ") for warning in observation.warnings or ()]
     if observation.simulated:
         parts.append("simulated")
     return ", ".join(parts)
 
 
 def _print_observation(recorder: Recorder, observation: Observation) -> None:
-    text.headline(observation.verdict, _label(recorder, observation.board))
+    label = _label(recorder, observation.board)
     if observation.state is None:
+        text.headline(observation.verdict, f"{label}: {_why(observation)}")
         return
+    text.headline(observation.verdict, label)
     if observation.simulated:
-        print("       a simulated board: no real microphone is cut by it")
+        text.detail("a simulated board: no real microphone is cut by it")
     since_ms = observation.since_ms or 0
     began = text.local_time(observation.at_ms - since_ms)
     cause = "" if observation.cause == "fault" else f", by {text.CAUSES[observation.cause or '']}"
-    print(f"       since {began} ({text.duration(since_ms)}){cause}")
+    text.detail(f"since {began} ({text.duration(since_ms)}){cause}")
     if observation.reason:
-        print(f"       {observation.reason}")
-    sense = observation.sense or ()
-    if sense:
-        opened = [str(number) for number, bit in enumerate(sense, 1) if not bit]
-        print(f"       {len(opened)} of {len(sense)} contacts sensed open")
-        if observation.verdict == "fault" and opened:
-            print(f"       the line is still cut by contact {' and '.join(opened)}")
+        text.detail(f"{observation.reason}")
+    _print_contacts(observation)
     if observation.remute_in_ms is not None:
-        print(f"       mutes itself in {text.duration(observation.remute_in_ms)}")
+        text.detail(f"mutes itself in {text.duration(observation.remute_in_ms)}")
     if observation.service not in (None, "none"):
-        print(f"       in {observation.service}: the line stays cut until the power has been off")
+        text.detail(f"in {observation.service}: the line stays cut until the power has been off")
     for warning in observation.warnings or ():
-        print(f"       warning: {warning_text(warning)}")
+        text.detail(f"warning: {warning_text(warning)}")
+
+
+def _print_contacts(observation: Observation) -> None:
+    sense = observation.sense or ()
+    opened = [str(number) for number, bit in enumerate(sense, 1) if not bit]
+    if sense:
+        text.detail(f"{len(opened)} of {len(sense)} contacts sensed open")
+    if observation.state != "fault":
+        return
+    if len(opened) == len(sense):
+        text.detail("they agree with the command again: one press of the button ends the fault")
+    elif opened:
+        text.detail(f"the line is still cut by contact {' and '.join(opened)}")
 
 
 def _explain(args: Namespace, observation: Observation, require: str) -> None:
@@ -410,32 +427,25 @@ def _explain(args: Namespace, observation: Observation, require: str) -> None:
     if observation.proof == "reported":
         lines.append("the board has no sense contact: its word is all there is")
     if observation.proof == "sensed":
-        lines.append("the contacts' own readback agrees; the firmware that reads it is trusted")
+        lines.append("every sense contact agrees with the command")
+        lines.append("trusted: the firmware, and that sense and microphone contacts are tied")
     proof = observation.proof
     if proof is not None and PROOF_LEVELS.index(proof) < PROOF_LEVELS.index(require):
         lines.append(f"this board and this version of hardmute cannot prove {require!r}")
     if not args.json:
         for line in lines:
-            print(f"       {line}")
+            text.detail(f"{line}")
 
 
 def _print_boards(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("State", "Board", "Label", "Port", "Firmware"):
-        table.add_column(title, overflow="fold")
     for row in rows:
-        verdict = row["verdict"]
-        board = row["board"] or f"({row['reason']})"
+        parts = [row["label"], row["board"] or "no board answers"]
         if row["simulated"]:
-            board += " (simulated)"
-        table.add_row(
-            Text(verdict.upper(), style=text.STYLES[verdict]),
-            Text(board),
-            Text(row["label"] or ""),
-            Text(row["device"]),
-            Text(row["firmware"] or ""),
-        )
-    text.console().print(table)
+            parts.append("(simulated)")
+        if row["firmware"]:
+            parts.append(f"firmware {row['firmware']}")
+        text.headline(row["verdict"], "  ".join(filter(None, parts)))
+        # Alone and whole, to be copied.
+        print(f"         {row['device']}")
+        if row["reason"]:
+            text.detail(row["reason"])

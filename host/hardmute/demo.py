@@ -38,7 +38,7 @@ class StepFailedError(Exception):
 
 def demo(args: Namespace) -> int:
     """Run the demo. Returns 0 if every step did what it says."""
-    svg = args.svg or Path(tempfile.gettempdir()) / "hardmute-demo.svg"
+    svg = args.svg or Path("hardmute-demo.svg")
     with (
         tempfile.TemporaryDirectory(prefix="hardmute-demo-") as home,
         _home(home),

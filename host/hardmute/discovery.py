@@ -106,6 +106,12 @@ def board_for(named: str | None, log: Log) -> str | None:
     return log.board_named(named) or log.board_last_at(named)
 
 
+def known_board(named: str | None, log: Log) -> str | None:
+    """As `board_for`, but only a board that this host has seen."""
+    board = board_for(named, log)
+    return board if board in {known for known, _, _ in log.boards()} else None
+
+
 def _resolve(named: str | None, timeout: float, log: Log | None) -> tuple[str, str | None]:
     """The device to open, and the board id that must answer there (None: any)."""
     if named is None:
@@ -149,7 +155,8 @@ def _only_board(timeout: float) -> tuple[str, str | None]:
     simulated = registry.running()
     hint = "plug one in, or start a simulated one with `hardmute sim`."
     if simulated:
-        hint = f"a simulated one runs; name it with --device {simulated[0].board}."
+        named = " or ".join(f"--device {entry.board}" for entry in simulated)
+        hint = f"simulated ones are used only when named: {named}."
     raise UnreachableError(f"No hardmute board is connected: {hint}", "no_board")
 
 

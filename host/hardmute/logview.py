@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hardmute import errors, paths, text
-from hardmute.discovery import board_for
+from hardmute.discovery import known_board
 from hardmute.log import Log, iso_time, now_ms
 from hardmute.timeline import Interval, intervals, total_live_ms
 
@@ -75,13 +75,16 @@ def plot(args: Namespace) -> int:
     """`hardmute log plot FILE.svg`."""
     from hardmute.plot import write_svg
 
+    if args.file.suffix.lower() != ".svg":
+        named = args.file.with_suffix(".svg")
+        raise errors.UsageError(f"The timeline is an SVG; name it so: {named}")
     _, _, timelines = _read_for(args)
     if not timelines:
         raise errors.UsageError("Nothing is logged in that time; `hardmute log` shows what is.")
     try:
         write_svg(timelines, args.file)
     except OSError as error:
-        raise errors.HardmuteError(f"{args.file} cannot be written ({error}).") from error
+        raise errors.HardmuteError(f"{args.file} cannot be written: {error.strerror}.") from error
     print(args.file)
     return errors.OK
 
@@ -93,12 +96,13 @@ def _read_for(args: Namespace) -> tuple[int, int, list[BoardTimeline]]:
     else:
         since_ms = parse_time(args.since)
     if since_ms >= until_ms:
-        raise errors.UsageError("--since must be before --until.")
+        end = "now" if args.until is None else "--until"
+        raise errors.UsageError(f"--since must be before {end}.")
     log = Log(paths.log_file())
     try:
         board = None
         if args.device is not None:
-            board = board_for(args.device, log)
+            board = known_board(args.device, log)
             if board is None:
                 raise errors.UsageError(f"The log knows no board {args.device!r}.")
         return since_ms, until_ms, read(log, board, since_ms, until_ms)
@@ -244,4 +248,4 @@ def _write_csv(timelines: list[BoardTimeline], file: Path) -> None:
                         ]
                     )
     except OSError as error:
-        raise errors.HardmuteError(f"{file} cannot be written ({error}).") from error
+        raise errors.HardmuteError(f"{file} cannot be written: {error.strerror}.") from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 _MODE = 0o700
@@ -34,11 +35,12 @@ def runtime_dir(name: str) -> Path:
     else:
         import platformdirs
 
-        try:
+        if sys.platform == "linux" and not os.environ.get("XDG_RUNTIME_DIR"):
+            # platformdirs would warn and take a folder in /tmp, which anybody can make first.
+            state = Path(platformdirs.user_state_dir("hardmute"))
+            above = [state, state / "run"]
+        else:
             above = [Path(platformdirs.user_runtime_dir("hardmute", appauthor=False))]
-        except OSError:
-            # Its fallback in the temporary folder belongs to somebody else.
-            above = [Path(platformdirs.user_data_dir("hardmute", appauthor=False)) / "run"]
     folder = above[-1] / name
     with contextlib.suppress(OSError):
         for part in (*above, folder):

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # (colour, hatch, half height). Okabe and Ito's palette: told apart with any colour vision.
 _BANDS = {
-    "muted": ("#009e73", "", 0.12),
-    "live": ("#d55e00", "///", 0.38),
+    "muted": ("#d55e00", "", 0.12),
+    "live": ("#009e73", "///", 0.38),
     "fault": ("#cc79a7", "xxx", 0.38),
     "unknown": ("#bbbbbb", "|||", 0.25),
 }

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from hardmute import errors, paths
+from hardmute import errors, paths, text
 from hardmute.log import Log, Observation
 
 
@@ -19,7 +18,7 @@ class _Trouble:
     def tell(self, error: errors.HardmuteError) -> None:
         # Trouble that stays is told once.
         if str(error) != self._told:
-            print(error, file=sys.stderr)
+            text.complain(error)
             self._told = str(error)
         self.exit_code = errors.worst(self.exit_code, error.exit_code)
 

@@ -167,7 +167,7 @@ def fault_text(fault: str) -> str:
     """A fault name such as ``closed:1``, for a person."""
     kind, _, contact = fault.partition(":")
     if kind == "closed":
-        return f"contact {contact} reads closed although the line is commanded cut"
+        return f"contact {contact} read closed although the line was commanded cut"
     if kind == "open":
         return f"contact {contact} read open although the line was commanded connected"
     return fault

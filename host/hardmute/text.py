@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Colours of the verdicts on a terminal, readable on dark and light backgrounds. The verdict is
-# always there as a word too.
+# Colours of the verdicts on a terminal: the lamp's, and readable on dark and light backgrounds.
+# The verdict is always there as a word too.
 STYLES = {
-    "muted": "bold green",
-    "live": "bold red",
+    "muted": "bold red",
+    "live": "bold green",
     "fault": "bold magenta",
     "unknown": "bold yellow",
 }
@@ -80,15 +80,54 @@ def console() -> Console:
     return Console(highlight=False, width=width, emoji=False)
 
 
+# Where the text after a verdict begins: behind the longest one, and two spaces.
+_INDENT = 9
+
+
 def headline(verdict: str, rest: str) -> None:
     """Print a verdict and what belongs to it. rich is loaded for a terminal only."""
     word = verdict.upper()
-    if sys.stdout.isatty():
-        from rich.text import Text
+    if not sys.stdout.isatty():
+        print(f"{word:<{_INDENT}}{rest}")
+        return
+    from rich.table import Table
+    from rich.text import Text
 
-        console().print(Text.assemble((word, STYLES[verdict]), "  ", rest), soft_wrap=True)
-    else:
-        print(f"{word}  {rest}")
+    grid = Table.grid(padding=0)
+    grid.add_column(width=_INDENT)
+    grid.add_column()
+    grid.add_row(Text(word, style=STYLES[verdict]), Text(rest))
+    console().print(grid)
+
+
+def detail(line: str) -> None:
+    """Print a line that belongs to the headline above it, wrapped at words on a terminal."""
+    print(_wrapped(line, sys.stdout, indent=" " * _INDENT))
+
+
+def complain(error: object) -> None:
+    """Print an error for a person, on standard error."""
+    print(_wrapped(str(error), sys.stderr, indent=""), file=sys.stderr)
+
+
+def _wrapped(said: str, stream: TextIO, indent: str) -> str:
+    if not stream.isatty():
+        return indent + said
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    return "\n".join(
+        textwrap.fill(
+            line,
+            width,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in said.splitlines()
+    )
 
 
 def printable(text: str) -> str:

@@ -83,13 +83,13 @@ def test_status_json_is_the_record_that_is_logged(
 
 def test_status_for_a_person(sim: Sim, cli: Cli) -> None:
     muted = cli("-d", sim.board, "status").out.splitlines()
-    assert muted[0] == f"MUTED  board {sim.board}"
+    assert muted[0] == f"MUTED    board {sim.board}"
     assert "a simulated board: no real microphone is cut by it" in muted[1]
     assert ", by power-on" in muted[2]
     assert "1 of 1 contacts sensed open" in muted[3]
     sim.act("press")
     live = cli("-d", sim.board, "status").out
-    assert live.startswith("LIVE  board")
+    assert live.startswith("LIVE     board")
     assert ", by button" in live
     assert "mutes itself in 1 h 00 min" in live
     assert "\x1b" not in live, "no colours into a pipe"
@@ -132,7 +132,7 @@ def test_a_simulated_board_is_used_only_when_named(sim: Sim, cli: Cli) -> None:
     for command in ("status", "mute", "verify", "watch", "config get", "name x"):
         told = cli(*command.split())
         assert told.code == 3, command
-        assert f"a simulated one runs; name it with --device {sim.board}." in told.err, command
+        assert f"used only when named: --device {sim.board}." in told.err, command
 
 
 def test_the_only_board_needs_no_name(sim: Sim, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +284,7 @@ def test_watch_for_a_person_ends_with_ctrl_c(sim: Sim, home: Path) -> None:
     with process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stdout.readline().startswith("MUTED  ")
+        assert process.stdout.readline().startswith("MUTED    ")
         sim.act("press")
         line = process.stdout.readline()
         assert line.startswith("LIVE  ")
@@ -673,7 +673,7 @@ def test_name_gives_a_label_that_names_the_board(start_sim: StartSim, cli: Cli) 
     assert cli("-d", sim.board, "name").out == f"{sim.board}  (no label)\n"
     assert cli("-d", sim.device, "name", "kitchen desk").out == f"{sim.board}  kitchen desk\n"
     assert cli("-d", "kitchen desk", "status", "--json").json["board"] == sim.board
-    assert cli("-d", sim.board, "status").out.startswith(f"MUTED  kitchen desk ({sim.board})")
+    assert cli("-d", sim.board, "status").out.startswith(f"MUTED    kitchen desk ({sim.board})")
     assert "kitchen desk" in cli("list").out
     assert cli("-d", "kitchen desk", "log").out.startswith("kitchen desk (simulated)")
     taken = cli("-d", other.device, "name", "kitchen desk")

@@ -376,7 +376,7 @@ def test_without_a_folder_the_state_is_told(
     assert result.code == LOCAL
     check_sentence(result.err)
     assert "folder" in result.err
-    assert result.out.startswith("MUTED  ")
+    assert result.out.startswith("MUTED    ")
 
 
 # Damage: kept aside, never deleted, told in one sentence, and the next command works.
@@ -443,7 +443,7 @@ def test_a_damaged_log_is_kept_aside(
     result = cli("-d", device.address, "status")
     assert result.code == TAMPERED
     check_sentence(result.err)
-    assert result.out.startswith("MUTED  ")
+    assert result.out.startswith("MUTED    ")
     aside = kept_aside(home)
     assert [path.read_bytes() for path in aside] == [damaged]
     assert str(aside[0]) in result.err
@@ -586,7 +586,7 @@ def test_a_damaged_log_that_cannot_be_moved_is_told(
         home.chmod(0o700)
     assert result.code == TAMPERED
     check_sentence(result.err)
-    assert result.out.startswith("MUTED  ")
+    assert result.out.startswith("MUTED    ")
     assert file.read_bytes() == damaged
 
 
@@ -669,7 +669,7 @@ def test_a_log_of_a_newer_format_is_left_untouched(
     assert result.code == LOCAL
     check_sentence(result.err)
     assert "newer" in result.err
-    assert result.out.startswith("MUTED  ")
+    assert result.out.startswith("MUTED    ")
     assert cli("log").code == LOCAL
     assert file.read_bytes() == before
     assert kept_aside(home) == []
@@ -765,7 +765,7 @@ def test_a_label_names_a_board(cli: Any, sim: Any) -> None:
     assert cli("-d", sim.board, "name", "desk").code == OK
     result = cli("-d", "desk", "status")
     assert (result.code, result.err) == (OK, "")
-    assert result.out.startswith(f"MUTED  desk ({sim.board})")
+    assert result.out.startswith(f"MUTED    desk ({sim.board})")
     assert cli("-d", "desk", "log").code == OK
     assert cli("-d", "bed", "status").code == USAGE
 

@@ -376,14 +376,14 @@ def test_two_boards_at_once_do_not_know_of_each_other(start_sim: StartSim, cli: 
     assert cli("-d", other.board, "status").code == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_board_that_ends_leaves_nothing_behind(
-    sim: Sim, home: Path, number: signal.Signals
+    sim: Sim, home: Path, number: signal.Signals, code: int
 ) -> None:
     folder = home / "run" / "simulated"
     assert len(list(folder.iterdir())) == 3
     sim.process.send_signal(number)
-    assert sim.process.wait(10) == 0
+    assert sim.process.wait(10) == code
     assert list(folder.iterdir()) == []
 
 

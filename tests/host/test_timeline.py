@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hardmute.log import Observation, unseen
 from hardmute.timeline import Interval, intervals, total_live_ms
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=150)
+STEADY = settings(
+    derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=150
+)
 FOREVER = 1 << 50
 
 

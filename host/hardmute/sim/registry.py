@@ -46,7 +46,8 @@ def running() -> list[SimulatedEntry]:
         if process_runs(entry.pid):
             entries.append(entry)
         else:
-            file.unlink(missing_ok=True)
+            for left in (file, file.with_suffix(".tty"), file.with_suffix(".world")):
+                left.unlink(missing_ok=True)
     return entries
 
 

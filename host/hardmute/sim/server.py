@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hardmute import paths
-from hardmute.errors import UsageError
+from hardmute.errors import INTERRUPTED, OK, UsageError
 from hardmute.report import is_board_id
 from hardmute.settings import parse
 from hardmute.sim import registry
@@ -148,40 +148,52 @@ def serve(
         board_id=unique_id, contacts=contacts, settings=parse(settings), tcp_port=tcp_port
     )
     ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: ended.set())
-    keys = _read_keys() if sys.stdin.isatty() and sys.stdout.isatty() else None
+    interrupted = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
+    signal.signal(signal.SIGINT, lambda _number, _frame: interrupted.set())
+    keys: queue.SimpleQueue[str] = queue.SimpleQueue()
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    terminal = _terminal_modes() if interactive else None
     try:
         entry = simulator.entry
         ready = {"device": entry.device, "world": entry.world, "board": entry.board}
         print(json.dumps(ready), flush=True)
-        if keys is not None:
+        if interactive:
             print("Space presses the button, q ends. In another terminal:", file=sys.stderr)
             print(f"  hardmute -d {entry.board} watch", file=sys.stderr)
-        while not ended.is_set():
+            threading.Thread(
+                target=_read_keys, args=(keys, interrupted), name="keyboard", daemon=True
+            ).start()
+        while not (ended.is_set() or interrupted.is_set()):
             simulator.step()
-            if keys is not None and not keys.empty():
+            while not keys.empty():
                 key = keys.get()
                 if key == " ":
                     simulator.press()
                 elif key == "q":
-                    break
+                    ended.set()
     finally:
         simulator.close()
-    return 0
+        if terminal is not None:
+            terminal()
+    return INTERRUPTED if interrupted.is_set() else OK
 
 
-def _read_keys() -> queue.SimpleQueue[str]:
+def _read_keys(keys: queue.SimpleQueue[str], interrupted: threading.Event) -> None:
     import readchar
 
-    keys: queue.SimpleQueue[str] = queue.SimpleQueue()
+    while True:
+        try:
+            keys.put(readchar.readkey())
+        except KeyboardInterrupt:
+            interrupted.set()
 
-    def read() -> None:
-        while True:
-            try:
-                keys.put(readchar.readkey())
-            except KeyboardInterrupt:
-                keys.put("q")
 
-    threading.Thread(target=read, name="keyboard", daemon=True).start()
-    return keys
+def _terminal_modes() -> Callable[[], None] | None:
+    """What gives the terminal its present modes back: a key that is waited for changes them."""
+    if sys.platform == "win32":
+        return None
+    import termios
+
+    modes = termios.tcgetattr(sys.stdin)
+    return lambda: termios.tcsetattr(sys.stdin, termios.TCSANOW, modes)
