@@ -75,8 +75,7 @@ class App:
             try:
                 self._board.idle()
             except BaseException:  # as in `passes`: an interrupt arrives here as well
-                self._board.cut()
-                self._board.reset()
+                self._crash()
 
     def passes(self):
         """The program, as a generator that yields after each pass of the superloop."""
@@ -87,9 +86,13 @@ class App:
             self._board.maintenance()
         except GeneratorExit:
             raise
-        except BaseException:  # a crash of any kind must end cut; the reset is the report
-            self._board.cut()
-            self._board.reset()
+        except BaseException:  # a crash of any kind must end cut
+            self._crash()
+
+    def _crash(self) -> None:
+        # The reset is the report: the next start says ``watchdog``.
+        self._board.cut()
+        self._board.reset()
 
     def step(self) -> None:
         """One pass of the superloop: inputs, decision, relay, then lamp, link and watchdog."""

@@ -54,7 +54,6 @@ class SimulatedBoard:
         self._cut_level: bool | None = None
         self._reset_cause = "cold"
         self._bark_us: int | None = None
-        self._app: App | None = None
         physics.on_button = self._button_interrupt
 
     # The supply and the passing of time.
@@ -93,18 +92,13 @@ class SimulatedBoard:
     def _start(self, cause: str) -> None:
         self._stop()
         self._reset_cause = cause
-        try:
-            self._app = App(self)
-        except _Reset:
-            return
-        self._program = self._app.passes()
+        self._program = App(self).passes()
 
     def _stop(self) -> None:
         """A reset: every pin lets go, so the relay driver's pull-down cuts; USB starts anew."""
         self.physics.drive(coil=False)
         self._cut_level = None
         self._program = None
-        self._app = None
         self._bark_us = None
         self._edges = 0
         self.received.clear()
