@@ -82,7 +82,8 @@ def list_boards(args: Namespace) -> int:
 
     recorder = Recorder()
     devices = [port.device for port in discovery.serial_ports(bridges=args.probe)]
-    devices += [entry.device for entry in registry.running()]
+    simulated = [entry.device for entry in registry.running()]
+    devices += simulated
     rows: list[dict[str, Any]] = []
     for device in dict.fromkeys(devices):
         board = recorder.log.board_last_at(device) if recorder.log else None
@@ -100,7 +101,7 @@ def list_boards(args: Namespace) -> int:
                     "reason": conclusion.reason,
                 }
         except errors.UnreachableError as error:
-            row |= {"simulated": False, "verdict": "unknown", "reason": str(error)}
+            row |= {"simulated": device in simulated, "verdict": "unknown", "reason": str(error)}
             if board is not None:
                 # A port that never was a board's is no board that cannot be reached.
                 _record_unseen(recorder, device, error, "list")

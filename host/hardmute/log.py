@@ -116,7 +116,6 @@ _COLUMNS = Observation._fields
 _INSERT = (
     f"INSERT INTO observation ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 (column names)
 )
-_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM observation"  # noqa: S608 (column names)
 
 
 def iso_time(at_ms: int) -> str:
@@ -232,14 +231,6 @@ class Log:
         with self._guarded():
             for row in self._database.execute(query, parameters):
                 yield _from_row(row[1:])
-
-    def last(self, board: str) -> Observation | None:
-        """The newest row about ``board``."""
-        with self._guarded():
-            row = self._database.execute(
-                f"{_SELECT} WHERE board = ? ORDER BY row DESC LIMIT 1", (board,)
-            ).fetchone()
-        return None if row is None else _from_row(row)
 
     def boards(self) -> list[tuple[str, str | None, bool]]:
         """Every board ever seen: id, label, simulated."""

@@ -236,11 +236,13 @@ def test_a_board_that_has_gone_is_logged_as_unknown_by_every_command(
     sim.act("unplug")
     plug_in(monkeypatch, sim.device)
     named = () if words[0] == "list" else ("-d", sim.device)
-    cli(*named, *words)
-    assert [(row.source, row.verdict) for row in logged(sim.board)] == [
-        ("status", "muted"),
-        (words[0], "unknown"),
+    shown = cli(*named, *words)
+    assert [(row.source, row.verdict, row.simulated) for row in logged(sim.board)] == [
+        ("status", "muted", True),
+        (words[0], "unknown", True),
     ]
+    if words[0] == "list":
+        assert f"{sim.board}  (simulated)" in shown.out
 
 
 # watch

@@ -8,9 +8,10 @@
 | lamp, WS2812 data | GP21 | IO7 | - |
 
 Pico: as in `rp2040`. ESP32-S2/S3: neighbours on both DevKitC boards and on the Saola; none is a
-strapping pin (S2: 0, 45, 46; S3: 0, 3, 45, 46), a USB pin (19, 20) or one that the datasheets list
-with a high glitch at power-up (18 to 20), and the low glitch of the others leaves the relay at
-rest. But CircuitPython itself resets free pins of an Espressif chip to a weak pull-up
+strapping pin (S2: 0, 45, 46; S3: 0, 3, 45, 46) or a USB pin (19, 20, which the S3 drives high
+twice at power-up, as its datasheet is quoted; 18 is avoided with them). That the others glitch at
+most low, which leaves the relay at rest, is recalled and was not looked up. But CircuitPython
+itself resets free pins of an Espressif chip to a weak pull-up
 (ports/espressif/common-hal/microcontroller/Pin.c), and leaves those of the RP2040 floating: the
 driver's own pull-down (firmware/README.md) is what keeps the relay at rest until this file runs.
 

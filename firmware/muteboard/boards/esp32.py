@@ -7,11 +7,12 @@
 | GPIO18 | sense, pole B: COM here, NC to GND | high = closed, pull-up | beside the relay |
 | GPIO23 | lamp, WS2812 data | - | no role at boot |
 
-Not used for the relay (ESP32 datasheet, "Strapping Pins" and "IO_MUX"; ESP-IDF "GPIO Summary"):
-GPIO0, 2, 5, 12 and 15 are strapping pins with pulls of their own, 14 comes out of reset pulled up,
-1 and 3 are the serial port, 6 to 11 the flash, 16 and 17 the PSRAM of WROVER modules, and 34 to 39
-have neither output nor pulls. Through reset GPIO19 floats, so the driver's own pull-down
-(firmware/README.md) is what keeps the relay at rest.
+Not used for the relay (ESP-IDF Programming Guide, "GPIO & RTC GPIO", table of pins): GPIO0, 2, 5,
+12 and 15 are strapping pins with pulls of their own, 1 and 3 the serial port, 6 to 11 and 16 and
+17 belong to the module's flash and PSRAM, 12 to 15 are JTAG, and 34 to 39 have neither output nor
+pulls. 14 is seen pulled up after reset. What GPIO19 does through reset was not looked up in the
+datasheet's IO_MUX table and is taken as floating: the driver's own pull-down (firmware/README.md)
+keeps the relay at rest.
 
 The sense pin is tied low by the *closed* rest contact, so only a relay that has come to rest reads
 as cut: a wire that fell off reads as closed, which is a fault and never "muted".

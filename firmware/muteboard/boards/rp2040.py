@@ -8,9 +8,10 @@
 | GP21 | lamp, WS2812 data | - | |
 
 At reset the RP2040 makes every user pin an input with its pull-down on (RP2040 datasheet, "GPIO",
-pad control reset values), so the relay rests until this file drives it. Not used: GP15, which the
-boot ROM and SDK borrow during USB enumeration on B0/B1 silicon (datasheet, erratum RP2040-E5), and
-GP23 to GP25 and GP29, which the Pico uses itself (Pico datasheet, "Pinout").
+pad control reset values; recalled, not looked up, but the driver's own pull-down holds the relay
+at rest as well). Not used: GP15, which the SDK's workaround for erratum RP2040-E5 borrows during
+USB enumeration on B0/B1 silicon, and GP16, which its older versions borrow too (pico-sdk issue
+759); and GP23 to GP25 and GP29, which the Pico uses itself (Pico datasheet, "Pinout").
 
 The sense pin is tied low by the *closed* rest contact, so only a relay that has come to rest reads
 as cut: a wire that fell off reads as closed, which is a fault and never "muted".
