@@ -636,7 +636,7 @@ def test_P1_three_crashes_in_a_minute_stay_cut(power_on: Callable[..., PowerOn])
     assert "crash_loop" in told[0]["warnings"]
 
 
-@pytest.mark.parametrize(("sleep_memory", "retains"), [(64, True)])
+@pytest.mark.parametrize(("sleep_memory", "retains"), [(64, True), (64, False), (0, False)])
 @pytest.mark.parametrize(("held_ms", "service"), [(4_000, "setup"), (11_000, "maintenance")])
 def test_P1_out_of_a_service_mode_the_line_stays_cut_until_power_has_been_off(
     power_on: Callable[..., PowerOn],
