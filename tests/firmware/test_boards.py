@@ -108,6 +108,8 @@ class Port:
             setattr(boards, self.name, self.module)
         source = compile((FIRMWARE / file).read_text(), file, "exec")
         namespace: dict[str, Any] = {"__name__": "__main__"}
+        if self.name == "circuitpython":
+            self.cp.before_program(boot=file == "boot.py")
         with self._monkeypatch.context() as patch:
             for module, fake in self.fakes.items():
                 patch.setitem(sys.modules, module, fake)
@@ -698,7 +700,7 @@ def test_press_live_press_muted(port: Port) -> None:
 def test_push_to_talk(port: Port) -> None:
     port.start().store("config", b'{"mode":"push_to_talk"}')
     if port.name == "circuitpython":
-        port.chip.__dict__["in_use"].clear()
+        port.cp.end_program()
     program = app.App(port.start())
     run(port, program, 100)
     port.chip.press(True)
