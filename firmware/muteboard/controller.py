@@ -54,6 +54,8 @@ class Controller:
         self.since = 0
         # State changes since boot.
         self.changes = 0
+        # Grows whenever the command, the state, its cause, `faults` or `stuck` change.
+        self.revision = 0
         # Contacts that contradicted the command, as "closed:1" or "open:2"; only in a fault.
         self.faults: list[str] = []
         self.stuck = False
@@ -74,6 +76,18 @@ class Controller:
     def settled(self) -> bool:
         """Whether the contacts have followed the command. Until then nobody is told the word."""
         return self.state == FAULT or self.sense == self._expected()
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no press is under way, and the contacts are where they should be, or a fault.
+
+        Then nothing changes but by an edge, by the re-mute timer, or by a contact on its own.
+        """
+        return (
+            self.button.first_edge is None
+            and self._doubt in (0, _DOUBT_FAULT)
+            and self.settled
+        )
 
     def live_ms(self, now: int) -> int:
         """Total live time since boot, in ms."""
@@ -106,15 +120,17 @@ class Controller:
                 self._cut(now, "button")
             elif now - self._command_since >= self.max_live_ms:
                 self._cut(now, "timer")
-        idle = self.button.first_edge is None
-        gesture = self.button.step(now, down, edges)
-        if idle and self.button.first_edge is not None and self._meant_as_mute():
-            self.button.consume()
-        if connected and self.command == CUT:
-            self.button.consume()
-        self._watch_stuck(now)
+        press = self.button
+        idle = press.first_edge is None
+        gesture = press.step(now, down, edges)
+        if press.first_edge is not None:
+            if (idle and self._meant_as_mute()) or (connected and self.command == CUT):
+                press.consume()
+            self._watch_stuck(now)
+        elif self.stuck:
+            self._watch_stuck(now)
         self._watch_contacts(now, sense)
-        if gesture == self._deciding_gesture() and not self.button.consumed:
+        if gesture and gesture == self._deciding_gesture() and not press.consumed:
             self._pressed(now)
         self._last_step = now
 
@@ -143,6 +159,7 @@ class Controller:
             self.button.consume()
         elif self.command == CUT and not self.locked:
             self.command = CONNECTED
+            self.revision += 1
             self._command_since = now
             self._doubt = 0
 
@@ -150,6 +167,7 @@ class Controller:
         if self.command == CUT:
             return
         self.command = CUT
+        self.revision += 1
         self._command_since = now
         self._cut_cause = cause
         self._doubt = 0
@@ -161,18 +179,22 @@ class Controller:
         # In toggle a button that is down has already cut; what is left is to say why it stays so.
         if stuck and not self.stuck and self.state == MUTED:
             self.cause = "stuck"
-        self.stuck = stuck
+        if stuck != self.stuck:
+            self.stuck = stuck
+            self.revision += 1
 
     def _watch_contacts(self, now: int, sense: int) -> None:
         self.sense = sense
         expected = self._expected()
         if sense == expected:
-            self._doubt = max(0, self._doubt - 1)
+            if self._doubt:
+                self._doubt -= 1
             if self.state == FAULT:
                 return
             if self.command == CONNECTED:
-                self._enter(now, LIVE, "button")
-            else:
+                if self.state != LIVE:
+                    self._enter(now, LIVE, "button")
+            elif self.state != MUTED:
                 self._enter(now, MUTED, self._cut_cause)
         elif now - self._command_since > self._settle_ms:
             self._doubt = min(_DOUBT_FAULT, self._doubt + _DOUBT_STEP)
@@ -197,12 +219,12 @@ class Controller:
                     self.faults.remove(other)
                 if name not in self.faults:
                     self.faults.append(name)
+                    self.revision += 1
 
     def _enter(self, now: int, state: str, cause: str) -> None:
-        if state == self.state:
-            return
         self._live_ms = self.live_ms(now)
         self.state = state
         self.cause = cause
         self.since = now
         self.changes += 1
+        self.revision += 1
