@@ -133,15 +133,15 @@ class App:
             board.feed_watchdog()
 
     def idle_ms(self) -> int:
-        """How long nothing is due after the last `step`, unless the board's `idle` ends early."""
-        if self._hold or not self.controller.at_rest or self._link.busy:
-            return 1
+        """How long the board may idle after the last `step`, 1 or more: until something is due.
+
+        A press under way, contacts that move or are in doubt, and bytes on their way are looked
+        at every millisecond. That includes a button held since power-on.
+        """
         now = self._uptime
-        wait = min(_IDLE_MS, self._lamp_until - now, self._link.event_in_ms(now))
-        remute = self.controller.remute_in_ms(now)
-        if remute is not None and remute < wait:
-            wait = remute
-        return max(1, wait)
+        mute_due = self.controller.due_in_ms(now)
+        link_due = self._link.due_in_ms(now)
+        return max(1, min(_IDLE_MS, self._lamp_until - now, mute_due, link_due))
 
     # What the link asks for.
 

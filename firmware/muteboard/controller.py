@@ -28,6 +28,8 @@ PUSH_TO_TALK = "push_to_talk"
 _SURPRISE_MS = const(1000)
 # The last part of the live time, shown by the lamp.
 WARNING_MS = const(60_000)
+# As good as never, for `Controller.due_in_ms`.
+_NOTHING_DUE_MS = const(1000)
 # Contradicting polls raise the doubt by 2, agreeing ones lower it by 1: two in a row are a fault,
 # one alone is noise, and a contact that chatters gets there as well.
 _DOUBT_STEP = const(2)
@@ -60,6 +62,8 @@ class Controller:
         self.faults: list[str] = []
         self.stuck = False
         self.sense = 0
+        # Whether the contacts have followed the command. Until then nobody is told the word.
+        self.settled = True
         self.button = _button.Button(0)
         self._all_closed = (1 << contacts) - 1
         self._contacts = contacts
@@ -72,22 +76,13 @@ class Controller:
         self._live_ms = 0
         self._last_step = 0
 
-    @property
-    def settled(self) -> bool:
-        """Whether the contacts have followed the command. Until then nobody is told the word."""
-        return self.state == FAULT or self.sense == self._expected()
-
-    @property
-    def at_rest(self) -> bool:
-        """Whether no press is under way, and the contacts are where they should be, or a fault.
-
-        Then nothing changes but by an edge, by the re-mute timer, or by a contact on its own.
-        """
-        return (
-            self.button.first_edge is None
-            and self._doubt in (0, _DOUBT_FAULT)
-            and self.settled
-        )
+    def due_in_ms(self, now: int) -> int:
+        """How long nothing changes here, unless the button has an edge or a contact moves."""
+        if self.button.first_edge is not None or not self.settled or 0 < self._doubt < _DOUBT_FAULT:
+            return 0
+        if self.command == CUT:
+            return _NOTHING_DUE_MS
+        return self._command_since + self.max_live_ms - now
 
     def live_ms(self, now: int) -> int:
         """Total live time since boot, in ms."""
@@ -110,6 +105,8 @@ class Controller:
             return False
         self._cut(now, "host")
         self.button.consume()
+        # The contacts are yet to be looked at.
+        self.settled = self.state == FAULT
         return True
 
     def step(self, now: int, down: bool, edges: int, sense: int) -> None:
@@ -132,6 +129,7 @@ class Controller:
         self._watch_contacts(now, sense)
         if gesture and gesture == self._deciding_gesture() and not press.consumed:
             self._pressed(now)
+        self.settled = sense == self._expected() or self.state == FAULT
         self._last_step = now
 
     def _cuts(self, down: bool, edges: int) -> bool:

@@ -39,13 +39,10 @@ class Link:
         """The status is no longer what the last event said."""
         self._event_due = True
 
-    @property
-    def busy(self) -> bool:
-        """Whether there is something to send, or to read on that has already been taken."""
-        return bool(self._out) or self._data_at < len(self._data)
-
-    def event_in_ms(self, now: int) -> int:
-        """Time until the next state event is due."""
+    def due_in_ms(self, now: int) -> int:
+        """How long there is nothing to do here, unless the host sends something."""
+        if self._out or self._data_at < len(self._data):
+            return 0
         if self._watch is None:
             return EVENT_MS
         return 0 if self._event_due else self._event_at + EVENT_MS - now

@@ -529,8 +529,10 @@ def test_P3_edge_ends_idle_within_a_millisecond(port: Port, down: bool) -> None:
     board.take_edges()
     at = chip.now + 4
     chip.on_ms.append(lambda: chip.press(down if chip.now >= at else not down))
+    board.connect(down)
     board.idle(10)
     assert at <= chip.now <= at + 1
+    assert not chip.relay_on
     assert board.take_edges() == (button.EDGE_DOWN if down else button.EDGE_UP)
     # Told: the next idle lasts.
     board.idle(10)
