@@ -269,9 +269,13 @@ class Board:
     def ticks_diff(self, new: int, old: int) -> int:
         return (new - old + _TICKS_HALF) % _TICKS_PERIOD - _TICKS_HALF
 
-    def idle(self) -> None:
-        time.sleep(_SCAN_S)
-        self._watch_button()
+    def idle(self, ms: int) -> None:
+        # Nothing wakes it, and the relay drops only when it looks.
+        for _ in range(ms):
+            time.sleep(_SCAN_S)
+            self._watch_button()
+            if self._edges or (self._serial is not None and self._serial.in_waiting):
+                return
 
     def read_available(self) -> bytes:
         self._watch_button()

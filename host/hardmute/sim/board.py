@@ -45,7 +45,7 @@ class SimulatedBoard:
         if config is not None:
             self._files["config"] = config
         self._ram = bytes(RETAINED_SIZE)
-        self._program: Generator[None] | None = None
+        self._program: Generator[int] | None = None
         self._hung = False
         self._edges = 0
         self._cut_level: bool | None = None
@@ -144,8 +144,8 @@ class SimulatedBoard:
         half = _TICKS_WRAP // 2
         return (new - old + half) % _TICKS_WRAP - half
 
-    def idle(self) -> None:
-        """Time passes in `advance`, between two passes of the program."""
+    def idle(self, ms: int) -> None:
+        """Time passes in `advance`, a millisecond between two passes of the program."""
 
     def read_available(self) -> bytes:
         data = bytes(self.received[:_READ])

@@ -137,6 +137,13 @@ def _machine(modules: Modules, hard_irqs: bool) -> types.ModuleType:
             assert at % 4 == 0
             modules.memory[at] = value & 0xFFFFFFFF
 
+    class Packets:
+        """USB buffer control of the serial port: the length and the PID of the last packet."""
+
+        def __getitem__(self, at: int) -> int:
+            assert at == 0x5010_0090
+            return 1 | (chip.packets & 1) << 13 if chip.packets else 0
+
     def bitstream(pin: Pin, encoding: int, timing: tuple[int, ...], data: bytearray) -> None:
         assert encoding == 0
         assert timing == (400, 850, 800, 450)
@@ -155,7 +162,7 @@ def _machine(modules: Modules, hard_irqs: bool) -> types.ModuleType:
 
     module.__dict__.update(
         Pin=Pin, WDT=WDT, Timer=Timer, RTC=RTC, mem32=Memory(), bitstream=bitstream,
-        reset_cause=reset_cause, unique_id=unique_id, reset=reset, PWRON_RESET=1, WDT_RESET=3,
+        mem16=Packets(), reset_cause=reset_cause, unique_id=unique_id, reset=reset, PWRON_RESET=1, WDT_RESET=3,
     )  # fmt: skip
     return module
 
@@ -317,10 +324,11 @@ class _Stdin:
         self.chip = chip
         self.buffer = self
 
-    def ready(self) -> bool:
-        return bool(self.chip.to_chip)
+    def ioctl(self, request: int, events: int) -> int:
+        assert request == 3
+        return events if self.chip.to_chip else 0
 
-    def readinto(self, data: memoryview) -> int:
+    def readinto(self, data: bytearray) -> int:
         assert len(data) <= len(self.chip.to_chip), "would wait for the host"
         data[:] = self.chip.take(len(data))
         return len(data)
@@ -331,12 +339,17 @@ class _Stdout:
         self.chip = chip
         self.buffer = self
 
-    def ready(self) -> bool:
-        return self.chip.room > 0
+    def ioctl(self, request: int, events: int) -> int:
+        assert request == 3
+        return events if self.chip.room > 0 else 0
 
     def write(self, data: bytes | memoryview) -> int:
         assert len(data) <= self.chip.room, "would wait for the host"
-        return self.chip.give(bytes(data))
+        count = self.chip.give(bytes(data))
+        if self.chip.collects:
+            self.chip.packets += 1
+            self.chip.room += 64
+        return count
 
 
 def _stdio(chip: Chip) -> tuple[types.ModuleType, types.ModuleType]:
@@ -344,14 +357,19 @@ def _stdio(chip: Chip) -> tuple[types.ModuleType, types.ModuleType]:
 
     class Poll:
         def __init__(self) -> None:
-            self.registered: list[tuple[_Stdin | _Stdout, int]] = []
+            self.registered: list[tuple[Any, int]] = []
 
-        def register(self, obj: _Stdin | _Stdout, eventmask: int) -> None:
+        def register(self, obj: Any, eventmask: int) -> None:
             self.registered.append((obj, eventmask))
 
         def ipoll(self, timeout: int) -> Iterator[tuple[object, int]]:
-            assert timeout == 0, "would wait"
-            return (entry for entry in self.registered if entry[0].ready())
+            end = chip.now + timeout
+            while not self.ready() and chip.now < end:
+                chip.advance(1)
+            return iter(self.ready())
+
+        def ready(self) -> list[tuple[object, int]]:
+            return [entry for entry in self.registered if entry[0].ioctl(3, entry[1])]
 
     def poll() -> Poll:
         return Poll()
