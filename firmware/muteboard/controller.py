@@ -78,7 +78,11 @@ class Controller:
 
     def due_in_ms(self, now: int) -> int:
         """How long nothing changes here, unless the button has an edge or a contact moves."""
-        if self.button.first_edge is not None or not self.settled or 0 < self._doubt < _DOUBT_FAULT:
+        if (
+            self.button.first_edge is not None
+            or not self.settled
+            or 0 < self._doubt < _DOUBT_FAULT
+        ):
             return 0
         if self.command == CUT:
             return _NOTHING_DUE_MS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import sys
 import urllib.error
 import urllib.request
@@ -54,8 +53,7 @@ def _consents() -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     print(
-        "The emulated Pico needs MicroPython, once.\n"
-        f"Download {_OFFICIAL} (0.7 MB)? [y/N] ",
+        f"The emulated Pico needs MicroPython, once.\nDownload {_OFFICIAL} (0.7 MB)? [y/N] ",
         end="",
         file=sys.stderr,
         flush=True,
@@ -65,7 +63,7 @@ def _consents() -> bool:
 
 def _download(to: Path) -> Path:
     try:
-        with urllib.request.urlopen(_OFFICIAL, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - https
+        with urllib.request.urlopen(_OFFICIAL, timeout=_TIMEOUT_S) as answer:
             content = answer.read(_MOST_BYTES)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise LocalError(
@@ -76,8 +74,7 @@ def _download(to: Path) -> Path:
     to.parent.mkdir(parents=True, exist_ok=True)
     partial = to.with_suffix(".partial")
     partial.write_bytes(content)
-    os.replace(partial, to)
-    return to
+    return partial.replace(to)
 
 
 def _check(content: bytes, name: str) -> None:

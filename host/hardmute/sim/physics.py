@@ -41,7 +41,7 @@ class Physics:
         self.powered = False
         self.coil = False
         # What the lamp shows: red, green, blue, each 0 to 255.
-        self.lamp = (0, 0, 0)
+        self.lamp: tuple[int, int, int] = (0, 0, 0)
         self.button_down = False
         self.stuck = False
         # Called at the very moment that the button's electrical level changes.

