@@ -133,15 +133,16 @@ class App:
             board.feed_watchdog()
 
     def idle_ms(self) -> int:
-        """How long the board may idle after the last `step`, 1 or more: until something is due.
+        """How long the board may idle after the last `step`: until something is due.
 
-        A press under way, contacts that move or are in doubt, and bytes on their way are looked
-        at every millisecond. That includes a button held since power-on.
+        A press under way, also one since power-on, and contacts that move or are in doubt are
+        looked at every millisecond; bytes that are on their way do not wait at all.
         """
         now = self._uptime
+        # The lamp may be waiting for the contacts.
+        lamp_due = max(1, self._lamp_until - now)
         mute_due = self.controller.due_in_ms(now)
-        link_due = self._link.due_in_ms(now)
-        return max(1, min(_IDLE_MS, self._lamp_until - now, mute_due, link_due))
+        return min(_IDLE_MS, lamp_due, mute_due, self._link.due_in_ms(now))
 
     # What the link asks for.
 

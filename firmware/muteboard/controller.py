@@ -77,12 +77,16 @@ class Controller:
         self._last_step = 0
 
     def due_in_ms(self, now: int) -> int:
-        """How long nothing changes here, unless the button has an edge or a contact moves."""
-        if self.button.first_edge is not None or not self.settled or 0 < self._doubt < _DOUBT_FAULT:
-            return 0
+        """How long nothing changes here (1 or more) but by an edge or a contact on its own."""
+        if (
+            self.button.first_edge is not None
+            or not self.settled
+            or 0 < self._doubt < _DOUBT_FAULT
+        ):
+            return 1
         if self.command == CUT:
             return _NOTHING_DUE_MS
-        return self._command_since + self.max_live_ms - now
+        return max(1, self._command_since + self.max_live_ms - now)
 
     def live_ms(self, now: int) -> int:
         """Total live time since boot, in ms."""

@@ -267,11 +267,12 @@ class Board:
 
     def idle(self, ms: int) -> None:
         # Nothing wakes it, and the relay drops only when it looks.
+        self._watch_button()
         for _ in range(ms):
-            time.sleep(_SCAN_S)
-            self._watch_button()
             if self._edges or (self._serial is not None and self._serial.in_waiting):
                 return
+            time.sleep(_SCAN_S)
+            self._watch_button()
 
     def read_available(self) -> bytes:
         self._watch_button()

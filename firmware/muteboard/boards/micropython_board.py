@@ -65,7 +65,7 @@ class MicroPythonBoard:
         # What ends `idle`.
         self._news = select.poll()
         self._news.register(sys.stdin, select.POLLIN)
-        self._news.register(_Readable(self._has_edges), select.POLLIN)
+        self._news.register(_Pollable(self._poll_edges), select.POLLIN)
 
     def sense(self) -> int:
         bits = 0
@@ -90,8 +90,12 @@ class MicroPythonBoard:
             edges |= button.EDGE_UP
         return edges
 
-    def _has_edges(self) -> bool:
-        return self._downs != self._downs_taken or self._ups != self._ups_taken
+    def _poll_edges(self, request: int, _events: int) -> int:
+        if request == _STREAM_POLL and (
+            self._downs != self._downs_taken or self._ups != self._ups_taken
+        ):
+            return select.POLLIN
+        return 0
 
     def show(self, rgb: tuple[int, int, int]) -> None:
         self._grb[0], self._grb[1], self._grb[2] = rgb[1], rgb[0], rgb[2]
@@ -159,14 +163,11 @@ class MicroPythonBoard:
         machine.reset()
 
 
-class _Readable(io.IOBase):
-    """What `select.poll` calls readable while ``ready()``, as asyncio's ThreadSafeFlag is."""
+class _Pollable(io.IOBase):
+    """Something that `select.poll` takes, as asyncio's ThreadSafeFlag is."""
 
-    def __init__(self, ready: "Callable[[], bool]"):
-        self._ready = ready
-
-    def ioctl(self, request: int, _events: int) -> int:
-        return select.POLLIN if request == _STREAM_POLL and self._ready() else 0
+    def __init__(self, ioctl: "Callable[[int, int], int]"):
+        self.ioctl = ioctl
 
 
 def ready(poller) -> bool:

@@ -162,7 +162,8 @@ def _machine(modules: Modules, hard_irqs: bool) -> types.ModuleType:
 
     module.__dict__.update(
         Pin=Pin, WDT=WDT, Timer=Timer, RTC=RTC, mem32=Memory(), bitstream=bitstream,
-        mem16=Packets(), reset_cause=reset_cause, unique_id=unique_id, reset=reset, PWRON_RESET=1, WDT_RESET=3,
+        mem16=Packets(), reset_cause=reset_cause, unique_id=unique_id, reset=reset, PWRON_RESET=1,
+        WDT_RESET=3,
     )  # fmt: skip
     return module
 
