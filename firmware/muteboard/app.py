@@ -1,4 +1,9 @@
-"""The superloop that ties the parts together, and what happens when one of them fails."""
+"""The superloop that ties the parts together, and what happens when one of them fails.
+
+MicroPython puts the frame of a function with more than 11 words of locals and stack on the heap
+(py/objfun.c, VM_MAX_STATE_ON_STACK), where finding room takes the longer the more garbage lies
+about. What runs on every pass is therefore kept in small functions, here and in the other files.
+"""
 
 import binascii
 
@@ -107,30 +112,32 @@ class App:
         self._uptime = now
         self._ticks = ticks
 
-        mute = self.controller
-        was_cut = mute.command == controller.CUT
-        mute.step(now, board.button_down(), board.take_edges(), board.sense())
-        if mute.command == controller.CUT:
-            board.cut()
-        elif was_cut:
-            board.connect(mute.mode == controller.TOGGLE)
+        self._step_controller(now)
         if self._hold:
             self._watch_hold(now)
 
-        if mute.revision != self._known:
-            self._known = mute.revision
+        if self.controller.revision != self._known:
+            self._known = self.controller.revision
             self._changed()
         # Between two words the lamp stays: it changes once the contacts bear the new one out.
-        settled = mute.settled
-        if settled and now >= self._lamp_until:
+        if self.controller.settled and now >= self._lamp_until:
             self._update_lamp(now)
-        self._link.step(now, settled)
+        self._link.step(now, self.controller.settled)
         if now - self._retained_at >= _RETAIN_MS:
             self._retained_at = now
             in_service = self.service != "none"
             board.retain(crash.STAY_CUT if in_service else self._crashes.record(now))
         if not self._hold:
             board.feed_watchdog()
+
+    def _step_controller(self, now: int) -> None:
+        board = self._board
+        was_cut = self.controller.command == controller.CUT
+        self.controller.step(now, board.button_down(), board.take_edges(), board.sense())
+        if self.controller.command == controller.CUT:
+            board.cut()
+        elif was_cut:
+            board.connect(self.controller.mode == controller.TOGGLE)
 
     def idle_ms(self) -> int:
         """How long the board may idle after the last `step`: until something is due.

@@ -64,7 +64,7 @@ class Link:
         if self._watch is not None and (self._event_due or now - self._event_at >= EVENT_MS):
             # Before the next request, so that a flood of them cannot silence the events.
             self._event(now)
-        else:
+        elif self._has_data():
             line = self._next_line()
             if line is not None:
                 self._answer(now, line)
@@ -79,13 +79,14 @@ class Link:
             self._out = b""
             self._out_at = 0
 
-    def _next_line(self):
-        """The next complete line, or the `WireError` that it is, or None."""
+    def _has_data(self) -> bool:
         if self._data_at >= len(self._data):
             self._data = self._board.read_available()
             self._data_at = 0
-            if not self._data:
-                return None
+        return self._data != b""
+
+    def _next_line(self):
+        """The next complete line, or the `WireError` that it is, or None."""
         end = self._reader.feed(self._data, self._data_at)
         if end < 0:
             self._data_at = len(self._data)

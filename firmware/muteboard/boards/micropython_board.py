@@ -112,18 +112,22 @@ class MicroPythonBoard:
         self._news.ipoll(ms)
 
     def read_available(self) -> bytes:
-        if not ready(self._readable):
-            return b""
+        return self._read() if ready(self._readable) else b""
+
+    def _read(self) -> bytes:
         # `readinto` waits for all that it is asked for, so it is asked for one byte at a time.
+        # This is the longest loop between a request and its answer.
         read = sys.stdin.buffer.readinto
-        count = 0
-        while count < CHUNK:
-            read(self._byte)
-            self._in[count] = self._byte[0]
-            count += 1
-            if not ready(self._readable):
-                break
-        return bytes(self._in[:count])
+        poll = self._readable.ipoll
+        buffer, byte = self._in, self._byte
+        count, before = 0, -1
+        while before < count < CHUNK:
+            before = count
+            for _ in poll(0):
+                read(byte)
+                buffer[count] = byte[0]
+                count += 1
+        return bytes(buffer[:count])
 
     def feed_watchdog(self) -> None:
         if self._watchdog is None:
