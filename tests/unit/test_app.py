@@ -2,11 +2,12 @@
 
 import json
 import re
+from itertools import pairwise
 
 import pytest
 from fakeboard import Bench, FakeBoard
 
-from muteboard import boards
+from muteboard import boards, lamp, wire
 from muteboard.app import App
 
 PARTS = (
@@ -380,3 +381,144 @@ def test_P8_uptime_never_wraps():
         bench.run(1 << 27, 1 << 27)
     assert bench.ask("status")["uptime_ms"] > 1 << 30
     bench.go_live()
+
+
+# Idling
+
+
+def idle_through(bench: Bench, ms: int) -> set[int]:
+    """The superloop as `App.run` has it, for ``ms``. Returns how long it asked to idle."""
+    waits = set()
+    end = bench.now + ms
+    while bench.now < end:
+        bench.app.step()
+        wait = bench.app.idle_ms()
+        waits.add(wait)
+        bench.board.idle(wait)
+    return waits
+
+
+def test_board_idles_while_nothing_happens():
+    bench = Bench(run_ms=100)
+    passes = bench.board.calls.count("take_edges")
+    waits = idle_through(bench, 5000)
+    assert max(waits) == 10
+    assert bench.board.calls.count("take_edges") - passes < 510
+    bench.go_live()
+    passes = bench.board.calls.count("take_edges")
+    idle_through(bench, 5000)
+    assert bench.board.calls.count("take_edges") - passes < 640
+
+
+def test_board_looks_every_millisecond_while_anything_is_in_motion():
+    held = Bench(FakeBoard(held=True), run_ms=0)
+    assert idle_through(held, 500) == {1}
+    bench = Bench(run_ms=100)
+    bench.board.world.press(True)
+    assert idle_through(bench, 100) == {1}
+    bench.board.world.press(False)
+    bench.board.world.operate_ms = 9
+    # Until the release is debounced, and then until the contact has arrived.
+    assert idle_through(bench, 30 + 9) == {1}
+    assert 10 in idle_through(bench, 50)
+    bench.board.world.dead.add(0)
+    while bench.app.controller.settled:
+        idle_through(bench, 1)
+    # In doubt, not yet a fault.
+    assert bench.app.controller.state == "live"
+    assert bench.app.idle_ms() == 1
+
+
+def test_P3_press_is_seen_within_a_millisecond_while_the_board_idles():
+    bench = Bench(run_ms=100)
+    for offset in range(1, 15):
+        idle_through(bench, 100)
+        at = bench.now + offset
+        bench.board.world.plan(at, True)
+        bench.board.world.plan(at + 50, False)
+        idle_through(bench, 40)
+        first = bench.app.controller.button.first_edge
+        assert first is not None
+        assert at <= first <= at + 1
+        idle_through(bench, 100)
+
+
+@pytest.mark.parametrize("offset", range(10))
+def test_P8_idling_does_not_delay_the_timer(offset):
+    bench = Bench(FakeBoard(blobs=settings(max_live_s=10)), run_ms=100 + offset)
+    bench.go_live()
+    limit = bench.now + (bench.app.controller.remute_in_ms(bench.now) or 0)
+    idle_through(bench, 9800)
+    while bench.board.world.coil:
+        idle_through(bench, 1)
+    assert limit <= bench.now <= limit + 2
+    assert bench.app.controller.cause in ("button", "timer")
+    idle_through(bench, 20)
+    assert bench.ask("status")["cause"] == "timer"
+
+
+def test_P5_events_come_at_least_once_a_second_while_the_board_idles():
+    bench = Bench()
+    bench.send(wire.frame({"id": 7, "op": "watch"}))
+    idle_through(bench, 10_000)
+    times = [message["uptime_ms"] for message in bench.heard() if "event" in message]
+    assert len(times) >= 10
+    assert all(b - a <= 1000 for a, b in pairwise(times))
+
+
+def test_P4_weld_is_found_as_soon_as_the_contacts_should_have_settled():
+    bench = Bench()
+    bench.go_live()
+    idle_through(bench, 100)
+    bench.board.world.welded.add(0)
+    bench.board.world.press(True)
+    pressed_at = bench.now
+    while bench.app.controller.state != "fault":
+        idle_through(bench, 1)
+        assert bench.now <= pressed_at + bench.board.settle_ms + 3
+    # And a contact that closes by itself, at rest.
+    bench = Bench()
+    idle_through(bench, 100)
+    bench.board.world.welded.add(0)
+    idle_through(bench, 13)
+    assert bench.app.controller.state == "fault"
+
+
+def test_request_ends_idle_and_is_answered_without_waiting():
+    bench = Bench()
+    idle_through(bench, 100)
+    bench.board.room = 64
+    bench.send(wire.frame({"id": 7, "op": "status"}))
+    sent_at = bench.now
+    while not bench.board.sent.endswith(b"\n"):
+        assert bench.now == sent_at
+        bench.app.step()
+        bench.board.idle(bench.app.idle_ms())
+    bench.board.room = 0
+    bench.send(wire.frame({"id": 8, "op": "status"}))
+    bench.app.step()
+    # A host that does not read is no reason to hurry.
+    assert bench.app.idle_ms() == 1
+
+
+@pytest.mark.parametrize("state", ["muted", "live", "warning", "fault", "stuck", "setup"])
+def test_P7_lamp_is_on_time_while_the_board_idles(state):
+    bench = Bench(FakeBoard(blobs=settings(max_live_s=30 if state == "warning" else 3600)))
+    if state == "setup":
+        bench = in_setup()
+    elif state == "stuck":
+        bench.board.world.press(True)
+        idle_through(bench, 10_100)
+    elif state != "muted":
+        bench.go_live()
+        if state == "fault":
+            bench.board.world.welded.add(0)
+            bench.tap()
+    brightness = bench.ask("config")["config"]["brightness"]
+    allowed = 41 if state == "live" else 2
+    for _ in range(500):
+        idle_through(bench, 1)
+        # A pass of up to 10 ms may lie between the last one and now.
+        moments = range(bench.now - allowed - 10, bench.now + 1)
+        shown = {lamp.colour(state, moment, "default", brightness) for moment in moments}
+        assert bench.board.lamp in shown

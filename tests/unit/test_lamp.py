@@ -88,6 +88,22 @@ def test_every_pattern_repeats_within_the_sampled_period():
             assert now == lamp.colour(pattern, moment + PERIOD_MS, "default", 100)
 
 
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_colour_lasts_as_long_as_it_says(pattern):
+    for moment in range(0, PERIOD_MS, 7):
+        lasts = lamp.lasts_ms(pattern, moment)
+        assert lasts > 0
+        now, last, after = (
+            lamp.colour(pattern, moment + ms, "default", 100) for ms in (0, lasts - 1, lasts)
+        )
+        if pattern == lamp.LIVE:
+            # Breathing goes in steps too small to see.
+            assert lasts <= 40
+            assert distance(now, after) < 8
+        else:
+            assert now == last
+
+
 @palettes
 @pytest.mark.parametrize("brightness", [lamp.MIN_BRIGHTNESS, 50, lamp.MAX_BRIGHTNESS])
 @pytest.mark.parametrize(("one", "other"), [*combinations(PATTERNS, 2)])
