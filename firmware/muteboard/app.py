@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SETUP_MS = const(3000)
 MAINTENANCE_MS = const(10_000)
 # Longest pause between two passes: a weld, and a contact on its own, are found by looking.
-_IDLE_MS = const(10)
+_IDLE_MS = const(20)
 _RETAIN_MS = const(1000)
 _MAX_BOOTS = const(999_999_999)
 
@@ -142,8 +142,8 @@ class App:
     def idle_ms(self) -> int:
         """How long the board may idle after the last `step`: until something is due.
 
-        A press under way, also one since power-on, and contacts that move or are in doubt are
-        looked at every millisecond; bytes that are on their way do not wait at all.
+        Contacts that move or are in doubt are looked at every millisecond; bytes that are on their
+        way do not wait at all.
         """
         now = self._uptime
         # The lamp may be waiting for the contacts.

@@ -78,15 +78,14 @@ class Controller:
 
     def due_in_ms(self, now: int) -> int:
         """How long nothing changes here (1 or more) but by an edge or a contact on its own."""
-        if (
-            self.button.first_edge is not None
-            or not self.settled
-            or 0 < self._doubt < _DOUBT_FAULT
-        ):
+        if not self.settled or 0 < self._doubt < _DOUBT_FAULT:
             return 1
-        if self.command == CUT:
-            return _NOTHING_DUE_MS
-        return max(1, self._command_since + self.max_live_ms - now)
+        due = self.button.due_in_ms(now)
+        if due is None:
+            due = _NOTHING_DUE_MS
+        if self.command != CUT:
+            due = min(due, max(1, self._command_since + self.max_live_ms - now))
+        return due
 
     def live_ms(self, now: int) -> int:
         """Total live time since boot, in ms."""

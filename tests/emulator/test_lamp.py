@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 from rp2040py.gpio_pin import GPIOPinState
-from workbench import Bench, Repl
 
 from hardmute.sim.rp2040 import chip
 from hardmute.sim.world import colour_name
+from workbench import Bench, Repl
 
 # WS2812B datasheet, "Data transfer time": high and low time of a 0 and of a 1, each ±150 ns; low
 # for more than 50 us ends a frame.

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 from rp2040py.gpio_pin import GPIOPinState
-from workbench import Bench
 
 from hardmute.sim.rp2040 import chip
+from workbench import Bench
 
 PULLED_DOWN = GPIOPinState.INPUT_PULL_DOWN
 

@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable
 
 import pytest
-from workbench import Bench
 
 from muteboard import wire
+from workbench import Bench
 
 REQUEST = b'{"id":1,"op":"status"}\n'
 CONTROL = (b"\x03", b"\x04", b"\x01", b"\x02", b"\x05")

@@ -39,6 +39,8 @@ _UNUSED_RAM = 0x20040000
 _SLEEP_FOR_EVER = bytes((0x30, 0xBF, 0xFD, 0xE7))
 _RAM_START = 0x20000000
 _WATCHDOG_CTRL = 0
+# The second that the firmware gives it, at two ticks a microsecond (erratum RP2040-E1).
+_WATCHDOG_TICKS = 2_000_000
 _USB_ROOM = 4096
 
 
@@ -211,6 +213,10 @@ class Pico:
             mcu.watchdog.reset()
             mcu.vreg_and_chip_reset.record_reset_cause(HAD_POR if cause == "power" else HAD_RUN)
             self._halt_watchdog()
+        else:
+            # It has been seen to stay enabled across the reset that it caused (RP2350:
+            # pico-keys-sdk issue 25). Whether the RP2040's does was not found; so here it does.
+            mcu.watchdog.timer.set(_WATCHDOG_TICKS)
         mcu.leave_reset()
         self.resets.append((self.now_us, cause))
         # A reset of rp2040py's pins tells no listener.

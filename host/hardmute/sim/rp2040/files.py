@@ -26,9 +26,9 @@ _READ = 32
 _DISK_VERSION = 0x0002_0001
 
 
-def firmware(config: bytes | None = None) -> dict[str, bytes]:
-    """The files that a Pico gets, as ``firmware/README.md`` says to copy them."""
-    files = board_files.micropython()
+def firmware(config: bytes | None = None, *, compiled: bool = True) -> dict[str, bytes]:
+    """The files that a Pico gets, and its settings."""
+    files = board_files.micropython(compiled=compiled)
     if config is not None:
         files["config.json"] = config
     return files
