@@ -127,7 +127,7 @@ def _machine(modules: Modules) -> Module:
             chip.drive(self.id, x)
             return None
 
-        def listen(self, trigger: int, seen: "Callable[[int], None]") -> None:
+        def _listen(self, trigger: int, seen: "Callable[[int], None]") -> None:
             def edge(falling: bool, rising: bool) -> None:
                 flags = (Pin.IRQ_FALLING if falling else 0) | (Pin.IRQ_RISING if rising else 0)
                 if flags & trigger:
@@ -144,7 +144,7 @@ def _machine(modules: Modules) -> Module:
             # ports/esp32/machine_pin.c has no ``hard``, whatever the stub says.
             if handler is not None:
                 modules.handlers[self.id] = (handler, self)
-                self.listen(trigger, lambda _flags: modules.schedule(handler, self))
+                self._listen(trigger, lambda _flags: modules.schedule(handler, self))
             return self.irq_object
 
     class HardIrqPin(PinBase):
@@ -162,7 +162,7 @@ def _machine(modules: Modules) -> Module:
                     self.irq_object.seen = flags
                     handler(self)
 
-                self.listen(trigger, call)
+                self._listen(trigger, call)
             return self.irq_object
 
     Pin = HardIrqPin if hard_irqs else SoftIrqPin  # noqa: N806 - the real name

@@ -39,25 +39,30 @@ def make_rp2(modules: Modules, state_machines: list[Any]) -> Module:
         return pull_noblock
 
     class StateMachine:
-        def __init__(self, id: int, program: list[tuple[Any, ...]], **settings: Any):  # noqa: A002 - the real name
+        def __init__(
+            self,
+            id: int,  # noqa: A002 - the real name
+            program: list[tuple[Any, ...]],
+            *,
+            in_base: Any = None,
+            set_base: Any = None,
+        ):
             assert 0 <= id < 8
             state_machines.append(self)
             self.fifo: list[int] = []
             self.running = False
             self.stepping = False
             self.handler: Callable[[StateMachine], None] | None = None
-            chip.on_edge.append(lambda _falling, _rising: self.run())
-            self.init(program, **settings)
+            chip.on_edge.append(lambda _falling, _rising: self._run())
+            self.init(program, in_base=in_base, set_base=set_base)
 
         def init(
             self,
             program: list[tuple[Any, ...]],
-            freq: int = -1,
             *,
             in_base: Any = None,
             set_base: Any = None,
         ) -> None:
-            assert freq == -1
             self.running = False
             self.fifo = []
             self.program, self.at = program, 0
@@ -67,13 +72,13 @@ def make_rp2(modules: Modules, state_machines: list[Any]) -> Module:
         def active(self, value: int | None = None) -> bool:
             if value is not None:
                 self.running = bool(value)
-                self.run()
+                self._run()
             return self.running
 
         def put(self, value: int, shift: int = 0) -> None:
             assert len(self.fifo) < 4, "would wait for ever"
             self.fifo.append(value << shift)
-            self.run()
+            self._run()
 
         def exec(self, instr: int) -> None:
             assert instr == pull_noblock
@@ -92,14 +97,14 @@ def make_rp2(modules: Modules, state_machines: list[Any]) -> Module:
             assert hard
             self.handler = handler
 
-        def run(self) -> None:
+        def _run(self) -> None:
             # An edge that an instruction causes is seen by the next one.
             if not self.stepping:
                 self.stepping = True
-                self.step()
+                self._step()
                 self.stepping = False
 
-        def step(self) -> None:
+        def _step(self) -> None:
             while self.running:
                 name, *args = self.program[self.at]
                 if name == "pull":
