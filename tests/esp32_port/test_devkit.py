@@ -182,7 +182,7 @@ def test_P3_a_press_at_any_moment_of_connect_cuts(at, cut_level, short):
     assert board.take_edges() & (button.EDGE_DOWN if cut_level else button.EDGE_UP)
 
 
-def test_P3_a_press_in_the_middle_of_connect_is_told_as_a_cut_by_the_button():
+def test_P3_a_press_in_the_middle_of_connect_leaves_the_board_muted():
     kit = DevKit()
 
     def press_as_it_connects() -> None:
