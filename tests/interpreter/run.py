@@ -144,6 +144,7 @@ def run_file(folder, file, count):
 
 
 def main(arguments):
+    print(sys.version)
     count = Count()
     elsewhere = []
     folders = []

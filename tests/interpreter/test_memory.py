@@ -18,6 +18,9 @@ RUN_ONCE = True
 PRESSES = 100_000
 REQUESTS = 1_000_000
 ROUNDS = 10
+# Growth that is no leak: the collector takes any word on the C stack for a pointer, so a few
+# blocks of 32 bytes may outlive their use by chance. One lost in 1000 presses would be 3200 bytes.
+CHANCE = 1024
 
 
 def in_use(bench: Bench) -> int:
@@ -53,7 +56,7 @@ def test_no_growth_over_100_000_presses():
     for _ in range(ROUNDS):
         for _ in range(PRESSES // ROUNDS):
             press(bench)
-        assert in_use(bench) <= before
+        assert in_use(bench) <= before + CHANCE
     # Each of them counted: live and muted in turn.
     assert bench.app.controller.changes == PRESSES + 100
 
@@ -101,7 +104,7 @@ def test_no_growth_over_1_000_000_requests():
     for _ in range(ROUNDS):
         for _ in range(rounds):
             assert ask_everything() == ANSWERS
-        assert in_use(bench) <= before
+        assert in_use(bench) <= before + CHANCE
         # Live for a part of it, so that `mute` has something to do.
         press(bench)
         assert board.connected

@@ -1,5 +1,8 @@
 """A chip and what is wired to it, at the level of pins, milliseconds and bytes."""
 
+# Standard, because the fakes hold objects of classes that they make.
+# pyright: standard
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,6 +6,9 @@ baud; a watchdog's or program's reset leaves the pins as they are; RTC memory la
 goes.
 """
 
+# Standard, because the fakes hold objects of classes that they make.
+# pyright: standard
+
 import builtins
 import sys
 
@@ -13,6 +16,11 @@ from muteboard import wire
 
 from .chip import Chip, ChipReset
 from .micropython_port import Modules
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 # At 8N1 and 115200 baud.
 _BYTES_PER_S = 11_520
@@ -42,13 +50,12 @@ def boot_words(start: str) -> bytes:
 
 
 class DevKit:
-    """The board, a hand and a host. A run of the firmware ends in one of `ENDS`.
+    """The board, a hand and a host. A run of the firmware ends as `ended` says: ``prompt`` (the
+    program has returned), ``reset``, ``watchdog``, or ``off``.
 
     ``script``: what hand and host do, as a generator that yields the ms until its next turn. When
     it is over the power goes.
     """
-
-    ENDS = ("prompt", "reset", "watchdog", "off")
 
     def __init__(self) -> None:
         self.chip = Chip(21, 19, (18,), 23)
@@ -56,7 +63,7 @@ class DevKit:
         self.ended = "off"
         # Our modules that had been imported when the relay was first driven.
         self.imported_before_cut: list[str] = []
-        self.script = iter(())
+        self.script: Iterator[int] = iter(())
         self._acting = False
         self._turn_at = 0
         self._problem: AssertionError | None = None
@@ -65,12 +72,12 @@ class DevKit:
         self.chip.on_ms.append(self._tick)
         self.chip.before_drive = self._driven
 
-    def power_on(self, script) -> str:
+    def power_on(self, script: "Iterator[int]") -> str:
         """From cold. Returns how it ended."""
         assert self.ended in ("prompt", "off")
         self.modules.rtc_memory = b""
         self.chip.driven.clear()
-        self.script = iter(script)
+        self.script = script
         self._turn_at = self.chip.now
         return self._start(1, "poweron", self._program)
 
@@ -81,7 +88,7 @@ class DevKit:
         assert self.ended == "reset"
         return self._start(_HARD_RESET, "restart", self._program)
 
-    def board(self):
+    def board(self) -> "Any":
         """The board file's object alone, with nothing running."""
         made = []
 
@@ -97,11 +104,11 @@ class DevKit:
         """For the script: the superloop does not come round for so long."""
         self.chip.advance(ms)
 
-    def ask(self, op: str, **fields) -> None:
+    def ask(self, op: str, **fields: "Any") -> None:
         """For the script: the host sends a request."""
         self.chip.to_chip += wire.frame(dict(fields, id=5, op=op))
 
-    def heard(self) -> "list[dict]":
+    def heard(self) -> "list[dict[str, Any]]":
         """The good frames in all that the UART has sent, as the host finds them."""
         reader = wire.LineReader()
         frames = []
@@ -115,7 +122,7 @@ class DevKit:
             except wire.WireError:
                 continue
 
-    def _start(self, reset_cause: int, words: str, program) -> str:
+    def _start(self, reset_cause: int, words: str, program: "Callable[[], None]") -> str:
         chip = self.chip
         self.modules.reset_cause = reset_cause
         self.ended = ""
@@ -187,7 +194,7 @@ class _Imports:
 
     def __init__(self, modules: Modules):
         self._fakes = modules
-        self._found: dict[str, object] = {}
+        self._found: dict[str, Any] = {}
         self._open = builtins.open
 
     def __enter__(self) -> None:

@@ -4,6 +4,10 @@ Real functions with the signatures of the ports' stubs (tests/firmware/test_fake
 does not have is not there. `rp2` is in a file of its own, which needs CPython.
 """
 
+# Standard, because the fakes hold objects of classes that they make. MicroPython's own module has
+# no source.
+# pyright: standard, reportMissingModuleSource=false
+
 from .chip import Chip, ChipReset
 
 try:
@@ -139,7 +143,7 @@ def _machine(modules: Modules) -> Module:
 
     class SoftIrqPin(PinBase):
         def irq(
-            self, handler: "Callable[[Pin], None] | None" = None, trigger: int = 3
+            self, handler: "Callable[[PinBase], None] | None" = None, trigger: int = 3
         ) -> IrqObject:
             # ports/esp32/machine_pin.c has no ``hard``, whatever the stub says.
             if handler is not None:
@@ -150,7 +154,7 @@ def _machine(modules: Modules) -> Module:
     class HardIrqPin(PinBase):
         def irq(
             self,
-            handler: "Callable[[Pin], None] | None" = None,
+            handler: "Callable[[PinBase], None] | None" = None,
             trigger: int = 12,
             *,
             hard: bool = False,
@@ -195,7 +199,7 @@ def _machine(modules: Modules) -> Module:
             self.callback = callback
             modules.timers.append(self)
 
-    def bitstream(pin: Pin, encoding: int, timing: "tuple[int, ...]", data: bytearray) -> None:
+    def bitstream(pin: PinBase, encoding: int, timing: "tuple[int, ...]", data: bytearray) -> None:
         assert encoding == 0
         assert timing == (400, 850, 800, 450)
         assert pin.id == chip.lamp

@@ -1,5 +1,8 @@
 """The RP2040's PIO as MicroPython's `rp2` offers it. Needs CPython: it assembles by function."""
 
+# Standard, because the fakes hold objects of classes that they make.
+# pyright: standard
+
 import types
 from collections.abc import Callable
 from typing import Any
