@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # Button held at a cold start for this long opens the service modes.
 SETUP_MS = const(3000)
 MAINTENANCE_MS = const(10_000)
-_LAMP_MS = const(20)
+# Longest pause between two passes: a weld, and a contact on its own, are found by looking.
+_IDLE_MS = const(10)
 _RETAIN_MS = const(1000)
 _MAX_BOOTS = const(999_999_999)
 
@@ -62,27 +63,31 @@ class App:
         # must be able to stop the program, and so the line stays cut.
         self._hold = cold and board.button_down()
         self._lock()
-        self._pattern = ""
-        self._lamp_at = 0
+        # Until when the lamp needs no other colour.
+        self._lamp_until = 0
         self._rgb: tuple[int, int, int] | None = None
         self._retained_at = -_RETAIN_MS
-        self._said: tuple | None = None
+        # The controller's revision that lamp and link know.
+        self._known = -1
         self._link = link.Link(board, self)
 
     def run(self) -> None:
         """Run until maintenance is opened. Any exception cuts the line and resets the chip."""
-        for _ in self.passes():
+        for ms in self.passes():
             try:
-                self._board.idle()
+                self._board.idle(ms)
             except BaseException:  # as in `passes`: an interrupt arrives here as well
                 self._crash()
 
     def passes(self):
-        """The program, as a generator that yields after each pass of the superloop."""
+        """The program, as a generator that yields after each pass of the superloop.
+
+        What it yields is the `idle_ms` until the next pass.
+        """
         try:
             while self.service != "maintenance":
                 self.step()
-                yield
+                yield self.idle_ms()
             self._board.maintenance()
         except GeneratorExit:
             raise
@@ -98,38 +103,45 @@ class App:
         """One pass of the superloop: inputs, decision, relay, then lamp, link and watchdog."""
         board = self._board
         ticks = board.ticks_ms()
-        self._uptime += board.ticks_diff(ticks, self._ticks)
+        now = self._uptime + board.ticks_diff(ticks, self._ticks)
+        self._uptime = now
         self._ticks = ticks
-        now = self._uptime
 
-        was_cut = self.controller.command == controller.CUT
-        self.controller.step(now, board.button_down(), board.take_edges(), board.sense())
-        if self.controller.command == controller.CUT:
+        mute = self.controller
+        was_cut = mute.command == controller.CUT
+        mute.step(now, board.button_down(), board.take_edges(), board.sense())
+        if mute.command == controller.CUT:
             board.cut()
         elif was_cut:
-            board.connect(self.controller.mode == controller.TOGGLE)
-        self._watch_hold(now)
+            board.connect(mute.mode == controller.TOGGLE)
+        if self._hold:
+            self._watch_hold(now)
 
-        self._update_lamp(now)
-        said = (
-            self.controller.state,
-            self.controller.cause,
-            self.controller.changes,
-            tuple(self.controller.faults),
-            self.controller.stuck,
-            self.controller.command,
-            self.service,
-        )
-        if said != self._said:
-            self._said = said
-            self._link.state_changed()
-        self._link.step(now, self.controller.settled)
+        if mute.revision != self._known:
+            self._known = mute.revision
+            self._changed()
+        # Between two words the lamp stays: it changes once the contacts bear the new one out.
+        settled = mute.settled
+        if settled and now >= self._lamp_until:
+            self._update_lamp(now)
+        self._link.step(now, settled)
         if now - self._retained_at >= _RETAIN_MS:
             self._retained_at = now
             in_service = self.service != "none"
             board.retain(crash.STAY_CUT if in_service else self._crashes.record(now))
         if not self._hold:
             board.feed_watchdog()
+
+    def idle_ms(self) -> int:
+        """How long the board may idle after the last `step`, 1 or more: until something is due.
+
+        A press under way, contacts that move or are in doubt, and bytes on their way are looked
+        at every millisecond. That includes a button held since power-on.
+        """
+        now = self._uptime
+        mute_due = self.controller.due_in_ms(now)
+        link_due = self._link.due_in_ms(now)
+        return max(1, min(_IDLE_MS, self._lamp_until - now, mute_due, link_due))
 
     # What the link asks for.
 
@@ -191,6 +203,7 @@ class App:
             self._settings = settings
             self.controller.mode = settings["mode"]
             self.controller.max_live_ms = settings["max_live_s"] * 1000
+            self._lamp_until = 0
             for warning in (config.MISSING, config.INVALID):
                 if warning in self._warnings:
                     self._warnings.remove(warning)
@@ -201,9 +214,12 @@ class App:
             self._hold or self.service != "none" or self._crashes.tripped or self._crashes.stay_cut
         )
 
+    def _changed(self) -> None:
+        self._lamp_until = 0
+        self._link.state_changed()
+
     def _watch_hold(self, now: int) -> None:
-        if not self._hold:
-            return
+        before = self.service
         if self.controller.button.first_edge is None:
             # Released and stable: the press that began before power-on is over.
             self._hold = False
@@ -211,18 +227,14 @@ class App:
             self.service = "maintenance"
         elif self.controller.button.held_ms(now) >= SETUP_MS:
             self.service = "setup"
+        if self.service != before:
+            self._changed()
         self._lock()
 
     def _update_lamp(self, now: int) -> None:
         mute = self.controller
-        if not mute.settled:
-            # Between two words: the lamp changes once the contacts bear the new one out.
-            return
         shown = lamp.pattern(mute.state, self.service, mute.warning(now), mute.stuck)
-        if shown == self._pattern and now - self._lamp_at < _LAMP_MS:
-            return
-        self._pattern = shown
-        self._lamp_at = now
+        self._lamp_until = now + lamp.lasts_ms(shown, now)
         rgb = lamp.colour(shown, now, self._settings["palette"], self._settings["brightness"])
         if rgb != self._rgb:
             self._rgb = rgb

@@ -65,16 +65,16 @@ class Button:
 
         Returns `NOTHING`, `PRESSED` or `RELEASED`; the caller asks `consumed` whether it counts.
         """
-        if level != self._level or edges:
-            # An edge between two equal levels is contact bounce too: the wait starts again.
-            self._level = level
-            self._stable_since = now
         if self.first_edge is None:
             if not level and not edges & EDGE_DOWN:
                 return NOTHING
             self.first_edge = now
             self.consumed = False
             self.down = False
+        if level != self._level or edges:
+            # An edge between two equal levels is contact bounce too: the wait starts again.
+            self._level = level
+            self._stable_since = now
         if now - self._stable_since < DEBOUNCE_MS:
             return NOTHING
         if level:

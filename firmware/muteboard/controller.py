@@ -28,6 +28,8 @@ PUSH_TO_TALK = "push_to_talk"
 _SURPRISE_MS = const(1000)
 # The last part of the live time, shown by the lamp.
 WARNING_MS = const(60_000)
+# As good as never, for `Controller.due_in_ms`.
+_NOTHING_DUE_MS = const(1000)
 # Contradicting polls raise the doubt by 2, agreeing ones lower it by 1: two in a row are a fault,
 # one alone is noise, and a contact that chatters gets there as well.
 _DOUBT_STEP = const(2)
@@ -54,10 +56,14 @@ class Controller:
         self.since = 0
         # State changes since boot.
         self.changes = 0
+        # Grows whenever the command, the state, its cause, `faults` or `stuck` change.
+        self.revision = 0
         # Contacts that contradicted the command, as "closed:1" or "open:2"; only in a fault.
         self.faults: list[str] = []
         self.stuck = False
         self.sense = 0
+        # Whether the contacts have followed the command. Until then nobody is told the word.
+        self.settled = True
         self.button = _button.Button(0)
         self._all_closed = (1 << contacts) - 1
         self._contacts = contacts
@@ -70,10 +76,17 @@ class Controller:
         self._live_ms = 0
         self._last_step = 0
 
-    @property
-    def settled(self) -> bool:
-        """Whether the contacts have followed the command. Until then nobody is told the word."""
-        return self.state == FAULT or self.sense == self._expected()
+    def due_in_ms(self, now: int) -> int:
+        """How long nothing changes here, unless the button has an edge or a contact moves."""
+        if (
+            self.button.first_edge is not None
+            or not self.settled
+            or 0 < self._doubt < _DOUBT_FAULT
+        ):
+            return 0
+        if self.command == CUT:
+            return _NOTHING_DUE_MS
+        return self._command_since + self.max_live_ms - now
 
     def live_ms(self, now: int) -> int:
         """Total live time since boot, in ms."""
@@ -96,6 +109,8 @@ class Controller:
             return False
         self._cut(now, "host")
         self.button.consume()
+        # The contacts are yet to be looked at.
+        self.settled = self.state == FAULT
         return True
 
     def step(self, now: int, down: bool, edges: int, sense: int) -> None:
@@ -106,16 +121,19 @@ class Controller:
                 self._cut(now, "button")
             elif now - self._command_since >= self.max_live_ms:
                 self._cut(now, "timer")
-        idle = self.button.first_edge is None
-        gesture = self.button.step(now, down, edges)
-        if idle and self.button.first_edge is not None and self._meant_as_mute():
-            self.button.consume()
-        if connected and self.command == CUT:
-            self.button.consume()
-        self._watch_stuck(now)
+        press = self.button
+        idle = press.first_edge is None
+        gesture = press.step(now, down, edges)
+        if press.first_edge is not None:
+            if (idle and self._meant_as_mute()) or (connected and self.command == CUT):
+                press.consume()
+            self._watch_stuck(now)
+        elif self.stuck:
+            self._watch_stuck(now)
         self._watch_contacts(now, sense)
-        if gesture == self._deciding_gesture() and not self.button.consumed:
+        if gesture and gesture == self._deciding_gesture() and not press.consumed:
             self._pressed(now)
+        self.settled = sense == self._expected() or self.state == FAULT
         self._last_step = now
 
     def _cuts(self, down: bool, edges: int) -> bool:
@@ -143,6 +161,7 @@ class Controller:
             self.button.consume()
         elif self.command == CUT and not self.locked:
             self.command = CONNECTED
+            self.revision += 1
             self._command_since = now
             self._doubt = 0
 
@@ -150,6 +169,7 @@ class Controller:
         if self.command == CUT:
             return
         self.command = CUT
+        self.revision += 1
         self._command_since = now
         self._cut_cause = cause
         self._doubt = 0
@@ -161,18 +181,22 @@ class Controller:
         # In toggle a button that is down has already cut; what is left is to say why it stays so.
         if stuck and not self.stuck and self.state == MUTED:
             self.cause = "stuck"
-        self.stuck = stuck
+        if stuck != self.stuck:
+            self.stuck = stuck
+            self.revision += 1
 
     def _watch_contacts(self, now: int, sense: int) -> None:
         self.sense = sense
         expected = self._expected()
         if sense == expected:
-            self._doubt = max(0, self._doubt - 1)
+            if self._doubt:
+                self._doubt -= 1
             if self.state == FAULT:
                 return
             if self.command == CONNECTED:
-                self._enter(now, LIVE, "button")
-            else:
+                if self.state != LIVE:
+                    self._enter(now, LIVE, "button")
+            elif self.state != MUTED:
                 self._enter(now, MUTED, self._cut_cause)
         elif now - self._command_since > self._settle_ms:
             self._doubt = min(_DOUBT_FAULT, self._doubt + _DOUBT_STEP)
@@ -197,12 +221,12 @@ class Controller:
                     self.faults.remove(other)
                 if name not in self.faults:
                     self.faults.append(name)
+                    self.revision += 1
 
     def _enter(self, now: int, state: str, cause: str) -> None:
-        if state == self.state:
-            return
         self._live_ms = self.live_ms(now)
         self.state = state
         self.cause = cause
         self.since = now
         self.changes += 1
+        self.revision += 1

@@ -51,6 +51,8 @@ _RHYTHM = {
     MAINTENANCE: "##--",
 }
 _BREATH_MS = const(4000)
+_BREATH_STEP_MS = const(40)
+_STEADY_MS = const(1000)
 
 
 def pattern(state: str, service: str, warning: bool, stuck: bool) -> str:
@@ -62,6 +64,15 @@ def pattern(state: str, service: str, warning: bool, stuck: bool) -> str:
     if service != "none":
         return service
     return STUCK if stuck else MUTED
+
+
+def lasts_ms(shown: str, now: int) -> int:
+    """For how long `colour` stays what it is at ``now``; the breathing goes in steps."""
+    if shown == LIVE:
+        return _BREATH_STEP_MS
+    if len(_RHYTHM[shown]) == 1:
+        return _STEADY_MS
+    return _STEP_MS - now % _STEP_MS
 
 
 def colour(shown: str, now: int, palette: str, brightness: int) -> tuple[int, int, int]:

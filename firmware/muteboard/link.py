@@ -39,6 +39,14 @@ class Link:
         """The status is no longer what the last event said."""
         self._event_due = True
 
+    def due_in_ms(self, now: int) -> int:
+        """How long there is nothing to do here, unless the host sends something."""
+        if self._out or self._data_at < len(self._data):
+            return 0
+        if self._watch is None:
+            return EVENT_MS
+        return 0 if self._event_due else self._event_at + EVENT_MS - now
+
     def step(self, now: int, may_speak: bool) -> None:
         """Move bytes; answer at most one request.
 

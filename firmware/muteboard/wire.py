@@ -21,6 +21,7 @@ except ImportError:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 PROTO_MAJOR = const(1)
@@ -85,62 +86,91 @@ def unframe(line: bytes, need_crc: bool) -> "dict[str, Any]":
     A person may type a request by hand, so a board passes ``need_crc=False``; a host never does.
     Raises `WireError`.
     """
-    for byte in line:
-        if not (0x20 <= byte <= 0x7E or byte == 0x09):
-            raise WireError("bad_line")
-    text = bytes(line).decode()
-    body, tab, check = text.partition("\t")
+    line = bytes(line)
+    if not _printable(line.replace(b"\t", b" ")):
+        raise WireError("bad_line")
+    body, tab, check = line.partition(b"\t")
     if tab:
-        if check != "%08x" % crc32(body.encode()):
+        if check != b"%08x" % crc32(body):
             raise WireError("bad_crc")
     elif need_crc:
         raise WireError("bad_crc")
-    return loads(body)
+    return _parse(body)
+
+
+def _printable(data: bytes) -> bool:
+    # `min` and `max` run at the speed of C, a loop over the bytes does not.
+    return not data or (min(data) >= 0x20 and max(data) <= 0x7E)
 
 
 def dumps(message: "dict[str, Any]") -> str:
     """``message`` as the wire's JSON, with keys sorted and no spaces. Raises `WireError`."""
     out = []
-    _write(message, out, 0)
+    strings = _write(message, out, 0, None)
+    text = "".join(out)
+    # Nearly every message needs no escape. One look at the whole, which costs far less than one
+    # at each string, tells: all is plain, and there are no quotes but the strings' own.
+    if text.count('"') == 2 * strings and "\\" not in text and _plain(text):
+        return text
+    out = []
+    _write(message, out, 0, _escaped)
     return "".join(out)
 
 
-def _write(value, out: list, depth: int) -> None:
+def _write(value, out: list, depth: int, escape: "Callable[[str], str] | None") -> int:
+    """Append the pieces of ``value`` to ``out``. Returns how many strings are among them."""
+    append = out.append
     if value is None:
-        out.append("null")
+        append("null")
     elif value is True:
-        out.append("true")
+        append("true")
     elif value is False:
-        out.append("false")
+        append("false")
+    elif isinstance(value, str):
+        append('"')
+        append(escape(value) if escape else value)
+        append('"')
+        return 1
     elif isinstance(value, int):
         text = str(value)
         if len(text) > _MAX_DIGITS:
             raise WireError("bad_json")
-        out.append(text)
-    elif isinstance(value, str):
-        out.append(_quote(value))
+        append(text)
     elif isinstance(value, dict) and depth < 2:
-        separator = "{"
+        strings = len(value)
+        separator = '{"'
         for key in sorted(value):
-            out.append(separator)
-            out.append(_quote(key))
-            out.append(":")
-            _write(value[key], out, depth + 1)
-            separator = ","
-        out.append("}" if value else "{}")
+            append(separator)
+            append(escape(key) if escape else key)
+            append('":')
+            strings += _write(value[key], out, depth + 1, escape)
+            separator = ',"'
+        append("}" if value else "{}")
+        return strings
     elif isinstance(value, (list, tuple)) and depth < 2:
+        strings = 0
         separator = "["
         for item in value:
-            out.append(separator)
-            _write(item, out, depth + 1)
+            append(separator)
+            strings += _write(item, out, depth + 1, escape)
             separator = ","
-        out.append("]" if value else "[]")
+        append("]" if value else "[]")
+        return strings
     else:
         raise WireError("bad_json")
+    return 0
 
 
-def _quote(text: str) -> str:
-    out = ['"']
+def _plain(text: str) -> bool:
+    try:
+        return _printable(text.encode())
+    except UnicodeError:
+        # Half of a pair.
+        return False
+
+
+def _escaped(text: str) -> str:
+    out = []
     for char in text:
         point = ord(char)
         if char == '"' or char == "\\":
@@ -155,122 +185,140 @@ def _quote(text: str) -> str:
         else:
             point -= 0x10000
             out.append("\\u%04x\\u%04x" % (0xD800 | point >> 10, 0xDC00 | point & 0x3FF))
-    out.append('"')
     return "".join(out)
 
 
 def loads(text: str) -> "dict[str, Any]":
     """The object that ``text`` holds. Raises `WireError` (``bad_json``)."""
-    parser = _Parser(text)
-    parser.spaces()
+    try:
+        return _parse(text.encode())
+    except UnicodeError:
+        raise WireError("bad_json") from None
+
+
+def _parse(data: bytes) -> "dict[str, Any]":
+    parser = _Parser(data)
     value = parser.value(0)
-    parser.spaces()
-    if parser.at != len(text) or not isinstance(value, dict):
+    parser.next()
+    if parser.at != len(data) or not isinstance(value, dict):
         raise WireError("bad_json")
     return value
 
 
+_QUOTE = const(0x22)
+_COMMA = const(0x2C)
+_MINUS = const(0x2D)
+_ZERO = const(0x30)
+_NINE = const(0x39)
+_COLON = const(0x3A)
+_BRACKET_OPEN = const(0x5B)
+_BACKSLASH = const(0x5C)
+_BRACKET_CLOSE = const(0x5D)
+_BRACE_OPEN = const(0x7B)
+_BRACE_CLOSE = const(0x7D)
+
+
 class _Parser:
-    def __init__(self, text: str):
-        self.text = text
+    """On bytes, where a position is found at once and a character is a small integer."""
+
+    def __init__(self, data: bytes):
+        # A newline is nowhere allowed, so that the end needs no check of its own.
+        self.data = data + b"\n"
         self.at = 0
 
-    def peek(self) -> str:
-        return self.text[self.at : self.at + 1]
-
-    def spaces(self) -> None:
-        while self.peek() == " ":
+    def next(self) -> int:
+        """The next byte that is no space; it is not taken."""
+        while self.data[self.at] == 0x20:
             self.at += 1
-
-    def take(self, char: str) -> None:
-        if self.peek() != char:
-            raise WireError("bad_json")
-        self.at += 1
+        return self.data[self.at]
 
     def value(self, depth: int):
-        char = self.peek()
-        if char == '"':
+        byte = self.next()
+        if byte == _QUOTE:
             return self.string()
-        if char == "{" and depth < 2:
+        if byte == _BRACE_OPEN and depth < 2:
             return self.object(depth)
-        if char == "[" and depth < 2:
+        if byte == _BRACKET_OPEN and depth < 2:
             return self.array(depth)
-        for word, value in (("true", True), ("false", False), ("null", None)):
-            if self.text.startswith(word, self.at):
+        if byte == _MINUS or _ZERO <= byte <= _NINE:
+            return self.integer()
+        for word, value in ((b"true", True), (b"false", False), (b"null", None)):
+            if self.data[self.at : self.at + len(word)] == word:
                 self.at += len(word)
                 return value
-        return self.integer()
+        raise WireError("bad_json")
 
     def object(self, depth: int) -> dict:
         result = {}
         self.at += 1
-        self.spaces()
-        if self.peek() == "}":
+        if self.next() == _BRACE_CLOSE:
             self.at += 1
             return result
         while True:
-            self.spaces()
-            key = self.string()
-            if key in result:
+            if self.next() != _QUOTE:
                 raise WireError("bad_json")
-            self.spaces()
-            self.take(":")
-            self.spaces()
+            key = self.string()
+            if key in result or self.next() != _COLON:
+                raise WireError("bad_json")
+            self.at += 1
             result[key] = self.value(depth + 1)
-            self.spaces()
-            if self.peek() == "}":
-                self.at += 1
+            if self.ends(_BRACE_CLOSE):
                 return result
-            self.take(",")
 
     def array(self, depth: int) -> list:
         result = []
         self.at += 1
-        self.spaces()
-        if self.peek() == "]":
+        if self.next() == _BRACKET_CLOSE:
             self.at += 1
             return result
         while True:
-            self.spaces()
             result.append(self.value(depth + 1))
-            self.spaces()
-            if self.peek() == "]":
-                self.at += 1
+            if self.ends(_BRACKET_CLOSE):
                 return result
-            self.take(",")
+
+    def ends(self, close: int) -> bool:
+        """Take ``close`` or a comma; whether it was ``close``."""
+        byte = self.next()
+        if byte != close and byte != _COMMA:
+            raise WireError("bad_json")
+        self.at += 1
+        return byte == close
 
     def integer(self) -> int:
-        start = self.at
-        if self.peek() == "-":
-            self.at += 1
-        digits = self.at
-        while "0" <= self.peek() <= "9":
-            self.at += 1
-        count = self.at - digits
-        leading_zero = count > 1 and self.text[digits] == "0"
-        minus_zero = digits > start and self.text[digits : self.at] == "0"
-        if count == 0 or self.at - start > _MAX_DIGITS or leading_zero or minus_zero:
+        data = self.data
+        start = digits = self.at
+        if data[start] == _MINUS:
+            digits += 1
+        at = digits
+        while _ZERO <= data[at] <= _NINE:
+            at += 1
+        self.at = at
+        leading_zero = at - digits > 1 and data[digits] == _ZERO
+        minus_zero = digits > start and data[digits] == _ZERO
+        if at == digits or at - start > _MAX_DIGITS or leading_zero or minus_zero:
             raise WireError("bad_json")
-        return int(self.text[start : self.at])
+        return int(data[start:at])
 
     def string(self) -> str:
-        self.take('"')
+        data = self.data
+        start = self.at + 1
         pieces = []
         while True:
-            quote = self.text.find('"', self.at)
+            quote = data.find(b'"', start)
             if quote < 0:
                 raise WireError("bad_json")
-            escape = self.text.find("\\", self.at, quote)
+            escape = data.find(b"\\", start, quote)
             if escape < 0:
-                pieces.append(self.text[self.at : quote])
                 self.at = quote + 1
-                return "".join(pieces)
-            pieces.append(self.text[self.at : escape])
+                text = data[start:quote].decode()
+                return "".join(pieces) + text if pieces else text
+            pieces.append(data[start:escape].decode())
             self.at = escape + 1
             pieces.append(self.escape())
+            start = self.at
 
     def escape(self) -> str:
-        char = self.peek()
+        char = chr(self.data[self.at])
         self.at += 1
         if char != "u":
             if char not in _ESCAPES:
@@ -278,8 +326,9 @@ class _Parser:
             return _ESCAPES[char]
         point = self.hex4()
         if 0xD800 <= point <= 0xDBFF:
-            self.take("\\")
-            self.take("u")
+            if self.data[self.at : self.at + 2] != b"\\u":
+                raise WireError("bad_json")
+            self.at += 2
             low = self.hex4()
             if not 0xDC00 <= low <= 0xDFFF:
                 raise WireError("bad_json")
@@ -289,12 +338,12 @@ class _Parser:
         return chr(point)
 
     def hex4(self) -> int:
-        digits = self.text[self.at : self.at + 4]
+        digits = self.data[self.at : self.at + 4]
         self.at += 4
         if len(digits) < 4:
             raise WireError("bad_json")
-        for char in digits:
-            if char not in "0123456789abcdefABCDEF":
+        for byte in digits:
+            if byte not in b"0123456789abcdefABCDEF":
                 raise WireError("bad_json")
         return int(digits, 16)
 

@@ -170,6 +170,7 @@ def _add_name(command: argparse.ArgumentParser) -> None:
 
 def _add_sim(command: argparse.ArgumentParser) -> None:
     _add_common(command, device=False, timeout=False)
+    _add_engine(command)
     command.add_argument(
         "--tcp", type=int, metavar="PORT", help="TCP instead of a terminal; 0: any"
     )
@@ -187,6 +188,21 @@ def _add_sim(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--engine",
+        choices=("host", "rp2040"),
+        default="host",
+        help="what runs the firmware: this Python (default), or MicroPython on an emulated RP2040",
+    )
+    command.add_argument(
+        "--image", type=Path, metavar="FILE.uf2", help="MicroPython for the emulated RP2040"
+    )
+    command.add_argument(
+        "--download", action="store_true", help="fetch that image if there is none yet"
+    )
+
+
 def _add_world(command: argparse.ArgumentParser) -> None:
     command.usage = "hardmute world [-h] [-v] PATH WORD ..."
     command.epilog = (
@@ -200,6 +216,7 @@ def _add_world(command: argparse.ArgumentParser) -> None:
 
 def _add_demo(command: argparse.ArgumentParser) -> None:
     _add_common(command, device=False, timeout=False)
+    _add_engine(command)
     command.add_argument(
         "--svg", type=Path, metavar="FILE", help="where to write the timeline (hardmute-demo.svg)"
     )

@@ -19,6 +19,7 @@ import serial
 from hardmute.errors import RefusedError, UnreachableError, UsageError
 from hardmute.holder import PortHolder
 from hardmute.report import Identity, Status, parse_identity, parse_status
+from hardmute.sim import registry
 from muteboard import wire
 
 # RP2040 and native USB ports ignore it; the ESP32 DevKitC's bridge needs it. Not 1200, which
@@ -74,11 +75,16 @@ class Session:
         port: Port,
         device: str,
         timeout: float,
+        *,
+        simulated: bool = False,
         new_id: Callable[[], int] = _random_id,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.device = device
         self._port = port
+        # A simulated board is known to be behind the port. On an emulated chip the firmware has
+        # no way to know.
+        self._simulated = simulated
         self._timeout = timeout
         self._new_id = new_id
         self._clock = clock
@@ -96,13 +102,14 @@ class Session:
         request_id = self._new_id()
         self._write(b"\n" + wire.dumps({"id": request_id, "op": "hello"}).encode() + b"\n")
         with _refusal_is_unknown(self.device):
-            self._identity = parse_identity(self._await_answer(request_id, "hello"))
-        return self._identity
+            identity = parse_identity(self._await_answer(request_id, "hello"))
+        self._identity = identity
+        return identity._replace(simulated=True) if self._simulated else identity
 
     def status(self) -> Status:
         """The board's state now."""
         with _refusal_is_unknown(self.device):
-            return parse_status(self.request("status"), self._identity)
+            return self._status(self.request("status"))
 
     def mute(self) -> bool:
         """Cut the line. True if it was connected. The caller still has to see it sensed."""
@@ -133,7 +140,11 @@ class Session:
                     )
                 if event.get("event") == "state" and event.get("watch") == request_id:
                     break
-            yield parse_status(event, self._identity)
+            yield self._status(event)
+
+    def _status(self, answer: dict[str, Any]) -> Status:
+        status = parse_status(answer, self._identity)
+        return status._replace(simulated=True) if self._simulated else status
 
     def request(self, op: str, **fields: object) -> dict[str, Any]:
         """The answer to any request. Raises `RefusedError` when the board says no."""
@@ -260,7 +271,7 @@ def connect(device: str, timeout: float) -> Generator[tuple[Session, Identity]]:
     with PortHolder(device, timeout), _terminal(device) as terminal:
         port = _open(device, timeout)
         try:
-            session = Session(port, device, timeout)
+            session = Session(port, device, timeout, simulated=registry.is_simulated(device))
             identity = session.hello()
             terminal.keep_lines_on_close()
             yield session, identity

@@ -26,6 +26,10 @@ class HardmuteError(Exception):
     exit_code = LOCAL
 
 
+class LocalError(HardmuteError):
+    """This machine lacks something that the command needs."""
+
+
 class UsageError(HardmuteError):
     """The command cannot mean anything as given."""
 

@@ -48,6 +48,13 @@ def runtime_dir(name: str) -> Path:
     return folder
 
 
+def cache_dir(name: str) -> Path:
+    """A folder for what can be had again, also when ``HARDMUTE_HOME`` is set. It may not exist."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("hardmute", appauthor=False)) / name
+
+
 def _private(folder: Path) -> Path:
     """``folder``, made if need be. What lies above it gets the default mode: it may be shared."""
     folder.mkdir(mode=_MODE, parents=True, exist_ok=True)

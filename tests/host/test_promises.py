@@ -98,7 +98,7 @@ def test_P1_hung_while_live_is_cut_within_a_second(mode: str) -> None:
     board.run_ms(300)
     assert is_live(board)
     hung_us = board.physics.now_us
-    board.board.hung = True
+    board.board.hang()
     board.run_ms(1_100)
     assert hung_us < last_cut_us(board) <= hung_us + 1_000_000
     told = board.status()
@@ -126,7 +126,7 @@ def test_P1_three_hangs_in_a_minute_stay_cut_until_a_power_cycle() -> None:
         board.run_ms(1_500)
         board.press()
         assert is_live(board), f"{crashes - 1} crashes must not lock the board"
-        board.board.hung = True
+        board.board.hang()
         board.run_ms(1_200)
         assert not is_live(board)
     connections = len(board.coil_log)
@@ -146,7 +146,7 @@ def test_P1_a_reset_out_of_setup_leaves_the_line_cut_until_a_power_cycle() -> No
     board.power_on_holding_ms(3_500)
     assert board.status()["service"] == "setup"
     for _ in range(2):
-        board.board.hung = True
+        board.board.hang()
         board.run_ms(2_700)
         board.press()
         assert not is_live(board)
@@ -174,7 +174,7 @@ def test_P1_crashes_far_apart_do_not_lock() -> None:
     board = VirtualBoard()
     for _ in range(3):
         board.run_ms(31_000)
-        board.board.hung = True
+        board.board.hang()
         board.run_ms(1_200)
     board.run_ms(1_500)
     board.press()
@@ -341,7 +341,8 @@ def test_P3_the_coil_is_released_at_the_microsecond_of_the_first_edge(
     offset_us: int, contacts: int, hang: bool
 ) -> None:
     board = live_board(contacts=contacts)
-    board.board.hung = hang
+    if hang:
+        board.board.hang()
     edge_us = board.physics.now_us + 5_000 + offset_us
     board.physics.at(edge_us, lambda: board.physics.press(bounce_ms=20) and None)
     board.run_ms(10)
@@ -550,7 +551,7 @@ def lamp_over(board: VirtualBoard, ms: int) -> list[tuple[int, int, int]]:
     seen: list[tuple[int, int, int]] = []
     for _ in range(ms):
         board.run_ms(1)
-        seen.append(board.board.lamp)
+        seen.append(board.physics.lamp)
     return seen
 
 
@@ -579,14 +580,14 @@ def test_P7_the_lamp_follows_the_contact_not_the_command() -> None:
 @pytest.mark.parametrize("contacts", [1, 3])
 def test_P7_the_lamp_is_steady_red_when_the_contacts_are_open_and_only_then(contacts: int) -> None:
     board = VirtualBoard(contacts=contacts)
-    steady_red = board.board.lamp
+    steady_red = board.physics.lamp
     connected_ms = 0
     for hold_ms in range(60, 240, 7):
         end_us = board.physics.press(hold_ms, bounce_ms=20)
         while board.physics.now_us < end_us + 60_000:
             board.run_ms(1)
             connected_ms += is_live(board)
-            assert (board.board.lamp == steady_red) is not is_live(board)
+            assert (board.physics.lamp == steady_red) is not is_live(board)
     assert connected_ms > 300
 
 

@@ -14,9 +14,14 @@ import pytest
 from conftest import Cli, Sim, StartSim, VirtualBoard
 
 from hardmute.sim import registry
+from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics
 from hardmute.sim.server import Simulator
 from hardmute.sim.world import colour_name
+
+
+def board() -> SimulatedBoard:
+    return SimulatedBoard(Physics(1, Random(0)), b"\x5e\xed", None)
 
 
 class Bare:
@@ -24,6 +29,7 @@ class Bare:
 
     def __init__(self, contacts: int = 1, seed: int = 0) -> None:
         self.physics = Physics(contacts, Random(seed))
+        self.physics.power_on()
         self.edges: list[tuple[int, bool]] = []
         self.physics.on_button = lambda down: self.edges.append((self.physics.now_us, down))
 
@@ -439,9 +445,7 @@ def test_a_world_without_somebody_who_waits_goes_on(sim: Sim) -> None:
 def test_time_that_the_host_slept_through_does_not_pass_for_the_board(home: Path) -> None:
     assert home
     now_s = [1000.0]
-    simulator = Simulator(
-        board_id=b"\x5e\xed", contacts=1, settings={}, tcp_port=None, clock=lambda: now_s[0]
-    )
+    simulator = Simulator(board(), "5eed", tcp_port=None, clock=lambda: now_s[0])
     try:
         start_us = simulator.board.physics.now_us
         for elapsed_s, board_us in ((0.01, 10_000), (0.2, 210_000), (3_600, 460_000)):
@@ -472,7 +476,7 @@ def test_a_home_with_a_long_path_still_has_a_world(home: Path, monkeypatch: pyte
     """The path of a Unix socket is short; the world then lives elsewhere, and goes with it."""
     deep = home / ("deep" * 30)
     monkeypatch.setenv("HARDMUTE_HOME", str(deep))
-    simulator = Simulator(board_id=b"\x5e\xed", contacts=1, settings={}, tcp_port=0)
+    simulator = Simulator(board(), "5eed", tcp_port=0)
     world = Path(simulator.entry.world)
     assert world.exists()
     assert not world.is_relative_to(deep)

@@ -112,9 +112,12 @@ class FakeBoard:
         half = self._ticks_period // 2
         return (new - old + half) % self._ticks_period - half
 
-    def idle(self) -> None:
+    def idle(self, ms: int) -> None:
         self._call("idle")
-        self.world.advance(1)
+        for _ in range(ms):
+            self.world.advance(1)
+            if self.received or self.world.has_edges:
+                return
 
     def read_available(self) -> bytes:
         self._call("read_available")

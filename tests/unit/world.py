@@ -43,6 +43,10 @@ class World:
         if self.now - self._coil_at >= travel:
             self._pulled = self.coil
 
+    @property
+    def has_edges(self) -> bool:
+        return self._edges != 0
+
     def take_edges(self) -> int:
         edges, self._edges = self._edges, 0
         return edges

@@ -76,8 +76,8 @@ _POLL_S = 0.02
 _ENOSPC = const(28)
 _CONFIG = "config.json"
 _CONFIG_NEW = "config.new"
-# nvm: mark, `_SETUP` or `_NORMAL` for the program that boot.py precedes, length of the boot
-# counter, its digits. Written in one piece, because each assignment is a flash write.
+# nvm: mark, what this power-on opened, length of the boot counter, its digits. Written in one
+# piece, because each assignment is a flash write.
 _NVM_MARK = b"hm"
 _NVM_MODE = const(2)
 _NVM_LENGTH = const(3)
@@ -85,6 +85,7 @@ _NVM_DIGITS = const(4)
 _NVM_SIZE = const(16)
 _NORMAL = const(0)
 _SETUP = const(1)
+_MAINTENANCE = const(2)
 
 
 def pins() -> tuple:
@@ -101,9 +102,12 @@ def boot() -> None:
     Until this is over there is no USB, and the program has not started, so the line is cut.
     """
     held = _held_at_power_on()
+    if _cold():
+        # Stays through every other restart, so that the line does (`Board.retained`).
+        mode = _SETUP if held >= _SETUP_S else _NORMAL
+        _set_mode(_MAINTENANCE if held >= _MAINTENANCE_S else mode)
     if held >= _MAINTENANCE_S:
         return
-    _set_mode(_SETUP if held >= _SETUP_S else _NORMAL)
     supervisor.runtime.autoreload = False
     usb_cdc.enable(console=False, data=True)
     storage.disable_usb_drive()
@@ -265,9 +269,13 @@ class Board:
     def ticks_diff(self, new: int, old: int) -> int:
         return (new - old + _TICKS_HALF) % _TICKS_PERIOD - _TICKS_HALF
 
-    def idle(self) -> None:
-        time.sleep(_SCAN_S)
-        self._watch_button()
+    def idle(self, ms: int) -> None:
+        # Nothing wakes it, and the relay drops only when it looks.
+        for _ in range(ms):
+            time.sleep(_SCAN_S)
+            self._watch_button()
+            if self._edges or (self._serial is not None and self._serial.in_waiting):
+                return
 
     def read_available(self) -> bytes:
         self._watch_button()
@@ -300,8 +308,10 @@ class Board:
         return "watchdog"
 
     def retained(self) -> bytes:
-        # Without it (the RP2040's has no room, at least before CircuitPython 10) crashes are not
-        # counted, and a crash loop is not ended.
+        # Espressif chips clear the sleep memory at a reset before CircuitPython 10.3. Crashes are
+        # not counted then, but what cuts until power has been off must not depend on it.
+        if _nvm()[_NVM_MODE] != _NORMAL:
+            return crash.STAY_CUT
         if not sleep_memory:
             return b""
         return bytes(sleep_memory[0 : crash.SIZE])

@@ -4,6 +4,7 @@ Each board's own file adds the relay, the interrupts, what the watchdog's reset 
 how much fits into the serial port.
 """
 
+import io
 import os
 import select
 import sys
@@ -15,7 +16,13 @@ from micropython import const
 
 from muteboard import button, lamp
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 CHUNK = const(64)
+# What `select.poll` asks an object in Python with (MicroPython, py/stream.h, MP_STREAM_POLL).
+_STREAM_POLL = const(3)
 _WATCHDOG_MS = const(1000)
 _CTRL_C = const(3)
 _FLASH_MS = const(125)
@@ -53,12 +60,20 @@ class MicroPythonBoard:
         self._flasher: machine.Timer | None = None
         self._readable = select.poll()
         self._readable.register(sys.stdin, select.POLLIN)
-        self._in = memoryview(bytearray(CHUNK))
+        self._in = bytearray(CHUNK)
+        self._byte = bytearray(1)
+        # What ends `idle`.
+        self._news = select.poll()
+        self._news.register(sys.stdin, select.POLLIN)
+        self._news.register(_Readable(self._has_edges), select.POLLIN)
 
     def sense(self) -> int:
         bits = 0
-        for contact in range(len(self._sense)):
-            bits |= self._sense[contact].value() << contact
+        bit = 1
+        for pin in self._sense:
+            if pin.value():
+                bits |= bit
+            bit <<= 1
         return bits
 
     def button_down(self) -> bool:
@@ -75,6 +90,9 @@ class MicroPythonBoard:
             edges |= button.EDGE_UP
         return edges
 
+    def _has_edges(self) -> bool:
+        return self._downs != self._downs_taken or self._ups != self._ups_taken
+
     def show(self, rgb: tuple[int, int, int]) -> None:
         self._grb[0], self._grb[1], self._grb[2] = rgb[1], rgb[0], rgb[2]
         machine.bitstream(self._lamp, 0, _LAMP_TIMING, self._grb)
@@ -85,15 +103,22 @@ class MicroPythonBoard:
     def ticks_diff(self, new: int, old: int) -> int:
         return time.ticks_diff(new, old)
 
-    def idle(self) -> None:
-        time.sleep_ms(1)
+    def idle(self, ms: int) -> None:
+        # The chip sleeps in here. Every interrupt wakes it, and it looks at both again.
+        self._news.ipoll(ms)
 
     def read_available(self) -> bytes:
+        if not ready(self._readable):
+            return b""
+        # `readinto` waits for all that it is asked for, so it is asked for one byte at a time.
+        read = sys.stdin.buffer.readinto
         count = 0
-        # `read` waits for all that it is asked for, so it is asked for one byte at a time.
-        while count < CHUNK and ready(self._readable):
-            sys.stdin.buffer.readinto(self._in[count : count + 1])
+        while count < CHUNK:
+            read(self._byte)
+            self._in[count] = self._byte[0]
             count += 1
+            if not ready(self._readable):
+                break
         return bytes(self._in[:count])
 
     def feed_watchdog(self) -> None:
@@ -132,6 +157,16 @@ class MicroPythonBoard:
 
     def reset(self) -> None:
         machine.reset()
+
+
+class _Readable(io.IOBase):
+    """What `select.poll` calls readable while ``ready()``, as asyncio's ThreadSafeFlag is."""
+
+    def __init__(self, ready: "Callable[[], bool]"):
+        self._ready = ready
+
+    def ioctl(self, request: int, _events: int) -> int:
+        return select.POLLIN if request == _STREAM_POLL and self._ready() else 0
 
 
 def ready(poller) -> bool:

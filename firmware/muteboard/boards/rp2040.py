@@ -48,6 +48,12 @@ _FLASH_TIMER = const(-1)
 # their value over a watchdog reset and are cleared by power-on and by the RUN pin. 4 to 7 belong
 # to the boot ROM and the SDK's reboot functions.
 _SCRATCH = const(0x4005_800C)
+# USB buffer control of endpoint 2 IN (RP2040 datasheet, "USB", DPSRAM layout), by which
+# MicroPython's serial port sends (shared/tinyusb/tusb_config.h, USBD_CDC_EP_IN). Its packets
+# alternate between DATA0 and DATA1. A length of 0 is no data, or a stalled endpoint.
+_CDC_IN = const(0x5010_0090)
+_DATA_PID = const(1 << 13)
+_LENGTH = const(0x3FF)
 
 
 # Both programs: one word connects; the watched level cuts and raises the interrupt; then they spin
@@ -138,13 +144,21 @@ class Board(MicroPythonBoard):
         self._machine.put(1)
 
     def write(self, data: bytes | memoryview) -> int:
-        # POLLOUT promises room for one byte. Writing more than fits would wait up to 1.5 s for a
-        # host that does not read, which is longer than the watchdog does.
-        count = 0
+        # Writing more than fits would wait up to 1.5 s for a host that does not read, which is
+        # longer than the watchdog does. POLLOUT promises room for one byte. If a new packet has
+        # been handed to the USB controller meanwhile, it took up to 64 bytes out of the queue (or
+        # all of it): as many fit again, less the one byte.
+        write = sys.stdout.buffer.write
         limit = min(len(data), CHUNK)
+        count = 0
         while count < limit and ready(self._writable):
-            sys.stdout.buffer.write(data[count : count + 1])
+            before = machine.mem16[_CDC_IN]
+            write(data[count : count + 1])
             count += 1
+            packet = machine.mem16[_CDC_IN]
+            if packet & _LENGTH and (packet ^ before) & _DATA_PID:
+                write(data[count:limit])
+                return limit
         return count
 
     def retained(self) -> bytes:

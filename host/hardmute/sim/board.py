@@ -37,10 +37,6 @@ class SimulatedBoard:
     def __init__(self, physics: Physics, unique_id: bytes, config: bytes | None) -> None:
         self.physics = physics
         self.contacts = len(physics.relays)
-        self.powered = False
-        # True: the program hangs, as after a bit flip; only the watchdog can end that.
-        self.hung = False
-        self.lamp = (0, 0, 0)
         # USB serial buffers; the port's other end moves these.
         self.received = bytearray()
         self.sending = bytearray()
@@ -49,7 +45,8 @@ class SimulatedBoard:
         if config is not None:
             self._files["config"] = config
         self._ram = bytes(RETAINED_SIZE)
-        self._program: Generator[None] | None = None
+        self._program: Generator[int] | None = None
+        self._hung = False
         self._edges = 0
         self._cut_level: bool | None = None
         self._reset_cause = "cold"
@@ -59,28 +56,34 @@ class SimulatedBoard:
     # The supply and the passing of time.
 
     def power_on(self) -> None:
-        if not self.powered:
-            self.powered = True
+        if not self.physics.powered:
+            self.physics.power_on()
             self._ram = bytes(RETAINED_SIZE)
             self._start("cold")
 
     def power_off(self) -> None:
-        self.powered = False
+        self.physics.power_off()
         self._stop()
-        self.lamp = (0, 0, 0)
+
+    def hang(self) -> None:
+        self._hung = True
+
+    def plug(self) -> None:
+        """Nothing here notices the cable: the firmware's serial port is always open."""
+
+    unplug = plug
 
     def advance(self, to_us: int) -> None:
         """Let world and chip run until ``to_us``: one pass of the superloop each millisecond."""
         while self.physics.now_us + _STEP_US <= to_us:
             self.physics.advance(self.physics.now_us + _STEP_US)
-            if self.powered:
+            if self.physics.powered:
                 self._run_once()
 
     def _run_once(self) -> None:
         if self._bark_us is not None and self.physics.now_us >= self._bark_us:
-            self.hung = False
             self._start("watchdog")
-        if self.hung or self._program is None:
+        if self._hung or self._program is None:
             return
         try:
             next(self._program)
@@ -99,6 +102,7 @@ class SimulatedBoard:
         self.physics.drive(coil=False)
         self._cut_level = None
         self._program = None
+        self._hung = False
         self._bark_us = None
         self._edges = 0
         self.received.clear()
@@ -131,7 +135,7 @@ class SimulatedBoard:
         return edges
 
     def show(self, rgb: tuple[int, int, int]) -> None:
-        self.lamp = rgb
+        self.physics.lamp = rgb
 
     def ticks_ms(self) -> int:
         return (_TICKS_START + self.physics.now_us // 1000) % _TICKS_WRAP
@@ -140,8 +144,8 @@ class SimulatedBoard:
         half = _TICKS_WRAP // 2
         return (new - old + half) % _TICKS_WRAP - half
 
-    def idle(self) -> None:
-        """Time passes in `advance`, between two passes of the program."""
+    def idle(self, ms: int) -> None:
+        """Time passes in `advance`, a millisecond between two passes of the program."""
 
     def read_available(self) -> bytes:
         data = bytes(self.received[:_READ])
@@ -186,4 +190,4 @@ class SimulatedBoard:
 
     def receive_space(self) -> int:
         """How many bytes the host may send now."""
-        return _FIFO - len(self.received) if self.powered else 0
+        return _FIFO - len(self.received) if self.physics.powered else 0

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import json
+import random
+import secrets
 from argparse import Namespace
 
-from hardmute.errors import OK, UsageError
+from hardmute.errors import OK, LocalError, UsageError
+from hardmute.report import is_board_id
+from hardmute.settings import parse
+from hardmute.sim.engine import Engine
+from hardmute.sim.physics import Physics
 from hardmute.sim.world import HELP, act
+from muteboard import config
+
+# The RP2040's unique id is the flash chip's, of 8 bytes.
+_ID_BYTES = 8
 
 
 def sim(args: Namespace) -> int:
     """`hardmute sim`."""
     from hardmute.sim.server import serve
 
-    return serve(board_id=args.id, contacts=args.contacts, settings=args.set, tcp_port=args.tcp)
+    board_id = _board_id(args.id)
+    settings = config.dump({**config.DEFAULTS, **parse(args.set)})
+
+    def make(unique_id: bytes) -> Engine:
+        # Chance is contact bounce and unpowered RAM here, no secret; the same seed, the same run.
+        chance = random.Random(0)  # noqa: S311
+        physics = Physics(args.contacts, chance)
+        if args.engine == "rp2040":
+            return _emulated(args, physics, unique_id, settings, chance)
+        from hardmute.sim.board import SimulatedBoard
+
+        return SimulatedBoard(physics, unique_id, settings)
+
+    return serve(make, board_id, args.tcp)
 
 
 def world(args: Namespace) -> int:
@@ -24,3 +47,34 @@ def world(args: Namespace) -> int:
     if seen:
         print(json.dumps(seen))
     return OK
+
+
+def _board_id(given: str | None) -> bytes:
+    try:
+        board_id = bytes.fromhex(given) if given else secrets.token_bytes(_ID_BYTES)
+    except ValueError:
+        board_id = b""
+    if not is_board_id(board_id.hex()):
+        raise UsageError(f"A board id is 2 to 32 pairs of hex digits, not {given!r}.")
+    return board_id
+
+
+def _emulated(
+    args: Namespace, physics: Physics, unique_id: bytes, settings: bytes, chance: random.Random
+) -> Engine:
+    try:
+        from hardmute.sim.rp2040 import chip, files
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("rp2040py", "littlefs"):
+            raise
+        raise LocalError(
+            "The emulated chip needs packages that are not here: pip install 'hardmute[emulator]'."
+        ) from error
+    from hardmute import runtime
+
+    if len(unique_id) != _ID_BYTES:
+        raise UsageError(f"The id of an RP2040 is {_ID_BYTES} pairs of hex digits.")
+    if len(physics.relays) != len(chip.SENSE):
+        raise UsageError(f"The emulated board has {len(chip.SENSE)} contact, as its firmware has.")
+    image = runtime.find(args.image, download=args.download)
+    return chip.Pico(physics, image, files.firmware(settings), unique_id=unique_id, random=chance)

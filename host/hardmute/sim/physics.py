@@ -1,8 +1,9 @@
-"""What surrounds the chip: a finger, a button that bounces, relays that take time and can weld.
+"""What surrounds the chip: a supply, a finger, a button that bounces, relays that take time and
+can weld, a lamp.
 
 Event-driven and deterministic: time is an integer of microseconds that only `Physics.advance`
 moves, and chance comes from the random generator that the caller gives. The chip, simulated or
-emulated, drives `coil` and reads `button_down` and `closed`.
+emulated, drives the coil and the lamp, and reads `button_down` and `closed`.
 """
 
 from __future__ import annotations
@@ -37,11 +38,18 @@ class Physics:
     def __init__(self, contacts: int, random: Random) -> None:
         self.now_us = 0
         self.relays = [Relay() for _ in range(contacts)]
+        self.powered = False
         self.coil = False
+        # What the lamp shows: red, green, blue, each 0 to 255.
+        self.lamp: tuple[int, int, int] = (0, 0, 0)
         self.button_down = False
         self.stuck = False
         # Called at the very moment that the button's electrical level changes.
         self.on_button: Callable[[bool], None] | None = None
+        # Called when a contact moves.
+        self.on_contact: Callable[[], None] | None = None
+        # Called when something has been planned, for whoever advances time event by event.
+        self.on_planned: Callable[[], None] | None = None
         self._finger_down = False
         self._random = random
         self._events: list[tuple[int, int, Callable[[], None]]] = []
@@ -53,6 +61,13 @@ class Physics:
         """Do ``action`` at ``time_us``; actions at one time keep their order."""
         self._count += 1
         heapq.heappush(self._events, (max(time_us, self.now_us), self._count, action))
+        if self.on_planned is not None:
+            self.on_planned()
+
+    @property
+    def next_us(self) -> int | None:
+        """When something happens next by itself; None if nothing is planned."""
+        return self._events[0][0] if self._events else None
 
     def advance(self, to_us: int) -> None:
         """Let time pass until ``to_us``."""
@@ -60,6 +75,17 @@ class Physics:
             self.now_us, _, action = heapq.heappop(self._events)
             action()
         self.now_us = max(self.now_us, to_us)
+
+    # The supply.
+
+    def power_on(self) -> None:
+        self.powered = True
+
+    def power_off(self) -> None:
+        """Without a supply the coil lets go, whatever drives it, and the lamp is dark."""
+        self.drive(coil=False)
+        self.powered = False
+        self.lamp = (0, 0, 0)
 
     # The finger.
 
@@ -106,6 +132,7 @@ class Physics:
 
     def drive(self, *, coil: bool) -> None:
         """Energise or release the coils, which share one driver."""
+        coil = coil and self.powered
         if coil == self.coil:
             return
         self.coil = coil
@@ -126,6 +153,7 @@ class Physics:
             # A newer command stops an armature that is still on its way.
             if relay.generation == generation:
                 relay.closed = closed or relay.welded
+                self._contact_moved()
 
         return move
 
@@ -133,12 +161,18 @@ class Physics:
         """The contact of relay ``index`` fuses, in the closed position."""
         relay = self.relays[index]
         relay.welded = relay.closed = True
+        self._contact_moved()
 
     def unweld(self, index: int) -> None:
         """Break the weld open; the contact goes where the coil has it."""
         relay = self.relays[index]
         relay.welded = False
         relay.closed = self.coil
+        self._contact_moved()
+
+    def _contact_moved(self) -> None:
+        if self.on_contact is not None:
+            self.on_contact()
 
     def closed(self, index: int) -> bool:
         """Whether the contact of relay ``index`` is closed."""

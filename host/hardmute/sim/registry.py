@@ -51,6 +51,14 @@ def running() -> list[SimulatedEntry]:
     return entries
 
 
+def is_simulated(device: str) -> bool:
+    """Whether a simulated board is behind ``device``, whatever its firmware thinks it runs on."""
+    real = os.path.realpath(device)
+    return any(
+        device == entry.device or real == os.path.realpath(entry.device) for entry in running()
+    )
+
+
 def process_runs(pid: int) -> bool:
     """Whether a process with this id exists."""
     if os.name == "nt":

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import random
-import secrets
 import signal
 import sys
 import tempfile
@@ -16,60 +14,67 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hardmute import paths
-from hardmute.errors import INTERRUPTED, OK, UsageError
-from hardmute.report import is_board_id
-from hardmute.settings import parse
+from hardmute.errors import INTERRUPTED, OK, LocalError, UsageError
 from hardmute.sim import registry
-from hardmute.sim.board import SimulatedBoard
-from hardmute.sim.physics import Physics
+from hardmute.sim.engine import Engine
 from hardmute.sim.usb import Cable, PtyCable, TcpCable
-from hardmute.sim.world import World, WorldServer
-from muteboard import config as board_config
+from hardmute.sim.world import AFTERWARDS_US, DARK, START_LIMIT_US, World, WorldServer
 
 _SLICE_S = 0.001
+# An emulated chip may take longer than a slice for a slice of its time; signals get their turn.
+_STEP_S = 0.05
 # A host that was suspended finds the board's clock where it left it, not days of catching up.
 _MAX_LAG_S = 0.25
-# The firmware heeds the button once it has seen it released; who reads that the board is ready
-# may press at once.
-_STARTED_US = 100_000
 # The path of a Unix socket ends at 104 bytes on macOS, at 108 on Linux, the closing zero included.
 _SOCKET_PATH_MAX = 104
 
 
 class Simulator:
-    """One simulated board with its USB cable and its world, paced by ``clock`` (seconds)."""
+    """A ``board`` with its USB cable and its world, paced by ``clock`` (seconds).
+
+    ``board_id``: what its firmware calls itself, in hex.
+    """
 
     def __init__(
         self,
+        board: Engine,
+        board_id: str,
         *,
-        board_id: bytes,
-        contacts: int,
-        settings: dict[str, object],
         tcp_port: int | None,
         clock: Callable[[], float] = time.monotonic,
-        seed: int = 0,
     ) -> None:
-        name = board_id.hex()
         for running in registry.running():
-            if running.board == name:
-                raise UsageError(f"Process {running.pid} simulates a board {name} already.")
+            if running.board == board_id:
+                raise UsageError(f"Process {running.pid} simulates a board {board_id} already.")
         folder = paths.runtime_dir("simulated")
         self._clock = clock
-        config = board_config.dump({**board_config.DEFAULTS, **settings})
-        physics = Physics(contacts, random.Random(seed))  # noqa: S311 (contact bounce, no secret)
-        self.board = SimulatedBoard(physics, board_id, config)
-        self._cable = _cable(folder / f"{name}.tty", tcp_port)
+        self.board = board
+        self._cable = _cable(folder / f"{board_id}.tty", tcp_port)
         self._world = World(self.board, self._cable)
         self._short_folder: tempfile.TemporaryDirectory[str] | None = None
-        self._server = WorldServer(self._world, self._world_address(folder, name))
-        self._cable.plug()
+        self._server = WorldServer(self._world, self._world_address(folder, board_id))
         self.board.power_on()
-        self.board.advance(_STARTED_US)
+        self.board.plug()
+        self._cable.plug()
+        self._start()
         self.entry = registry.SimulatedEntry(
-            name, self._cable.device, self._server.address, os.getpid()
+            board_id, self._cable.device, self._server.address, os.getpid()
         )
         self._file = registry.register(self.entry)
         self._due = clock()
+
+    def _start(self) -> None:
+        """The firmware heeds the button once it has seen it released; who reads that the board is
+        ready may press at once.
+        """
+        physics = self.board.physics
+        while physics.lamp == DARK:
+            if physics.now_us > START_LIMIT_US:
+                raise LocalError(
+                    "The firmware did not start on the simulated board: the lamp stays dark."
+                )
+            self.board.advance(physics.now_us + 1_000)
+        self.board.advance(physics.now_us + AFTERWARDS_US)
 
     def close(self) -> None:
         self._file.unlink(missing_ok=True)
@@ -92,13 +97,16 @@ class Simulator:
         """Wait for a slice of time or a byte, then let board and world run until now."""
         board = self.board
         self._cable.wait(_SLICE_S)
-        lag = self._clock() - self._due
+        now = self._clock()
+        lag = now - self._due
         if lag > _MAX_LAG_S:
             self._due += lag - _MAX_LAG_S
             lag = _MAX_LAG_S
         slices = int(lag / _SLICE_S)
-        self._due += slices * _SLICE_S
         for _ in range(slices):
+            if self._clock() - now > _STEP_S:
+                break
+            self._due += _SLICE_S
             self._world.step()
             self._move_bytes()
             board.advance(board.physics.now_us + round(_SLICE_S * 1_000_000))
@@ -115,7 +123,7 @@ class Simulator:
         board = self.board
         space = board.receive_space()
         if space:
-            board.received += self._cable.read(space)
+            board.received.extend(self._cable.read(space))
         if board.sending:
             sent = self._cable.write(bytes(board.sending))
             del board.sending[:sent]
@@ -132,21 +140,14 @@ def _cable(link: Path, tcp_port: int | None) -> Cable:
         raise UsageError(f"TCP port {tcp_port} cannot be used ({error}).") from error
 
 
-def serve(
-    *, board_id: str | None, contacts: int, settings: list[str], tcp_port: int | None
-) -> int:
-    """Run a simulated board until Ctrl-C, SIGTERM or the key q. Returns the exit code."""
+def serve(make: Callable[[bytes], Engine], board_id: bytes, tcp_port: int | None) -> int:
+    """Run a simulated board until Ctrl-C, SIGTERM or the key q. Returns the exit code.
+
+    ``make``: builds the board, given its id.
+    """
     if tcp_port is None and os.name == "nt":
         raise UsageError("Windows has no pseudo-terminals: give --tcp PORT (0 picks a free one).")
-    try:
-        unique_id = bytes.fromhex(board_id) if board_id else secrets.token_bytes(8)
-    except ValueError:
-        unique_id = b""
-    if not is_board_id(unique_id.hex()):
-        raise UsageError(f"A board id is 2 to 32 pairs of hex digits, not {board_id!r}.")
-    simulator = Simulator(
-        board_id=unique_id, contacts=contacts, settings=parse(settings), tcp_port=tcp_port
-    )
+    simulator = Simulator(make(board_id), board_id.hex(), tcp_port=tcp_port)
     ended = threading.Event()
     interrupted = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())

@@ -15,7 +15,7 @@ from multiprocessing.connection import Client, Connection, Listener
 from typing import Any, NamedTuple
 
 from hardmute.errors import UnreachableError, UsageError
-from hardmute.sim.board import SimulatedBoard
+from hardmute.sim.engine import Engine
 from hardmute.sim.physics import BUTTON_BOUNCE_MS
 from hardmute.sim.usb import Cable
 
@@ -35,7 +35,11 @@ look               print what is physically so, whatever the firmware says"""
 
 _MAX_REQUEST = 4096
 # After a press the finger stays away this long, so that its effect can be seen.
-_AFTERWARDS_US = 100_000
+AFTERWARDS_US = 100_000
+# The firmware runs once the lamp is lit. A board that never gets there is left alone after this.
+START_LIMIT_US = 5_000_000
+DARK = (0, 0, 0)
+_LOOK_US = 1_000
 
 
 class _Job(NamedTuple):
@@ -46,7 +50,7 @@ class _Job(NamedTuple):
 class World:
     """Acts on ``board`` and ``cable``; `step` is called between two slices of simulated time."""
 
-    def __init__(self, board: SimulatedBoard, cable: Cable) -> None:
+    def __init__(self, board: Engine, cable: Cable) -> None:
         self._board = board
         self._cable = cable
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
@@ -91,31 +95,31 @@ class World:
         while words:
             word = words.pop(0)
             if word == "press":
-                yield physics.press(bounce_ms=bounce_ms) + _AFTERWARDS_US
+                yield physics.press(bounce_ms=bounce_ms) + AFTERWARDS_US
             elif word == "hold":
                 hold_ms = 1000 * _number(words, "hold SECONDS")
-                yield physics.press(hold_ms, bounce_ms) + _AFTERWARDS_US
+                yield physics.press(hold_ms, bounce_ms) + AFTERWARDS_US
             elif word == "bounce":
                 bounce_ms = _number(words, "bounce MS")
             elif word in ("weld", "unweld"):
                 index = self._contact(words)
                 physics.weld(index) if word == "weld" else physics.unweld(index)
-                yield physics.now_us + _AFTERWARDS_US
+                yield physics.now_us + AFTERWARDS_US
             elif word in ("stick", "unstick"):
                 physics.stick() if word == "stick" else physics.unstick()
-                yield physics.now_us + _AFTERWARDS_US
+                yield physics.now_us + AFTERWARDS_US
             elif word == "unplug":
-                self._cable.unplug()
+                self._unplug()
             elif word == "replug":
-                self._cable.plug()
+                self._plug()
             elif word == "power-off":
                 board.power_off()
-                self._cable.unplug()
-                yield physics.now_us + _AFTERWARDS_US
+                self._unplug()
+                yield physics.now_us + AFTERWARDS_US
             elif word == "power-on":
                 yield from self._power_on(words)
             elif word == "hang":
-                board.hung = True
+                board.hang()
             elif word == "look":
                 seen = self.look()
             else:
@@ -131,8 +135,18 @@ class World:
             end_us = physics.press(hold_ms, bounce_ms=0)
             physics.advance(physics.now_us)
         self._board.power_on()
+        self._plug()
+        while physics.lamp == DARK and physics.now_us < end_us + START_LIMIT_US:
+            yield physics.now_us + _LOOK_US
+        yield max(end_us, physics.now_us) + AFTERWARDS_US
+
+    def _plug(self) -> None:
+        self._board.plug()
         self._cable.plug()
-        yield end_us + _AFTERWARDS_US
+
+    def _unplug(self) -> None:
+        self._board.unplug()
+        self._cable.unplug()
 
     def _contact(self, words: list[str]) -> int:
         number = int(words.pop(0)) if words and words[0].isdecimal() else 1
@@ -144,15 +158,15 @@ class World:
 
     def look(self) -> dict[str, Any]:
         """What is physically so: button, coil, contacts, sense lines, line, lamp, power."""
-        board, physics = self._board, self._board.physics
+        physics = self._board.physics
         return {
             "button": "down" if physics.button_down else "up",
             "coil": "energised" if physics.coil else "released",
             "contacts": ["closed" if relay.closed else "open" for relay in physics.relays],
             "sense": [int(relay.closed) for relay in physics.relays],
             "line": "connected" if physics.connected else "cut",
-            "lamp": {"rgb": list(board.lamp), "colour": colour_name(board.lamp)},
-            "power": "on" if board.powered else "off",
+            "lamp": {"rgb": list(physics.lamp), "colour": colour_name(physics.lamp)},
+            "power": "on" if physics.powered else "off",
         }
 
 

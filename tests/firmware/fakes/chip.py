@@ -40,6 +40,10 @@ class Chip:
         self.to_chip = b""
         self.to_host = b""
         self.room = 1 << 20
+        # How many packets the USB controller has taken over from what was written, and whether
+        # it takes the next one.
+        self.packets = 0
+        self.collects = False
         # Watchdog: its timeout in ms once it runs.
         self.watchdog_ms: int | None = None
         self._fed_at = 0

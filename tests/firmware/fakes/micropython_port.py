@@ -60,7 +60,7 @@ class Modules:
         self.machine = _machine(self)
         self.micropython = _micropython(self)
         self.time = _time(chip)
-        self.select = _select()
+        self.select = _select(chip)
         self.sys = _sys(chip, port)
         self.os, self.open = _files(self)
         chip.on_ms.append(self.run_soft_irqs)
@@ -228,6 +228,7 @@ def _machine(modules: Modules) -> Module:
     }
     if hard_irqs:
         names["mem32"] = _Memory(modules)
+        names["mem16"] = _Packets(chip)
     else:
         names["RTC"] = _rtc(modules)
     return Module(names)
@@ -256,6 +257,17 @@ class _Memory:
     def __setitem__(self, at: int, value: int) -> None:
         assert at % 4 == 0
         self._words[at] = value & 0xFFFFFFFF
+
+
+class _Packets:
+    """USB buffer control of the serial port: the length and the PID of the last packet."""
+
+    def __init__(self, chip: Chip):
+        self._chip = chip
+
+    def __getitem__(self, at: int) -> int:
+        assert at == 0x5010_0090
+        return 1 | (self._chip.packets & 1) << 13 if self._chip.packets else 0
 
 
 def _micropython(modules: Modules) -> Module:
@@ -295,10 +307,11 @@ class _Stdin:
         self.chip = chip
         self.buffer = self
 
-    def ready(self) -> bool:
-        return bool(self.chip.to_chip)
+    def ioctl(self, request: int, events: int) -> int:
+        assert request == 3
+        return events if self.chip.to_chip else 0
 
-    def readinto(self, data: memoryview) -> int:
+    def readinto(self, data: bytearray) -> int:
         assert len(data) <= len(self.chip.to_chip), "would wait for the host"
         data[:] = self.chip.take(len(data))
         return len(data)
@@ -309,25 +322,40 @@ class _Stdout:
         self.chip = chip
         self.buffer = self
 
-    def ready(self) -> bool:
-        return self.chip.room > 0
+    def ioctl(self, request: int, events: int) -> int:
+        assert request == 3
+        return events if self.chip.room > 0 else 0
 
     def write(self, data: "bytes | memoryview") -> int:
         assert len(data) <= self.chip.room, "would wait for the host"
-        return self.chip.give(bytes(data))
+        count = self.chip.give(bytes(data))
+        if self.chip.collects:
+            self.chip.packets += 1
+            self.chip.room += 64
+        return count
 
 
-def _select() -> Module:
+def _select(chip: Chip) -> Module:
     class poll:  # noqa: N801 - the real name
         def __init__(self) -> None:
             self.registered: list[tuple[Any, int]] = []
 
-        def register(self, obj: "_Stdin | _Stdout", eventmask: int = 5) -> None:
+        def register(self, obj: "Any", eventmask: int = 5) -> None:
             self.registered.append((obj, eventmask))
 
         def ipoll(self, timeout: int = -1) -> "Iterator[tuple[object, int]]":
-            assert timeout == 0, "would wait"
-            return (entry for entry in self.registered if entry[0].ready())
+            assert timeout >= 0, "would wait for ever"
+            end = chip.now + timeout
+            if timeout and self._ready():
+                # A program that finds something each time goes round without a pause, but not
+                # without time.
+                chip.advance(1)
+            while not self._ready() and chip.now < end:
+                chip.advance(1)
+            return iter(self._ready())
+
+        def _ready(self) -> "list[tuple[object, int]]":
+            return [entry for entry in self.registered if entry[0].ioctl(3, entry[1])]
 
     return Module({"poll": poll, "POLLIN": 1, "POLLOUT": 4})
 

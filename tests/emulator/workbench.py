@@ -1,0 +1,213 @@
+"""A workbench for the emulated Pico: a hand, a host, a logic analyser, a power switch.
+
+Time passes only in these calls, in exact microseconds, and the same calls lead to the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rp2040py.gpio_pin import GPIOPinState
+
+from hardmute.sim.physics import Physics
+from hardmute.sim.rp2040 import chip, files
+from muteboard import config, wire
+
+UNIQUE_ID = bytes.fromhex("e660583883123456")
+# Enough for the chip to start, and for a slow answer.
+START_US = 5_000_000
+ANSWER_US = 1_000_000
+
+HIGH = GPIOPinState.HIGH
+
+
+class Bench:
+    """An emulated Pico with ``content`` on its flash, off. ``seed``: its chance."""
+
+    def __init__(self, image: Path, content: dict[str, bytes], seed: int = 1) -> None:
+        chance = random.Random(seed)
+        self.physics = Physics(len(chip.SENSE), chance)
+        self.pico = chip.Pico(self.physics, image, content, unique_id=UNIQUE_ID, random=chance)
+        # (time in us, level or pull) of the relay's pin since `watch_relay`.
+        self.relay: list[tuple[float, GPIOPinState]] = []
+        self.pico.mcu.gpio[chip.RELAY].add_listener(
+            lambda new, _old: self.relay.append((self.pico.now_us, new))
+        )
+        self.watch_relay()
+        self._next_id = 0
+
+    @classmethod
+    def with_firmware(cls, image: Path, seed: int = 1, **settings: object) -> Bench:
+        """A Pico as a user has it: MicroPython and our files, with these settings."""
+        stored = config.dump({**config.DEFAULTS, **settings})
+        return cls(image, files.firmware(stored), seed)
+
+    @property
+    def now_us(self) -> int:
+        return self.physics.now_us
+
+    # Time.
+
+    def run_us(self, us: int) -> None:
+        self.pico.advance(self.physics.now_us + us)
+
+    def run_ms(self, ms: int) -> None:
+        self.run_us(1000 * ms)
+
+    def run_until(self, done: Callable[[], bool], limit_us: int, step_us: int = 500) -> None:
+        """Run until ``done``; an `AssertionError` after ``limit_us``."""
+        end_us = self.physics.now_us + limit_us
+        while not done():
+            assert self.physics.now_us < end_us, f"not so after {limit_us} us"
+            self.run_us(step_us)
+
+    # Supply and cable.
+
+    def start(self) -> Bench:
+        """Power on, plug in, and wait until the firmware heeds the button."""
+        self.pico.power_on()
+        self.pico.plug()
+        self.await_lamp()
+        self.run_ms(100)
+        assert self.pico.usb.connected
+        return self
+
+    def await_lamp(self) -> None:
+        self.run_until(lambda: self.physics.lamp != (0, 0, 0), START_US)
+
+    # The hand.
+
+    def press(self, hold_ms: float = 120, bounce_ms: float = 0) -> None:
+        """Press now, and wait until the release has been heeded."""
+        quiet_us = self.physics.press(hold_ms, bounce_ms)
+        self.pico.advance(quiet_us + 60_000)
+
+    def press_at(self, time_us: int, hold_ms: float = 120, bounce_ms: float = 0) -> None:
+        """Have the finger come at ``time_us``; time does not pass in this call."""
+
+        def come() -> None:
+            self.physics.press(hold_ms, bounce_ms)
+
+        self.physics.at(time_us, come)
+
+    def go_live(self) -> None:
+        self.press()
+        assert self.connected
+
+    @property
+    def connected(self) -> bool:
+        """Whether sound gets through."""
+        return self.physics.connected
+
+    @property
+    def coil(self) -> bool:
+        return self.physics.coil
+
+    def watch_relay(self) -> None:
+        """Start the record of the relay's pin anew, with its level now."""
+        self.relay[:] = [(self.pico.now_us, self.pico.mcu.gpio[chip.RELAY].value)]
+
+    def cut_times(self) -> list[float]:
+        """When the relay's pin stopped being high, each time, in us."""
+        return [
+            now
+            for (now, level), (_, before) in zip(self.relay[1:], self.relay, strict=False)
+            if before == HIGH and level != HIGH
+        ]
+
+    def connect_times(self) -> list[float]:
+        """When the relay's pin became high, each time, in us."""
+        return [now for now, level in self.relay[1:] if level == HIGH]
+
+    # The host.
+
+    def send(self, data: bytes) -> None:
+        self.pico.usb.to_chip += data
+        self.pico.usb.service()
+
+    def heard(self) -> bytes:
+        """What the chip has sent since the last call."""
+        data = bytes(self.pico.usb.to_host)
+        self.pico.usb.to_host.clear()
+        self.pico.usb.service()
+        return data
+
+    def ask(self, op: str, **fields: object) -> dict[str, Any]:
+        """A request and its answer, with a valid CRC."""
+        answer, _ = self.timed(op, **fields)
+        return answer
+
+    def timed(self, op: str, **fields: object) -> tuple[dict[str, Any], int]:
+        """A request's answer, and how long it took, in us."""
+        self._next_id += 1
+        start_us = self.physics.now_us
+        self.send(wire.frame({"id": self._next_id, "op": op, **fields}))
+        lines: list[bytes] = []
+        rest = b""
+        while self.physics.now_us < start_us + ANSWER_US:
+            self.run_us(100)
+            *lines, rest = (rest + self.heard()).split(b"\n")
+            for line in lines:
+                message = wire.unframe(line.rstrip(b"\r"), True)
+                if message.get("id") == self._next_id:
+                    return message, self.physics.now_us - start_us
+        raise AssertionError(f"no answer to {op}: {rest!r}")
+
+    def status(self) -> dict[str, Any]:
+        return self.ask("status")
+
+    def files(self) -> dict[str, bytes]:
+        """The files on the flash, as somebody finds them who cuts the power now."""
+        flash = self.pico.mcu.flash
+        return files.unpack(bytes(flash[files.START : files.START + files.SIZE]))
+
+
+class Repl(Bench):
+    """An emulated Pico with our modules but no program: MicroPython's prompt, for board files."""
+
+    _PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
+
+    def __init__(self, image: Path, seed: int = 1) -> None:
+        content = files.firmware()
+        del content["main.py"], content["boot.py"]
+        super().__init__(image, content, seed)
+
+    def start(self) -> Repl:
+        self.pico.power_on()
+        self.pico.plug()
+        self.run_until(lambda: self.pico.usb.connected, START_US)
+        self.run_ms(20)
+        self.send(b"\r\x03\x03\x01")
+        self._await(self._PROMPT)
+        return self
+
+    def begin(self, code: str) -> None:
+        """Start ``code``, and do not wait for its end."""
+        self.heard()
+        self.send(code.encode() + b"\x04")
+        self._await(b"OK")
+
+    def run(self, code: str, limit_us: int = START_US) -> str:
+        """Run ``code`` to its end; what it printed."""
+        self.begin(code)
+        printed = self._await(b"\x04", limit_us)
+        error = self._await(b"\x04>", limit_us)
+        assert not error, error.decode()
+        return printed.decode().replace("\r\n", "\n")
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of an expression that JSON can carry."""
+        return json.loads(self.run(f"import json\nprint(json.dumps({expression}))"))
+
+    def _await(self, end: bytes, limit_us: int = START_US) -> bytes:
+        seen = self.pico.usb.to_host
+        self.run_until(lambda: end in seen, limit_us)
+        at = seen.index(end)
+        before = bytes(seen[:at])
+        del seen[: at + len(end)]
+        self.pico.usb.service()
+        return before
