@@ -14,8 +14,7 @@ try:
 
     import sys
 
-    from muteboard.app import App
-
+    # The board first, because it cuts the line: a restart may have left it connected.
     if sys.platform == "rp2":
         from muteboard.boards import rp2040 as chip
     elif sys.platform == "esp32":
@@ -25,6 +24,9 @@ try:
 
     # Global, because the lamp's timer in maintenance needs the board after this file has ended.
     board = chip.Board()
+
+    from muteboard.app import App
+
     App(board).run()
 except (ImportError, SyntaxError):
     import micropython

@@ -195,7 +195,7 @@ def disagreements(
     """What the coil did (each change, as time and energised) other than it had to.
 
     ``late_us``: how long the engine may take to see an edge and to decide, when it connects;
-    ``cut_late_us``: how long to cut; ``early_us``: how much sooner it may connect, for a clock that
+    ``cut_late_us``: how long to cut; ``early_us``: how much sooner it may connect, if its clock
     counts whole milliseconds.
     """
     wrong: list[str] = []

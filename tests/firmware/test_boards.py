@@ -1,8 +1,6 @@
 """The board files on fake modules: what the firmware and its owner rely on, on every port."""
 
-import builtins
 import importlib.util
-import os
 import re
 import sys
 import types
@@ -14,6 +12,7 @@ import pytest
 from fakes.chip import Chip, ChipReset
 from fakes.circuitpython_port import Modules as CircuitPython
 from fakes.micropython_port import Modules as MicroPython
+from fakes.rp2_pio import make_rp2
 
 from muteboard import app, button, crash, lamp, wire
 
@@ -66,11 +65,14 @@ class Port:
             )  # fmt: skip
             replaced = ("time",)
         else:
-            self.mp = MicroPython(self.chip, hard_irqs=name == "rp2040")
+            self.mp = MicroPython(self.chip, "rp2" if name == "rp2040" else name)
             fakes = self.mp
-            modules = ("machine", "micropython") + (("rp2",) if name == "rp2040" else ())
-            replaced = ("time", "select", "sys")
+            modules = ("machine", "micropython")
+            replaced = ("time", "select", "sys", "os", "open")
         self.fakes = {module: getattr(fakes, module) for module in modules}
+        if name == "rp2040":
+            self.state_machines: list[Any] = []
+            self.fakes["rp2"] = make_rp2(self.mp, self.state_machines)
         with monkeypatch.context() as patch:
             for module, fake in self.fakes.items():
                 patch.setitem(sys.modules, module, fake)
@@ -81,6 +83,8 @@ class Port:
                 patch.setitem(sys.modules, "muteboard.boards.micropython_board", loaded[0])
             self.module = _load(name)
             loaded.append(self.module)
+        # The file that reads and writes files.
+        self.storage: Any = loaded[0]
         for file in loaded:
             for module in replaced:
                 setattr(file, module, getattr(fakes, module))
@@ -365,7 +369,7 @@ def test_queued_words_never_reconnect(make_port: Callable[..., Port]) -> None:
     port = make_port("rp2040")
     chip = port.chip
     board = port.start()
-    (machine,) = port.mp.state_machines
+    (machine,) = port.state_machines
     board.connect(True)
     chip.press(True)
     assert not chip.relay_on
@@ -592,7 +596,7 @@ def test_a_store_that_is_cut_short_leaves_the_old_blob(
             raise ChipReset
 
         with monkeypatch.context() as patch:
-            patch.setattr(os, operation, fail)
+            patch.setattr(port.storage.os, operation, fail)
             with pytest.raises(ChipReset):
                 board.store("config", b"new")
         assert board.load("config") in (b"old", b"new")
@@ -607,7 +611,7 @@ def test_a_store_that_fails_says_so(port: Port, monkeypatch: pytest.MonkeyPatch)
         raise OSError(28)
 
     with monkeypatch.context() as patch:
-        patch.setattr(builtins, "open", full)
+        patch.setattr(port.storage, "open", full, raising=False)
         with pytest.raises(OSError, match="28"):
             board.store("config", b"x")
     assert board.load("config") is None

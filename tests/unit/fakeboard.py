@@ -108,7 +108,7 @@ class FakeBoard:
         self._call("ticks_ms")
         return (self._first_tick + self.world.now) % self._ticks_period
 
-    def ticks_diff(self, new: int, old: int, /) -> int:
+    def ticks_diff(self, new: int, old: int) -> int:
         half = self._ticks_period // 2
         return (new - old + half) % self._ticks_period - half
 
@@ -214,7 +214,7 @@ class Bench:
     def ask(self, op: str, **fields) -> dict:
         """A request and its answer; other frames in between are dropped."""
         self._next_id += 1
-        self.send(wire.frame({"id": self._next_id, "op": op, **fields}))
+        self.send(wire.frame(dict(fields, id=self._next_id, op=op)))
         for _ in range(100):
             self.run(1)
             for message in self.heard():
