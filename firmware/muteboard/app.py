@@ -133,7 +133,10 @@ class App:
     def _step_controller(self, now: int) -> None:
         board = self._board
         was_cut = self.controller.command == controller.CUT
-        self.controller.step(now, board.button_down(), board.take_edges(), board.sense())
+        # Edges before the level: one that comes in between is then seen again, at once. The other
+        # way round it would be gone, and the level that it led to found only after an idle.
+        edges = board.take_edges()
+        self.controller.step(now, board.button_down(), edges, board.sense())
         if self.controller.command == controller.CUT:
             board.cut()
         elif was_cut:

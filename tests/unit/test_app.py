@@ -432,6 +432,20 @@ def test_idling_does_not_delay_what_a_press_does(bounce):
     assert bench.now >= down + 60 + 30
 
 
+def test_an_edge_between_two_looks_is_not_lost_to_the_idle():
+    """It comes after one input has been read and before the next: 20 ms late is too late."""
+    for part in ("take_edges", "button_down"):
+        bench = Bench(run_ms=100)
+        idle_through(bench, 50)
+        bench.board.world.press(True)
+        idle_through(bench, 200)
+        bench.board.after[part] = lambda world=bench.board.world: world.press(False)
+        released = bench.now
+        while not bench.board.world.coil:
+            idle_through(bench, 1)
+            assert bench.now <= released + 30 + 3, part
+
+
 def test_P3_press_is_seen_within_a_millisecond_while_the_board_idles():
     bench = Bench(run_ms=100)
     for offset in range(1, 15):
