@@ -5,29 +5,38 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
+ENGINE ?= host
 
 # Tests that run on a real MicroPython interpreter as well as on CPython, or only there.
 ON_MICROPYTHON := tests/unit tests/esp32_port tests/interpreter
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-micropython lint types wheel bench clean
+.PHONY: help demo test test-micropython test-chip lint types wheel bench clean
 
 help:
-	@echo "make demo    the main job, on a simulated board"
+	@echo "make demo    the main job, on a simulated board (ENGINE=rp2040: on an emulated Pico)"
 	@echo "make test    the portable tests"
 	@echo "make test-micropython"
 	@echo "             the firmware's tests on a real MicroPython interpreter"
+	@echo "make test-chip"
+	@echo "             the firmware as it is flashed, on an emulated Pico"
 	@echo "make lint    style and types (make types: types alone)"
 	@echo "make wheel   build the wheel and try it in a clean environment"
 	@echo "make bench   speed and size figures, as a table and as JSON in build/"
 	@echo "make clean   remove what these made"
 
-demo: $(VENV)/run.stamp
+demo: $(VENV)/$(if $(filter rp2040,$(ENGINE)),chip,run).stamp
 	@mkdir -p build
-	@$(BIN)/hardmute demo --svg build/demo.svg
+	@$(BIN)/hardmute demo --engine $(ENGINE) --svg build/demo.svg
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n $(JOBS) -q
+
+# MicroPython for the Pico: what is cached already, or what firmware/Makefile builds.
+test-chip: $(VENV)/test.stamp
+	@$(BIN)/python -c 'from hardmute import runtime; runtime.find(None, download=False)' \
+	  2>/dev/null || $(MAKE) -s -C firmware runtime
+	$(BIN)/python -m pytest -n $(JOBS) -q --timeout 900 tests/emulator
 
 # $MICROPYTHON, or the interpreter that firmware/Makefile builds; its path is the last line there.
 test-micropython: $(VENV)/test.stamp
@@ -76,7 +85,11 @@ $(VENV)/run.stamp: $(VENV)/python.stamp pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/test.stamp: $(VENV)/run.stamp
+$(VENV)/chip.stamp: $(VENV)/run.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[emulator]'
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/chip.stamp
 	$(BIN)/python -m pip install --quiet --group test
 	@touch $@
 

@@ -39,10 +39,12 @@ class Bench:
         self._next_id = 0
 
     @classmethod
-    def with_firmware(cls, image: Path, seed: int = 1, **settings: object) -> Bench:
+    def with_firmware(
+        cls, image: Path, *, compiled: bool = True, seed: int = 1, **settings: object
+    ) -> Bench:
         """A Pico as a user has it: MicroPython and our files, with these settings."""
         stored = config.dump({**config.DEFAULTS, **settings})
-        return cls(image, files.firmware(stored), seed)
+        return cls(image, files.firmware(stored, compiled=compiled), seed)
 
     @property
     def now_us(self) -> int:

@@ -206,6 +206,11 @@ class Pico:
         core.waiting = False
         core.pc = _UNUSED_RAM
 
+    def set_timer_us(self, count_us: int) -> None:
+        """Set the timer that MicroPython counts its ticks from, as if it had run for so long."""
+        epoch_ns = self.clock.nanos - count_us * 1000
+        self.mcu.timer._epoch_nanos = epoch_ns  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
     def _reset(self, cause: str) -> None:
         mcu = self.mcu
         mcu.enter_reset(from_watchdog=cause == "watchdog")
