@@ -19,7 +19,6 @@ _TIMEOUT_S = 30
 # UF2 block: two magic numbers first, one last (https://github.com/microsoft/uf2).
 _BLOCK = 512
 _MAGIC = (b"UF2\nWQ]\x9e", b"\x30\x6f\xb1\x0a")
-_MOST_BYTES = 4_000_000
 
 
 def find(given: Path | None, *, download: bool) -> Path:
@@ -64,7 +63,7 @@ def _consents() -> bool:
 def _download(to: Path) -> Path:
     try:
         with urllib.request.urlopen(_OFFICIAL, timeout=_TIMEOUT_S) as answer:
-            content = answer.read(_MOST_BYTES)
+            content = answer.read()
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise LocalError(
             f"{_OFFICIAL} cannot be downloaded ({error}): fetch it by other means, and give it"

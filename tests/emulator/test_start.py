@@ -6,10 +6,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from workbench import Bench
-
 import muteboard
 from hardmute.sim.rp2040 import chip, files
+from workbench import Bench
 
 _BOARD_FILE = Path(muteboard.__file__).parent / "boards" / "rp2040.py"
 

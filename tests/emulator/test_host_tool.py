@@ -1,0 +1,119 @@
+"""The host tool on a pseudo-terminal, the emulated chip at its other end (P4, P5)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hardmute import errors
+from hardmute.sim.world import act
+
+BOARD = "5eed00015eed0001"
+_DEADLINE_S = 300
+
+
+class Host:
+    """A computer with one emulated Pico, and its command line."""
+
+    def __init__(self, home: str) -> None:
+        self.environment = {**os.environ, "HARDMUTE_HOME": home}
+        options = ["sim", "--engine", "rp2040", "--id", BOARD]
+        self.process = self.start(*options)
+        assert self.process.stdout is not None
+        ready = json.loads(self.process.stdout.readline())
+        self.world, self.device = ready["world"], ready["device"]
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "hardmute", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            env=self.environment,
+            text=True,
+        )
+
+    def run(self, *words: str) -> tuple[int, Any]:
+        """A command's exit code, and the JSON that it printed."""
+        process = self.start(*words, "--json")
+        printed, _ = process.communicate(timeout=_DEADLINE_S)
+        return process.returncode, json.loads(printed) if printed else None
+
+    def board(self, *words: str) -> tuple[int, Any]:
+        return self.run("-d", BOARD, *words)
+
+    def look(self) -> dict[str, Any]:
+        return act(self.world, ["look"])
+
+    def end(self, process: subprocess.Popen[str]) -> None:
+        process.terminate()
+        process.wait(_DEADLINE_S)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    # Not `tmp_path`: the path of a Unix socket is short.
+    with tempfile.TemporaryDirectory(prefix="hm-") as home:
+        host = Host(str(Path(home).resolve()))
+        yield host
+        host.end(host.process)
+
+
+def test_a_day_with_an_emulated_board(host: Host) -> None:
+    code, seen = host.run("list")
+    assert code == errors.OK
+    (listed,) = seen["boards"]
+    assert (listed["board"], listed["simulated"], listed["port"]) == (BOARD, True, "rp2040")
+
+    code, told = host.board("status")
+    assert (code, told["state"], told["proof"]) == (errors.OK, "muted", "sensed")
+    assert told["simulated"] is True, "the firmware cannot know; the host must say so"
+
+    act(host.world, ["press"])
+    code, told = host.board("status")
+    assert (code, told["state"]) == (errors.LIVE, "live")
+    assert (host.look()["line"], host.look()["lamp"]["colour"]) == ("connected", "green")
+    assert host.board("mute")[0] == errors.OK
+    assert host.look()["line"] == "cut"
+
+    act(host.world, ["unplug"])
+    assert host.board("status")[0] == errors.UNKNOWN
+    act(host.world, ["replug"])
+    assert host.board("status")[0] == errors.OK
+
+
+def test_P1_P5_a_hung_chip_is_unknown_then_muted_by_its_watchdog(host: Host) -> None:
+    act(host.world, ["press"])
+    watch = host.start("-d", BOARD, "watch", "--json")
+    assert watch.stdout is not None
+    assert json.loads(watch.stdout.readline())["state"] == "live"
+    act(host.world, ["hang"])
+    seen = json.loads(watch.stdout.readline())
+    while seen["verdict"] != "muted":
+        assert seen["verdict"] == "unknown"
+        seen = json.loads(watch.stdout.readline())
+    assert (seen["state"], seen["cause"], seen["simulated"]) == ("muted", "watchdog", True)
+    assert host.look()["line"] == "cut"
+    host.end(watch)
+
+
+def test_what_the_emulated_board_cannot_be(host: Host) -> None:
+    refused = {
+        "two contacts": ["--contacts", "2"],
+        "a short id": ["--id", "5eed"],
+        "no image": ["--image", __file__],
+        "the id of another": ["--id", BOARD],
+    }
+    for what, options in refused.items():
+        process = host.start("sim", "--engine", "rp2040", *options)
+        printed, _ = process.communicate(timeout=_DEADLINE_S)
+        assert (process.returncode, printed) == (errors.USAGE, ""), what

@@ -1,0 +1,109 @@
+"""Where MicroPython's image for the emulated Pico comes from, and what is said without one."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hardmute import runtime
+from hardmute.errors import LocalError, UsageError
+
+BLOCK = b"UF2\nWQ]\x9e" + bytes(500) + b"\x30\x6f\xb1\x0a"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("hardmute.paths.cache_dir", lambda name: tmp_path / name)
+    return tmp_path / "runtime"
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
+    """The official site, on this machine: its one file is ``site["body"]``."""
+    content = {"body": BLOCK * 3}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = content["body"]
+            self.send_response(200 if body else 404)
+            length = content.get("length") or str(len(body)).encode()
+            self.send_header("Content-Length", length.decode())
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            """Nothing on the terminal."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/RPI_PICO-1.uf2"
+        monkeypatch.setattr(runtime, "_OFFICIAL", url)
+        yield content
+        server.shutdown()
+        thread.join()
+
+
+def put(cache: Path, origin: str, modified_s: int) -> Path:
+    file = cache / origin / runtime.NAME
+    file.parent.mkdir(parents=True)
+    file.write_bytes(BLOCK)
+    os.utime(file, (modified_s, modified_s))
+    return file
+
+
+def test_the_image_that_is_given_is_used(tmp_path: Path, cache: Path) -> None:
+    put(cache, "cached", 2)
+    given = tmp_path / "mine.uf2"
+    given.write_bytes(BLOCK * 2)
+    assert runtime.find(given, download=False) == given
+
+
+@pytest.mark.parametrize("content", [None, b"", b"MZ" + bytes(510), BLOCK[:-1], BLOCK + b"x"])
+def test_what_is_no_image_is_refused(tmp_path: Path, cache: Path, content: bytes | None) -> None:
+    assert not cache.exists()
+    given = tmp_path / "mine.uf2"
+    if content is not None:
+        given.write_bytes(content)
+    with pytest.raises(UsageError, match=r"mine\.uf2"):
+        runtime.find(given, download=True)
+
+
+def test_the_newest_in_the_cache_is_used(cache: Path, site: dict[str, bytes]) -> None:
+    site["body"] = b""
+    put(cache, "old", 1)
+    newest = put(cache, "new", 3)
+    put(cache, "older", 2)
+    assert runtime.find(None, download=True) == newest
+
+
+def test_without_consent_nothing_is_downloaded(cache: Path, site: dict[str, bytes]) -> None:
+    assert site
+    with pytest.raises(LocalError, match=r"--image .* --download, .*`make -C firmware runtime`"):
+        runtime.find(None, download=False)
+    assert not cache.exists()
+
+
+def test_with_consent_it_is_downloaded_once(cache: Path, site: dict[str, bytes]) -> None:
+    found = runtime.find(None, download=True)
+    assert found == cache / "RPI_PICO-1" / runtime.NAME
+    assert found.read_bytes() == site["body"]
+    site["body"] = b""
+    assert runtime.find(None, download=False) == found
+
+
+@pytest.mark.parametrize(
+    ("body", "length"), [(b"", b"0"), (b"<html>", b"6"), (BLOCK, b"1024"), (b"", b"512")]
+)
+def test_a_download_that_fails_leaves_nothing_behind(
+    cache: Path, site: dict[str, bytes], body: bytes, length: bytes
+) -> None:
+    site.update(body=body, length=length)
+    with pytest.raises((LocalError, UsageError)):
+        runtime.find(None, download=True)
+    assert list(cache.rglob("*")) == []
