@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SETUP_MS = const(3000)
 MAINTENANCE_MS = const(10_000)
 # Longest pause between two passes: a weld, and a contact on its own, are found by looking.
-_IDLE_MS = const(20)
+_IDLE_MS = const(50)
 _RETAIN_MS = const(1000)
 _MAX_BOOTS = const(999_999_999)
 

@@ -121,7 +121,7 @@ def test_P3_a_press_while_live_cuts_before_the_program_touches_a_pin_again(at):
     def script():
         yield from go_live(kit)
         kit.modules.before_access = press_at_the_nth_use
-        yield 200
+        yield 600
         kit.modules.before_access = None
         yield 1
 

@@ -388,12 +388,12 @@ def test_board_idles_while_nothing_happens():
     bench = Bench(run_ms=100)
     passes = bench.board.calls.count("take_edges")
     waits = idle_through(bench, 5000)
-    assert max(waits) == 20
-    assert bench.board.calls.count("take_edges") - passes < 260
+    assert max(waits) == 50
+    assert bench.board.calls.count("take_edges") - passes < 110
     bench.go_live()
     passes = bench.board.calls.count("take_edges")
     idle_through(bench, 5000)
-    assert bench.board.calls.count("take_edges") - passes < 390
+    assert bench.board.calls.count("take_edges") - passes < 260
 
 
 def test_board_looks_every_millisecond_while_contacts_move_or_are_in_doubt():
@@ -405,7 +405,7 @@ def test_board_looks_every_millisecond_while_contacts_move_or_are_in_doubt():
     while bench.app.controller.command == "cut":
         idle_through(bench, 1)
     assert idle_through(bench, 8) == {1}
-    assert 20 in idle_through(bench, 50)
+    assert 1 not in idle_through(bench, 200)
     bench.board.world.dead.add(0)
     while bench.app.controller.settled:
         idle_through(bench, 1)
@@ -497,7 +497,7 @@ def test_P4_weld_is_found_as_soon_as_the_contacts_should_have_settled():
     bench = Bench()
     idle_through(bench, 100)
     bench.board.world.welded.add(0)
-    idle_through(bench, 23)
+    idle_through(bench, 53)
     assert bench.app.controller.state == "fault"
 
 
