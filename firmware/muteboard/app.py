@@ -112,8 +112,10 @@ class App:
         mute.step(now, board.button_down(), board.take_edges(), board.sense())
         if mute.command == controller.CUT:
             board.cut()
-        elif was_cut:
-            board.connect(mute.mode == controller.TOGGLE)
+            if mute.button.first_edge is None:
+                board.disarm()
+        elif was_cut and not board.connect(mute.mode == controller.TOGGLE):
+            mute.refused(now)
         if self._hold:
             self._watch_hold(now)
 
@@ -163,6 +165,8 @@ class App:
         warnings = list(self._warnings)
         if mute.stuck:
             warnings.append("stuck")
+        if mute.latch_clear:
+            warnings.append("latch_clear")
         return {
             "state": mute.state,
             "command": mute.command,
