@@ -47,7 +47,7 @@ def _machine(modules: Modules, hard_irqs: bool) -> types.ModuleType:
             return self.seen
 
     class Pin:
-        IN, OUT = 0, 1
+        IN, OUT, OPEN_DRAIN = 0, 1, 2
         PULL_UP, PULL_DOWN = 1, 2
         IRQ_FALLING, IRQ_RISING = 4, 8
 
@@ -61,7 +61,9 @@ def _machine(modules: Modules, hard_irqs: bool) -> types.ModuleType:
                 chip.pulls[self.id] = "up" if pull == Pin.PULL_UP else "down"
             if value is not None:
                 chip.drive(self.id, value)
-            if mode == Pin.OUT:
+            if mode == Pin.OPEN_DRAIN:
+                chip.open_drain.add(self.id)
+            if mode in (Pin.OUT, Pin.OPEN_DRAIN):
                 assert value is not None, "an output without a level"
 
         def value(self, x: int | None = None) -> int | None:
