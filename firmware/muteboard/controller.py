@@ -122,9 +122,6 @@ class Controller:
         self.revision += 1
         self._command_since = now
         self.latch_clear = True
-        self.button.consume()
-        # The contacts were open, and have been told nothing.
-        self.settled = True
 
     def step(self, now: int, down: bool, edges: int, sense: int) -> None:
         """Advance to ``now``. ``edges``: button edges since the last step, of any speed."""
