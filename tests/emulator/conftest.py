@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from _pytest.runner import runtestprotocol
+from workbench import Bench, Repl
 
-from bench import Bench, Repl
 from hardmute import runtime
 from hardmute.errors import HardmuteError
 
