@@ -10,23 +10,21 @@ import random
 import re
 from pathlib import Path
 
-import press_storm
 import pytest
 from rp2040py.gpio_pin import GPIOPinState
+from workbench import HIGH, Bench, Repl
 
-from bench import HIGH, Bench, Repl
 from hardmute.sim.physics import LATCH_DELAY_US, RELEASE_US
 from hardmute.sim.rp2040 import chip
+from hardmute.sim.usb import PtyCable
 from hardmute.sim.world import World
-from hardmute.sim.usb import Cable
 from muteboard import boards
 
 _SURPRISE_MS = 1_000
-
-
-def clear_pulses(bench: Bench) -> int:
-    """How often CLEAR has been pulled since `watch_clear`."""
-    return sum(level == GPIOPinState.LOW for _, level in bench.clear)
+# IO_BANK0 (RP2040 datasheet, "GPIO", list of registers): control register of the pin with ALLOW,
+# and in it the output enabled and high, whatever CPU and PIO do.
+_ALLOW_CTRL = 0x4001_4000 + 8 * chip.RELAY + 4
+_FORCED_HIGH = 0x3305
 
 
 @pytest.fixture
@@ -46,13 +44,17 @@ def at_rest(bench: Bench, cause: str) -> None:
     assert not bench.physics.latch
 
 
+def await_start(bench: Bench) -> None:
+    """Wait until the firmware runs again after a reset, over which the lamp keeps its colour."""
+    bench.physics.lamp = (0, 0, 0)
+    bench.await_lamp()
+
+
 def hang_with_allow_high(bench: Bench) -> None:
     """The worst firmware: it drives ALLOW for ever and looks at nothing."""
     bench.pico.hang()
-    pin = bench.pico.mcu.gpio[chip.RELAY]
-    # IO_BANK0, GPIO20_CTRL: output and output enable forced, whatever PIO or CPU say.
-    bench.pico.mcu.write_uint32(0x4001_4000 + 8 * chip.RELAY + 4, 0x3305)
-    assert pin.value == HIGH
+    bench.pico.mcu.write_uint32(_ALLOW_CTRL, _FORCED_HIGH)
+    assert bench.pico.mcu.gpio[chip.RELAY].value == HIGH
 
 
 # The pins.
@@ -81,7 +83,7 @@ def test_it_says_which_board_it_is(interlock: Bench) -> None:
 
 def test_P2_allow_without_a_press_does_nothing(interlock: Bench) -> None:
     hang_with_allow_high(interlock)
-    interlock.run_ms(900)
+    interlock.run_ms(500)
     assert interlock.pico.mcu.gpio[chip.RELAY].value == HIGH
     assert not interlock.coil
     assert not interlock.connected
@@ -113,8 +115,8 @@ def test_P2_no_pin_that_the_firmware_may_drive_sets_the_latch(
 
 def test_P2_bytes_from_the_host_raise_no_allow(interlock: Bench) -> None:
     interlock.watch_relay()
-    interlock.send(random.Random(2).randbytes(2_000))
-    interlock.run_ms(500)
+    interlock.send(random.Random(2).randbytes(500) + b"\n")
+    interlock.run_ms(300)
     for op in ("connect", "unmute", "live", "status", "mute"):
         interlock.ask(op)
     assert interlock.connect_times() == []
@@ -164,15 +166,15 @@ def test_P3_with_allow_forced_high_and_the_cpu_hung_the_latch_cuts(live: Bench) 
 
 
 def test_presses_toggle(interlock: Bench) -> None:
-    for _ in range(3):
+    for _ in range(2):
         interlock.press(bounce_ms=5)
         assert interlock.status()["state"] == "live"
         interlock.press(bounce_ms=5)
         at_rest(interlock, "button")
 
 
-@pytest.mark.parametrize("delay_us", [0, 1_000, 25_000])
-@pytest.mark.parametrize("hold_ms", [2, 6, 20, 1_700])
+@pytest.mark.parametrize("delay_us", [0, 25_000])
+@pytest.mark.parametrize("hold_ms", [2, 20])
 def test_a_touch_that_is_no_press_leaves_nothing_behind(
     interlock: Bench, hold_ms: int, delay_us: int
 ) -> None:
@@ -188,29 +190,28 @@ def test_a_touch_that_is_no_press_leaves_nothing_behind(
 
 
 def test_the_latch_is_cleared_once_for_each_press_that_is_in_vain(interlock: Bench) -> None:
+    levels: list[GPIOPinState] = []
+    interlock.pico.mcu.gpio[chip.CLEAR].add_listener(lambda new, _old: levels.append(new))
     interlock.run_ms(500)
-    assert clear_pulses(interlock) == 0
-    for count in range(1, 4):
+    assert levels == []
+    for count in (1, 2):
         interlock.press(10)
-        interlock.run_ms(300)
-        assert clear_pulses(interlock) == count
+        interlock.run_ms(100)
+        # Pulled and let go: driven high it would fight the supply supervisor.
+        assert levels == [GPIOPinState.LOW, GPIOPinState.INPUT_PULL_UP] * count
 
 
-@pytest.mark.parametrize("later_ms", [0, 3, 700])
-def test_P8_timer_and_the_press_just_after_it(
-    interlock_with_short_time: Bench, later_ms: int
-) -> None:
-    bench = interlock_with_short_time
-    bench.go_live()
-    bench.run_until(lambda: not bench.coil, 11_000_000)
-    bench.run_ms(later_ms)
-    bench.press()
-    at_rest(bench, "timer")
-    bench.run_ms(_SURPRISE_MS)
-    bench.go_live()
+@pytest.mark.parametrize("later_ms", [3, 700])
+def test_P8_timer_and_the_press_just_after_it(live: Bench, later_ms: int) -> None:
+    live.run_until(lambda: not live.coil, 11_000_000)
+    live.run_ms(later_ms)
+    live.press()
+    at_rest(live, "timer")
+    live.run_ms(_SURPRISE_MS)
+    live.go_live()
 
 
-@pytest.mark.parametrize("later_ms", [0, 3, 700])
+@pytest.mark.parametrize("later_ms", [3, 700])
 def test_host_mute_and_the_press_just_after_it(live: Bench, later_ms: int) -> None:
     assert live.ask("mute")["ok"]
     live.run_ms(later_ms)
@@ -259,7 +260,8 @@ def test_P1_watchdog_while_live(live: Bench) -> None:
     assert live.now_us - hung_us <= 1_001_000
     # ALLOW cut; the latch knows nothing of it until the firmware starts.
     assert live.physics.latch
-    live.await_lamp()
+    await_start(live)
+    assert not live.physics.latch
     live.run_ms(_SURPRISE_MS + 100)
     at_rest(live, "watchdog")
     assert live.pico.resets[-1][1] == "watchdog"
@@ -296,17 +298,18 @@ def test_P1_reset_while_a_press_is_under_way(live: Bench) -> None:
         live.pico.reset()
         assert not live.coil
         live.run_ms(hold_ms)
-        live.run_until(lambda: live.physics.lamp[0] > 0, 3_000_000)
+        await_start(live)
         live.run_ms(200)
         at_rest(live, "boot")
+    live.go_live()
 
 
 def test_P2_storm_of_presses(interlock: Bench) -> None:
     """Presses that the filter can tell from bounce; the oracle of tests/press_storm.py."""
     chance = random.Random(9)
     live = False
-    for _ in range(60):
-        hold_ms = chance.choice([3, 12, 20, 40, 90, 300])
+    for _ in range(20):
+        hold_ms = chance.choice([3, 12, 20, 40, 90])
         interlock.press(hold_ms, bounce_ms=min(hold_ms - 1, 5))
         live = not live and hold_ms >= 40
         interlock.run_ms(chance.randint(0, 40))
@@ -314,7 +317,8 @@ def test_P2_storm_of_presses(interlock: Bench) -> None:
         assert interlock.physics.latch is live
 
 
-def test_world_shows_the_latch(live: Bench) -> None:
-    assert World(live.pico, Cable()).look()["latch"] == "set"
+def test_the_world_shows_the_latch(live: Bench, tmp_path: Path) -> None:
+    world = World(live.pico, PtyCable(tmp_path / "port"))
+    assert world.look()["latch"] == "set"
     live.press()
-    assert World(live.pico, Cable()).look()["latch"] == "clear"
+    assert world.look()["latch"] == "clear"

@@ -28,9 +28,11 @@ HIGH = GPIOPinState.HIGH
 class Bench:
     """An emulated Pico with ``content`` on its flash, off. ``seed``: its chance."""
 
-    def __init__(self, image: Path, content: dict[str, bytes], seed: int = 1) -> None:
+    def __init__(
+        self, image: Path, content: dict[str, bytes], seed: int = 1, *, interlock: bool = False
+    ) -> None:
         chance = random.Random(seed)
-        self.physics = Physics(len(chip.SENSE), chance)
+        self.physics = Physics(len(chip.SENSE), chance, interlock=interlock)
         self.pico = chip.Pico(self.physics, image, content, unique_id=UNIQUE_ID, random=chance)
         # (time in us, level or pull) of the relay's pin since `watch_relay`.
         self.relay: list[tuple[float, GPIOPinState]] = []
@@ -41,10 +43,13 @@ class Bench:
         self._next_id = 0
 
     @classmethod
-    def with_firmware(cls, image: Path, seed: int = 1, **settings: object) -> Bench:
+    def with_firmware(
+        cls, image: Path, seed: int = 1, *, interlock: bool = False, **settings: object
+    ) -> Bench:
         """A Pico as a user has it: MicroPython and our files, with these settings."""
         stored = config.dump({**config.DEFAULTS, **settings})
-        return cls(image, files.firmware(stored), seed)
+        content = files.firmware(stored, "rp2040_interlock" if interlock else None)
+        return cls(image, content, seed, interlock=interlock)
 
     @property
     def now_us(self) -> int:
@@ -171,10 +176,10 @@ class Repl(Bench):
 
     _PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
 
-    def __init__(self, image: Path, seed: int = 1) -> None:
+    def __init__(self, image: Path, seed: int = 1, *, interlock: bool = False) -> None:
         content = files.firmware()
         del content["main.py"], content["boot.py"]
-        super().__init__(image, content, seed)
+        super().__init__(image, content, seed, interlock=interlock)
 
     def start(self) -> Repl:
         self.pico.power_on()
