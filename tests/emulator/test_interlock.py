@@ -297,9 +297,8 @@ def test_P1_reset_while_a_press_is_under_way(live: Bench) -> None:
         live.run_ms(50)
         live.pico.reset()
         assert not live.coil
-        live.run_ms(hold_ms)
         await_start(live)
-        live.run_ms(200)
+        live.run_ms(hold_ms + 200)
         at_rest(live, "boot")
     live.go_live()
 
