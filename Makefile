@@ -6,12 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 
+# Tests that run on a real MicroPython interpreter as well as on CPython, or only there.
+ON_MICROPYTHON := tests/unit tests/esp32_port tests/interpreter
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel bench clean
+.PHONY: help demo test test-micropython lint types wheel bench clean
 
 help:
 	@echo "make demo    the main job, on a simulated board"
 	@echo "make test    the portable tests"
+	@echo "make test-micropython"
+	@echo "             the firmware's tests on a real MicroPython interpreter"
 	@echo "make lint    style and types (make types: types alone)"
 	@echo "make wheel   build the wheel and try it in a clean environment"
 	@echo "make bench   speed and size figures, as a table and as JSON in build/"
@@ -23,6 +28,16 @@ demo: $(VENV)/run.stamp
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n $(JOBS) -q
+
+# $MICROPYTHON, or the interpreter that firmware/Makefile builds; its path is the last line there.
+test-micropython: $(VENV)/test.stamp
+	@set -e; \
+	export MICROPYTHON="$${MICROPYTHON:-$$($(MAKE) -s -C firmware interpreter | tail -n 1)}"; \
+	"$$MICROPYTHON" -c 'import sys; assert sys.implementation[0] == "micropython"' 2>/dev/null || { \
+	  echo "No MicroPython: 'make -C firmware interpreter' builds one, MICROPYTHON=... names one."; \
+	  exit 1; }; \
+	$(BIN)/python -m pytest -q tests/cpython/test_interpreter_runner.py; \
+	"$$MICROPYTHON" -X heapsize=16m tests/interpreter/run.py --not-here tests/cpython $(ON_MICROPYTHON)
 
 lint: $(VENV)/lint.stamp types
 	$(BIN)/ruff check

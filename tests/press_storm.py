@@ -190,16 +190,18 @@ def disagreements(
     coil: list[tuple[int, bool]],
     late_us: int,
     cut_late_us: int = 0,
+    early_us: int = 0,
 ) -> list[str]:
     """What the coil did (each change, as time and energised) other than it had to.
 
     ``late_us``: how long the engine may take to see an edge and to decide, when it connects;
-    ``cut_late_us``: how long to cut.
+    ``cut_late_us``: how long to cut; ``early_us``: how much sooner it may connect, if its clock
+    counts whole milliseconds.
     """
     wrong: list[str] = []
     wanted: list[tuple[int, bool, int]] = []
     for connection in connections:
-        wanted.append((connection.from_us, True, late_us))
+        wanted.append((connection.from_us - early_us, True, early_us + late_us))
         if connection.until_us is not None:
             wanted.append((connection.until_us, False, cut_late_us))
     for (time_us, energised, slack_us), change in zip(wanted, coil, strict=False):

@@ -9,6 +9,7 @@ there. Exits with 1 if any port has an error.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -63,9 +64,12 @@ def stubs(port: str) -> Path:
     try:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
         subprocess.run([*pip, "--target", str(filling), *PINS[port]], check=True)  # noqa: S603 - fixed words
-        filling.rename(folder)
+        # Another process may have been faster; its folder is as good.
+        with contextlib.suppress(OSError):
+            filling.rename(folder)
     finally:
         shutil.rmtree(filling, ignore_errors=True)
+    assert folder.is_dir()
     return folder
 
 

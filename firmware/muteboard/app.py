@@ -1,4 +1,9 @@
-"""The superloop that ties the parts together, and what happens when one of them fails."""
+"""The superloop that ties the parts together, and what happens when one of them fails.
+
+MicroPython puts the frame of a function with more than 11 words of locals and stack on the heap
+(py/objfun.c, VM_MAX_STATE_ON_STACK), where finding room takes the longer the more garbage lies
+about. What runs on every pass is therefore kept in small functions, here and in the other files.
+"""
 
 import binascii
 
@@ -21,7 +26,7 @@ if TYPE_CHECKING:
 SETUP_MS = const(3000)
 MAINTENANCE_MS = const(10_000)
 # Longest pause between two passes: a weld, and a contact on its own, are found by looking.
-_IDLE_MS = const(10)
+_IDLE_MS = const(20)
 _RETAIN_MS = const(1000)
 _MAX_BOOTS = const(999_999_999)
 
@@ -107,26 +112,17 @@ class App:
         self._uptime = now
         self._ticks = ticks
 
-        mute = self.controller
-        was_cut = mute.command == controller.CUT
-        mute.step(now, board.button_down(), board.take_edges(), board.sense())
-        if mute.command == controller.CUT:
-            board.cut()
-            if mute.button.first_edge is None:
-                board.disarm()
-        elif was_cut and not board.connect(mute.mode == controller.TOGGLE):
-            mute.refused(now)
+        self._step_controller(now)
         if self._hold:
             self._watch_hold(now)
 
-        if mute.revision != self._known:
-            self._known = mute.revision
+        if self.controller.revision != self._known:
+            self._known = self.controller.revision
             self._changed()
         # Between two words the lamp stays: it changes once the contacts bear the new one out.
-        settled = mute.settled
-        if settled and now >= self._lamp_until:
+        if self.controller.settled and now >= self._lamp_until:
             self._update_lamp(now)
-        self._link.step(now, settled)
+        self._link.step(now, self.controller.settled)
         if now - self._retained_at >= _RETAIN_MS:
             self._retained_at = now
             in_service = self.service != "none"
@@ -134,16 +130,31 @@ class App:
         if not self._hold:
             board.feed_watchdog()
 
-    def idle_ms(self) -> int:
-        """How long the board may idle after the last `step`, 1 or more: until something is due.
+    def _step_controller(self, now: int) -> None:
+        board = self._board
+        was_cut = self.controller.command == controller.CUT
+        # Edges before the level: one that comes in between is then seen again, at once. The other
+        # way round it would be gone, and the level that it led to found only after an idle.
+        edges = board.take_edges()
+        self.controller.step(now, board.button_down(), edges, board.sense())
+        if self.controller.command == controller.CUT:
+            board.cut()
+            if self.controller.button.first_edge is None:
+                board.disarm()
+        elif was_cut and not board.connect(self.controller.mode == controller.TOGGLE):
+            self.controller.refused(now)
 
-        A press under way, contacts that move or are in doubt, and bytes on their way are looked
-        at every millisecond. That includes a button held since power-on.
+    def idle_ms(self) -> int:
+        """How long the board may idle after the last `step`: until something is due.
+
+        Contacts that move or are in doubt are looked at every millisecond; bytes that are on their
+        way do not wait at all.
         """
         now = self._uptime
+        # The lamp may be waiting for the contacts.
+        lamp_due = max(1, self._lamp_until - now)
         mute_due = self.controller.due_in_ms(now)
-        link_due = self._link.due_in_ms(now)
-        return max(1, min(_IDLE_MS, self._lamp_until - now, mute_due, link_due))
+        return min(_IDLE_MS, lamp_due, mute_due, self._link.due_in_ms(now))
 
     # What the link asks for.
 

@@ -60,6 +60,12 @@ class Button:
             return now - self.first_edge
         return 0
 
+    def due_in_ms(self, now: int) -> int | None:
+        """How long a press under way stays what it is, 1 or more; None: until the next edge."""
+        if self.first_edge is None or (self._level and self.down):
+            return None
+        return max(1, DEBOUNCE_MS - (now - self._stable_since))
+
     def step(self, now: int, level: bool, edges: int) -> int:
         """Take the ``level`` (True: down) and the ``edges`` seen since the last step.
 

@@ -80,16 +80,15 @@ class Controller:
         self._last_step = 0
 
     def due_in_ms(self, now: int) -> int:
-        """How long nothing changes here, unless the button has an edge or a contact moves."""
-        if (
-            self.button.first_edge is not None
-            or not self.settled
-            or 0 < self._doubt < _DOUBT_FAULT
-        ):
-            return 0
-        if self.command == CUT:
-            return _NOTHING_DUE_MS
-        return self._command_since + self.max_live_ms - now
+        """How long nothing changes here (1 or more) but by an edge or a contact on its own."""
+        if not self.settled or 0 < self._doubt < _DOUBT_FAULT:
+            return 1
+        due = self.button.due_in_ms(now)
+        if due is None:
+            due = _NOTHING_DUE_MS
+        if self.command != CUT:
+            due = min(due, max(1, self._command_since + self.max_live_ms - now))
+        return due
 
     def live_ms(self, now: int) -> int:
         """Total live time since boot, in ms."""
@@ -125,26 +124,37 @@ class Controller:
 
     def step(self, now: int, down: bool, edges: int, sense: int) -> None:
         """Advance to ``now``. ``edges``: button edges since the last step, of any speed."""
-        connected = self.command == CONNECTED
-        if connected:
-            if self._cuts(down, edges):
-                self._cut(now, "button")
-            elif now - self._command_since >= self.max_live_ms:
-                self._cut(now, "timer")
-        press = self.button
-        idle = press.first_edge is None
-        gesture = press.step(now, down, edges)
-        if press.first_edge is not None:
-            if (idle and self._meant_as_mute()) or (connected and self.command == CUT):
-                press.consume()
-            self._watch_stuck(now)
-        elif self.stuck:
-            self._watch_stuck(now)
+        if self.command == CONNECTED:
+            self._watch_live(now, down, edges)
+        gesture = self._watch_button(now, down, edges)
         self._watch_contacts(now, sense)
-        if gesture and gesture == self._deciding_gesture() and not press.consumed:
+        if gesture and gesture == self._deciding_gesture() and not self.button.consumed:
             self._pressed(now)
         self.settled = sense == self._expected() or self.state == FAULT
         self._last_step = now
+
+    def _watch_live(self, now: int, down: bool, edges: int) -> None:
+        if self._cuts(down, edges):
+            self._cut(now, "button")
+            self.button.consume()
+        elif now - self._command_since >= self.max_live_ms:
+            self._cut(now, "timer")
+            self.button.consume()
+
+    def _watch_button(self, now: int, down: bool, edges: int) -> int:
+        idle = self.button.first_edge is None
+        gesture = self.button.step(now, down, edges)
+        if self.button.first_edge is not None:
+            if idle and (self._has_cut(now) or self._meant_as_mute()):
+                self.button.consume()
+            self._watch_stuck(now)
+        elif self.stuck:
+            self._watch_stuck(now)
+        return gesture
+
+    def _has_cut(self, now: int) -> bool:
+        # The press that begins now has cut: that was all of it.
+        return self.command == CUT and self._command_since == now
 
     def _cuts(self, down: bool, edges: int) -> bool:
         if self.mode == TOGGLE:

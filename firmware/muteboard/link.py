@@ -30,6 +30,8 @@ class Link:
         self._data_at = 0
         self._out = b""
         self._out_at = 0
+        # The port took nothing when last asked.
+        self._stuck = False
         # Id of the `watch` request that state events answer to; None while nobody watches.
         self._watch: int | None = None
         self._event_due = False
@@ -37,15 +39,18 @@ class Link:
 
     def state_changed(self) -> None:
         """The status is no longer what the last event said."""
-        self._event_due = True
+        self._event_due = self._watch is not None
 
     def due_in_ms(self, now: int) -> int:
-        """How long there is nothing to do here, unless the host sends something."""
-        if self._out or self._data_at < len(self._data):
+        """How long there is nothing to do here, unless the host sends something.
+
+        0 only while bytes are leaving: what else waits may be waiting for the contacts.
+        """
+        if self._out and not self._stuck:
             return 0
-        if self._watch is None:
-            return EVENT_MS
-        return 0 if self._event_due else self._event_at + EVENT_MS - now
+        if self._out or self._event_due or self._data_at < len(self._data):
+            return 1
+        return EVENT_MS if self._watch is None else max(1, self._event_at + EVENT_MS - now)
 
     def step(self, now: int, may_speak: bool) -> None:
         """Move bytes; answer at most one request.
@@ -59,7 +64,7 @@ class Link:
         if self._watch is not None and (self._event_due or now - self._event_at >= EVENT_MS):
             # Before the next request, so that a flood of them cannot silence the events.
             self._event(now)
-        else:
+        elif self._has_data():
             line = self._next_line()
             if line is not None:
                 self._answer(now, line)
@@ -67,18 +72,21 @@ class Link:
             self._send()
 
     def _send(self) -> None:
-        self._out_at += self._board.write(memoryview(self._out)[self._out_at :])
+        count = self._board.write(memoryview(self._out)[self._out_at :])
+        self._stuck = count == 0
+        self._out_at += count
         if self._out_at >= len(self._out):
             self._out = b""
             self._out_at = 0
 
-    def _next_line(self):
-        """The next complete line, or the `WireError` that it is, or None."""
+    def _has_data(self) -> bool:
         if self._data_at >= len(self._data):
             self._data = self._board.read_available()
             self._data_at = 0
-            if not self._data:
-                return None
+        return self._data != b""
+
+    def _next_line(self):
+        """The next complete line, or the `WireError` that it is, or None."""
         end = self._reader.feed(self._data, self._data_at)
         if end < 0:
             self._data_at = len(self._data)
@@ -111,6 +119,7 @@ class Link:
         if op == "hello":
             # A session starts here: events for an earlier one would only confuse.
             self._watch = None
+            self._event_due = False
             return self._service.hello()
         if op == "status":
             return self._service.status(now)

@@ -228,9 +228,11 @@ class _Parser:
 
     def next(self) -> int:
         """The next byte that is no space; it is not taken."""
-        while self.data[self.at] == 0x20:
+        byte = self.data[self.at]
+        while byte == 0x20:
             self.at += 1
-        return self.data[self.at]
+            byte = self.data[self.at]
+        return byte
 
     def value(self, depth: int):
         byte = self.next()

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 from rp2040py.gpio_pin import GPIOPinState
-from workbench import HIGH, Bench, Repl
 
 from hardmute.sim.physics import LATCH_DELAY_US, RELEASE_US
 from hardmute.sim.rp2040 import chip
 from hardmute.sim.usb import PtyCable
 from hardmute.sim.world import World
 from muteboard import boards
+from workbench import HIGH, Bench, Repl
 
 _SURPRISE_MS = 1_000
 # IO_BANK0 (RP2040 datasheet, "GPIO", list of registers): control register of the pin with ALLOW,

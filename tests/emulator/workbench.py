@@ -36,9 +36,7 @@ class Bench:
         self.pico = chip.Pico(self.physics, image, content, unique_id=UNIQUE_ID, random=chance)
         # (time in us, level or pull) of the relay's pin since `watch_relay`.
         self.relay: list[tuple[float, GPIOPinState]] = []
-        self.pico.mcu.gpio[chip.RELAY].add_listener(
-            lambda new, _old: self.relay.append((self.pico.now_us, new))
-        )
+        self.pico.on_relay = lambda level: self.relay.append((self.pico.now_us, level))
         self.watch_relay()
         self._next_id = 0
 

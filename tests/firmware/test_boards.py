@@ -1,9 +1,7 @@
 """The board files on fake modules: what the firmware and its owner rely on, on every port."""
 
-import builtins
 import importlib.util
 import json
-import os
 import re
 import sys
 import types
@@ -16,6 +14,7 @@ import pytest
 from fakes.chip import Chip, ChipReset
 from fakes.circuitpython_port import Modules as CircuitPython
 from fakes.micropython_port import Modules as MicroPython
+from fakes.rp2_pio import make_rp2
 
 import press_storm
 from muteboard import app, button, crash, lamp, wire
@@ -77,11 +76,14 @@ class Port:
             )  # fmt: skip
             replaced = ("time",)
         else:
-            self.mp = MicroPython(self.chip, hard_irqs=name in RP2040)
+            self.mp = MicroPython(self.chip, "rp2" if name in RP2040 else name)
             fakes = self.mp
-            modules = ("machine", "micropython") + (("rp2",) if name in RP2040 else ())
-            replaced = ("time", "select", "sys")
+            modules = ("machine", "micropython")
+            replaced = ("time", "select", "sys", "os", "open")
         self.fakes = {module: getattr(fakes, module) for module in modules}
+        if name in RP2040:
+            self.state_machines: list[Any] = []
+            self.fakes["rp2"] = make_rp2(self.mp, self.state_machines)
         with monkeypatch.context() as patch:
             for module, fake in self.fakes.items():
                 patch.setitem(sys.modules, module, fake)
@@ -97,6 +99,8 @@ class Port:
             loaded.append(self.module)
         # The file with the pins of the sense.
         self.wiring = loaded[1] if name == "rp2040_interlock" else self.module
+        # The file that reads and writes files.
+        self.storage: Any = loaded[0]
         for file in loaded:
             for module in replaced:
                 setattr(file, module, getattr(fakes, module))
@@ -388,7 +392,7 @@ def test_queued_words_never_reconnect(make_port: Callable[..., Port]) -> None:
     port = make_port("rp2040")
     chip = port.chip
     board = port.start()
-    (machine,) = port.mp.state_machines
+    (machine,) = port.state_machines
     port.connect(board, True)
     chip.press(True)
     assert not chip.relay_on
@@ -615,7 +619,7 @@ def test_a_store_that_is_cut_short_leaves_the_old_blob(
             raise ChipReset
 
         with monkeypatch.context() as patch:
-            patch.setattr(os, operation, fail)
+            patch.setattr(port.storage.os, operation, fail)
             with pytest.raises(ChipReset):
                 board.store("config", b"new")
         assert board.load("config") in (b"old", b"new")
@@ -630,7 +634,7 @@ def test_a_store_that_fails_says_so(port: Port, monkeypatch: pytest.MonkeyPatch)
         raise OSError(28)
 
     with monkeypatch.context() as patch:
-        patch.setattr(builtins, "open", full)
+        patch.setattr(port.storage, "open", full, raising=False)
         with pytest.raises(OSError, match="28"):
             board.store("config", b"x")
     assert board.load("config") is None
@@ -693,8 +697,17 @@ def test_retained_bytes(port: Port) -> None:
 
 def test_scratch_registers_of_the_sdk_are_left_alone(make_port: Callable[..., Port]) -> None:
     port = make_port("rp2040")
+    before = set(port.mp.memory)
     port.start().retain(bytes(range(crash.SIZE)))
-    assert set(port.mp.memory) == {0x4005_800C + 4 * register for register in range(4)}
+    scratch = {0x4005_800C + 4 * register for register in range(4)}
+    assert set(port.mp.memory) - before == scratch
+
+
+def test_P1_a_watchdog_that_is_left_enabled_is_stopped_at_import(
+    make_port: Callable[..., Port],
+) -> None:
+    """By the clear alias of its control register, so that nothing else in there changes."""
+    assert make_port("rp2040").mp.memory == {0x4005_B000: 1 << 30}
 
 
 def test_no_sleep_memory_means_nothing_retained(make_port: Callable[..., Port]) -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cli, Sim, StartSim, StartWatch
 
 import hardmute
+from conftest import Cli, Sim, StartSim, StartWatch
 from hardmute import client, demo, discovery, text
 from hardmute.discovery import Port
 from hardmute.log import Log, Observation, now_ms

@@ -367,9 +367,10 @@ def test_a_boards_port_is_left_with_hupcl_cleared(status: dict[str, Any], cli: A
 class DevKit:
     """The auto-reset circuit of an ESP32 DevKitC, and the kernel's part in DTR and RTS.
 
-    Two transistors: EN is low (the chip in reset) while RTS is asserted and DTR is not; IO0 is low
-    (bootloader, when reset ends) while DTR is asserted and RTS is not. The kernel asserts both at
-    once at the first open, and drops both at once at the last close if HUPCL is set.
+    Two NPN transistors between the bridge's lines, which are low while asserted. One pulls EN low
+    (the chip in reset): base at DTR, emitter at RTS. The other pulls IO0 low (the ROM's loader,
+    when reset ends): base at RTS, emitter at DTR. The kernel asserts both lines at once at the
+    first open, and drops both at once at the last close if HUPCL is set.
     """
 
     REQUESTS = (serialposix.TIOCMBIS, serialposix.TIOCMBIC, serialposix.TIOCMSET)
@@ -380,13 +381,33 @@ class DevKit:
         self._opens = opens
 
     @staticmethod
-    def in_reset(lines: tuple[bool, bool]) -> bool:
+    def conducts(base: bool, emitter: bool) -> bool:
+        """Whether a transistor pulls its collector low, given which lines are asserted (low)."""
+        return emitter and not base
+
+    @classmethod
+    def in_reset(cls, lines: tuple[bool, bool]) -> bool:
         dtr, rts = lines
-        return rts and not dtr
+        return cls.conducts(base=dtr, emitter=rts)
+
+    @classmethod
+    def io0_low(cls, lines: tuple[bool, bool]) -> bool:
+        dtr, rts = lines
+        return cls.conducts(base=rts, emitter=dtr)
 
     @property
     def was_reset(self) -> bool:
         return any(map(self.in_reset, self.history))
+
+    @property
+    def in_loader(self) -> bool:
+        """Whether the last reset ended in the ROM's loader, where anybody can flash the chip."""
+        ends = (
+            self.io0_low(after)
+            for before, after in itertools.pairwise(self.history)
+            if self.in_reset(before) and not self.in_reset(after)
+        )
+        return any(list(ends)[-1:])
 
     def set(self, dtr: bool, rts: bool) -> None:
         self.lines = (dtr, rts)
@@ -487,6 +508,29 @@ def test_opening_using_and_closing_never_resets_an_esp32(
     if not foreign:
         # Both as they were in use, so that the next open changes nothing either.
         assert kit.lines == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("dtr", "rts", "enabled", "io0"),
+    # As the DevKitC's schematic prints it, in levels: a line is low while it is asserted.
+    [(1, 1, 1, 1), (0, 0, 1, 1), (1, 0, 0, 1), (0, 1, 1, 0)],
+)
+def test_the_model_is_the_schematics_table(dtr: int, rts: int, enabled: int, io0: int) -> None:
+    lines = (not dtr, not rts)
+    assert DevKit.in_reset(lines) is not bool(enabled)
+    assert DevKit.io0_low(lines) is not bool(io0)
+
+
+def test_the_model_tells_the_loader_from_a_restart() -> None:
+    kit = DevKit(dtr=False, rts=False, opens=1)
+    # What flashing tools do: reset, and let go of it with IO0 low.
+    kit.set(dtr=False, rts=True)
+    kit.set(dtr=True, rts=False)
+    assert kit.in_loader
+    # And how they start the program again.
+    kit.set(dtr=False, rts=True)
+    kit.set(dtr=False, rts=False)
+    assert not kit.in_loader
 
 
 def test_the_model_tells_a_reset(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from conftest import VirtualBoard
 
 import press_storm
+from conftest import VirtualBoard
 from press_storm import PUSH_TO_TALK, TOGGLE, Edge
 
 COUNT = 1_000

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import serial
-from conftest import Cli, Sim, StartSim, StartWatch, VirtualBoard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conftest import Cli, Sim, StartSim, StartWatch, VirtualBoard
 from hardmute.sim.world import colour_name
 from muteboard import wire
 from muteboard.lamp import PALETTES

@@ -11,8 +11,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from conftest import Cli, Sim, StartSim, VirtualBoard
 
+from conftest import Cli, Sim, StartSim, VirtualBoard
 from hardmute.sim import registry
 from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics

@@ -43,6 +43,8 @@ class FakeBoard:
         default = {"config": json.dumps(settings).encode()}
         self.blobs = default if blobs is None else blobs
         self.failing: dict[str, BaseException] = {}
+        # What happens once, right after a part has been called.
+        self.after: dict[str, object] = {}
         self.calls: list[str] = []
         self.feeds = 0
         self.lamp: tuple[int, int, int] | None = None
@@ -99,13 +101,22 @@ class FakeBoard:
         self._call("sense")
         return self.world.sense()
 
+    def _called(self, name: str) -> None:
+        action = self.after.pop(name, None)
+        if action is not None:
+            action()
+
     def button_down(self) -> bool:
         self._call("button_down")
-        return self.world.down
+        down = self.world.down
+        self._called("button_down")
+        return down
 
     def take_edges(self) -> int:
         self._call("take_edges")
-        return self.world.take_edges()
+        edges = self.world.take_edges()
+        self._called("take_edges")
+        return edges
 
     def show(self, rgb: tuple[int, int, int]) -> None:
         self._call("show")
@@ -115,7 +126,7 @@ class FakeBoard:
         self._call("ticks_ms")
         return (self._first_tick + self.world.now) % self._ticks_period
 
-    def ticks_diff(self, new: int, old: int, /) -> int:
+    def ticks_diff(self, new: int, old: int) -> int:
         half = self._ticks_period // 2
         return (new - old + half) % self._ticks_period - half
 
@@ -221,7 +232,7 @@ class Bench:
     def ask(self, op: str, **fields) -> dict:
         """A request and its answer; other frames in between are dropped."""
         self._next_id += 1
-        self.send(wire.frame({"id": self._next_id, "op": op, **fields}))
+        self.send(wire.frame(dict(fields, id=self._next_id, op=op)))
         for _ in range(100):
             self.run(1)
             for message in self.heard():

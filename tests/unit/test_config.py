@@ -1,11 +1,6 @@
 """Settings: validated as a whole, never in the way of starting."""
 
-import json
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from world import STEADY
 
 from muteboard import config
 
@@ -39,7 +34,7 @@ def test_one_bad_change_refuses_all_of_them():
     assert config.changed(settings, {"brightness": 20, "max_live_s": 5}) is None
     assert config.changed(settings, {"brightness": 20, "volume": 5}) is None
     assert settings == config.DEFAULTS
-    assert config.changed(settings, {"brightness": 20}) == {**config.DEFAULTS, "brightness": 20}
+    assert config.changed(settings, {"brightness": 20}) == dict(config.DEFAULTS, brightness=20)
     assert settings == config.DEFAULTS
 
 
@@ -50,10 +45,10 @@ def test_dump_and_parse(settings):
 
 @pytest.mark.parametrize(
     "text",
-    ['{"brightness":20}', ' { "brightness" : 20 }\r\n', json.dumps({"brightness": 20}, indent=4)],
+    ['{"brightness":20}', ' { "brightness" : 20 }\r\n', '{\n    "brightness": 20\n}'],
 )
 def test_file_may_be_partial_and_written_by_hand(text):
-    assert config.parse(text.encode()) == ({**config.DEFAULTS, "brightness": 20}, None)
+    assert config.parse(text.encode()) == (dict(config.DEFAULTS, brightness=20), None)
 
 
 def test_missing_file():
@@ -82,14 +77,6 @@ def test_missing_file():
 )
 def test_broken_file_means_the_defaults_and_a_warning(data):
     assert config.parse(data) == (config.DEFAULTS, "config_invalid")
-
-
-@STEADY
-@given(st.binary(max_size=60))
-def test_P8_any_file_gives_allowed_settings(data):
-    settings, _ = config.parse(data)
-    assert settings.keys() == config.DEFAULTS.keys()
-    assert all(config.valid(key, value) for key, value in settings.items())
 
 
 def test_result_is_no_alias_of_the_defaults():

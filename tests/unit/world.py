@@ -3,13 +3,8 @@
 Everything is a function of a millisecond counter that only a test advances.
 """
 
-from hypothesis import HealthCheck, settings
-
 from muteboard.button import EDGE_DOWN, EDGE_UP
 from muteboard.controller import CONNECTED, Controller
-
-# The same examples in every run, however slow the machine.
-STEADY = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class World:

@@ -28,7 +28,7 @@ down, never inferred at start. A board object is built with the line cut, and fr
 ``ticks_ms()``, ``ticks_diff(new, old)``
     A millisecond counter that wraps, and the only way to subtract two of its values.
 ``idle(ms)``
-    Give way for at most ``ms`` milliseconds (1 or more). Returns at once when the host has sent
+    Give way for at most ``ms`` milliseconds, possibly 0. Returns at once when the host has sent
     something or the button has had an edge that `take_edges` has not told yet.
 ``read_available()``
     The bytes that the host has sent, at most 64, possibly none, as `bytes`. Never blocks.

@@ -19,10 +19,10 @@ The sense pin is tied low by the *closed* rest contact, so only a relay that has
 as cut: a wire that fell off reads as closed, which is a fault and never "muted".
 
 CircuitPython has no interrupts for Python. A press is caught in the background, however short
-(from 1 ms), but the relay drops only when the program next comes by here: every call looks. That
-is the next pass of the superloop, not "at once" as on the other ports, and a hung program cuts
-only by the watchdog. Its file system is not safe against power loss either, so the boot counter is
-in `nvm` and the settings are worth no more than their defaults.
+(from 1 ms), but the relay drops only when the program next comes by here: every call looks, and
+`idle` does so every millisecond. That is not "at once" as on the other ports, and a hung program
+cuts only by the watchdog. Its file system is not safe against power loss either, so the boot
+counter is in `nvm` and the settings are worth no more than their defaults.
 """
 
 import os
@@ -275,11 +275,12 @@ class Board:
 
     def idle(self, ms: int) -> None:
         # Nothing wakes it, and the relay drops only when it looks.
+        self._watch_button()
         for _ in range(ms):
-            time.sleep(_SCAN_S)
-            self._watch_button()
             if self._edges or (self._serial is not None and self._serial.in_waiting):
                 return
+            time.sleep(_SCAN_S)
+            self._watch_button()
 
     def read_available(self) -> bytes:
         self._watch_button()

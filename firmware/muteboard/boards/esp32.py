@@ -22,6 +22,11 @@ interpreter starts. A flash write, a garbage collection or the lamp's waveform c
 latency is claimed. The lamp goes through the RMT peripheral, which is this port's default for
 `machine.bitstream` (`esp32.RMT.bitstream_channel`), so interrupts stay on meanwhile.
 
+A restart by the watchdog, a panic or `machine.reset` is a CPU reset here. ESP-IDF says of
+`esp_restart` that peripherals are not reset, so the pins stay as they were: a program that hangs
+while live is cut when this file runs again, and not yet when the watchdog bites. How long after
+that was not measured.
+
 The serial link is UART0, through the DevKitC's USB bridge. Its control lines let any program on
 the host restart this chip, or put other firmware on it: see firmware/README.md.
 """
@@ -32,11 +37,15 @@ import time
 import machine
 from micropython import const
 
-from muteboard import crash
-from muteboard.boards.micropython_board import CHUNK, MicroPythonBoard
+_RELAY = const(19)
+# At import, before all that takes time: after a restart by watchdog or program the relay may still
+# be energised (see above).
+machine.Pin(_RELAY, machine.Pin.OUT, machine.Pin.PULL_DOWN, value=0)
+
+from muteboard import crash  # noqa: E402
+from muteboard.boards.micropython_board import CHUNK, MicroPythonBoard  # noqa: E402
 
 _BUTTON = const(21)
-_RELAY = const(19)
 # One pin per cut in series; the first is contact 1. A second relay's pole B goes to GPIO22.
 _SENSE = (18,)
 _LAMP = const(23)

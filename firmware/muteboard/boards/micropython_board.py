@@ -65,7 +65,7 @@ class MicroPythonBoard:
         # What ends `idle`.
         self._news = select.poll()
         self._news.register(sys.stdin, select.POLLIN)
-        self._news.register(_Readable(self._has_edges), select.POLLIN)
+        self._news.register(_Pollable(self._poll_edges), select.POLLIN)
 
     def disarm(self) -> None:
         pass
@@ -93,8 +93,12 @@ class MicroPythonBoard:
             edges |= button.EDGE_UP
         return edges
 
-    def _has_edges(self) -> bool:
-        return self._downs != self._downs_taken or self._ups != self._ups_taken
+    def _poll_edges(self, request: int, _events: int) -> int:
+        if request == _STREAM_POLL and (
+            self._downs != self._downs_taken or self._ups != self._ups_taken
+        ):
+            return select.POLLIN
+        return 0
 
     def show(self, rgb: tuple[int, int, int]) -> None:
         self._grb[0], self._grb[1], self._grb[2] = rgb[1], rgb[0], rgb[2]
@@ -111,18 +115,22 @@ class MicroPythonBoard:
         self._news.ipoll(ms)
 
     def read_available(self) -> bytes:
-        if not ready(self._readable):
-            return b""
+        return self._read() if ready(self._readable) else b""
+
+    def _read(self) -> bytes:
         # `readinto` waits for all that it is asked for, so it is asked for one byte at a time.
+        # This is the longest loop between a request and its answer.
         read = sys.stdin.buffer.readinto
-        count = 0
-        while count < CHUNK:
-            read(self._byte)
-            self._in[count] = self._byte[0]
-            count += 1
-            if not ready(self._readable):
-                break
-        return bytes(self._in[:count])
+        poll = self._readable.ipoll
+        buffer, byte = self._in, self._byte
+        count, before = 0, -1
+        while before < count < CHUNK:
+            before = count
+            for _ in poll(0):
+                read(byte)
+                buffer[count] = byte[0]
+                count += 1
+        return bytes(buffer[:count])
 
     def feed_watchdog(self) -> None:
         if self._watchdog is None:
@@ -162,14 +170,11 @@ class MicroPythonBoard:
         machine.reset()
 
 
-class _Readable(io.IOBase):
-    """What `select.poll` calls readable while ``ready()``, as asyncio's ThreadSafeFlag is."""
+class _Pollable(io.IOBase):
+    """Something that `select.poll` takes, as asyncio's ThreadSafeFlag is."""
 
-    def __init__(self, ready: "Callable[[], bool]"):
-        self._ready = ready
-
-    def ioctl(self, request: int, _events: int) -> int:
-        return select.POLLIN if request == _STREAM_POLL and self._ready() else 0
+    def __init__(self, ioctl: "Callable[[int, int], int]"):
+        self.ioctl = ioctl
 
 
 def ready(poller) -> bool:

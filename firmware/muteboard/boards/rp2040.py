@@ -28,8 +28,17 @@ import machine
 import rp2
 from micropython import const
 
-from muteboard import crash
-from muteboard.boards.micropython_board import CHUNK, MicroPythonBoard, ready
+# Watchdog CTRL through its atomic clear alias, and the bit ENABLE in it (RP2040 datasheet,
+# "Watchdog", list of registers, and "Atomic register access").
+_WATCHDOG_CTRL_CLEAR = const(0x4005_B000)
+_WATCHDOG_ENABLE = const(1 << 30)
+# At import, before all that takes time: in this family a watchdog has been seen to stay enabled
+# across the reset that it caused (on RP2350: pico-keys-sdk issue 25), and then a start that takes
+# longer than its time never ends.
+machine.mem32[_WATCHDOG_CTRL_CLEAR] = _WATCHDOG_ENABLE
+
+from muteboard import crash  # noqa: E402
+from muteboard.boards.micropython_board import CHUNK, MicroPythonBoard, ready  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,6 +1,11 @@
 """A chip and what is wired to it, at the level of pins, milliseconds and bytes."""
 
-from collections.abc import Callable
+# Standard, because the fakes hold objects of classes that they make.
+# pyright: standard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class ChipReset(BaseException):
@@ -10,11 +15,13 @@ class ChipReset(BaseException):
 class Chip:
     """Pins by name or number, the button, relay and contacts on them, a clock, a serial port."""
 
-    def __init__(self, button: object, relay: object, senses: tuple[object, ...], lamp: object):
+    def __init__(self, button: object, relay: object, senses: "tuple[object, ...]", lamp: object):
         self.button, self.relay, self.senses, self.lamp = button, relay, senses, lamp
         self.now = 0
         self.ticks_start = 0
-        # What happened, in order: ("drive", pin, level) and whatever the fakes add.
+        # What happened, in order: ("drive", pin, level) and whatever the fakes add. Not kept while
+        # `recording` is off: adding to a list allocates.
+        self.recording = True
         self.log: list[tuple[object, ...]] = []
         self.driven: dict[object, int] = {}
         self.pulls: dict[object, str | None] = {}
@@ -61,7 +68,8 @@ class Chip:
         self.driven[pin] = level
         if self.interlock is not None:
             self._clock_latch()
-        self.log.append(("drive", pin, level))
+        if self.recording:
+            self.log.append(("drive", pin, level))
 
     @property
     def allowed(self) -> bool:

@@ -6,7 +6,7 @@ same bits. Time is the world's (`Physics.now_us`); the chip's own clock only run
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 
@@ -37,12 +37,13 @@ _CYCLE_NS = 1e9 / FREQUENCY
 # The PIO gets one instruction each time that a sleeping CPU skips to its next alarm; so after each
 # edge of an input these many cycles are stepped one by one.
 _PIO_CYCLES = 16
-# SRAM bank of the second core, which nothing here starts; and an instruction that branches to
-# itself.
+# SRAM bank of the second core, which nothing here starts; and `wfi`, then a branch back to it.
 _UNUSED_RAM = 0x20040000
-_BRANCH_TO_SELF = (0xFE, 0xE7)
+_SLEEP_FOR_EVER = bytes((0x30, 0xBF, 0xFD, 0xE7))
 _RAM_START = 0x20000000
 _WATCHDOG_CTRL = 0
+# The second that the firmware gives it, at two ticks a microsecond (erratum RP2040-E1).
+_WATCHDOG_TICKS = 2_000_000
 _USB_ROOM = 4096
 
 
@@ -75,6 +76,8 @@ class Pico:
         self.usb = Usb(self.mcu, controller, _USB_ROOM)
         # (time in us, "power" | "run" | "watchdog") of every reset.
         self.resets: list[tuple[float, str]] = []
+        # Called with the relay pin's level or pull when it changes, also by a reset.
+        self.on_relay: Callable[[GPIOPinState], None] | None = None
         self._random = random
         # World's time minus the chip's, in ns.
         self._offset_ns = 0.0
@@ -163,7 +166,10 @@ class Pico:
     def _drive_relay(self) -> None:
         # The driver has a pull-down: only a pin that drives high energises the coil.
         self.physics.advance(int(self.now_us))
-        self.physics.drive(coil=self.mcu.gpio[RELAY].value == GPIOPinState.HIGH)
+        level = self.mcu.gpio[RELAY].value
+        if self.on_relay is not None:
+            self.on_relay(level)
+        self.physics.drive(coil=level == GPIOPinState.HIGH)
 
     def _drive_clear(self) -> None:
         # There is a pull-up: only a pin that drives low clears.
@@ -194,6 +200,7 @@ class Pico:
         if not self.physics.powered:
             return
         self.mcu.enter_reset()
+        self._drive_relay()
         self._halt_watchdog()
         self._world_alarm.cancel()
         self._pio_alarm.cancel()
@@ -205,11 +212,12 @@ class Pico:
         self._reset("run")
 
     def hang(self) -> None:
-        """The CPU spins with its interrupts off, as after a bit flip."""
+        """The CPU does nothing any more, with its interrupts off, as after a bit flip."""
         at = _UNUSED_RAM - _RAM_START
-        self.mcu.sram[at : at + 2] = bytes(_BRANCH_TO_SELF)
+        self.mcu.sram[at : at + len(_SLEEP_FOR_EVER)] = _SLEEP_FOR_EVER
         core = self.mcu.core
         core.pm = True
+        core.enabled_interrupts = 0
         core.waiting = False
         core.pc = _UNUSED_RAM
 
@@ -220,6 +228,10 @@ class Pico:
             mcu.watchdog.reset()
             mcu.vreg_and_chip_reset.record_reset_cause(HAD_POR if cause == "power" else HAD_RUN)
             self._halt_watchdog()
+        else:
+            # It has been seen to stay enabled across the reset that it caused (RP2350:
+            # pico-keys-sdk issue 25). Whether the RP2040's does was not found; so here it does.
+            mcu.watchdog.timer.set(_WATCHDOG_TICKS)
         mcu.leave_reset()
         self.resets.append((self.now_us, cause))
         # A reset of rp2040py's pins tells no listener.

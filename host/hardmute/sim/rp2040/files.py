@@ -26,12 +26,14 @@ _READ = 32
 _DISK_VERSION = 0x0002_0001
 
 
-def firmware(config: bytes | None = None, board: str | None = None) -> dict[str, bytes]:
-    """The files that a Pico gets, as ``firmware/README.md`` says to copy them.
+def firmware(
+    config: bytes | None = None, board: str | None = None, *, compiled: bool = True
+) -> dict[str, bytes]:
+    """The files that a Pico gets, and its settings.
 
     ``board``: what board.txt says; None for no such file.
     """
-    files = board_files.micropython()
+    files = board_files.micropython(compiled=compiled)
     if board is not None:
         files["board.txt"] = f"{board}\n".encode()
     if config is not None:

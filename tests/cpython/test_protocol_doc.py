@@ -10,8 +10,8 @@ from fakeboard import Bench
 from muteboard import config, lamp, wire
 
 ROOT = Path(__file__).parents[2]
-DOC = (ROOT / "docs" / "protocol.md").read_text()
-VECTORS = json.loads((ROOT / "tests" / "vectors" / "wire.json").read_text())
+DOC = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+VECTORS = json.loads((ROOT / "tests" / "vectors" / "wire.json").read_text(encoding="utf-8"))
 
 
 def blocks(kind: str) -> list[str]:

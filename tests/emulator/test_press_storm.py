@@ -1,0 +1,47 @@
+"""300 random press patterns with bounce on the chip: none lost, none doubled, no cut late.
+
+The patterns, and the oracle that says what each must do (P2, P3), are those that the host engine
+gets 10,000 of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+import press_storm
+from press_storm import PUSH_TO_TALK, TOGGLE
+from workbench import HIGH, Bench
+
+# A pass of the superloop that answers or writes the lamp comes first.
+_LATE_US = 3_000
+# The board's clock counts whole milliseconds.
+_EARLY_US = 1_000
+# The PIO's cycles.
+_CUT_LATE_US = 1
+
+
+def storm_on(bench: Bench, mode: str, seed: int, count: int) -> None:
+    storm = press_storm.storm(mode, count, Random(seed), bench.now_us)
+    physics = bench.physics
+    for edge in storm.edges:
+        physics.at(edge.time_us, physics.stick if edge.down else physics.unstick)
+    bench.watch_relay()
+    bench.pico.advance(storm.end_us)
+    coil = [(int(now), level == HIGH) for now, level in bench.relay[1:]]
+    wanted = press_storm.expected(mode, storm.edges)
+    assert wanted
+    assert press_storm.disagreements(wanted, coil, _LATE_US, _CUT_LATE_US, _EARLY_US) == []
+    assert [cause for _, cause in bench.pico.resets] == ["power"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_P2_P3_storm_of_presses_that_toggle(bench: Bench, seed: int) -> None:
+    storm_on(bench, TOGGLE, seed, 40)
+
+
+def test_P2_P3_storm_of_presses_to_talk(fresh: Callable[..., Bench]) -> None:
+    bench = fresh(mode=PUSH_TO_TALK).start()
+    storm_on(bench, PUSH_TO_TALK, 7, 60)
