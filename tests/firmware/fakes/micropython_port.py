@@ -387,7 +387,8 @@ class _File:
         else:
             assert mode == "rb"
             if name not in files:
-                raise OSError(2)
+                # With the text, because CPython knows no errno without.
+                raise OSError(2, "ENOENT")
 
     def __enter__(self):
         return self
@@ -395,8 +396,9 @@ class _File:
     def __exit__(self, *_exception: object) -> None:
         pass
 
-    def read(self) -> bytes:
-        return self._files[self._name]
+    def read(self, size: int = -1) -> bytes:
+        content = self._files[self._name]
+        return content if size < 0 else content[:size]
 
     def write(self, data: bytes) -> int:
         self._files[self._name] += data
