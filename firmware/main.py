@@ -1,10 +1,13 @@
 """MicroPython's program: choose the board and run.
 
+The board is what the file board.txt says in one word, a name out of `muteboard.boards`. Without
+that file it is the one that is named like the chip. No board is recognised by its wiring.
+
 The `try` comes first: MicroPython turns Ctrl-C on just before the first instruction, and one that
 beats `kbd_intr` restarts the chip.
 
 It returns to the prompt only where that needs hands on the board: in maintenance, and after an
-installation that was cut short (the line is cut then, and the lamp dark).
+installation that was cut short or names no board (the line is cut then, and the lamp dark).
 """
 
 try:
@@ -14,13 +17,24 @@ try:
 
     import sys
 
+    try:
+        with open("board.txt", "rb") as file:
+            name = file.read(32).strip()
+    except OSError as error:
+        # ENOENT. A file that is there and cannot be read must not pass for none.
+        if error.errno != 2:
+            raise
+        name = b"rp2040" if sys.platform == "rp2" else sys.platform.encode()
+
     # The board first, because it cuts the line: a restart may have left it connected.
-    if sys.platform == "rp2":
+    if sys.platform == "rp2" and name == b"rp2040":
         from muteboard.boards import rp2040 as chip
-    elif sys.platform == "esp32":
+    elif sys.platform == "rp2" and name == b"rp2040_interlock":
+        from muteboard.boards import rp2040_interlock as chip
+    elif sys.platform == "esp32" and name == b"esp32":
         from muteboard.boards import esp32 as chip
     else:
-        raise ImportError("no board file for " + sys.platform)  # noqa: TRY301 - handled below
+        raise ImportError("no such board here: " + repr(name))  # noqa: TRY301 - handled below
 
     # Global, because the lamp's timer in maintenance needs the board after this file has ended.
     board = chip.Board()

@@ -35,9 +35,15 @@ PINS = {
 # What each port does not have: the other ports' board files and entry points.
 NOT_HERE = {
     "rp2": ("muteboard/boards/esp32.py", "muteboard/boards/circuitpython.py", "safemode.py"),
-    "esp32": ("muteboard/boards/rp2040.py", "muteboard/boards/circuitpython.py", "safemode.py"),
+    "esp32": (
+        "muteboard/boards/rp2040.py",
+        "muteboard/boards/rp2040_interlock.py",
+        "muteboard/boards/circuitpython.py",
+        "safemode.py",
+    ),
     "circuitpython": (
         "muteboard/boards/rp2040.py",
+        "muteboard/boards/rp2040_interlock.py",
         "muteboard/boards/esp32.py",
         "muteboard/boards/micropython_board.py",
         "main.py",

@@ -139,8 +139,10 @@ class App:
         self.controller.step(now, board.button_down(), edges, board.sense())
         if self.controller.command == controller.CUT:
             board.cut()
-        elif was_cut:
-            board.connect(self.controller.mode == controller.TOGGLE)
+            if self.controller.button.first_edge is None:
+                board.disarm()
+        elif was_cut and not board.connect(self.controller.mode == controller.TOGGLE):
+            self.controller.refused(now)
 
     def idle_ms(self) -> int:
         """How long the board may idle after the last `step`: until something is due.
@@ -174,6 +176,8 @@ class App:
         warnings = list(self._warnings)
         if mute.stuck:
             warnings.append("stuck")
+        if mute.latch_clear:
+            warnings.append("latch_clear")
         return {
             "state": mute.state,
             "command": mute.command,

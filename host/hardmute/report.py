@@ -182,6 +182,8 @@ WARNING_TEXTS = {
     "stays_cut": "the board was restarted in setup or maintenance; the line stays cut until the "
     "board has been without power",
     "stuck": "the button has been down for more than 10 s; is something lying on it?",
+    "latch_clear": "the last press did not set the interlock's latch, so the line stayed cut; "
+    "press again, and if that does not help the button bounces or the latch is not wired",
 }
 
 

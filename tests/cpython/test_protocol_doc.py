@@ -58,6 +58,7 @@ def test_every_field_of_every_answer_is_in_its_table():
         "crash_loop",
         "stays_cut",
         "stuck",
+        "latch_clear",
     }
     assert first_column(section("`hello`")) == asked("hello")
     assert first_column(section("`status`")) == asked("status") | warnings

@@ -41,6 +41,28 @@ def _prompt() -> Repl:
     return repl
 
 
+@functools.cache
+def _interlock_started() -> Bench:
+    return Bench.with_firmware(image(), interlock=True, max_live_s=10).start()
+
+
+@functools.cache
+def _interlock_prompt() -> Repl:
+    return Repl(image(), interlock=True).start()
+
+
+@pytest.fixture
+def interlock() -> Bench:
+    """A started board with the interlock; it mutes itself after 10 s."""
+    return _interlock_started()
+
+
+@pytest.fixture
+def interlock_repl() -> Repl:
+    """The same board with no program, at MicroPython's prompt."""
+    return _interlock_prompt()
+
+
 @pytest.fixture
 def bench() -> Bench:
     """A started board with the default settings, muted, its host connected."""
@@ -74,6 +96,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool:
         _started()
     if "repl" in names:
         _prompt()
+    if "interlock" in names:
+        _interlock_started()
+    if "interlock_repl" in names:
+        _interlock_prompt()
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in _reports(item):
         item.ihook.pytest_runtest_logreport(report=report)

@@ -28,9 +28,11 @@ HIGH = GPIOPinState.HIGH
 class Bench:
     """An emulated Pico with ``content`` on its flash, off. ``seed``: its chance."""
 
-    def __init__(self, image: Path, content: dict[str, bytes], seed: int = 1) -> None:
+    def __init__(
+        self, image: Path, content: dict[str, bytes], seed: int = 1, *, interlock: bool = False
+    ) -> None:
         chance = random.Random(seed)
-        self.physics = Physics(len(chip.SENSE), chance)
+        self.physics = Physics(len(chip.SENSE), chance, interlock=interlock)
         self.pico = chip.Pico(self.physics, image, content, unique_id=UNIQUE_ID, random=chance)
         # (time in us, level or pull) of the relay's pin since `watch_relay`.
         self.relay: list[tuple[float, GPIOPinState]] = []
@@ -40,11 +42,19 @@ class Bench:
 
     @classmethod
     def with_firmware(
-        cls, image: Path, *, compiled: bool = True, seed: int = 1, **settings: object
+        cls,
+        image: Path,
+        *,
+        compiled: bool = True,
+        interlock: bool = False,
+        seed: int = 1,
+        **settings: object,
     ) -> Bench:
         """A Pico as a user has it: MicroPython and our files, with these settings."""
         stored = config.dump({**config.DEFAULTS, **settings})
-        return cls(image, files.firmware(stored, compiled=compiled), seed)
+        board = "rp2040_interlock" if interlock else None
+        content = files.firmware(stored, board, compiled=compiled)
+        return cls(image, content, seed, interlock=interlock)
 
     @property
     def now_us(self) -> int:
@@ -171,10 +181,10 @@ class Repl(Bench):
 
     _PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
 
-    def __init__(self, image: Path, seed: int = 1) -> None:
+    def __init__(self, image: Path, seed: int = 1, *, interlock: bool = False) -> None:
         content = files.firmware()
         del content["main.py"], content["boot.py"]
-        super().__init__(image, content, seed)
+        super().__init__(image, content, seed, interlock=interlock)
 
     def start(self) -> Repl:
         self.pico.power_on()

@@ -1,11 +1,13 @@
 """The board files on fake modules: what the firmware and its owner rely on, on every port."""
 
 import importlib.util
+import json
 import re
 import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,16 +16,19 @@ from fakes.circuitpython_port import Modules as CircuitPython
 from fakes.micropython_port import Modules as MicroPython
 from fakes.rp2_pio import make_rp2
 
+import press_storm
 from muteboard import app, button, crash, lamp, wire
 
 FIRMWARE = Path(app.__file__).parent.parent
-PORTS = ("rp2040", "esp32", "circuitpython")
-# What each port's chip or board drives, pulls up or glitches around reset, or needs itself. GP15:
-# RP2040-E5; GP23 to 25 and 29: the Pico's own. ESP32 strapping, serial, flash, PSRAM, input-only
-# pins, and 14, which its datasheet has pulled up. S2 and S3: strapping, USB, flash and PSRAM,
-# JTAG, serial, and 18 to 20, which glitch high.
+RP2040 = ("rp2040", "rp2040_interlock")
+PORTS = (*RP2040, "esp32", "circuitpython")
+# What each port's chip or board drives, pulls up or glitches around reset, or needs itself. GP15
+# and 16: RP2040-E5; GP23 to 25 and 29: the Pico's own. ESP32 strapping, serial, flash, PSRAM,
+# input-only pins, and 14, which its datasheet has pulled up. S2 and S3: strapping, USB, flash and
+# PSRAM, JTAG, serial, and 18 to 20, which glitch high.
 FORBIDDEN = {
-    "rp2040": {15, 23, 24, 25, 29},
+    "rp2040": {15, 16, 23, 24, 25, 29},
+    "rp2040_interlock": {15, 16, 23, 24, 25, 29},
     "esp32": {0, 1, 2, 3, 5, *range(6, 12), 12, 14, 15, 16, 17, *range(34, 40)},
     "circuitpython": {
         *(f"GP{pin}" for pin in (15, 23, 24, 25, 29)),
@@ -32,9 +37,12 @@ FORBIDDEN = {
 }
 PINS: dict[str, tuple[Any, Any, tuple[Any, ...], Any]] = {
     "rp2040": (18, 20, (19,), 21),
+    "rp2040_interlock": (18, 20, (19,), 21),
     "esp32": (21, 19, (18,), 23),
     "circuitpython": ("GP18", "GP20", ("GP19",), "GP21"),
 }
+# CLEAR, and the latch.
+INTERLOCK = (17, 26)
 
 
 def _load(name: str) -> types.ModuleType:
@@ -56,6 +64,9 @@ class Port:
         self._monkeypatch = monkeypatch
         pins = settings.pop("pins", PINS[name])
         self.chip = Chip(*pins)
+        if name == "rp2040_interlock":
+            self.chip.interlock = INTERLOCK
+            Path("board.txt").write_text(name + "\n")
         if name == "circuitpython":
             self.cp = CircuitPython(self.chip, **settings)
             fakes: Any = self.cp
@@ -65,12 +76,12 @@ class Port:
             )  # fmt: skip
             replaced = ("time",)
         else:
-            self.mp = MicroPython(self.chip, "rp2" if name == "rp2040" else name)
+            self.mp = MicroPython(self.chip, "rp2" if name in RP2040 else name)
             fakes = self.mp
             modules = ("machine", "micropython")
             replaced = ("time", "select", "sys", "os", "open")
         self.fakes = {module: getattr(fakes, module) for module in modules}
-        if name == "rp2040":
+        if name in RP2040:
             self.state_machines: list[Any] = []
             self.fakes["rp2"] = make_rp2(self.mp, self.state_machines)
         with monkeypatch.context() as patch:
@@ -81,8 +92,13 @@ class Port:
                 # What both MicroPython boards are made of, on these fakes and no others.
                 loaded.append(_load("micropython_board"))
                 patch.setitem(sys.modules, "muteboard.boards.micropython_board", loaded[0])
+            if name == "rp2040_interlock":
+                loaded.append(_load("rp2040"))
+                patch.setitem(sys.modules, "muteboard.boards.rp2040", loaded[-1])
             self.module = _load(name)
             loaded.append(self.module)
+        # The file with the pins of the sense.
+        self.wiring = loaded[1] if name == "rp2040_interlock" else self.module
         # The file that reads and writes files.
         self.storage: Any = loaded[0]
         for file in loaded:
@@ -99,6 +115,11 @@ class Port:
 
     def start(self) -> Any:
         return self.module.Board()
+
+    def connect(self, board: Any, cut_level: bool) -> None:
+        """What the contract's `connect` does once a press has set the interlock's latch."""
+        self.chip.latch = self.chip.interlock is not None
+        assert board.connect(cut_level) is True
 
     def soft_irqs(self) -> None:
         """What runs by itself between two lines of the program, or at its next call."""
@@ -118,7 +139,7 @@ class Port:
             for module, fake in self.fakes.items():
                 patch.setitem(sys.modules, module, fake)
             patch.setitem(sys.modules, "muteboard.boards", boards)
-            patch.setattr(sys, "platform", {"rp2040": "rp2"}.get(self.name, self.name))
+            patch.setattr(sys, "platform", "rp2" if self.name in RP2040 else self.name)
             exec(source, namespace)  # noqa: S102 - our own file
         return namespace
 
@@ -161,8 +182,9 @@ def test_the_contract_is_complete(port: Port) -> None:
 
 
 def test_no_pin_that_the_chip_moves_by_itself(port: Port) -> None:
-    board_pins = {port.chip.button, port.chip.relay, *port.chip.senses, port.chip.lamp}
-    assert len(board_pins) == 4
+    chip = port.chip
+    board_pins = {chip.button, chip.relay, *chip.senses, chip.lamp, *(chip.interlock or ())}
+    assert len(board_pins) == 4 + len(chip.interlock or ())
     assert not board_pins & FORBIDDEN[port.name]
     port.start()
     assert {pin for _, pin, _ in port.chip.log} <= board_pins
@@ -183,14 +205,14 @@ def test_circuitpython_boards(make_port: Callable[..., Port], board_id: str, rel
     port = make_port("circuitpython", board_id=board_id, pins=pins)
     assert not {pins[0], pins[1], *pins[2], pins[3]} & FORBIDDEN["circuitpython"]
     board = port.start()
-    board.connect(True)
+    port.connect(board, True)
     assert port.chip.driven[relay] == 1
 
 
 def test_polarity(port: Port) -> None:
     board = port.start()
     assert board.button_down() is False
-    board.connect(True)
+    port.connect(board, True)
     assert port.chip.driven[port.chip.relay] == 1
     board.cut()
     assert port.chip.driven[port.chip.relay] == 0
@@ -205,7 +227,7 @@ def test_cut_is_idempotent_and_connect_works_again(port: Port) -> None:
         board.cut()
         board.cut()
         assert not port.chip.relay_on
-        board.connect(True)
+        port.connect(board, True)
         assert port.chip.relay_on
 
 
@@ -213,7 +235,7 @@ def test_sense_follows_the_contact_and_not_the_command(port: Port) -> None:
     board = port.start()
     port.chip.advance(10)
     assert board.sense() == 0
-    board.connect(True)
+    port.connect(board, True)
     assert board.sense() == 0
     port.chip.advance(5)
     assert board.sense() == 1
@@ -235,19 +257,19 @@ def test_a_bit_per_contact(
     make_port: Callable[..., Port], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     button_pin, relay, (sense,), lamp_pin = PINS[name]
-    second = {"rp2040": 22, "esp32": 22, "circuitpython": "GP22"}[name]
+    second = "GP22" if name == "circuitpython" else 22
     port = make_port(name, pins=(button_pin, relay, (sense, second), lamp_pin))
     if name == "circuitpython":
         names = (button_pin, relay, (sense, second), lamp_pin)
         monkeypatch.setattr(port.module, "_PICO", names)
     else:
-        monkeypatch.setattr(port.module, "_SENSE", (sense, second))
+        monkeypatch.setattr(port.wiring, "_SENSE", (sense, second))
     board = port.start()
     port.chip.advance(10)
     assert board.sense() == 0
     port.chip.stuck_closed.add(second)
     assert board.sense() == 2
-    board.connect(True)
+    port.connect(board, True)
     port.chip.advance(10)
     assert board.sense() == 3
 
@@ -262,7 +284,7 @@ def test_the_button_cuts_without_the_superloop(port: Port, cut_level: bool) -> N
     chip.press(not cut_level)
     chip.advance(5)
     board.take_edges()
-    board.connect(cut_level)
+    port.connect(board, cut_level)
     assert chip.relay_on
     chip.press(cut_level)
     port.soft_irqs()
@@ -276,7 +298,7 @@ def test_the_button_cuts_without_the_superloop(port: Port, cut_level: bool) -> N
     chip.press(not cut_level)
     chip.advance(100)
     assert not chip.relay_on
-    board.connect(cut_level)
+    port.connect(board, cut_level)
     assert chip.relay_on
 
 
@@ -286,7 +308,7 @@ def test_connect_looks_at_the_button_again(port: Port, cut_level: bool) -> None:
     board = port.start()
     chip.press(cut_level)
     chip.advance(5)
-    board.connect(cut_level)
+    port.connect(board, cut_level)
     assert not chip.relay_on
 
 
@@ -305,13 +327,14 @@ def test_a_press_during_connect_cuts(port: Port) -> None:
             port.soft_irqs()
 
     chip.before_drive = press
-    board.connect(True)
+    port.connect(board, True)
     if port.name == "circuitpython":
         # Shorter than the scan: it may be missed, but then it never cut nor counted.
         return
     # The PIO waits for a level: one that is over before the relay was on has cut nothing, and the
     # superloop learns of the press by its edges.
     assert not chip.relay_on or port.name == "rp2040"
+    assert not chip.allowed or port.name in RP2040
     assert board.take_edges() == button.EDGE_DOWN | button.EDGE_UP
 
 
@@ -339,7 +362,7 @@ def test_edges_are_all_reported_once(port: Port) -> None:
 def test_a_glitch_that_the_soft_interrupt_comes_late_for(make_port: Callable[..., Port]) -> None:
     port = make_port("esp32")
     board = port.start()
-    board.connect(True)
+    port.connect(board, True)
     port.chip.press(True)
     port.chip.press(False)
     port.soft_irqs()
@@ -347,7 +370,7 @@ def test_a_glitch_that_the_soft_interrupt_comes_late_for(make_port: Callable[...
     assert board.take_edges() == button.EDGE_DOWN | button.EDGE_UP
 
 
-@pytest.mark.parametrize("name", ["rp2040", "esp32"])
+@pytest.mark.parametrize("name", [*RP2040, "esp32"])
 def test_handlers_are_bound_once_and_only_store(make_port: Callable[..., Port], name: str) -> None:
     """That they do not allocate is proven with the heap locked, in the emulated chip."""
     port = make_port(name)
@@ -370,7 +393,7 @@ def test_queued_words_never_reconnect(make_port: Callable[..., Port]) -> None:
     chip = port.chip
     board = port.start()
     (machine,) = port.state_machines
-    board.connect(True)
+    port.connect(board, True)
     chip.press(True)
     assert not chip.relay_on
     chip.press(False)
@@ -382,7 +405,7 @@ def test_queued_words_never_reconnect(make_port: Callable[..., Port]) -> None:
     assert not machine.active()
     machine.put(1)
     assert not chip.relay_on
-    board.connect(True)
+    port.connect(board, True)
     assert machine.tx_fifo() == 0
 
 
@@ -401,7 +424,7 @@ def test_circuitpython_looks_on_every_call(make_port: Callable[..., Port]) -> No
     for call in calls:
         port = make_port("circuitpython")
         board = port.start()
-        board.connect(True)
+        port.connect(board, True)
         port.chip.press(True)
         port.chip.advance(2)
         port.chip.press(False)
@@ -419,7 +442,7 @@ def test_an_overflowing_key_queue_cuts(make_port: Callable[..., Port]) -> None:
         port.chip.advance(1)
     port.chip.press(True)
     port.chip.advance(2)
-    board.connect(False)
+    port.connect(board, False)
     assert not port.chip.relay_on
     assert board.take_edges() == button.EDGE_DOWN | button.EDGE_UP
     port.chip.advance(2)
@@ -535,7 +558,7 @@ def test_P3_edge_ends_idle_within_a_millisecond(port: Port, down: bool) -> None:
     board.take_edges()
     at = chip.now + 4
     chip.on_ms.append(lambda: chip.press(down if chip.now >= at else not down))
-    board.connect(down)
+    port.connect(board, down)
     board.idle(10)
     assert at <= chip.now <= at + 1
     assert not chip.relay_on
@@ -708,12 +731,12 @@ def test_unique_id(port: Port) -> None:
     assert port.start().unique_id() == b"\xe6\x60\x58\x38\x83\x12\x34\x56"
 
 
-@pytest.mark.parametrize("name", ["rp2040", "esp32"])
+@pytest.mark.parametrize("name", [*RP2040, "esp32"])
 def test_maintenance(make_port: Callable[..., Port], name: str) -> None:
     port = make_port(name)
     board = port.start()
     board.retain(b"\x01" * crash.SIZE)
-    board.connect(True)
+    port.connect(board, True)
     board.maintenance()
     assert not port.chip.relay_on
     assert port.mp.interrupt_char == 3
@@ -803,10 +826,392 @@ def test_a_welded_contact_is_a_fault(port: Port) -> None:
     assert not port.chip.relay_on
 
 
+# The interlock.
+
+
+@pytest.fixture
+def interlock(make_port: Callable[..., Port]) -> Port:
+    return make_port("rp2040_interlock")
+
+
+def test_P2_allow_is_not_raised_before_a_press_has_set_the_latch(interlock: Port) -> None:
+    chip = interlock.chip
+    board = interlock.start()
+    chip.log.clear()
+    for cut_level in (True, False):
+        assert board.connect(cut_level) is False
+        assert chip.log == []
+    assert board.take_edges() == button.EDGE_DOWN | button.EDGE_UP
+    chip.latch = True
+    assert board.connect(True) is True
+    assert chip.relay_on
+
+
+@pytest.mark.parametrize("cut_level", [True, False])
+def test_P3_the_button_drops_allow_whatever_the_latch_does(
+    interlock: Port, cut_level: bool
+) -> None:
+    chip = interlock.chip
+    board = interlock.start()
+    chip.press(not cut_level)
+    interlock.connect(board, cut_level)
+    chip.latch_delay_ms = 1000
+    chip.press(cut_level)
+    assert chip.latch
+    assert not chip.allowed
+
+
+def test_P1_a_latch_that_a_reset_has_left_set_is_cleared_at_the_start(interlock: Port) -> None:
+    chip = interlock.chip
+    for down in (False, True):
+        chip.press(down)
+        chip.latch = True
+        chip.log.clear()
+        interlock.start()
+        assert chip.log[0] == ("drive", chip.relay, 0)
+        assert not chip.latch
+
+
+def test_P1_clear_is_let_go_and_never_driven_high(interlock: Port) -> None:
+    """The supply supervisor pulls the same line."""
+    interlock.start()
+    assert INTERLOCK[0] in interlock.chip.open_drain
+    assert interlock.chip.driven[INTERLOCK[0]] == 1
+    assert interlock.chip.pulls[INTERLOCK[0]] == "up"
+    # And nothing that only reads can drive.
+    assert not {pin for _, pin, _ in interlock.chip.log} & {INTERLOCK[1], 18, 19}
+
+
+def test_P3_cut_drops_allow_and_then_clears(interlock: Port) -> None:
+    board = interlock.start()
+    board.take_edges()
+    interlock.connect(board, True)
+    interlock.chip.log.clear()
+    board.cut()
+    allow, clear = interlock.chip.relay, INTERLOCK[0]
+    assert interlock.chip.log == [
+        ("drive", allow, 0),
+        ("drive", clear, 0),
+        ("drive", clear, 1),
+    ]
+    assert not interlock.chip.latch
+
+
+def test_cut_while_cut_leaves_the_press_that_is_under_way_its_latch(interlock: Port) -> None:
+    chip = interlock.chip
+    board = interlock.start()
+    board.cut()
+    for down in (True, False):
+        chip.press(down)
+        for _ in range(30):
+            board.cut()
+            chip.advance(1)
+            board.cut()
+            assert chip.latch
+    assert board.connect(True) is True
+
+
+def test_disarm_clears_for_no_press_that_has_begun(interlock: Port) -> None:
+    chip = interlock.chip
+    board = interlock.start()
+    board.take_edges()
+    chip.press(True)
+    # Its edge is not taken.
+    board.disarm()
+    assert chip.latch
+    # It is down.
+    assert board.take_edges() == button.EDGE_DOWN
+    board.disarm()
+    assert chip.latch
+    # It bounces: up at the moment, and its second edge is not taken.
+    chip.press(False)
+    chip.press(True)
+    chip.press(False)
+    board.disarm()
+    assert chip.latch
+    board.take_edges()
+    board.disarm()
+    assert not chip.latch
+    assert chip.driven[INTERLOCK[0]] == 1
+
+
+def test_P2_no_press_sets_the_latch_in_maintenance(interlock: Port) -> None:
+    board = interlock.start()
+    interlock.connect(board, True)
+    board.maintenance()
+    for _ in range(3):
+        interlock.chip.press(True)
+        interlock.chip.advance(50)
+        assert not interlock.chip.latch
+        interlock.chip.press(False)
+        interlock.chip.advance(50)
+    interlock.start()
+    interlock.chip.press(True)
+    assert interlock.chip.latch
+
+
+# From an edge of the button to the latch. The firmware waits for 30 ms of a stable level.
+DELAYS_MS = (0, 3, 20)
+
+
+def hold(port: Port, program: app.App, down_ms: int, up_ms: int = 80) -> None:
+    port.chip.press(True)
+    run(port, program, down_ms)
+    port.chip.press(False)
+    run(port, program, up_ms)
+
+
+def go_live(port: Port, program: app.App) -> None:
+    """One press must do."""
+    assert not port.chip.latch
+    press(port, program)
+    assert port.chip.relay_on
+    assert request(port, program, "status")["state"] == "live"
+
+
+def assert_at_rest(port: Port, program: app.App, cause: str, state: str = "muted") -> None:
+    status = request(port, program, "status")
+    assert (status["state"], status["cause"], status["command"]) == (state, cause, "cut")
+    assert not port.chip.allowed
+    assert not port.chip.latch
+
+
+@pytest.fixture(params=DELAYS_MS)
+def delayed(request: pytest.FixtureRequest, interlock: Port) -> Port:
+    interlock.chip.latch_delay_ms = request.param
+    return interlock
+
+
+def started(port: Port, **settings: object) -> app.App:
+    if settings:
+        port.start().store("config", json.dumps(settings).encode())
+    program = app.App(port.start())
+    run(port, program, 100)
+    return program
+
+
+def test_interlock_toggles_once_for_each_press(delayed: Port) -> None:
+    program = started(delayed)
+    for _ in range(5):
+        go_live(delayed, program)
+        hold(delayed, program, 50)
+        assert_at_rest(delayed, program, "button")
+
+
+@pytest.mark.parametrize("down_ms", [1, 10, 25, 1600, 11_000])
+def test_interlock_forgets_a_touch_that_is_no_press(delayed: Port, down_ms: int) -> None:
+    program = started(delayed)
+    for _ in range(3):
+        hold(delayed, program, down_ms)
+        assert not delayed.chip.latch
+    go_live(delayed, program)
+    # One that mutes may be as short, or as long.
+    hold(delayed, program, down_ms)
+    assert_at_rest(delayed, program, "stuck" if down_ms > 10_000 else "button")
+    go_live(delayed, program)
+
+
+@pytest.mark.parametrize("later_ms", [0, 1, 5, 500, 900])
+def test_interlock_forgets_the_press_that_comes_just_after_the_timer(
+    delayed: Port, later_ms: int
+) -> None:
+    program = started(delayed, max_live_s=10)
+    press(delayed, program)
+    assert delayed.chip.relay_on
+    while delayed.chip.relay_on:
+        run(delayed, program, 1)
+    run(delayed, program, later_ms)
+    hold(delayed, program, 80)
+    assert_at_rest(delayed, program, "timer")
+    run(delayed, program, 1000)
+    go_live(delayed, program)
+
+
+@pytest.mark.parametrize("later_ms", [0, 1, 5, 500, 900, 1100])
+def test_interlock_after_the_host_has_muted(delayed: Port, later_ms: int) -> None:
+    program = started(delayed)
+    go_live(delayed, program)
+    assert request(delayed, program, "mute")["changed"] is True
+    run(delayed, program, later_ms)
+    hold(delayed, program, 80)
+    if later_ms < 1000:
+        assert_at_rest(delayed, program, "host")
+        run(delayed, program, 1000)
+        go_live(delayed, program)
+    assert delayed.chip.relay_on
+
+
+def test_interlock_push_to_talk(delayed: Port) -> None:
+    program = started(delayed, mode="push_to_talk", max_live_s=10)
+    chip = delayed.chip
+    # The second is cut by the timer, 5 s before its release.
+    for held_ms, cause in ((100, "button"), (15_000, "timer"), (100, "button")):
+        chip.press(True)
+        run(delayed, program, 80)
+        assert chip.relay_on
+        run(delayed, program, held_ms)
+        chip.press(False)
+        assert not chip.allowed
+        run(delayed, program, 80)
+        assert_at_rest(delayed, program, cause)
+
+
+def test_interlock_fault_and_its_end(delayed: Port) -> None:
+    chip = delayed.chip
+    program = started(delayed)
+    go_live(delayed, program)
+    chip.stuck_closed.add(19)
+    hold(delayed, program, 80)
+    run(delayed, program, 100)
+    assert_at_rest(delayed, program, "fault", "fault")
+    hold(delayed, program, 80)
+    assert_at_rest(delayed, program, "fault", "fault")
+    chip.stuck_closed.clear()
+    run(delayed, program, 1100)
+    hold(delayed, program, 80)
+    assert_at_rest(delayed, program, "button")
+    go_live(delayed, program)
+
+
+def test_interlock_after_a_reset_while_live(delayed: Port) -> None:
+    go_live(delayed, started(delayed))
+    delayed.chip.driven[delayed.chip.relay] = 0
+    delayed.set_reset_cause(cold=False)
+    assert delayed.chip.latch
+    program = started(delayed)
+    assert_at_rest(delayed, program, "watchdog")
+    run(delayed, program, 1000)
+    go_live(delayed, program)
+
+
+@pytest.mark.parametrize("latch", [False, True])
+def test_interlock_power_on_with_the_button_held(delayed: Port, latch: bool) -> None:
+    delayed.chip.press(True)
+    delayed.chip.advance(30)
+    delayed.chip.latch = latch
+    program = started(delayed)
+    delayed.chip.press(False)
+    run(delayed, program, 80)
+    assert_at_rest(delayed, program, "boot")
+    go_live(delayed, program)
+
+
+def test_interlock_forgets_presses_while_no_press_connects(delayed: Port) -> None:
+    board = delayed.start()
+    board.retain(crash.STAY_CUT)
+    delayed.set_reset_cause(cold=False)
+    program = started(delayed)
+    run(delayed, program, 1000)
+    for _ in range(3):
+        hold(delayed, program, 80)
+        assert_at_rest(delayed, program, "watchdog")
+
+
+@pytest.mark.parametrize("mode", ["toggle", "push_to_talk"])
+def test_P4_a_press_that_toggles_the_latch_twice_stays_cut_and_is_no_fault(
+    interlock: Port, mode: str
+) -> None:
+    chip = interlock.chip
+    program = started(interlock, mode=mode)
+    chip.press(True)
+    # Longer than the filter takes for bounce.
+    run(interlock, program, 10)
+    chip.press(False)
+    run(interlock, program, 10)
+    chip.press(True)
+    run(interlock, program, 100)
+    chip.press(False)
+    run(interlock, program, 200)
+    assert_at_rest(interlock, program, "boot")
+    assert request(interlock, program, "status")["warnings"] == ["latch_clear"]
+    assert request(interlock, program, "status")["faults"] == []
+    chip.press(True)
+    run(interlock, program, 100)
+    if mode == "toggle":
+        chip.press(False)
+        run(interlock, program, 100)
+    assert chip.relay_on
+    assert request(interlock, program, "status")["warnings"] == []
+
+
+@pytest.mark.parametrize("mode", ["toggle", "push_to_talk"])
+@pytest.mark.parametrize("delay_ms", DELAYS_MS)
+def test_P2_P3_storm_on_the_interlock(
+    interlock: Port, monkeypatch: pytest.MonkeyPatch, mode: str, delay_ms: int
+) -> None:
+    """As `tests/host/test_press_storm.py`, for presses that the interlock's filter can tell."""
+    monkeypatch.setitem(press_storm.KINDS, "stumble", 0)
+    chip = interlock.chip
+    chip.latch_delay_ms = delay_ms
+    chip.latch_quiet_ms = press_storm.BOUNCE_MAX_US // 1000 + 2
+    program = started(interlock, mode=mode)
+    chance = Random(f"{mode} {delay_ms}")
+    storm = press_storm.storm(mode, 500, chance, 1000 * chip.now, grid_us=1000)
+    connections = press_storm.expected(mode, storm.edges)
+    assert {*storm.kinds} == {"tap", "press", "hold"}
+    assert len(connections) > 100
+    coil: list[tuple[int, bool]] = []
+
+    def record() -> None:
+        if chip.relay_on is not (bool(coil) and coil[-1][1]):
+            coil.append((1000 * chip.now, chip.relay_on))
+
+    edges = list(storm.edges)
+    while 1000 * chip.now < storm.end_us:
+        while edges and edges[0].time_us <= 1000 * chip.now:
+            chip.press(edges.pop(0).down)
+            record()
+        program.step()
+        record()
+        chip.advance(1)
+        record()
+    assert press_storm.disagreements(connections, coil, 2000) == []
+    assert chip.latch is (connections[-1].until_us is None)
+
+
 # The entry points.
 
 
-@pytest.mark.parametrize("name", ["rp2040", "esp32"])
+@pytest.mark.parametrize("name", [*RP2040, "esp32"])
+def test_board_txt_chooses_the_board(make_port: Callable[..., Port], name: str) -> None:
+    port = make_port(name)
+    Path("board.txt").write_text(f" {name}\r\n")
+
+    def stop() -> None:
+        if port.chip.now == 100:
+            raise SystemExit
+
+    port.chip.on_ms.append(stop)
+    with pytest.raises(ChipReset):
+        port.run_entry_point("main.py")
+    assert port.chip.now == 100
+
+
+@pytest.mark.parametrize(
+    "word", [b"", b"\n", b"rp2350", b"esp32", b"rp2040 interlock", b"\xff\x00", b"rp2040" * 10]
+)
+def test_P1_a_word_that_names_no_board_ends_at_the_prompt_with_the_line_cut(
+    make_port: Callable[..., Port], word: bytes
+) -> None:
+    port = make_port("rp2040")
+    Path("board.txt").write_bytes(word)
+    with pytest.raises(ImportError, match="no such board"):
+        port.run_entry_point("main.py")
+    assert port.chip.log == []
+    assert port.mp.interrupt_char == 3
+
+
+def test_board_txt_that_cannot_be_read_is_not_taken_for_none(
+    make_port: Callable[..., Port],
+) -> None:
+    port = make_port("rp2040")
+    Path("board.txt").mkdir()
+    with pytest.raises(ChipReset):
+        port.run_entry_point("main.py")
+    assert port.chip.log == []
+
+
+@pytest.mark.parametrize("name", [*RP2040, "esp32"])
 def test_main_returns_to_the_prompt_only_from_maintenance(
     make_port: Callable[..., Port], name: str
 ) -> None:
@@ -819,7 +1224,7 @@ def test_main_returns_to_the_prompt_only_from_maintenance(
     assert not port.chip.relay_on
 
 
-@pytest.mark.parametrize("name", ["rp2040", "esp32"])
+@pytest.mark.parametrize("name", [*RP2040, "esp32"])
 def test_a_crash_cuts_and_resets(make_port: Callable[..., Port], name: str) -> None:
     port = make_port(name)
 
@@ -839,7 +1244,7 @@ def test_a_crash_cuts_and_resets(make_port: Callable[..., Port], name: str) -> N
     assert not port.chip.relay_on
 
 
-@pytest.mark.parametrize("name", ["rp2040", "esp32"])
+@pytest.mark.parametrize("name", [*RP2040, "esp32"])
 def test_a_ctrl_c_before_the_first_line_resets(make_port: Callable[..., Port], name: str) -> None:
     port = make_port(name)
 

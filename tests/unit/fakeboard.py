@@ -54,6 +54,8 @@ class FakeBoard:
         self.sent = bytearray()
         self.room: int | None = None
         self.cut_level: bool | None = None
+        # An interlock whose latch the presses do not set.
+        self.refusing = False
         self._cause = cause
         self._retained = retained
         self._ticks_period = 1 << tick_bits
@@ -85,10 +87,15 @@ class FakeBoard:
         self.calls.append("cut")
         self.world.set_coil(False)
 
-    def connect(self, cut_level: bool) -> None:
+    def connect(self, cut_level: bool) -> bool:
         self._call("connect")
         self.cut_level = cut_level
-        self.world.set_coil(True)
+        self.world.set_coil(not self.refusing)
+        return not self.refusing
+
+    def disarm(self) -> None:
+        self._call("disarm")
+        assert not self.world.coil
 
     def sense(self) -> int:
         self._call("sense")

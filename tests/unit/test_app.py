@@ -14,6 +14,7 @@ PARTS = (
     "take_edges",
     "sense",
     "connect",
+    "disarm",
     "show",
     "read_available",
     "write",
@@ -116,6 +117,60 @@ def test_missing_or_broken_config_starts_with_the_defaults_and_a_warning(blobs, 
     bench.go_live()
 
 
+# A board with an interlock
+
+
+@pytest.mark.parametrize("mode", ["toggle", "push_to_talk"])
+def test_P4_a_board_that_refuses_to_connect_stays_muted_and_says_so(mode):
+    bench = Bench(FakeBoard(blobs=settings(mode=mode)))
+    bench.board.refusing = True
+    before = bench.ask("status")
+    bench.tap()
+    assert bench.board.calls.count("connect") == 1
+    # Longer than contacts may take: this is no fault.
+    bench.run(100)
+    status = bench.ask("status")
+    assert (status["state"], status["command"], status["faults"]) == ("muted", "cut", [])
+    assert (status["changes"], status["live_ms"]) == (0, 0)
+    assert (status["cause"], status["remute_in_ms"]) == (before["cause"], None)
+    assert status["warnings"] == ["latch_clear"]
+    bench.board.refusing = False
+    bench.board.world.press(True)
+    bench.run(100)
+    if mode == "toggle":
+        bench.board.world.press(False)
+        bench.run(50)
+    status = bench.ask("status")
+    assert (status["state"], status["warnings"]) == ("live", [])
+
+
+def test_P5_nobody_is_told_of_a_command_that_the_board_refused():
+    bench = Bench()
+    bench.board.refusing = True
+    bench.ask("watch")
+    bench.tap()
+    events = [message for message in bench.heard() if message.get("event") == "state"]
+    assert events[-1]["warnings"] == ["latch_clear"]
+    assert {(event["state"], event["command"]) for event in events} == {("muted", "cut")}
+
+
+@pytest.mark.parametrize("mode", ["toggle", "push_to_talk"])
+@pytest.mark.parametrize("hold_ms", [10, 100, 2000])
+def test_P2_disarmed_on_every_pass_while_cut_but_never_with_a_press_under_way(mode, hold_ms):
+    bench = Bench(FakeBoard(blobs=settings(mode=mode)))
+    bench.board.calls.clear()
+    bench.run(20)
+    assert bench.board.calls.count("disarm") == 20
+    bench.board.world.press(True)
+    for pause in (hold_ms, 30):
+        bench.board.calls.clear()
+        bench.run(pause)
+        assert "disarm" not in bench.board.calls
+        bench.board.world.press(False)
+    bench.run(10)
+    assert ("disarm" in bench.board.calls) is not bench.board.world.coil
+
+
 # Failing
 
 
@@ -128,7 +183,7 @@ def test_P1_exception_in_any_part_cuts_and_resets(part, error):
         bench.run(100)
         bench.board.world.press(False)
         bench.run(30)
-    else:
+    elif part != "disarm":
         bench.go_live()
     bench.send(b'{"id":1,"op":"status"}\n')
     bench.board.world.advance(1000)
@@ -140,7 +195,9 @@ def test_P1_exception_in_any_part_cuts_and_resets(part, error):
     assert not bench.board.connected
 
 
-@pytest.mark.parametrize("part", [part for part in PARTS if part not in ("connect", "idle")])
+@pytest.mark.parametrize(
+    "part", [part for part in PARTS if part not in ("connect", "disarm", "idle")]
+)
 def test_P1_watchdog_is_not_fed_unless_every_part_has_run(part):
     bench = Bench()
     bench.go_live()

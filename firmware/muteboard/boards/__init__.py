@@ -4,10 +4,16 @@ The files in this folder are the only ones that know pins, polarity and chips. P
 down, never inferred at start. A board object is built with the line cut, and from then on:
 
 ``cut()``
-    Release the relay now. Idempotent, safe at any time, never raises.
+    Release the relay now. Idempotent, safe at any time, never raises. Called on every pass of the
+    superloop while the line is cut.
 ``connect(cut_level)``
     Energise the relay and watch the button: the moment its level is ``cut_level`` (True: down),
     the relay is released with no help from the superloop, and stays so until the next `connect`.
+    False if hardware of the board's own, an interlock, has not let it: then the relay is released.
+    A button that is at ``cut_level`` already is no such refusal; its edges tell.
+``disarm()``
+    No press is under way and the line is cut: undo what presses that connected nothing have left
+    behind in the board's own hardware. Called on every pass while that is so.
 ``contacts``
     How many cuts are in series, 1 to 8.
 ``settle_ms``
@@ -58,7 +64,8 @@ if TYPE_CHECKING:
         simulated: bool
 
         def cut(self) -> None: ...
-        def connect(self, cut_level: bool) -> None: ...
+        def connect(self, cut_level: bool) -> bool: ...
+        def disarm(self) -> None: ...
         def sense(self) -> int: ...
         def button_down(self) -> bool: ...
         def take_edges(self) -> int: ...

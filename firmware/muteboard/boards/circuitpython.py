@@ -231,12 +231,16 @@ class Board:
         self._relay.value = False
         self._armed = False
 
-    def connect(self, cut_level: bool) -> None:
+    def connect(self, cut_level: bool) -> bool:
         self._watch_button()
         self._cut_level = cut_level
         self._armed = True
         if self._down != cut_level:
             self._relay.value = True
+        self._watch_button()
+        return True
+
+    def disarm(self) -> None:
         self._watch_button()
 
     def sense(self) -> int:

@@ -96,13 +96,14 @@ class Board(MicroPythonBoard):
         self._relay.value(0)
         self._armed = False
 
-    def connect(self, cut_level: bool) -> None:
+    def connect(self, cut_level: bool) -> bool:
         self._cut_level = cut_level
         self._armed = True
         self._relay.value(1)
         # The interrupt may have cut between those two lines, or an edge may have come before.
         if not self._armed or self.button_down() == cut_level:
             self.cut()
+        return True
 
     def write(self, data: bytes | memoryview) -> int:
         # This port calls stdout writable even when a write would wait for the FIFO, so what has

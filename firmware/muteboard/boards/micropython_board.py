@@ -67,6 +67,9 @@ class MicroPythonBoard:
         self._news.register(sys.stdin, select.POLLIN)
         self._news.register(_Pollable(self._poll_edges), select.POLLIN)
 
+    def disarm(self) -> None:
+        pass
+
     def sense(self) -> int:
         bits = 0
         bit = 1

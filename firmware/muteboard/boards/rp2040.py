@@ -144,13 +144,14 @@ class Board(MicroPythonBoard):
         for _ in range(self._machine.tx_fifo()):
             self._machine.exec(self._discard)
 
-    def connect(self, cut_level: bool) -> None:
+    def connect(self, cut_level: bool) -> bool:
         self._cut_level = cut_level
         program = _cut_when_down if cut_level else _cut_when_up
         # Stops the machine, empties its FIFOs, hands it the pad at low level.
         self._machine.init(program, in_base=self._button, set_base=self._relay)
         self._machine.active(1)
         self._machine.put(1)
+        return True
 
     def write(self, data: bytes | memoryview) -> int:
         # Writing more than fits would wait up to 1.5 s for a host that does not read, which is

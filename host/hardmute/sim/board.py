@@ -35,6 +35,7 @@ class SimulatedBoard:
     settle_ms = 10
 
     def __init__(self, physics: Physics, unique_id: bytes, config: bytes | None) -> None:
+        assert not physics.interlock
         self.physics = physics
         self.contacts = len(physics.relays)
         # USB serial buffers; the port's other end moves these.
@@ -119,10 +120,14 @@ class SimulatedBoard:
         self._cut_level = None
         self.physics.drive(coil=False)
 
-    def connect(self, cut_level: bool) -> None:
+    def connect(self, cut_level: bool) -> bool:
         if self.physics.button_down is not cut_level:
             self._cut_level = cut_level
             self.physics.drive(coil=True)
+        return True
+
+    def disarm(self) -> None:
+        """This chip's board has no interlock."""
 
     def sense(self) -> int:
         return sum(self.physics.closed(index) << index for index in range(self.contacts))

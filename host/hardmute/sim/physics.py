@@ -1,5 +1,5 @@
 """What surrounds the chip: a supply, a finger, a button that bounces, relays that take time and
-can weld, a lamp.
+can weld, a lamp; on some boards an interlock.
 
 Event-driven and deterministic: time is an integer of microseconds that only `Physics.advance`
 moves, and chance comes from the random generator that the caller gives. The chip, simulated or
@@ -21,6 +21,10 @@ CONTACT_BOUNCE_US = 1_000
 # average, 6.2 ms at the most over 18 types).
 BUTTON_BOUNCE_MS = 5
 PRESS_MS = 120
+# The interlock's filter, idealised: from an edge of the button to the latch; and for how long the
+# edges that follow it are taken for its bounce. Assumed, not measured.
+LATCH_DELAY_US = 1_000
+LATCH_QUIET_US = 5_000
 
 
 class Relay:
@@ -33,13 +37,19 @@ class Relay:
 
 
 class Physics:
-    """The world around one board with ``contacts`` relays in series."""
+    """The world around one board with ``contacts`` relays in series.
 
-    def __init__(self, contacts: int, random: Random) -> None:
+    ``interlock``: each press toggles a latch, and the coil is energised only while that is set.
+    """
+
+    def __init__(self, contacts: int, random: Random, *, interlock: bool = False) -> None:
         self.now_us = 0
         self.relays = [Relay() for _ in range(contacts)]
         self.powered = False
         self.coil = False
+        self.interlock = interlock
+        self.latch = False
+        self.latch_delay_us = LATCH_DELAY_US
         # What the lamp shows: red, green, blue, each 0 to 255.
         self.lamp: tuple[int, int, int] = (0, 0, 0)
         self.button_down = False
@@ -48,9 +58,17 @@ class Physics:
         self.on_button: Callable[[bool], None] | None = None
         # Called when a contact moves.
         self.on_contact: Callable[[], None] | None = None
+        # Called when the latch changes.
+        self.on_latch: Callable[[], None] | None = None
         # Called when something has been planned, for whoever advances time event by event.
         self.on_planned: Callable[[], None] | None = None
         self._finger_down = False
+        # What the chip asks for: the coil, or with an interlock the permission for it.
+        self._driven = False
+        self._clearing = False
+        # The button as it is behind the interlock's filter.
+        self._filtered_down: bool = False
+        self._quiet_until_us = -1
         self._random = random
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
@@ -79,11 +97,14 @@ class Physics:
     # The supply.
 
     def power_on(self) -> None:
+        """The interlock's supervisor holds the latch clear while the supply rises."""
         self.powered = True
+        self._filtered_down = self.button_down
 
     def power_off(self) -> None:
         """Without a supply the coil lets go, whatever drives it, and the lamp is dark."""
         self.drive(coil=False)
+        self._set_latch(False)
         self.powered = False
         self.lamp = (0, 0, 0)
 
@@ -127,12 +148,47 @@ class Physics:
             self.button_down = level
             if self.on_button is not None:
                 self.on_button(level)
+            self._filter_button()
+
+    # The interlock.
+
+    def _filter_button(self) -> None:
+        """The first edge counts; bounce does not; then the level counts again."""
+        if not self.interlock or self.now_us <= self._quiet_until_us:
+            return
+        if self.button_down != self._filtered_down:
+            self._filtered_down = self.button_down
+            self._quiet_until_us = self.now_us + LATCH_QUIET_US
+            self.at(self._quiet_until_us + 1, self._filter_button)
+            if self._filtered_down:
+                self.at(self.now_us + self.latch_delay_us, self._clock_latch)
+
+    def _clock_latch(self) -> None:
+        if self.powered and not self._clearing:
+            self._set_latch(not self.latch)
+
+    def clear(self, *, asserted: bool) -> None:
+        """Pull the latch's CLEAR, or let it go. While it is pulled no press sets the latch."""
+        self._clearing = asserted
+        if asserted:
+            self._set_latch(False)
+
+    def _set_latch(self, level: bool) -> None:
+        if level != self.latch:
+            self.latch = level
+            self._energise()
+            if self.on_latch is not None:
+                self.on_latch()
 
     # The relays.
 
     def drive(self, *, coil: bool) -> None:
-        """Energise or release the coils, which share one driver."""
-        coil = coil and self.powered
+        """Energise or release the coils, which share one driver; with an interlock, allow it."""
+        self._driven = coil
+        self._energise()
+
+    def _energise(self) -> None:
+        coil = self._driven and self.powered and (self.latch or not self.interlock)
         if coil == self.coil:
             return
         self.coil = coil

@@ -157,9 +157,9 @@ class World:
         return number - 1
 
     def look(self) -> dict[str, Any]:
-        """What is physically so: button, coil, contacts, sense lines, line, lamp, power."""
+        """What is physically so: button, coil, contacts, sense lines, line, lamp, power, latch."""
         physics = self._board.physics
-        return {
+        seen: dict[str, Any] = {
             "button": "down" if physics.button_down else "up",
             "coil": "energised" if physics.coil else "released",
             "contacts": ["closed" if relay.closed else "open" for relay in physics.relays],
@@ -168,6 +168,9 @@ class World:
             "lamp": {"rgb": list(physics.lamp), "colour": colour_name(physics.lamp)},
             "power": "on" if physics.powered else "off",
         }
+        if physics.interlock:
+            seen["latch"] = "set" if physics.latch else "clear"
+        return seen
 
 
 def colour_name(rgb: tuple[int, int, int]) -> str:

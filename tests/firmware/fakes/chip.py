@@ -29,6 +29,16 @@ class Chip:
         # Contacts that a weld keeps closed, or a fallen wire makes read closed.
         self.stuck_closed: set[object] = set()
         self.travel_ms = 3
+        # The interlock's CLEAR and latch pins; None on a board without. From an edge of the button
+        # to the latch, and how long what follows an edge is its bounce.
+        self.interlock: tuple[object, object] | None = None
+        self.latch = False
+        self.latch_delay_ms = 0
+        self.latch_quiet_ms = 5
+        self.open_drain: set[object] = set()
+        self._filtered_down = False
+        self._filtered_at = -100
+        self._clock_at = -1
         self._relay_at = -100
         self._pulled = False
         # Called with (falling, rising) on each edge of the button, and once per millisecond.
@@ -56,12 +66,41 @@ class Chip:
             self._settle()
             self._relay_at = self.now
         self.driven[pin] = level
+        if self.interlock is not None:
+            self._clock_latch()
         if self.recording:
             self.log.append(("drive", pin, level))
 
     @property
-    def relay_on(self) -> bool:
+    def allowed(self) -> bool:
+        """What the chip asks for: the relay, or with an interlock the permission for it."""
         return bool(self.driven.get(self.relay))
+
+    @property
+    def relay_on(self) -> bool:
+        return self.allowed and (self.latch or self.interlock is None)
+
+    def _filter_button(self) -> None:
+        """What the interlock sees of the button: the first edge, and the level after a bounce."""
+        if self.down != self._filtered_down and self.now - self._filtered_at > self.latch_quiet_ms:
+            self._filtered_down = self.down
+            self._filtered_at = self.now
+            if self.down:
+                self._clock_at = self.now + self.latch_delay_ms
+        self._clock_latch()
+
+    def _clock_latch(self) -> None:
+        level = self.latch
+        if 0 <= self._clock_at <= self.now:
+            self._clock_at = -1
+            level = not level
+        if self.interlock is not None and self.driven.get(self.interlock[0]) == 0:
+            level = False
+        if level != self.latch:
+            if self.allowed:
+                self._settle()
+                self._relay_at = self.now
+            self.latch = level
 
     def _settle(self) -> None:
         if self.now - self._relay_at >= self.travel_ms:
@@ -76,17 +115,24 @@ class Chip:
             assert self.pulls.get(pin) == "up", "a rest contact to ground needs a pull-up"
             self._settle()
             return 1 if self._pulled or pin in self.stuck_closed else 0
+        if self.interlock is not None and pin == self.interlock[1]:
+            assert self.pulls.get(pin) == "down", "a fallen wire must read clear"
+            return int(self.latch)
         return self.driven.get(pin, 0)
 
     def press(self, down: bool) -> None:
         if down != self.down:
             self.down = down
+            if self.interlock is not None:
+                self._filter_button()
             for hook in list(self.on_edge):
                 hook(down, not down)
 
     def advance(self, ms: int) -> None:
         for _ in range(ms):
             self.now += 1
+            if self.interlock is not None:
+                self._filter_button()
             for hook in list(self.on_ms):
                 hook()
 

@@ -104,6 +104,7 @@ def _machine(modules: Modules) -> Module:
     class PinBase:
         IN = 0
         OUT = 1 if hard_irqs else 3
+        OPEN_DRAIN = 2 if hard_irqs else 7
         PULL_UP = 1 if hard_irqs else 2
         PULL_DOWN = 2 if hard_irqs else 1
         IRQ_FALLING = 4 if hard_irqs else 2
@@ -121,7 +122,9 @@ def _machine(modules: Modules) -> Module:
             if value is not None:
                 modules.access()
                 chip.drive(self.id, value)
-            if mode == Pin.OUT:
+            if mode == Pin.OPEN_DRAIN:
+                chip.open_drain.add(self.id)
+            if mode in (Pin.OUT, Pin.OPEN_DRAIN):
                 assert value is not None, "an output without a level"
 
         def value(self, x: "int | None" = None) -> "int | None":
@@ -384,7 +387,8 @@ class _File:
         else:
             assert mode == "rb"
             if name not in files:
-                raise OSError(2)
+                # With the text, because CPython knows no errno without.
+                raise OSError(2, "ENOENT")
 
     def __enter__(self):
         return self
@@ -392,8 +396,9 @@ class _File:
     def __exit__(self, *_exception: object) -> None:
         pass
 
-    def read(self) -> bytes:
-        return self._files[self._name]
+    def read(self, size: int = -1) -> bytes:
+        content = self._files[self._name]
+        return content if size < 0 else content[:size]
 
     def write(self, data: bytes) -> int:
         self._files[self._name] += data

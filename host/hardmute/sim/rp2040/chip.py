@@ -23,11 +23,14 @@ from hardmute.sim.physics import Physics
 from hardmute.sim.rp2040 import files, silicon
 from hardmute.sim.rp2040.usb import Usb
 
-# As in firmware/muteboard/boards/rp2040.py, which only MicroPython can import; a test compares.
+# As in firmware/muteboard/boards/rp2040.py, and with an interlock rp2040_interlock.py, which only
+# MicroPython can import; a test compares.
 BUTTON = 18
 SENSE = (19,)
 RELAY = 20
 LAMP = 21
+CLEAR = 17
+LATCH = 26
 
 FREQUENCY = 125_000_000
 _CYCLE_NS = 1e9 / FREQUENCY
@@ -85,6 +88,10 @@ class Pico:
         self._down = False
         self.mcu.watchdog.on_watchdog_trigger = lambda: self._reset("watchdog")
         self.mcu.gpio[RELAY].add_listener(lambda _new, _old: self._drive_relay())
+        if physics.interlock:
+            self.mcu.gpio[CLEAR].add_listener(lambda _new, _old: self._drive_clear())
+            physics.on_latch = self._on_latch
+            self._on_latch()
         lamp = Ws2812(gpio=LAMP, on_pixels=self._light)
         lamp.attach(self.mcu)
         physics.on_button = self._on_button
@@ -164,6 +171,14 @@ class Pico:
             self.on_relay(level)
         self.physics.drive(coil=level == GPIOPinState.HIGH)
 
+    def _drive_clear(self) -> None:
+        # There is a pull-up: only a pin that drives low clears.
+        self.physics.advance(int(self.now_us))
+        self.physics.clear(asserted=self.mcu.gpio[CLEAR].value == GPIOPinState.LOW)
+
+    def _on_latch(self) -> None:
+        self.mcu.gpio[LATCH].set_input_value(self.physics.latch)
+
     def _light(self, pixels: list[tuple[int, ...]]) -> None:
         red, green, blue = pixels[0]
         self.physics.lamp = (red, green, blue)
@@ -226,6 +241,8 @@ class Pico:
         self.resets.append((self.now_us, cause))
         # A reset of rp2040py's pins tells no listener.
         self._drive_relay()
+        if self.physics.interlock:
+            self._drive_clear()
 
     def _halt_watchdog(self) -> None:
         # rp2040py's watchdog goes on counting through any reset.

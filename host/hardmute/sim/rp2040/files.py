@@ -26,9 +26,16 @@ _READ = 32
 _DISK_VERSION = 0x0002_0001
 
 
-def firmware(config: bytes | None = None, *, compiled: bool = True) -> dict[str, bytes]:
-    """The files that a Pico gets, and its settings."""
+def firmware(
+    config: bytes | None = None, board: str | None = None, *, compiled: bool = True
+) -> dict[str, bytes]:
+    """The files that a Pico gets, and its settings.
+
+    ``board``: what board.txt says; None for no such file.
+    """
     files = board_files.micropython(compiled=compiled)
+    if board is not None:
+        files["board.txt"] = f"{board}\n".encode()
     if config is not None:
         files["config.json"] = config
     return files

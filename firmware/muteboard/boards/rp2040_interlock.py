@@ -1,0 +1,75 @@
+"""Raspberry Pi Pico (RP2040) with the hardware interlock, with MicroPython.
+
+The button clocks a latch in hardware that each press toggles. Coil = latch and ALLOW. This chip
+drives ALLOW, which only gates, and CLEAR, which only clears: it can only take away. Whatever runs
+here, nothing energises the coil before a press has set the latch.
+
+| pin | is | polarity | why this pin |
+|---|---|---|---|
+| GP17 | CLEAR of the latch, pull-up to 3V3 (10 kΩ) | low = clears, open drain | beside the rest |
+| GP18 | button to GND, through 10 kΩ or more | low = down, pull-up | as in `rp2040` |
+| GP19 | sense, pole B: COM here, NC to GND | high = closed, pull-up | as in `rp2040` |
+| GP20 | ALLOW, pull-down | high = allowed | as the relay in `rp2040` |
+| GP21 | lamp, WS2812 data | - | as in `rp2040` |
+| GP26 | the latch, through 10 kΩ or more | high = set, pull-down | away from what it checks |
+
+CLEAR is active low because an open drain is: this chip pulls it down or lets it go, as the supply
+supervisor on the same line does, and so it can hold neither that nor the pull-up off. In reset the
+chip's own pull-down (50 kΩ at least) leaves 2.7 V at the pull-up of 10 kΩ, which is high for a
+latch at 3.3 V; were it not, the latch would be held clear.
+
+A wire of the latch that fell off reads as clear: then no press connects.
+
+The chip is too slow to tell a press of the hardware's kind from one of the firmware's: a touch of
+5 ms sets the latch and is no press, and one that the firmware has consumed has set it as well. So
+wherever the line is cut and no press is under way the latch is cleared, or the next press would
+toggle it the wrong way. It is never cleared while the button is down or its edges are new: that
+press, and not this file, decides what the latch becomes.
+"""
+
+import machine
+from micropython import const
+
+from muteboard.boards import rp2040
+
+_CLEAR = const(17)
+_LATCH = const(26)
+
+
+class Board(rp2040.Board):
+    port = "rp2040_interlock"
+
+    def __init__(self):
+        # ALLOW has been raised and `cut` has not been called since.
+        self._allowed = False
+        # Drops ALLOW first; the pins below change nothing about the line.
+        super().__init__()
+        self._latch = machine.Pin(_LATCH, machine.Pin.IN, machine.Pin.PULL_DOWN)
+        # A reset leaves the latch as it was. The pull-up only helps out where there is no other.
+        self._clear = machine.Pin(_CLEAR, machine.Pin.OPEN_DRAIN, machine.Pin.PULL_UP, value=0)
+        self._clear.value(1)
+
+    def cut(self) -> None:
+        super().cut()
+        # Not on every call: a press under way has set the latch, and waits for its release.
+        if self._allowed:
+            self._allowed = False
+            self.disarm()
+
+    def connect(self, cut_level: bool) -> bool:
+        if not self._latch.value():
+            return False
+        self._allowed = True
+        return super().connect(cut_level)
+
+    def disarm(self) -> None:
+        # A press that begins between the last of these and the pulse is lost, unless the latch's
+        # filter delays it by as much: the line stays cut.
+        if self._latch.value() and self._downs == self._downs_taken and not self.button_down():
+            self._clear.value(0)
+            self._clear.value(1)
+
+    def maintenance(self) -> None:
+        # Held, so that a press in maintenance sets nothing.
+        self._clear.value(0)
+        super().maintenance()
