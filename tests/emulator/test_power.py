@@ -9,8 +9,9 @@ import pytest
 from rp2040py.gpio_pin import GPIOPinState
 
 from hardmute.sim.rp2040 import chip
-from workbench import Bench
+from workbench import Bench, Repl
 
+_BOOT_ROM_END = 0x4000
 PULLED_DOWN = GPIOPinState.INPUT_PULL_DOWN
 
 
@@ -162,3 +163,19 @@ def test_P1_maintenance_opens_the_prompt_and_what_follows_stays_cut(
     assert "stays_cut" in bench.status()["warnings"]
     bench.press()
     assert bench.connect_times() == []
+
+
+def test_P1_the_loader_of_the_chip_leaves_the_line_cut(repl: Repl) -> None:
+    """The boot ROM itself runs here, until it waits on USB for a new image."""
+    repl.run("board.connect(True)")
+    repl.run_ms(10)
+    assert repl.connected
+    repl.watch_relay()
+    repl.begin("import machine\nmachine.bootloader()")
+    repl.run_ms(500)
+    assert [cause for _, cause in repl.pico.resets] == ["power", "watchdog"]
+    assert repl.pico.mcu.core.pc < _BOOT_ROM_END, "the loader does not run"
+    assert [level for _, level in repl.relay] == [GPIOPinState.HIGH, PULLED_DOWN]
+    repl.press()
+    assert not repl.connected
+    assert pin(repl) == PULLED_DOWN

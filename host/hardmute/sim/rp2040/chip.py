@@ -42,6 +42,9 @@ _UNUSED_RAM = 0x20040000
 _SLEEP_FOR_EVER = bytes((0x30, 0xBF, 0xFD, 0xE7))
 _RAM_START = 0x20000000
 _WATCHDOG_CTRL = 0
+# In scratch register 4 it tells the boot ROM to jump to an address: so the SDK starts the USB
+# loader (RP2040 datasheet, "Bootrom", "Watchdog boot").
+_BOOT_ROM_VECTOR = 0xB007C0D3
 # The second that the firmware gives it, at two ticks a microsecond (erratum RP2040-E1).
 _WATCHDOG_TICKS = 2_000_000
 _USB_ROOM = 4096
@@ -237,7 +240,9 @@ class Pico:
             # It has been seen to stay enabled across the reset that it caused (RP2350:
             # pico-keys-sdk issue 25). Whether the RP2040's does was not found; so here it does.
             mcu.watchdog.timer.set(_WATCHDOG_TICKS)
-        mcu.leave_reset()
+        # rp2040py skips the boot ROM, but the loader is in there.
+        if cause != "watchdog" or mcu.watchdog.scratch_data[4] != _BOOT_ROM_VECTOR:
+            mcu.leave_reset()
         self.resets.append((self.now_us, cause))
         # A reset of rp2040py's pins tells no listener.
         self._drive_relay()
