@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 from _pytest.runner import runtestprotocol
-from workbench import Bench, Repl
 
 from hardmute import runtime
 from hardmute.errors import HardmuteError
+from hardmute.sim.rp2040.workbench import Bench, Repl
 
 
 @functools.cache
@@ -67,7 +67,7 @@ def fresh() -> type[Bench]:
     return functools.partial(Bench.with_firmware, image())  # type: ignore[return-value]
 
 
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+def pytest_runtest_protocol(item: pytest.Item) -> bool:
     # Started before the fork, so that each fork has it.
     names = getattr(item, "fixturenames", ())
     if "bench" in names:

@@ -1,6 +1,7 @@
 """A workbench for the emulated Pico: a hand, a host, a logic analyser, a power switch.
 
-Time passes only in these calls, in exact microseconds, and the same calls lead to the same bits.
+For the tests and figures of this project, and of whoever builds on the firmware. Time passes only
+in these calls, in exact microseconds, and the same calls lead to the same bits.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Bench:
     """An emulated Pico with ``content`` on its flash, off. ``seed``: its chance."""
 
     def __init__(self, image: Path, content: dict[str, bytes], seed: int = 1) -> None:
-        chance = random.Random(seed)
+        # The world's chance, no secret: the same seed, the same run.
+        chance = random.Random(seed)  # noqa: S311
         self.physics = Physics(len(chip.SENSE), chance)
         self.pico = chip.Pico(self.physics, image, content, unique_id=UNIQUE_ID, random=chance)
         # (time in us, level or pull) of the relay's pin since `watch_relay`.
