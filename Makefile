@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel bench clean
+.PHONY: help demo test lint types wheel bench soak clean
 
 help:
 	@echo "make demo    the main job, on a simulated board"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint    style and types (make types: types alone)"
 	@echo "make wheel   build the wheel and try it in a clean environment"
 	@echo "make bench   speed and size figures, as a table and as JSON in build/"
+	@echo "make soak    the long run of the firmware's memory on the emulated chip (about an hour)"
 	@echo "make clean   remove what these made"
 
 demo: $(VENV)/run.stamp
@@ -41,9 +42,12 @@ wheel: $(VENV)/lint.stamp
 	build/wheel-venv/bin/hardmute demo --svg build/wheel/demo.svg >/dev/null
 	@echo "the wheel works in a clean environment: $$(ls build/wheel/*.whl)"
 
-bench: $(VENV)/test.stamp
+bench: $(VENV)/emulator.stamp
 	@mkdir -p build
 	$(BIN)/python -m bench --json build/bench.json
+
+soak: $(VENV)/emulator.stamp
+	HARDMUTE_SOAK=1 $(BIN)/python -m pytest -q tests/emulator/test_memory.py
 
 clean:
 	rm -rf $(VENV) build dist
@@ -63,6 +67,10 @@ $(VENV)/run.stamp: $(VENV)/python.stamp pyproject.toml
 
 $(VENV)/test.stamp: $(VENV)/run.stamp
 	$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+$(VENV)/emulator.stamp: $(VENV)/test.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[emulator]'
 	@touch $@
 
 $(VENV)/lint.stamp: $(VENV)/test.stamp

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rp2040py.gpio_pin import GPIOPinState
 
@@ -23,7 +24,26 @@ UNIQUE_ID = bytes.fromhex("e660583883123456")
 START_US = 5_000_000
 ANSWER_US = 1_000_000
 
+# MICROPY_BYTES_PER_GC_BLOCK: four words.
+_HEAP_BLOCK = 16
+
 HIGH = GPIOPinState.HIGH
+
+
+class Heap(NamedTuple):
+    """The heap of MicroPython, in bytes."""
+
+    used: int
+    free: int
+    largest: int
+
+    @classmethod
+    def parse(cls, report: str) -> Heap:
+        """Out of what `micropython.mem_info` prints."""
+        numbers = re.search(r"used: (\d+), free: (\d+)(?s:.*)max free sz: (\d+)", report)
+        assert numbers, report
+        used, free, blocks = (int(number) for number in numbers.groups())
+        return cls(used, free, blocks * _HEAP_BLOCK)
 
 
 class Bench:
@@ -43,10 +63,17 @@ class Bench:
         self._next_id = 0
 
     @classmethod
-    def with_firmware(cls, image: Path, seed: int = 1, **settings: object) -> Bench:
-        """A Pico as a user has it: MicroPython and our files, with these settings."""
-        stored = config.dump({**config.DEFAULTS, **settings})
-        return cls(image, files.firmware(stored), seed)
+    def with_firmware(
+        cls, image: Path, seed: int = 1, program: str | None = None, **settings: object
+    ) -> Bench:
+        """A Pico as a user has it: MicroPython and our files, with these settings.
+
+        ``program``: what it runs instead of our main.py.
+        """
+        content = files.firmware(config.dump({**config.DEFAULTS, **settings}))
+        if program is not None:
+            content["main.py"] = program.encode()
+        return cls(image, content, seed)
 
     @property
     def now_us(self) -> int:
