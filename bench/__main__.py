@@ -45,7 +45,7 @@ def main() -> None:
         unit = "" if figure.value is None else figure.unit
         table.add_row(figure.name, value, unit, figure.aim or "")
     console.print(table)
-    console.print(f"\n{chip.LIMITS}", markup=False)
+    console.print(f"\n{chip.LIMITS}", markup=False, highlight=False)
     if args.json is not None:
         machine = {"python": platform.python_version(), "machine": platform.platform()}
         record = {"machine": machine, "limits": chip.LIMITS}

@@ -21,22 +21,26 @@ from hardmute.sim.rp2040 import chip, files
 from hardmute.sim.rp2040.workbench import Bench, Heap, Repl
 from muteboard import config, wire
 
-LIMITS = """\
-The emulated Pico shows neither misses of the flash cache, nor code that waits while the flash is
-written, nor USB suspend, nor how a relay and a button really move: its times are lower bounds. A
-press -> pin on silicon is measured with a scope: firmware/README.md, "To measure"."""
+LIMITS = (
+    "The emulated Pico shows neither misses of the flash cache, nor code that waits while the"
+    " flash is written, nor USB suspend, nor the two cycles by which a PIO sees an edge late, nor"
+    " how a relay and a button really move: its times are lower bounds, and the PIO's are"
+    " told to 0.03 µs, so that 0 is less than that. Press -> pin on silicon"
+    ' takes a scope: firmware/README.md, "To measure". From power-on until it is driven low, the'
+    " relay's pin is an input with its pull-down on. The emulated times are the same on every"
+    " machine."
+)
 
 _SEED = 20_26
 _PRESSES = 40
-_EDGES = 60
+_CUTS = 20
 _ANSWERS = 12
 _HUNG_US = 200_000
 _PASSES = 200
 _STEP_US = 20
 _NOT_YET_US = 3_000_000
 _CYCLES_PER_US = chip.FREQUENCY // 1_000_000
-# The emulator lets the PIO go on within one step of its clock, and leaves out its input
-# synchroniser: it says 0. What is reported is the least that the project claims.
+# What is claimed for the PIO, and so what it counts as in a ratio: see `LIMITS`.
 _PIO_CLAIM_US = 1.0
 
 # The naive design: a loop that looks at the button each 5 ms, and tells the host what it did.
@@ -134,18 +138,18 @@ def chip_figures() -> list[Figure]:
     chance = random.Random(_SEED)
     polled, polled_line, polled_defined = _polled(chance)
     interrupt = _interrupt(chance)
-    firmware = _firmware(chance)
-    prompt, pio = _prompt(chance)
+    (pio, pio_hung), firmware = _firmware(chance)
+    prompt = _prompt(chance)
     ratios = {
-        "p50": statistics.median(polled[0]) / statistics.median(pio),
-        "max": max(polled[0]) / max(pio),
+        "p50": statistics.median(polled[0]) / max(_PIO_CLAIM_US, statistics.median(pio)),
+        "max": max(polled[0]) / max(_PIO_CLAIM_US, max(pio)),
     }
     return [
-        *_latencies("PIO (ours), at most", pio, firmware["hung"], "< 1"),
+        *_latencies("PIO (ours)", pio, pio_hung, "< 1"),
         *_latencies("IRQ in Python", *interrupt),
         *_latencies("polled each 5 ms (naive)", *polled),
         *(
-            Figure(f"  ratio polled : PIO, at least, {name}", ratio, "×")
+            Figure(f"  ratio polled : PIO (counted as 1 µs), {name}", ratio, "×")
             for name, ratio in ratios.items()
         ),
         Figure("press → sensed `muted` on USB, median", firmware["event"], "ms"),
@@ -154,7 +158,7 @@ def chip_figures() -> list[Figure]:
         Figure("status, asked → answered, median", firmware["status"], "ms"),
         *prompt,
         Figure(
-            "power-on → relay pin driven low (input, pulled down, until then)",
+            "power-on → relay pin driven low",
             firmware["defined"],
             "ms",
         ),
@@ -226,13 +230,19 @@ def _touch(bench: Bench, chance: random.Random, *, wait: bool = True) -> int:
     return edge_us
 
 
+def _press_now(bench: Bench) -> int:
+    """A press between two instructions of the CPU: then the PIO's time is told to a few cycles."""
+    bench.physics.press(60, 0)
+    return bench.now_us
+
+
 def _hung(bench: Bench) -> float | None:
     """Edge -> pin in us of a live board whose CPU hangs. None: it did not, in all that time."""
     assert bench.coil
     bench.pico.hang()
     bench.watch_relay()
-    edge_us = bench.now_us + 10_000
-    bench.press_at(edge_us)
+    bench.run_ms(10)
+    edge_us = _press_now(bench)
     bench.run_us(_HUNG_US)
     cuts = bench.cut_times()
     return cuts[0] - edge_us if cuts else None
@@ -241,12 +251,15 @@ def _hung(bench: Bench) -> float | None:
 # The firmware.
 
 
-def _firmware(chance: random.Random) -> dict[str, float | None]:
+def _firmware(
+    chance: random.Random,
+) -> tuple[tuple[list[float], float | None], dict[str, float]]:
+    """Edge -> pin in us, also of a hung CPU; and times in ms, by name."""
     bench = Bench(image(), files.firmware(config.dump(config.DEFAULTS)))
     bench.pico.power_on()
     bench.pico.plug()
     assert bench.pico.mcu.gpio[chip.RELAY].value == GPIOPinState.INPUT_PULL_DOWN
-    found: dict[str, float | None] = {"defined": _drives_low_ms(bench)}
+    found: dict[str, float] = {"defined": _drives_low_ms(bench)}
     button = bench.pico.mcu.gpio[chip.BUTTON]
     bench.run_until(lambda: bool(button.irq_enable_mask), _NOT_YET_US, _STEP_US)
     found["watched"] = bench.now_us / 1000
@@ -255,22 +268,22 @@ def _firmware(chance: random.Random) -> dict[str, float | None]:
     bench.run_ms(100)
     found["status"] = statistics.median(_answers(bench, "status", chance))
     bench.ask("watch")
+    latencies: list[float] = []
     events: list[float] = []
-    for _ in range(_ANSWERS):
-        bench.press(hold_ms=40)
+    for _ in range(_CUTS):
+        bench.press(hold_ms=60)
         bench.run_us(chance.randint(1, 20_000))
         assert bench.connected
+        bench.watch_relay()
         bench.heard()
-        edge_us = bench.now_us
-        bench.physics.press(40, 0)
+        edge_us = _press_now(bench)
         bench.run_until(lambda: _says(bench, "muted"), 100_000, _STEP_US)
+        latencies.append(bench.cut_times()[-1] - edge_us)
         events.append((bench.now_us - edge_us) / 1000)
         bench.run_ms(100)
     found["event"] = statistics.median(events)
-    bench.press(hold_ms=40)
-    hung_us = _hung(bench)
-    found["hung"] = None if hung_us is None else max(_PIO_CLAIM_US, hung_us)
-    return found
+    bench.press(hold_ms=60)
+    return (latencies, _hung(bench)), found
 
 
 def _drives_low_ms(bench: Bench) -> float:
@@ -300,22 +313,11 @@ def _answers(bench: Bench, op: str, chance: random.Random) -> list[float]:
     return times
 
 
-def _prompt(chance: random.Random) -> tuple[list[Figure], list[float]]:
-    """What is measured from the prompt: heap, passes, the large answer; and edge -> pin."""
+def _prompt(chance: random.Random) -> list[Figure]:
+    """What is measured from the prompt: the large answer, passes, heap."""
     repl = Repl(image()).start()
     repl.run(_SETUP)
-    pio: list[float] = []
-    for _ in range(_EDGES):
-        repl.run("board.connect(True)")
-        repl.run_ms(1)
-        assert repl.coil
-        repl.watch_relay()
-        edge_us = repl.now_us + chance.randint(1, 3_000)
-        repl.press_at(edge_us, hold_ms=1)
-        repl.run_ms(5)
-        (cut_us,) = repl.cut_times()
-        pio.append(max(_PIO_CLAIM_US, cut_us - edge_us))
-    repl.run("board.cut()\nboard.take_edges()\napp = App(board)\npasses = app.passes()")
+    repl.run("app = App(board)\npasses = app.passes()")
     heap = Heap.parse(repl.run(_REPORT))
     repl.press_at(repl.now_us + 600_000, hold_ms=40)
     repl.begin(_PASSES_AND_ON)
@@ -326,13 +328,13 @@ def _prompt(chance: random.Random) -> tuple[list[Figure], list[float]]:
     large_ms = statistics.median(_answers(repl, "hello", chance))
     size = len(wire.frame({**_LARGE, "id": 1, "ok": True}))
     return [
-        Figure(f"an answer of {size} bytes, as `attest` without its MACs", large_ms, "ms"),
+        Figure(f"an answer of {size} bytes, as `attest`, no MACs", large_ms, "ms"),
         Figure("a pass, muted and idle", muted * _CYCLES_PER_US, "cycles"),
         Figure("a pass, live and idle", live * _CYCLES_PER_US, "cycles"),
         Figure("heap used after start", heap.used / 1000, "kB"),
         Figure("heap free", heap.free / 1000, "kB"),
         Figure("heap, largest free block", heap.largest / 1000, "kB"),
-    ], pio
+    ]
 
 
 def _payload(uf2: bytes) -> int:
