@@ -11,7 +11,7 @@ ENGINE ?= host
 ON_MICROPYTHON := tests/unit tests/esp32_port tests/interpreter
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-micropython test-chip lint types wheel bench clean
+.PHONY: help demo test test-micropython test-chip lint types wheel bench soak clean
 
 help:
 	@echo "make demo    the main job, on a simulated board (ENGINE=rp2040: on an emulated Pico)"
@@ -23,6 +23,7 @@ help:
 	@echo "make lint    style and types (make types: types alone)"
 	@echo "make wheel   build the wheel and try it in a clean environment"
 	@echo "make bench   speed and size figures, as a table and as JSON in build/"
+	@echo "make soak    the long run of the firmware's memory on the emulated chip (half an hour)"
 	@echo "make clean   remove what these made"
 
 demo: $(VENV)/$(if $(filter rp2040,$(ENGINE)),chip,run).stamp
@@ -68,6 +69,9 @@ wheel: $(VENV)/lint.stamp
 bench: $(VENV)/test.stamp
 	@mkdir -p build
 	$(BIN)/python -m bench --json build/bench.json
+
+soak: $(VENV)/test.stamp
+	HARDMUTE_SOAK=1 $(BIN)/python -m pytest -q tests/emulator/test_memory.py
 
 clean:
 	rm -rf $(VENV) build dist

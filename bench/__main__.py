@@ -5,20 +5,33 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from bench import board, host
+from bench import board, chip, host
+from hardmute.errors import HardmuteError
 
-BENCHMARKS = (host.cold_start, host.round_trip, host.log_rows, board.flood_memory)
+BENCHMARKS = (
+    host.cold_start,
+    host.round_trip,
+    host.log_rows,
+    board.flood_memory,
+    chip.chip_figures,
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     args = parser.parse_args()
+    try:
+        # Before minutes of other benchmarks.
+        chip.image()
+    except HardmuteError as error:
+        sys.exit(str(error))
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("Figure", "Value", "Unit", "Aim"):
@@ -28,11 +41,15 @@ def main() -> None:
         console.print(f"[dim]{(benchmark.__doc__ or '').splitlines()[0]}[/]")
         figures += benchmark()
     for figure in figures:
-        table.add_row(figure.name, f"{figure.value:,.4g}", figure.unit, figure.aim or "")
+        value = "never" if figure.value is None else f"{figure.value:,.4g}"
+        unit = "" if figure.value is None else figure.unit
+        table.add_row(figure.name, value, unit, figure.aim or "")
     console.print(table)
+    console.print(f"\n{chip.LIMITS}", markup=False, highlight=False)
     if args.json is not None:
         machine = {"python": platform.python_version(), "machine": platform.platform()}
-        record = {"machine": machine, "figures": [figure._asdict() for figure in figures]}
+        record = {"machine": machine, "limits": chip.LIMITS}
+        record["figures"] = [figure._asdict() for figure in figures]
         args.json.write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -1,15 +1,17 @@
 """A workbench for the emulated Pico: a hand, a host, a logic analyser, a power switch.
 
-Time passes only in these calls, in exact microseconds, and the same calls lead to the same bits.
+For the tests and figures of this project, and of whoever builds on the firmware. Time passes only
+in these calls, in exact microseconds, and the same calls lead to the same bits.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rp2040py.gpio_pin import GPIOPinState
 
@@ -22,7 +24,26 @@ UNIQUE_ID = bytes.fromhex("e660583883123456")
 START_US = 5_000_000
 ANSWER_US = 1_000_000
 
+# MICROPY_BYTES_PER_GC_BLOCK: four words.
+_HEAP_BLOCK = 16
+
 HIGH = GPIOPinState.HIGH
+
+
+class Heap(NamedTuple):
+    """The heap of MicroPython, in bytes."""
+
+    used: int
+    free: int
+    largest: int
+
+    @classmethod
+    def parse(cls, report: str) -> Heap:
+        """Out of what `micropython.mem_info` prints."""
+        numbers = re.search(r"used: (\d+), free: (\d+)(?s:.*)max free sz: (\d+)", report)
+        assert numbers, report
+        used, free, blocks = (int(number) for number in numbers.groups())
+        return cls(used, free, blocks * _HEAP_BLOCK)
 
 
 class Bench:
@@ -47,13 +68,19 @@ class Bench:
         *,
         compiled: bool = True,
         interlock: bool = False,
+        program: str | None = None,
         seed: int = 1,
         **settings: object,
     ) -> Bench:
-        """A Pico as a user has it: MicroPython and our files, with these settings."""
+        """A Pico as a user has it: MicroPython and our files, with these settings.
+
+        ``program``: what it runs instead of our main.py.
+        """
         stored = config.dump({**config.DEFAULTS, **settings})
         board = "rp2040_interlock" if interlock else None
         content = files.firmware(stored, board, compiled=compiled)
+        if program is not None:
+            content["main.py"] = program.encode()
         return cls(image, content, seed, interlock=interlock)
 
     @property

