@@ -197,6 +197,9 @@ class App:
 
     def mute(self, now: int) -> bool:
         """The host's ``mute``: cut now. True if the line was connected."""
+        # A press that has cut meanwhile comes first: put down to the host, it would make the next
+        # press count for nothing.
+        self._step_controller(now)
         changed = self.controller.mute(now)
         self._board.cut()
         return changed

@@ -140,6 +140,7 @@ class FakeBoard:
     def read_available(self) -> bytes:
         self._call("read_available")
         data, self.received = self.received[:64], self.received[64:]
+        self._called("read_available")
         return data
 
     def write(self, data: bytes | memoryview) -> int:

@@ -489,6 +489,23 @@ def test_idling_does_not_delay_what_a_press_does(bounce):
     assert bench.now >= down + 60 + 30
 
 
+def test_a_press_that_meets_a_host_s_mute_is_the_button_s():
+    bench = Bench(run_ms=100)
+    bench.go_live()
+    bench.run(100)
+    # After the pass has looked at the button, and before it answers.
+    bench.send(wire.frame({"id": 7, "op": "mute"}))
+    bench.board.after["read_available"] = lambda: bench.board.world.press(True)
+    bench.run(60)
+    bench.board.world.press(False)
+    bench.run(60)
+    (answer,) = (message for message in bench.heard() if message.get("id") == 7)
+    assert answer["changed"] is False
+    assert bench.app.controller.cause == "button"
+    bench.tap()
+    assert bench.board.connected, "the press after it counted for nothing"
+
+
 def test_an_edge_between_two_looks_is_not_lost_to_the_idle():
     """It comes after one input has been read and before the next: 20 ms late is too late."""
     for part in ("take_edges", "button_down"):
