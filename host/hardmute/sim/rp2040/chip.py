@@ -88,7 +88,6 @@ class Pico:
         self._world_alarm = self.clock.create_alarm(self._world_moves)
         self._pio_alarm = self.clock.create_alarm(self._step_pio)
         self._pio_steps = 0
-        self._down = False
         self.mcu.watchdog.on_watchdog_trigger = lambda: self._reset("watchdog")
         self.mcu.gpio[RELAY].add_listener(lambda _new, _old: self._drive_relay())
         if physics.interlock:
@@ -110,11 +109,6 @@ class Pico:
         if not self.physics.powered:
             return self.physics.now_us
         return (self.clock.nanos + self._offset_ns) / 1000
-
-    @property
-    def cycles(self) -> int:
-        """CPU cycles since the chip was made, asleep or not, but only under power."""
-        return round(self.clock.nanos / _CYCLE_NS)
 
     def advance(self, to_us: int) -> None:
         """Let world and chip run until ``to_us``."""
@@ -153,7 +147,6 @@ class Pico:
     # Wiring.
 
     def _on_button(self, down: bool) -> None:
-        self._down = down
         pin = self.mcu.gpio[BUTTON]
         # A button to ground; released, the pull decides.
         pin.set_input_value(False) if down else pin.release_input()
