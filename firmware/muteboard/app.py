@@ -136,6 +136,8 @@ class App:
         # Edges before the level: one that comes in between is then seen again, at once. The other
         # way round it would be gone, and the level that it led to found only after an idle.
         edges = board.take_edges()
+        if edges:
+            self._date_edges(now)
         self.controller.step(now, board.button_down(), edges, board.sense())
         if self.controller.command == controller.CUT:
             board.cut()
@@ -143,6 +145,14 @@ class App:
                 board.disarm()
         elif was_cut and not board.connect(self.controller.mode == controller.TOGGLE):
             self.controller.refused(now)
+
+    def _date_edges(self, now: int) -> None:
+        # Ticks are whole: after the last edge comes the next of them, so that nothing counts as
+        # stable sooner than it is. An edge that came after this pass took its ticks is of now.
+        board = self._board
+        first = board.ticks_diff(self._ticks, board.first_edge)
+        last = board.ticks_diff(self._ticks, board.last_edge) - 1
+        self.controller.button.date_edges(now - max(0, first), now - max(0, last))
 
     def idle_ms(self) -> int:
         """How long the board may idle after the last `step`: until something is due.

@@ -48,6 +48,9 @@ class Button:
         self.length = 0
         self._level = True
         self._stable_since = now
+        # When the first and the last of the edges were that `step` is told next; None: not known.
+        self._first: int | None = None
+        self._last: int | None = None
 
     def consume(self) -> None:
         """The press under way, if there is one, means nothing any more."""
@@ -66,21 +69,21 @@ class Button:
             return None
         return max(1, DEBOUNCE_MS - (now - self._stable_since))
 
+    def date_edges(self, first: int, last: int) -> None:
+        """Say when the first and the last of the edges were that `step` is told next."""
+        self._first = first
+        self._last = last
+
     def step(self, now: int, level: bool, edges: int) -> int:
         """Take the ``level`` (True: down) and the ``edges`` seen since the last step.
 
-        Returns `NOTHING`, `PRESSED` or `RELEASED`; the caller asks `consumed` whether it counts.
+        Edges that `date_edges` has not dated are taken to be of now. Returns `NOTHING`, `PRESSED`
+        or `RELEASED`; the caller asks `consumed` whether it counts.
         """
-        if self.first_edge is None:
-            if not level and not edges & EDGE_DOWN:
-                return NOTHING
-            self.first_edge = now
-            self.consumed = False
-            self.down = False
         if level != self._level or edges:
-            # An edge between two equal levels is contact bounce too: the wait starts again.
-            self._level = level
-            self._stable_since = now
+            self._moved(now, level, edges)
+        if self.first_edge is None:
+            return NOTHING
         if now - self._stable_since < DEBOUNCE_MS:
             return NOTHING
         if level:
@@ -93,3 +96,19 @@ class Button:
         self.first_edge = None
         self.down = False
         return RELEASED if finished else NOTHING
+
+    def _moved(self, now: int, level: bool, edges: int) -> None:
+        # An edge between two equal levels is contact bounce too: the wait starts again.
+        first = self._first
+        if self.first_edge is None:
+            if not level and not edges & EDGE_DOWN:
+                return
+            self.first_edge = now if first is None else first
+            self.consumed = False
+            self.down = False
+        elif self._level and first is not None and first - self._stable_since >= DEBOUNCE_MS:
+            # It had been stable until then, and nobody came by to see it.
+            self.down = True
+        self._level = level
+        self._stable_since = now if self._last is None else self._last
+        self._first = self._last = None

@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 import press_storm
+from muteboard import wire
 from press_storm import PUSH_TO_TALK, TOGGLE
 from workbench import HIGH, Bench
 
@@ -35,6 +36,19 @@ def storm_on(bench: Bench, mode: str, seed: int, count: int) -> None:
     assert wanted
     assert press_storm.disagreements(wanted, coil, _LATE_US, _CUT_LATE_US, _EARLY_US) == []
     assert [cause for _, cause in bench.pico.resets] == ["power"]
+
+
+def test_P2_no_short_press_is_lost_while_the_host_asks(bench: Bench) -> None:
+    """40 ms with 5 ms of bounce; a pass that answers takes 13 ms of them."""
+    chance = Random(9)
+    bench.ask("watch")
+    for number in range(40):
+        bench.press_at(bench.now_us + chance.randint(1, 8_000), hold_ms=40, bounce_ms=5)
+        bench.run_us(chance.randint(0, 9_000))
+        bench.send(wire.frame({"id": number, "op": "status"}))
+        bench.run_ms(110)
+        bench.heard()
+        assert bench.coil is (number % 2 == 0)
 
 
 @pytest.mark.parametrize("seed", range(6))

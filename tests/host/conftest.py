@@ -32,6 +32,11 @@ from muteboard import wire
 # Pseudo-terminals, flock and termios: these are about what Windows does not have.
 collect_ignore = ["test_hostile.py", "test_log.py", "test_port.py"] if os.name == "nt" else []
 
+# A shell ignores Ctrl-C for what it starts in the background, and children inherit that; the tests
+# send it to theirs.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 START_DEADLINE_S = 30.0
 END_DEADLINE_S = 10.0
 

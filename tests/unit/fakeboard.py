@@ -124,7 +124,18 @@ class FakeBoard:
 
     def ticks_ms(self) -> int:
         self._call("ticks_ms")
-        return (self._first_tick + self.world.now) % self._ticks_period
+        return self._ticks(self.world.now)
+
+    def _ticks(self, at: int) -> int:
+        return (self._first_tick + at) % self._ticks_period
+
+    @property
+    def first_edge(self) -> int:
+        return self._ticks(self.world.first_edge)
+
+    @property
+    def last_edge(self) -> int:
+        return self._ticks(self.world.last_edge)
 
     def ticks_diff(self, new: int, old: int) -> int:
         half = self._ticks_period // 2

@@ -489,6 +489,26 @@ def test_idling_does_not_delay_what_a_press_does(bounce):
     assert bench.now >= down + 60 + 30
 
 
+@pytest.mark.parametrize("mode", ["toggle", "push_to_talk"])
+@pytest.mark.parametrize("late", [0, 1, 9, 24])
+def test_a_press_counts_by_its_edges_however_late_the_pass_comes(mode, late):
+    """A pass that answers takes 20 ms on the chip; a press of 31 ms is one all the same."""
+    bench = Bench(FakeBoard(blobs=settings(mode=mode)), run_ms=100)
+    world = bench.board.world
+    start = bench.now
+    world.plan(start + 1, True)
+    world.plan(start + 1 + 31 + (40 if mode == "push_to_talk" else 0), False)
+    world.advance(1)
+    # The first pass after the first edge comes late, and so does the next one.
+    bench.run(1 + late, 1 + late)
+    bench.run(1 + late, 1 + late)
+    while not world.coil:
+        bench.run(1)
+        assert bench.now < start + 1 + 31 + 30 + 3
+    due = start + 1 + (31 + 30 if mode == "toggle" else 30)
+    assert due <= bench.now <= max(due + 2, start + 3 + 2 * (1 + late))
+
+
 def test_a_press_that_meets_a_host_s_mute_is_the_button_s():
     bench = Bench(run_ms=100)
     bench.go_live()

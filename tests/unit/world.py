@@ -23,6 +23,9 @@ class World:
         self._pulled = False
         self._coil_at = 0
         self._edges = 0
+        # When the first and the last of the edges were that are not taken yet; and of those taken.
+        self._first_edge = self._last_edge = 0
+        self.first_edge = self.last_edge = 0
         self._plan: list[tuple[int, bool]] = []
 
     def plan(self, at: int, down: bool) -> None:
@@ -31,14 +34,20 @@ class World:
 
     def press(self, down: bool) -> None:
         """The button's contact changes now."""
+        self._press(self.now, down)
+
+    def _press(self, at: int, down: bool) -> None:
         if down != self.down:
             self.down = down
+            if not self._edges:
+                self._first_edge = at
+            self._last_edge = at
             self._edges |= EDGE_DOWN if down else EDGE_UP
 
     def advance(self, ms: int) -> None:
         self.now += ms
         while self._plan and self._plan[0][0] <= self.now:
-            self.press(self._plan.pop(0)[1])
+            self._press(*self._plan.pop(0))
         travel = self.operate_ms if self.coil else self.release_ms
         if self.now - self._coil_at >= travel:
             self._pulled = self.coil
@@ -49,6 +58,7 @@ class World:
 
     def take_edges(self) -> int:
         edges, self._edges = self._edges, 0
+        self.first_edge, self.last_edge = self._first_edge, self._last_edge
         return edges
 
     def set_coil(self, on: bool) -> None:

@@ -23,6 +23,9 @@ down, never inferred at start. A board object is built with the line cut, and fr
 ``button_down()``, ``take_edges()``
     The level now; and the edges since the last call (`muteboard.button.EDGE_DOWN` and
     ``EDGE_UP``), however short.
+``first_edge``, ``last_edge``
+    The ticks of the first and of the last of the edges that `take_edges` has told last: a pass of
+    the superloop may come 20 ms after them.
 ``show(rgb)``
     The lamp's (red, green, blue), each 0 to 255. Never delays a cut.
 ``ticks_ms()``, ``ticks_diff(new, old)``
@@ -60,6 +63,8 @@ if TYPE_CHECKING:
     class Board(Protocol):
         contacts: int
         settle_ms: int
+        first_edge: int
+        last_edge: int
         port: str
         simulated: bool
 

@@ -198,6 +198,9 @@ class Board:
         self._event = keypad.Event()
         self._down = False
         self._edges = 0
+        # Ticks of the first edge that is not taken yet, and of the last; and of those taken.
+        self._first_at = self._last_at = supervisor.ticks_ms()
+        self.first_edge = self.last_edge = self._last_at
         self._lamp = neopixel.NeoPixel(getattr(board, names[3]), 1, auto_write=False)
         self._fed = False
         self._serial = usb_cdc.data
@@ -225,6 +228,10 @@ class Board:
             cuts = button.EDGE_DOWN if self._cut_level else button.EDGE_UP
             if seen & cuts or self._down == self._cut_level:
                 self.cut()
+        if seen:
+            self._last_at = supervisor.ticks_ms()
+            if not self._edges:
+                self._first_at = self._last_at
         self._edges |= seen
 
     def cut(self) -> None:
@@ -258,6 +265,7 @@ class Board:
         self._watch_button()
         edges = self._edges
         self._edges = 0
+        self.first_edge, self.last_edge = self._first_at, self._last_at
         return edges
 
     def show(self, rgb: tuple[int, int, int]) -> None:

@@ -88,6 +88,7 @@ class Board(MicroPythonBoard):
         both = down == self._last_down
         if self._armed and (both or down == self._cut_level):
             self.cut()
+        self._date_edge()
         self._last_down = down
         if down or both:
             self._downs = self._downs + 1 & 0xFFFF

@@ -55,6 +55,9 @@ class MicroPythonBoard:
         self._ups = 0
         self._downs_taken = 0
         self._ups_taken = 0
+        # Ticks of the first edge that is not taken yet, and of the last; and of those taken.
+        self._first_at = self._last_at = time.ticks_ms()
+        self.first_edge = self.last_edge = self._last_at
         self._cold = machine.reset_cause() == machine.PWRON_RESET
         self._watchdog: machine.WDT | None = None
         self._flasher: machine.Timer | None = None
@@ -91,7 +94,17 @@ class MicroPythonBoard:
         if ups != self._ups_taken:
             self._ups_taken = ups
             edges |= button.EDGE_UP
+        # An edge that comes just now may be dated as one of these, or these as that one.
+        self.first_edge = self._first_at
+        self.last_edge = self._last_at
         return edges
+
+    def _date_edge(self) -> None:
+        # Called in interrupts, before they count: must not allocate.
+        now = time.ticks_ms()
+        if self._downs == self._downs_taken and self._ups == self._ups_taken:
+            self._first_at = now
+        self._last_at = now
 
     def _poll_edges(self, request: int, _events: int) -> int:
         if request == _STREAM_POLL and (

@@ -122,6 +122,7 @@ class Board(MicroPythonBoard):
 
     def _edge(self, _pin) -> None:
         # Hard IRQ: must not allocate.
+        self._date_edge()
         # The stub's `Pin.irq` returns a function; the port's returns an irq object.
         flags = self._irq.flags()  # pyright: ignore[reportFunctionMemberAccess]
         if flags & machine.Pin.IRQ_FALLING:
@@ -132,6 +133,7 @@ class Board(MicroPythonBoard):
     def _cut_by_pio(self, _machine) -> None:
         # Hard IRQ: must not allocate. The PIO may see a glitch that the pin's interrupt misses;
         # what has cut must be known as an edge.
+        self._date_edge()
         if self._cut_level:
             self._downs = self._downs + 1 & 0xFFFF
         else:

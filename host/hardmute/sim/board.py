@@ -49,6 +49,9 @@ class SimulatedBoard:
         self._program: Generator[int] | None = None
         self._hung = False
         self._edges = 0
+        # Ticks of the first and last edge that are not taken yet; and of those taken.
+        self._first_edge = self._last_edge = 0
+        self.first_edge = self.last_edge = 0
         self._cut_level: bool | None = None
         self._reset_cause = "cold"
         self._bark_us: int | None = None
@@ -110,6 +113,9 @@ class SimulatedBoard:
         self.sending.clear()
 
     def _button_interrupt(self, down: bool) -> None:
+        if not self._edges:
+            self._first_edge = self.ticks_ms()
+        self._last_edge = self.ticks_ms()
         self._edges |= EDGE_DOWN if down else EDGE_UP
         if self._cut_level is down:
             self.cut()
@@ -137,6 +143,7 @@ class SimulatedBoard:
 
     def take_edges(self) -> int:
         edges, self._edges = self._edges, 0
+        self.first_edge, self.last_edge = self._first_edge, self._last_edge
         return edges
 
     def show(self, rgb: tuple[int, int, int]) -> None:
