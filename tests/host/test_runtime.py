@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import io
 import os
 import threading
 from collections.abc import Iterator
@@ -95,6 +96,32 @@ def test_with_consent_it_is_downloaded_once(cache: Path, site: dict[str, bytes])
     assert found.read_bytes() == site["body"]
     site["body"] = b""
     assert runtime.find(None, download=False) == found
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "consents"), [("y\n", True), ("\n", False), ("", False)])
+def test_a_person_at_a_terminal_is_asked(
+    cache: Path,
+    site: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    consents: bool,
+) -> None:
+    assert site
+    asked = Terminal()
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    monkeypatch.setattr("sys.stderr", asked)
+    if consents:
+        assert runtime.find(None, download=False).is_relative_to(cache)
+    else:
+        with pytest.raises(LocalError):
+            runtime.find(None, download=False)
+    assert "Download http://127.0.0.1" in asked.getvalue()
+    assert cache.exists() is consents
 
 
 @pytest.mark.parametrize(
