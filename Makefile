@@ -64,7 +64,7 @@ wheel: $(VENV)/lint.stamp
 	build/wheel-venv/bin/python -m pip install --quiet build/wheel/*.whl
 	build/wheel-venv/bin/hardmute --help >/dev/null
 	cd build && wheel-venv/bin/python -c \
-	  'from hardmute import board_files; board_files.micropython(compiled=False)'
+	  'from hardmute import board_files; board_files.micropython()'
 	build/wheel-venv/bin/hardmute demo --svg build/wheel/demo.svg >/dev/null
 	@echo "the wheel works in a clean environment: $$(ls build/wheel/*.whl)"
 

