@@ -23,7 +23,7 @@ help:
 	@echo "make lint    style and types (make types: types alone)"
 	@echo "make wheel   build the wheel and try it in a clean environment"
 	@echo "make bench   speed and size figures, as a table and as JSON in build/"
-	@echo "make soak    the long run of the firmware's memory on the emulated chip (half an hour)"
+	@echo "make soak    20,000 requests to the emulated Pico, for its heap (half an hour)"
 	@echo "make clean   remove what these made"
 
 demo: $(VENV)/$(if $(filter rp2040,$(ENGINE)),chip,run).stamp
