@@ -16,8 +16,9 @@ from muteboard import wire
 from press_storm import PUSH_TO_TALK, TOGGLE
 from workbench import HIGH, Bench
 
-# A pass of the superloop that answers or writes the lamp comes first.
-_LATE_US = 3_000
+# A pass of the superloop with the lamp's waveform or a collection comes first. The edges are dated
+# by their interrupts, so it is only the decision that is late.
+_LATE_US = 5_000
 # The board's clock counts whole milliseconds.
 _EARLY_US = 1_000
 # The PIO's cycles.
