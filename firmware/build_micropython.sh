@@ -37,8 +37,11 @@ installed() {
 }
 
 if ! command -v apt-get >/dev/null; then
-  say "this needs Debian's packages, and there is no apt-get. Instead, give hardmute the official" \
-    "image of MicroPython $version for RPI_PICO (--image, or --download)."
+  case $product in
+    RPI_PICO.uf2) instead="fetch the official image: hardmute sim --engine rp2040 --download" ;;
+    micropython) instead="install MicroPython $version and set MICROPYTHON to its path" ;;
+  esac
+  say "this needs Debian's packages, and there is no apt-get. Instead, $instead"
   exit 1
 fi
 if ! installed; then
