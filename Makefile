@@ -14,7 +14,7 @@ ON_MICROPYTHON := tests/unit tests/esp32_port tests/interpreter
 .PHONY: help demo test test-micropython test-chip lint types wheel bench soak clean
 
 help:
-	@echo "make demo    the main job, on a simulated board (ENGINE=rp2040: on an emulated Pico)"
+	@echo "make demo    the main job, on a simulated board (ENGINE=rp2040: emulated Pico)"
 	@echo "make test    the portable tests"
 	@echo "make test-micropython"
 	@echo "             the firmware's tests on a real MicroPython interpreter"

@@ -22,6 +22,7 @@ from typing import Any
 from hardmute import errors, paths, runtime, text
 from hardmute.discovery import open_board
 from hardmute.errors import FAULT, LIVE, OK, UNKNOWN
+from hardmute.sim.command import check_engine
 from hardmute.sim.world import act
 
 _BOARD = "de30c0de" * 2
@@ -38,6 +39,7 @@ class StepFailedError(Exception):
 
 def demo(args: Namespace) -> int:
     """Run the demo. Returns 0 if every step did what it says."""
+    check_engine(args)
     svg = args.svg or Path("hardmute-demo.svg")
     with (
         tempfile.TemporaryDirectory(prefix="hardmute-demo-") as home,

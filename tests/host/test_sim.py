@@ -406,6 +406,8 @@ def test_a_board_that_ends_leaves_nothing_behind(
         (["--set", "colour=pink"], "A board has no setting 'colour'"),
         (["--tcp", "99999"], "TCP port 99999 cannot be used"),
         (["--tcp", "x"], "invalid int value"),
+        (["--image", "x.uf2"], "--image and --download are for --engine rp2040."),
+        (["--download"], "--image and --download are for --engine rp2040."),
     ],
 )
 def test_sim_of_a_wrong_option_is_a_usage_error(cli: Cli, options: list[str], says: str) -> None:

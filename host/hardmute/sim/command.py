@@ -19,8 +19,15 @@ from muteboard import config
 _ID_BYTES = 8
 
 
+def check_engine(args: Namespace) -> None:
+    """Raise `UsageError` for options that the engine has no use for."""
+    if args.engine != "rp2040" and (args.image or args.download):
+        raise UsageError("--image and --download are for --engine rp2040.")
+
+
 def sim(args: Namespace) -> int:
     """`hardmute sim`."""
+    check_engine(args)
     from hardmute.sim.server import serve
 
     board_id = _board_id(args.id)

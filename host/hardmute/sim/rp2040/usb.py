@@ -68,6 +68,8 @@ class Usb:
 
     def plug(self) -> None:
         self._plugged = True
+        # What the chip has offered meanwhile is gone with the bus reset.
+        self._forget()
         self._suspend.cancel()
         if self._enabled:
             self._usb.reset_device()
