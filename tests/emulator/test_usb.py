@@ -107,6 +107,25 @@ def test_unplugged_and_plugged_in_again(live: Bench) -> None:
     assert [cause for _, cause in live.pico.resets] == ["power"]
 
 
+def test_unplugged_while_a_program_watches(live: Bench) -> None:
+    """What nobody takes fills the queue; writing on would never end, and the watchdog bite."""
+    live.send(b'{"id":9,"op":"watch"}\n')
+    live.run_ms(200)
+    live.pico.unplug()
+    live.run_ms(2_500)
+    assert live.connected
+    live.press(40)
+    assert not live.connected
+    live.pico.plug()
+    live.run_until(lambda: live.pico.usb.connected, 1_000_000)
+    live.run_ms(1_500)
+    live.heard()
+    assert live.status()["state"] == "muted"
+    live.press(40)
+    assert live.connected
+    assert [cause for _, cause in live.pico.resets] == ["power"]
+
+
 def test_P2_the_1200_baud_touch_does_nothing(live: Bench) -> None:
     for baud_rate, dtr in ((1200, True), (1200, False), (115200, True), (1200, False)):
         live.pico.usb.set_baud_rate(baud_rate)

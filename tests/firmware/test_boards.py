@@ -490,6 +490,17 @@ def test_rp2040_sends_on_when_a_packet_has_left_the_queue(make_port: Callable[..
     assert board.write(data) == 0
 
 
+def test_rp2040_sends_nothing_on_a_suspended_bus(make_port: Callable[..., Port]) -> None:
+    """POLLOUT is always given there, and a write into a full queue never ends."""
+    port = make_port("rp2040")
+    board = port.start()
+    port.chip.bus_active = False
+    assert board.write(b"abc") == 0
+    port.chip.bus_active = True
+    assert board.write(b"abc") == 3
+    assert port.chip.to_host == b"abc"
+
+
 def test_the_esp32_reckons_its_fifo_from_the_baud_rate(make_port: Callable[..., Port]) -> None:
     port = make_port("esp32")
     board = port.start()

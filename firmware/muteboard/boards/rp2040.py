@@ -23,6 +23,7 @@ press cuts within a few of its cycles even when the CPU hangs or writes flash.
 import select
 import struct
 import sys
+import time
 
 import machine
 import rp2
@@ -63,6 +64,10 @@ _SCRATCH = const(0x4005_800C)
 _CDC_IN = const(0x5010_0090)
 _DATA_PID = const(1 << 13)
 _LENGTH = const(0x3FF)
+# Number of the last start of frame that the host sent, one each ms (USB 2.0, 7.1.12; RP2040
+# datasheet, "USB", SOF_RD). A bus without one for 3 ms is suspended (7.1.7.6).
+_SOF = const(0x5011_0048)
+_FRAME_US = const(1100)
 
 
 # Both programs: one word connects; the watched level cuts and raises the interrupt; then they spin
@@ -160,6 +165,10 @@ class Board(MicroPythonBoard):
         # longer than the watchdog does. POLLOUT promises room for one byte. If a new packet has
         # been handed to the USB controller meanwhile, it took up to 64 bytes out of the queue (or
         # all of it): as many fit again, less the one byte.
+        # On a suspended bus (an unplugged cable's is) POLLOUT promises nothing, and a write into a
+        # full queue never ends (MicroPython 1.25, mp_usbd_cdc_tx_strn).
+        if not _bus_is_active():
+            return 0
         write = sys.stdout.buffer.write
         limit = min(len(data), CHUNK)
         count = 0
@@ -186,3 +195,13 @@ class Board(MicroPythonBoard):
         self.cut()
         self.retain(crash.STAY_CUT)
         self.open_prompt(_FLASH_TIMER)
+
+
+def _bus_is_active() -> bool:
+    """Whether the host sends frames now. Takes up to a frame's time."""
+    start = time.ticks_us()
+    before = machine.mem32[_SOF]
+    while machine.mem32[_SOF] == before:
+        if time.ticks_diff(time.ticks_us(), start) > _FRAME_US:
+            return False
+    return True

@@ -54,6 +54,9 @@ class Chip:
         # it takes the next one.
         self.packets = 0
         self.collects = False
+        # The host sends starts of frame: one for each look at their number.
+        self.bus_active = True
+        self.frame = 0
         # Watchdog: its timeout in ms once it runs.
         self.watchdog_ms: int | None = None
         self._fed_at = 0

@@ -251,8 +251,12 @@ def _rtc(modules: Modules) -> type:
 class _Memory:
     def __init__(self, modules: Modules):
         self._words = modules.memory
+        self._chip = modules.chip
 
     def __getitem__(self, at: int) -> int:
+        if at == 0x5011_0048:
+            self._chip.frame += self._chip.bus_active
+            return self._chip.frame & 0x7FF
         # As the port: a word from 2**31 on comes out negative.
         word = self._words.get(at, 0)
         return word - (1 << 32) if word >> 31 else word
@@ -293,8 +297,15 @@ def _micropython(modules: Modules) -> Module:
 
 
 def _time(chip: Chip) -> Module:
+    spent = [0]
+
     def ticks_ms() -> int:
         return (chip.ticks_start + chip.now) % _TICKS
+
+    def ticks_us() -> int:
+        # A program that waits for time to pass must see some pass.
+        spent[0] += 100
+        return (chip.now * 1000 + spent[0]) % _TICKS
 
     def ticks_diff(ticks1: int, ticks2: int) -> int:
         return (ticks1 - ticks2 + _TICKS // 2) % _TICKS - _TICKS // 2
@@ -302,7 +313,14 @@ def _time(chip: Chip) -> Module:
     def sleep_ms(ms: int) -> None:
         chip.advance(ms)
 
-    return Module({"ticks_ms": ticks_ms, "ticks_diff": ticks_diff, "sleep_ms": sleep_ms})
+    return Module(
+        {
+            "ticks_ms": ticks_ms,
+            "ticks_us": ticks_us,
+            "ticks_diff": ticks_diff,
+            "sleep_ms": sleep_ms,
+        }
+    )
 
 
 class _Stdin:

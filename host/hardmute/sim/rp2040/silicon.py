@@ -3,7 +3,8 @@
 * SYSINFO says B2 silicon, as on every Pico sold since 2021. rp2040py says B0/B1, for which the SDK
   borrows GPIO15 for a millisecond during USB enumeration (erratum RP2040-E5).
 * The ring oscillator has random bits, from a seeded generator, and so `os.urandom` varies.
-* USB can be suspended, and the software that clears that status does clear it.
+* USB can be suspended, and the software that clears that status does clear it. The number of the
+  last start of frame counts on while a host sends them.
 * The flash chip has a unique id, and takes its time: typical values of the W25Q16JV datasheet,
   "AC Electrical Characteristics": 45 ms to erase a sector, 0.4 ms to program a page.
 """
@@ -19,7 +20,7 @@ from random import Random
 from rp2040py.peripherals.peripheral import BasePeripheral
 from rp2040py.peripherals.ssi import RPSSI
 from rp2040py.peripherals.sysinfo import RP2040SysInfo
-from rp2040py.peripherals.usb import SIE_STATUS, SIE_SUSPENDED, RPUSBController
+from rp2040py.peripherals.usb import SIE_STATUS, SIE_SUSPENDED, SOF_RD, RPUSBController
 from rp2040py.rp2040 import RP2040
 
 ERASE_US = 45_000
@@ -34,6 +35,10 @@ _CHIP_ID_B2 = 0x20002927
 _ROSC_STATUS = 0x18
 _ROSC_RANDOMBIT = 0x1C
 _ROSC_STABLE_ENABLED = 1 << 31 | 1 << 12
+
+# One start of frame each ms, numbered with 11 bits (USB 2.0, 8.4.3).
+_FRAME_NS = 1_000_000
+_FRAME_NUMBERS = 0x7FF
 
 _READ_UNIQUE_ID = 0x4B
 # The command and four dummy bytes come before the id.
@@ -74,6 +79,12 @@ class UsbController(RPUSBController):
     def __init__(self, mcu: RP2040) -> None:
         super().__init__(mcu, "USBCTRL_BASE")
         self.on_offer: Callable[[int, int], bool] | None = None
+        # The host sends its starts of frame.
+        self._active = False
+        self._frame = 0
+
+    def read_uint32(self, offset: int) -> int:
+        return self._last_frame() if offset == SOF_RD else super().read_uint32(offset)
 
     def write_uint32(self, offset: int, value: int) -> None:
         if offset == SIE_STATUS:
@@ -83,6 +94,16 @@ class UsbController(RPUSBController):
     def dpram_updated(self, offset: int, value: int) -> None:
         if self.on_offer is None or not self.on_offer(offset, value):
             super().dpram_updated(offset, value)
+
+    def activate(self, active: bool) -> None:
+        """Whether the host sends a start of frame each ms from now on."""
+        self._frame = self._last_frame()
+        self._active = active
+
+    def _last_frame(self) -> int:
+        if self._active:
+            self._frame = int(self.rp2040.clock.nanos // _FRAME_NS) & _FRAME_NUMBERS
+        return self._frame
 
     def suspend(self) -> None:
         """The bus has been idle for so long that the device suspends."""

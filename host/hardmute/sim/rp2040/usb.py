@@ -71,11 +71,13 @@ class Usb:
         # What the chip has offered meanwhile is gone with the bus reset.
         self._forget()
         self._suspend.cancel()
+        self._usb.activate(True)
         if self._enabled:
             self._usb.reset_device()
 
     def unplug(self) -> None:
         self._plugged = False
+        self._usb.activate(False)
         self._forget()
         self._suspend.schedule(_SUSPEND_NS)
 
