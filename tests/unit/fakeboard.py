@@ -24,6 +24,8 @@ class FakeBoard:
     settle_ms = 10
     port = "fake"
     simulated = True
+    journaled = True
+    writes_while_live = True
 
     def __init__(
         self,
@@ -42,6 +44,9 @@ class FakeBoard:
         settings = {"mode": "toggle", "max_live_s": 3600, "palette": "default", "brightness": 50}
         default = {"config": json.dumps(settings).encode()}
         self.blobs = default if blobs is None else blobs
+        # Segments of the journal, and the keys: what lies on the flash.
+        self.segments: dict[int, bytes] = {}
+        self.keys: bytes | None = None
         self.failing: dict[str, BaseException] = {}
         # What happens once, right after a part has been called.
         self.after: dict[str, object] = {}
@@ -63,12 +68,16 @@ class FakeBoard:
 
     def after_reset(self) -> "FakeBoard":
         """The same board after a watchdog or program reset; the button is at rest."""
-        return FakeBoard(
-            self.contacts, blobs=self.blobs, cause="watchdog", retained=self._retained
+        return self._with_flash(
+            FakeBoard(self.contacts, blobs=self.blobs, cause="watchdog", retained=self._retained)
         )
 
     def after_power_cycle(self, held: bool = False) -> "FakeBoard":
-        return FakeBoard(self.contacts, held, blobs=self.blobs)
+        return self._with_flash(FakeBoard(self.contacts, held, blobs=self.blobs))
+
+    def _with_flash(self, board: "FakeBoard") -> "FakeBoard":
+        board.segments, board.keys = self.segments, self.keys
+        return board
 
     @property
     def connected(self) -> bool:
@@ -184,6 +193,34 @@ class FakeBoard:
 
     def unique_id(self) -> bytes:
         return bytes.fromhex("e6614c311b8a4f2d")
+
+    def entropy(self, count: int) -> bytes:
+        return bytes(range(1, count + 1))
+
+    def journal_segments(self) -> list[int]:
+        return sorted(self.segments)
+
+    def journal_size(self, segment: int) -> int:
+        return len(self.segments[segment])
+
+    def journal_read(self, segment: int, at: int, count: int) -> bytes:
+        self._call("journal_read")
+        return self.segments[segment][at : at + count]
+
+    def journal_append(self, segment: int, data: bytes | bytearray) -> None:
+        self._call("journal_append")
+        self.segments[segment] = self.segments.get(segment, b"") + bytes(data)
+
+    def journal_drop(self, segment: int) -> None:
+        self._call("journal_drop")
+        del self.segments[segment]
+
+    def load_keys(self) -> bytes | None:
+        return self.keys
+
+    def store_keys(self, data: bytes) -> None:
+        self._call("store_keys")
+        self.keys = data
 
     def maintenance(self) -> None:
         self._call("maintenance")

@@ -48,6 +48,26 @@ down, never inferred at start. A board object is built with the line cut, and fr
     A store that power cuts short leaves the old blob. `store` raises `OSError` when it cannot.
 ``unique_id()``
     The chip's serial number, as `bytes`.
+``entropy(count)``
+    So many random bytes, from the chip's own source.
+``journaled``
+    Whether the storage below is there, and survives a power cut at any moment. Without it the
+    board keeps no journal.
+``writes_while_live``
+    Whether a press cuts at once even while the storage is being written.
+``journal_segments()``
+    The numbers of the journal's segments, rising.
+``journal_size(segment)``, ``journal_read(segment, at, count)``
+    How many bytes a segment has, and some of them, from byte ``at`` on.
+``journal_append(segment, data)``
+    Add ``data`` to a segment, which may be a new one. Durable when it returns; whole or not at all
+    when power goes. `OSError` when it cannot, or when it is not known whether it has.
+``journal_drop(segment)``
+    Delete a segment.
+``load_keys()``, ``store_keys(data)``
+    `muteboard.journal.KEYS_SIZE` secret bytes; None if there are none. When `store_keys` returns
+    the new ones are durable and the old ones are nowhere on the chip any more; when power goes
+    meanwhile, one of the two is there.
 ``port``, ``simulated``
     Name of the board file, for a person; whether there is no real microphone line behind it.
 ``maintenance()``
@@ -67,6 +87,8 @@ if TYPE_CHECKING:
         last_edge: int
         port: str
         simulated: bool
+        journaled: bool
+        writes_while_live: bool
 
         def cut(self) -> None: ...
         def connect(self, cut_level: bool) -> bool: ...
@@ -87,5 +109,13 @@ if TYPE_CHECKING:
         def load(self, name: str) -> bytes | None: ...
         def store(self, name: str, data: bytes) -> None: ...
         def unique_id(self) -> bytes: ...
+        def entropy(self, count: int) -> bytes: ...
+        def journal_segments(self) -> list[int]: ...
+        def journal_size(self, segment: int) -> int: ...
+        def journal_read(self, segment: int, at: int, count: int) -> bytes: ...
+        def journal_append(self, segment: int, data: bytes | bytearray) -> None: ...
+        def journal_drop(self, segment: int) -> None: ...
+        def load_keys(self) -> bytes | None: ...
+        def store_keys(self, data: bytes) -> None: ...
         def maintenance(self) -> None: ...
         def reset(self) -> None: ...

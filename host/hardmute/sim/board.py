@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from typing import NoReturn
 
@@ -33,6 +34,8 @@ class SimulatedBoard:
     port = "simulated"
     simulated = True
     settle_ms = 10
+    journaled = True
+    writes_while_live = True
 
     def __init__(self, physics: Physics, unique_id: bytes, config: bytes | None) -> None:
         assert not physics.interlock
@@ -45,6 +48,9 @@ class SimulatedBoard:
         self._files: dict[str, bytes] = {}
         if config is not None:
             self._files["config"] = config
+        # The journal's segments, and the keys.
+        self._segments: dict[int, bytearray] = {}
+        self._keys: bytes | None = None
         self._ram = bytes(RETAINED_SIZE)
         self._program: Generator[int] | None = None
         self._hung = False
@@ -189,6 +195,30 @@ class SimulatedBoard:
 
     def unique_id(self) -> bytes:
         return self._unique_id
+
+    def entropy(self, count: int) -> bytes:
+        return os.urandom(count)
+
+    def journal_segments(self) -> list[int]:
+        return sorted(self._segments)
+
+    def journal_size(self, segment: int) -> int:
+        return len(self._segments[segment])
+
+    def journal_read(self, segment: int, at: int, count: int) -> bytes:
+        return bytes(self._segments[segment][at : at + count])
+
+    def journal_append(self, segment: int, data: bytes | bytearray) -> None:
+        self._segments.setdefault(segment, bytearray()).extend(data)
+
+    def journal_drop(self, segment: int) -> None:
+        del self._segments[segment]
+
+    def load_keys(self) -> bytes | None:
+        return self._keys
+
+    def store_keys(self, data: bytes) -> None:
+        self._keys = data
 
     def maintenance(self) -> None:
         self.sending += (
