@@ -8,7 +8,7 @@ about. What runs on every pass is therefore kept in small functions, here and in
 import binascii
 
 import muteboard
-from muteboard import config, controller, crash, lamp, link, wire
+from muteboard import config, controller, crash, evidence, lamp, link, wire
 
 try:
     from micropython import const
@@ -29,6 +29,8 @@ MAINTENANCE_MS = const(10_000)
 _IDLE_MS = const(50)
 _RETAIN_MS = const(1000)
 _MAX_BOOTS = const(999_999_999)
+# With more contacts named a status has no room for the journal's head.
+_MANY_FAULTS = const(3)
 
 
 class App:
@@ -43,13 +45,10 @@ class App:
         self._ticks = board.ticks_ms()
         # Milliseconds since the program started; never wraps.
         self._uptime = 0
-        self._boot, stored = _count_boot(board)
         self._settings, config_warning = config.parse(board.load("config"))
         self._warnings: list[str] = []
         if config_warning:
             self._warnings.append(config_warning)
-        if not stored:
-            self._warnings.append("boot_not_counted")
         cold = board.reset_cause() == "cold"
         self._crashes = crash.CrashGuard(board.retained(), not cold)
         if self._crashes.tripped:
@@ -63,6 +62,11 @@ class App:
             board.settle_ms,
             "boot" if cold else "watchdog",
         )
+        self.evidence = evidence.Evidence(board, self.controller)
+        self._boot, stored = _count_boot(board, self.evidence.last_boot)
+        if not stored:
+            self._warnings.append("boot_not_counted")
+        self.evidence.start(self._boot)
         self.service = "setup" if setup else "none"
         # Button held since power-on: until it is released the watchdog waits, because maintenance
         # must be able to stop the program, and so the line stays cut.
@@ -107,12 +111,7 @@ class App:
     def step(self) -> None:
         """One pass of the superloop: inputs, decision, relay, then lamp, link and watchdog."""
         board = self._board
-        ticks = board.ticks_ms()
-        now = self._uptime + board.ticks_diff(ticks, self._ticks)
-        self._uptime = now
-        self._ticks = ticks
-
-        self._step_controller(now)
+        now = self._step_controller(self._now())
         if self._hold:
             self._watch_hold(now)
 
@@ -123,28 +122,59 @@ class App:
         if self.controller.settled and now >= self._lamp_until:
             self._update_lamp(now)
         self._link.step(now, self.controller.settled)
+        self.evidence.step(now)
         if now - self._retained_at >= _RETAIN_MS:
             self._retained_at = now
             in_service = self.service != "none"
             board.retain(crash.STAY_CUT if in_service else self._crashes.record(now))
+            self.evidence.expire(now)
         if not self._hold:
             board.feed_watchdog()
 
-    def _step_controller(self, now: int) -> None:
+    def _now(self) -> int:
+        ticks = self._board.ticks_ms()
+        self._uptime += self._board.ticks_diff(ticks, self._ticks)
+        self._ticks = ticks
+        return self._uptime
+
+    def _step_controller(self, now: int) -> int:
+        """Inputs, decision, relay. Returns the time, which writing an unmute takes some of."""
+        mute = self.controller
+        was_cut = mute.command == controller.CUT
+        self._look(now)
+        if was_cut and mute.command != controller.CUT:
+            now = self._connect(now)
+        if mute.command == controller.CUT:
+            self._board.cut()
+            if mute.button.first_edge is None:
+                self._board.disarm()
+        self.evidence.watch(now)
+        return now
+
+    def _look(self, now: int) -> None:
         board = self._board
-        was_cut = self.controller.command == controller.CUT
         # Edges before the level: one that comes in between is then seen again, at once. The other
         # way round it would be gone, and the level that it led to found only after an idle.
         edges = board.take_edges()
         if edges:
             self._date_edges(now)
         self.controller.step(now, board.button_down(), edges, board.sense())
-        if self.controller.command == controller.CUT:
-            board.cut()
-            if self.controller.button.first_edge is None:
-                board.disarm()
-        elif was_cut and not board.connect(self.controller.mode == controller.TOGGLE):
-            self.controller.refused(now)
+
+    def _connect(self, now: int) -> int:
+        """Connect, as the controller has just decided. Returns the time."""
+        mute = self.controller
+        if not self.evidence.unmute(now):
+            mute.refused(now, False)
+            return now
+        now = self._now()
+        mute.delayed(now)
+        # What came while the record was written was no press that could cut.
+        self._look(now)
+        if mute.command != controller.CUT and not self._board.connect(
+            mute.mode == controller.TOGGLE
+        ):
+            mute.refused(now, True)
+        return now
 
     def _date_edges(self, now: int) -> None:
         # Ticks are whole: after the last edge comes the next of them, so that nothing counts as
@@ -178,6 +208,7 @@ class App:
             "port": self._board.port,
             "contacts": self._board.contacts,
             "simulated": self._board.simulated,
+            "journal": self._board.journaled,
         }
 
     def status(self, now: int) -> dict:
@@ -188,7 +219,9 @@ class App:
             warnings.append("stuck")
         if mute.latch_clear:
             warnings.append("latch_clear")
-        return {
+        if self.evidence.failed:
+            warnings.append(evidence.FAILED)
+        answer = {
             "state": mute.state,
             "command": mute.command,
             "sense": [mute.sense >> contact & 1 for contact in range(self._board.contacts)],
@@ -204,17 +237,22 @@ class App:
             "service": self.service,
             "simulated": self._board.simulated,
         }
+        answer.update(self.evidence.status())
+        if len(mute.faults) > _MANY_FAULTS:
+            # It would not fit.
+            del answer["head"]
+        return answer
 
     def mute(self, now: int) -> bool:
         """The host's ``mute``: cut now. True if the line was connected."""
         # A press that has cut meanwhile comes first: put down to the host, it would make the next
         # press count for nothing.
-        self._step_controller(now)
+        now = self._step_controller(now)
         changed = self.controller.mute(now)
         self._board.cut()
         return changed
 
-    def config(self, changes) -> dict:
+    def config(self, now: int, changes) -> dict:
         """The settings; with ``changes``, after storing them (only in setup)."""
         if changes is not None:
             if self.service != "setup":
@@ -224,11 +262,13 @@ class App:
             )
             if settings is None:
                 raise wire.WireError("bad_arg")
+            stored = config.dump(settings)
             try:
-                self._board.store("config", config.dump(settings))
+                self._board.store("config", stored)
             except OSError:
                 raise wire.WireError("storage") from None
             self._settings = settings
+            self.evidence.configured(now, stored)
             self.controller.mode = settings["mode"]
             self.controller.max_live_ms = settings["max_live_s"] * 1000
             self._lamp_until = 0
@@ -236,6 +276,20 @@ class App:
                 if warning in self._warnings:
                     self._warnings.remove(warning)
         return {"config": self._settings}
+
+    def attest(self, now: int, nonce) -> dict:
+        """A signed statement of the state and of the journal, which is durable by then."""
+        return self.evidence.attest(now, nonce, self.status(now))
+
+    def journal(self, start) -> dict:
+        """A page of the journal."""
+        return self.evidence.page(start)
+
+    def pair(self, now: int, host, end) -> dict:
+        """Pair with a host, or end that (only in setup)."""
+        if self.service != "setup":
+            raise wire.WireError("setup_required")
+        return self.evidence.pair(now, host, end)
 
     def _lock(self) -> None:
         self.controller.locked = (
@@ -256,6 +310,7 @@ class App:
         elif self.controller.button.held_ms(now) >= SETUP_MS:
             self.service = "setup"
         if self.service != before:
+            self.evidence.service(now, self.service)
             self._changed()
         self._lock()
 
@@ -269,13 +324,14 @@ class App:
             self._board.show(rgb)
 
 
-def _count_boot(board) -> tuple[int, bool]:
-    """This boot's number, and whether it could be stored."""
+def _count_boot(board, least: int) -> tuple[int, bool]:
+    """This boot's number, above ``least``, and whether it could be stored."""
     try:
         count = int((board.load("boot") or b"0").decode())
     except (ValueError, UnicodeError):
         count = 0
-    count = count + 1 if 0 <= count < _MAX_BOOTS else 1
+    count = max(max(0, count), least)
+    count = count + 1 if count < _MAX_BOOTS else 1
     try:
         board.store("boot", str(count).encode())
     except OSError:

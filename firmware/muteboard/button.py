@@ -46,6 +46,8 @@ class Button:
         self.down = False
         # Length of the last finished press, first edge down to last edge up.
         self.length = 0
+        # Presses so far that had 30 ms of stable contact.
+        self.presses = 0
         self._level = True
         self._stable_since = now
         # When the first and the last of the edges were that `step` is told next; None: not known.
@@ -89,7 +91,7 @@ class Button:
         if level:
             if self.down:
                 return NOTHING
-            self.down = True
+            self._pressed()
             return PRESSED
         self.length = self._stable_since - self.first_edge
         finished = self.down
@@ -108,7 +110,12 @@ class Button:
             self.down = False
         elif self._level and first is not None and first - self._stable_since >= DEBOUNCE_MS:
             # It had been stable until then, and nobody came by to see it.
-            self.down = True
+            self._pressed()
         self._level = level
         self._stable_since = now if self._last is None else self._last
         self._first = self._last = None
+
+    def _pressed(self) -> None:
+        if not self.down:
+            self.down = True
+            self.presses += 1

@@ -115,12 +115,19 @@ class Controller:
         self.settled = self.state == FAULT
         return True
 
-    def refused(self, now: int) -> None:
-        """The board has not connected, as `step` just commanded: the press was in vain."""
+    def delayed(self, now: int) -> None:
+        """The relay will be told only now what `step` has just commanded."""
+        self._command_since = now
+
+    def refused(self, now: int, latch_clear: bool) -> None:
+        """The board has not connected, as `step` just commanded: the press was in vain.
+
+        ``latch_clear``: because of its interlock.
+        """
         self.command = CUT
         self.revision += 1
         self._command_since = now
-        self.latch_clear = True
+        self.latch_clear = latch_clear
 
     def step(self, now: int, down: bool, edges: int, sense: int) -> None:
         """Advance to ``now``. ``edges``: button edges since the last step, of any speed."""

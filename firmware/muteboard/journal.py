@@ -128,7 +128,8 @@ class Journal:
         self._failed_at = 0
         # The highest pairing there ever was.
         self._last_pairing = 0
-        self._key_id = bytes(attest.KEY_ID)
+        # What tells the pairing's secret from others.
+        self.key_id = bytes(attest.KEY_ID)
         self._attest_key = b""
         self._key = b""
         # First numbers of the segments, rising.
@@ -173,7 +174,7 @@ class Journal:
         self._last_pairing = last
         if paired:
             self.pairing, self.epoch = last, epoch
-            self._key_id, self._attest_key, self._key = key_id, attest_key, key
+            self.key_id, self._attest_key, self._key = key_id, attest_key, key
 
     def _store_keys(
         self, pairing: int, epoch: int, key_id: bytes, attest_key: bytes, key: bytes
@@ -183,7 +184,7 @@ class Journal:
         paired = 1 if pairing else 0
         self._board.store_keys(struct.pack(_KEYS, last, paired, epoch, key_id, attest_key, key))
         self._last_pairing, self.pairing, self.epoch = last, pairing, epoch
-        self._key_id, self._attest_key, self._key = key_id, attest_key, key
+        self.key_id, self._attest_key, self._key = key_id, attest_key, key
         self._count, self._sealed = 0, False
 
     def _forget_keys(self) -> None:
@@ -290,7 +291,7 @@ class Journal:
 
     def _write_all(self, now: int) -> None:
         if self._announce:
-            self._write_one(PAIR, int.from_bytes(self._key_id, "little"))
+            self._write_one(PAIR, int.from_bytes(self.key_id, "little"))
             self._announce = False
         if self._renew:
             self._renew_epoch(now)
@@ -321,7 +322,7 @@ class Journal:
                 self._store_keys(
                     self.pairing,
                     self.epoch + 1,
-                    self._key_id,
+                    self.key_id,
                     self._attest_key,
                     attest.next_key(self._key),
                 )
@@ -495,7 +496,7 @@ class Journal:
             return False
         try:
             if self.pairing:
-                self._write_one(UNPAIR, int.from_bytes(self._key_id, "little"))
+                self._write_one(UNPAIR, int.from_bytes(self.key_id, "little"))
                 self._forget_keys()
         except OSError:
             return False

@@ -130,7 +130,13 @@ class Link:
         if op == "mute":
             return {"changed": self._service.mute(now)}
         if op == "config":
-            return self._service.config(request.get("set"))
+            return self._service.config(now, request.get("set"))
+        if op == "attest":
+            return self._service.attest(now, request.get("nonce"))
+        if op == "journal":
+            return self._service.journal(request.get("from"))
+        if op == "pair":
+            return self._service.pair(now, request.get("host"), request.get("end"))
         raise wire.WireError("bad_op" if isinstance(op, str) else "bad_request")
 
     def _event(self, now: int) -> None:

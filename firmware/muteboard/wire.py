@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PROTO_MAJOR = const(1)
-PROTO_MINOR = const(0)
+PROTO_MINOR = const(1)
 PRODUCT = "hardmute"
 
 # Longest frame in bytes, newline included.
@@ -50,6 +50,9 @@ ERRORS = (
     "bad_arg",
     "setup_required",
     "storage",
+    "unsupported",
+    "not_paired",
+    "busy",
 )
 
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}

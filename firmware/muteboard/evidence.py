@@ -1,0 +1,252 @@
+"""What the board tells its journal, when that is written, and what a host may ask of it.
+
+Writing takes the flash's time. So it waits until no press is under way, and, on a board where a
+cut would wait for the flash, until the line is cut. The record of an unmute does not wait.
+"""
+
+import binascii
+
+from muteboard import attest, controller, journal, wire
+
+try:
+    from micropython import const
+except ImportError:
+
+    def const(__value):
+        return __value
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from muteboard.boards import Board
+
+# Warnings of a status: events cannot be written, and until they can be no press connects.
+FAILED = "journal_failed"
+_BUTTON_MOVED = const(1)
+_SETUP = const(1)
+_MAINTENANCE = const(2)
+
+
+class Evidence:
+    """The journal of ``board``, if it keeps one, beside its controller ``mute``."""
+
+    def __init__(self, board: "Board", mute: "controller.Controller"):
+        self._board = board
+        self._mute = mute
+        # None: the board keeps none, or what is stored cannot be read.
+        self._journal: journal.Journal | None = None
+        # The state by the newest record.
+        self._told = controller.MUTED
+        # The line has been live since the newest unmute.
+        self._was_live = False
+        self._stuck = False
+        if board.journaled:
+            try:
+                self._journal = journal.Journal(board)
+            except (OSError, ValueError):
+                pass
+
+    @property
+    def failed(self) -> bool:
+        """Whether events that must be written cannot be."""
+        if self._journal is None:
+            return self._board.journaled
+        return self._journal.failed
+
+    @property
+    def last_boot(self) -> int:
+        """The number of the last start in the journal; 0 if there is none."""
+        return 0 if self._journal is None else self._journal.last_boot
+
+    def start(self, boot: int) -> None:
+        """This is start number ``boot``."""
+        if self._journal is not None:
+            self._journal.boot = boot
+            self._record(0, journal.BOOT, 0)
+
+    # What happens.
+
+    def watch(self, now: int) -> None:
+        """Note what the controller's last step has changed. To be called after each."""
+        mute = self._mute
+        if mute.stuck != self._stuck:
+            self._stuck = mute.stuck
+            if mute.stuck:
+                self._record(now, journal.STUCK, 0)
+        if mute.command != controller.CUT:
+            if mute.state == controller.LIVE:
+                self._was_live = True
+        elif mute.settled and mute.state != self._told:
+            self._tell(now)
+
+    def _tell(self, now: int) -> None:
+        mute = self._mute
+        was_unmute = self._told == controller.LIVE
+        self._told = mute.state
+        if mute.state == controller.FAULT:
+            self._record(now, journal.FAULT, _contacts(mute.faults))
+        elif was_unmute and not self._was_live:
+            self._record(now, journal.REFUSED, 0 if mute.latch_clear else _BUTTON_MOVED)
+        else:
+            self._record(now, journal.MUTED, 0)
+
+    def unmute(self, now: int) -> bool:
+        """Make durable that the line is about to be connected. If False it must not be."""
+        if self._journal is None:
+            return not self._board.journaled
+        self._told = controller.LIVE
+        self._was_live = False
+        self._record(now, journal.UNMUTE, 0)
+        return self._journal.flush(now)
+
+    def configured(self, now: int, stored: bytes) -> None:
+        """The settings have become what ``stored`` says."""
+        self._record(now, journal.CONFIG, wire.crc32(stored))
+
+    def service(self, now: int, service: str) -> None:
+        """A service mode has been opened."""
+        self._record(now, journal.SERVICE, _SETUP if service == "setup" else _MAINTENANCE)
+
+    def _record(self, now: int, event: int, data: int) -> None:
+        if self._journal is not None:
+            self._journal.record(now, event, data, *self._fields(event == journal.UNMUTE))
+
+    def _fields(self, unmute: bool) -> "tuple[int, int, int, int]":
+        """Presses, cause, state and sense as in a record; of an ``unmute``, as they will be."""
+        mute = self._mute
+        state = wire.STATES.index(controller.LIVE if unmute else mute.state)
+        if mute.command != controller.CUT:
+            state |= journal.COMMANDED
+        cause = wire.CAUSES.index("button" if unmute else mute.cause)
+        return mute.button.presses, cause, state, mute.sense
+
+    # Writing.
+
+    def step(self, now: int) -> None:
+        """Write what waits, if this is the moment for it."""
+        log = self._journal
+        if log is None or not log.pending or not self._may_write():
+            return
+        if self._mute.button.due_in_ms(now) is None and (not log.failed or log.retry_due(now)):
+            log.flush(now)
+
+    def expire(self, now: int) -> None:
+        """Give up the journal key after its time. To be called now and then."""
+        if self._journal is not None:
+            self._journal.expire(now, *self._fields(False))
+
+    def _may_write(self) -> bool:
+        return self._board.writes_while_live or self._mute.command == controller.CUT
+
+    def _durable(self, now: int) -> "journal.Journal":
+        """The journal, with all that has happened in it. Raises `WireError`."""
+        log = self._journal
+        if log is None:
+            raise wire.WireError("storage" if self._board.journaled else "unsupported")
+        if log.pending and not (self._may_write() and log.flush(now)):
+            raise wire.WireError("busy")
+        return log
+
+    # What a host asks.
+
+    def status(self) -> dict:
+        """What a status says of the journal."""
+        log = self._journal
+        if log is None:
+            return {}
+        return {"seq": log.seq, "head": _hex(log.head), "pairing": log.pairing}
+
+    def attest(self, now: int, nonce, status: dict) -> dict:
+        """The signed statement: ``status`` with the host's ``nonce`` and the journal's head."""
+        log = self._durable(now)
+        if _bytes(nonce, attest.MAC) is None:
+            raise wire.WireError("bad_arg")
+        if not log.pairing:
+            raise wire.WireError("not_paired")
+        statement = {"nonce": nonce, "board": _hex(self._board.unique_id()), "epoch": log.epoch}
+        for key in _STATED:
+            statement[key] = status[key]
+        statement.update(self.status())
+        mac, journal_mac = log.sign(wire.dumps(statement).encode())
+        statement["mac"] = _hex(mac)
+        statement["journal_mac"] = _hex(journal_mac)
+        return statement
+
+    def page(self, start) -> dict:
+        """Records from number ``start`` on."""
+        log = self._journal
+        if log is None:
+            raise wire.WireError("storage" if self._board.journaled else "unsupported")
+        if isinstance(start, bool) or not isinstance(start, int) or not 0 < start <= _MAX_SEQ:
+            raise wire.WireError("bad_arg")
+        try:
+            first, data = log.page(start)
+        except OSError:
+            raise wire.WireError("storage") from None
+        answer = {
+            "first": log.first,
+            "from": first,
+            "last": log.seq,
+            "records": binascii.b2a_base64(data)[:-1].decode(),
+        }
+        if start < log.first:
+            answer["gone"] = [start, log.first - 1]
+        return answer
+
+    def pair(self, now: int, host, end) -> dict:
+        """Pair with a host that contributes ``host``; or, with ``end``, end the pairing."""
+        log = self._durable(now)
+        if end is True and host is None:
+            if not log.unpair(now):
+                raise wire.WireError("storage")
+            return {"pairing": log.pairing}
+        theirs = _bytes(host, attest.KEY)
+        if theirs is None or end is not None:
+            raise wire.WireError("bad_arg")
+        ours = log.pair(now, theirs)
+        if ours is None:
+            raise wire.WireError("storage")
+        return {
+            "board_bytes": _hex(ours),
+            "pairing": log.pairing,
+            "key_id": _hex(log.key_id),
+        }
+
+
+_MAX_SEQ = const(0xFFFFFFFF)
+_STATED = (
+    "boot",
+    "cause",
+    "changes",
+    "command",
+    "live_ms",
+    "sense",
+    "service",
+    "since_ms",
+    "state",
+    "uptime_ms",
+)
+
+
+def _hex(data: bytes) -> str:
+    return binascii.hexlify(data).decode()
+
+
+def _bytes(text, size: int) -> "bytes | None":
+    """``size`` bytes out of lower-case hex digits; None if ``text`` is anything else."""
+    if not isinstance(text, str) or len(text) != 2 * size:
+        return None
+    try:
+        data = binascii.unhexlify(text)
+    except ValueError:
+        return None
+    return data if _hex(data) == text else None
+
+
+def _contacts(faults: "list[str]") -> int:
+    """Bit n: contact n + 1 is closed; bit n + 8: it is open; by the controller's names."""
+    bits = 0
+    for name in faults:
+        kind, _, contact = name.partition(":")
+        bits |= 1 << int(contact) - (1 if kind == "closed" else -7)
+    return bits
