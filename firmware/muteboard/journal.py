@@ -474,8 +474,9 @@ class Journal:
             return None
         ours = self._board.entropy(attest.KEY)
         secret = attest.secret(host, ours, self._board.unique_id())
+        self._now = (now,) + self._now[1:]
         try:
-            if self._count and not self._sealed:
+            if self.pairing and self._count and not self._sealed:
                 self._write_one(SEAL, self._count + 1)
             self._store_keys(
                 self._last_pairing + 1,
@@ -494,6 +495,7 @@ class Journal:
         """End the pairing and forget its keys. False if that could not be written."""
         if not self.flush(now):
             return False
+        self._now = (now,) + self._now[1:]
         try:
             if self.pairing:
                 self._write_one(UNPAIR, int.from_bytes(self.key_id, "little"))
