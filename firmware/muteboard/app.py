@@ -29,8 +29,9 @@ MAINTENANCE_MS = const(10_000)
 _IDLE_MS = const(50)
 _RETAIN_MS = const(1000)
 _MAX_BOOTS = const(999_999_999)
-# With more contacts named a status has no room for the journal's head.
-_MANY_FAULTS = const(3)
+# With more faults or warnings than this a status has no room for the journal's head, and with more
+# faults none for more warnings.
+_MANY = const(3)
 
 
 class App:
@@ -238,9 +239,10 @@ class App:
             "simulated": self._board.simulated,
         }
         answer.update(self.evidence.status())
-        if len(mute.faults) > _MANY_FAULTS:
-            # It would not fit.
-            del answer["head"]
+        if len(mute.faults) > _MANY or len(warnings) > _MANY:
+            answer.pop("head", None)
+            if len(mute.faults) > _MANY:
+                answer["warnings"] = warnings[-_MANY:]
         return answer
 
     def mute(self, now: int) -> bool:

@@ -138,14 +138,17 @@ class Evidence:
     def _may_write(self) -> bool:
         return self._board.writes_while_live or self._mute.command == controller.CUT
 
-    def _durable(self, now: int) -> "journal.Journal":
-        """The journal, with all that has happened in it. Raises `WireError`."""
-        log = self._journal
-        if log is None:
+    def _opened(self) -> "journal.Journal":
+        """The journal. Raises `WireError` if there is none."""
+        if self._journal is None:
             raise wire.WireError("storage" if self._board.journaled else "unsupported")
+        return self._journal
+
+    def _make_durable(self, now: int) -> None:
+        """Write all that has happened. Raises `WireError` if that cannot be now."""
+        log = self._opened()
         if log.pending and not (self._may_write() and log.flush(now)):
             raise wire.WireError("busy")
-        return log
 
     # What a host asks.
 
@@ -158,11 +161,12 @@ class Evidence:
 
     def attest(self, now: int, nonce, status: dict) -> dict:
         """The signed statement: ``status`` with the host's ``nonce`` and the journal's head."""
-        log = self._durable(now)
         if _bytes(nonce, attest.MAC) is None:
             raise wire.WireError("bad_arg")
+        log = self._opened()
         if not log.pairing:
             raise wire.WireError("not_paired")
+        self._make_durable(now)
         statement = {"nonce": nonce, "board": _hex(self._board.unique_id()), "epoch": log.epoch}
         for key in _STATED:
             statement[key] = status[key]
@@ -174,11 +178,9 @@ class Evidence:
 
     def page(self, start) -> dict:
         """Records from number ``start`` on."""
-        log = self._journal
-        if log is None:
-            raise wire.WireError("storage" if self._board.journaled else "unsupported")
         if isinstance(start, bool) or not isinstance(start, int) or not 0 < start <= _MAX_SEQ:
             raise wire.WireError("bad_arg")
+        log = self._opened()
         try:
             first, data = log.page(start)
         except OSError:
@@ -195,14 +197,15 @@ class Evidence:
 
     def pair(self, now: int, host, end) -> dict:
         """Pair with a host that contributes ``host``; or, with ``end``, end the pairing."""
-        log = self._durable(now)
-        if end is True and host is None:
+        theirs = _bytes(host, attest.KEY)
+        if (end is not True or host is not None) and (end is not None or theirs is None):
+            raise wire.WireError("bad_arg")
+        log = self._opened()
+        self._make_durable(now)
+        if theirs is None:
             if not log.unpair(now):
                 raise wire.WireError("storage")
             return {"pairing": log.pairing}
-        theirs = _bytes(host, attest.KEY)
-        if theirs is None or end is not None:
-            raise wire.WireError("bad_arg")
         ours = log.pair(now, theirs)
         if ours is None:
             raise wire.WireError("storage")

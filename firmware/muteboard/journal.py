@@ -474,7 +474,7 @@ class Journal:
             return None
         ours = self._board.entropy(attest.KEY)
         secret = attest.secret(host, ours, self._board.unique_id())
-        self._now = (now,) + self._now[1:]
+        self._pass_to(now)
         try:
             if self.pairing and self._count and not self._sealed:
                 self._write_one(SEAL, self._count + 1)
@@ -491,11 +491,15 @@ class Journal:
             return None
         return ours if self.flush(now) else None
 
+    def _pass_to(self, now: int) -> None:
+        _, presses, cause, state, sense = self._now
+        self._now = (now, presses, cause, state, sense)
+
     def unpair(self, now: int) -> bool:
         """End the pairing and forget its keys. False if that could not be written."""
         if not self.flush(now):
             return False
-        self._now = (now,) + self._now[1:]
+        self._pass_to(now)
         try:
             if self.pairing:
                 self._write_one(UNPAIR, int.from_bytes(self.key_id, "little"))

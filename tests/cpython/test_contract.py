@@ -12,5 +12,14 @@ def test_fake_board_has_all_names_of_the_contract_and_no_others():
     names = {name for entry in entries for name in re.findall(r"``(\w+)", entry)}
     assert len(names) > 20
     own = {"world", "blobs", "failing", "calls", "feeds", "lamp", "received", "sent", "room"}
-    own |= {"after", "cut_level", "refusing", "connected", "after_reset", "after_power_cycle"}
+    own |= {
+        "segments",
+        "keys",
+        "after",
+        "cut_level",
+        "refusing",
+        "connected",
+        "after_reset",
+        "after_power_cycle",
+    }
     assert {name for name in dir(FakeBoard()) if not name.startswith("_")} == names | own

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from fakeboard import Bench
+from fakeboard import Bench, FakeBoard
 
 from muteboard import config, lamp, wire
 
@@ -31,23 +31,30 @@ def first_column(text: str) -> set[str]:
     return set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
 
 
-def asked(op: str) -> set[str]:
+def every_word(text: str) -> set[str]:
+    """All names in the first column, several in a row or one."""
+    rows = re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE)
+    return {word for row in rows for word in re.findall(r"`(\w+)`", row)}
+
+
+def asked(op: str, **fields: object) -> set[str]:
     """The fields of a real board's answer, without those of every answer."""
-    return set(Bench().ask(op)) - {"id", "ok"}
+    return set(paired().ask(op, **fields)) - {"id", "ok"}
+
+
+def paired() -> Bench:
+    """A board in setup that is paired."""
+    bench = Bench(FakeBoard(held=True), run_ms=3500)
+    assert bench.ask("pair", host="00" * 32)["ok"]
+    return bench
 
 
 def test_there_is_a_section_for_each_op():
     ops = re.findall(r"^### `(\w+)`$", DOC, re.MULTILINE)
-    assert ops == ["hello", "status", "watch", "mute", "config"]
+    assert ops == ["hello", "status", "watch", "mute", "config", "attest", "journal", "pair"]
+    fields = {"attest": {"nonce": "00" * 16}, "journal": {"from": 1}, "pair": {"end": True}}
     for op in ops:
-        assert Bench().ask(op)["ok"]
-
-
-def test_reserved_ops_are_named_and_answered_with_bad_op():
-    reserved = re.findall(r"`(\w+)`", section("Reserved"))
-    assert reserved == ["attest", "journal", "pair", "bad_op"]
-    for op in reserved[:3]:
-        assert Bench().ask(op)["error"] == "bad_op"
+        assert paired().ask(op, **fields.get(op, {}))["ok"]
 
 
 def test_every_field_of_every_answer_is_in_its_table():
@@ -59,11 +66,17 @@ def test_every_field_of_every_answer_is_in_its_table():
         "stays_cut",
         "stuck",
         "latch_clear",
+        "journal_failed",
     }
     assert first_column(section("`hello`")) == asked("hello")
     assert first_column(section("`status`")) == asked("status") | warnings
     assert first_column(section("`mute`")) == asked("mute")
     assert first_column(section("`config`")) == {"set", "config", *config.DEFAULTS}
+    assert every_word(section("`attest`")) == asked("attest", nonce="00" * 16)
+    fields = asked("journal", **{"from": 1})
+    assert first_column(section("`journal`")) == fields | {"gone"}
+    fields = asked("pair", host="00" * 32)
+    assert first_column(section("`pair`")) == fields | {"host", "end"}
     bench = Bench()
     bench.ask("watch")
     bench.run(1000)

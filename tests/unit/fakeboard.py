@@ -210,6 +210,7 @@ class FakeBoard:
     def journal_append(self, segment: int, data: bytes | bytearray) -> None:
         self._call("journal_append")
         self.segments[segment] = self.segments.get(segment, b"") + bytes(data)
+        self._called("journal_append")
 
     def journal_drop(self, segment: int) -> None:
         self._call("journal_drop")

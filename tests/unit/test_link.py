@@ -21,12 +21,13 @@ def test_hello_says_who_and_which_protocol():
         "id": 1,
         "ok": True,
         "product": "hardmute",
-        "proto": [1, 0],
+        "proto": [1, 1],
         "firmware": bench.ask("hello")["firmware"],
         "board": "e6614c311b8a4f2d",
         "port": "fake",
         "contacts": 2,
         "simulated": True,
+        "journal": True,
     }
 
 
@@ -51,6 +52,9 @@ def test_status_of_a_board_at_rest():
         "warnings": [],
         "service": "none",
         "simulated": True,
+        "seq": 1,
+        "head": answer["head"],
+        "pairing": 0,
     }
 
 
@@ -134,9 +138,9 @@ def test_answer_carries_the_id(request_id):
         ('{"id":1,"op":""}', "bad_op", 1),
         ('{"id":1,"op":"unmute"}', "bad_op", 1),
         ('{"id":1,"op":"Status"}', "bad_op", 1),
-        ('{"id":1,"op":"attest"}', "bad_op", 1),
-        ('{"id":1,"op":"journal"}', "bad_op", 1),
-        ('{"id":1,"op":"pair"}', "bad_op", 1),
+        ('{"id":1,"op":"attest"}', "bad_arg", 1),
+        ('{"id":1,"op":"journal"}', "bad_arg", 1),
+        ('{"id":1,"op":"pair"}', "setup_required", 1),
         ('{"id":1,"op":"config","set":{}}', "setup_required", 1),
         ('{"id":1,"op":"config","set":7}', "setup_required", 1),
     ],
