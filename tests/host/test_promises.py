@@ -480,9 +480,12 @@ def test_P4_the_word_waits_for_the_contacts() -> None:
     board.press()
     board.physics.press()
     board.board.received += wire.frame({"id": 1, "op": "status"})
-    while not board.board.sending:
+    sent = b""
+    while not sent.endswith(b"\n"):
         board.run_ms(1)
-    answer = wire.unframe(bytes(board.board.sending).strip(), need_crc=True)
+        sent += bytes(board.board.sending)
+        board.board.sending.clear()
+    answer = wire.unframe(sent.strip(), need_crc=True)
     assert answer["state"] == "muted"
     assert board.look()["contacts"] == ["open", "open"]
     assert board.physics.now_us - last_cut_us(board) >= 3_000
