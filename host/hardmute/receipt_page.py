@@ -1,7 +1,8 @@
-"""A receipt as one page that prints, for somebody who is no engineer; the receipt itself inside."""
+"""A receipt as one page that prints, for somebody who is no engineer; the receipt is inside."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from html import escape
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _OPEN = '<script type="application/json" id="receipt">\n'
 _CLOSE = "\n</script>"
+# The last line: a page that was altered, by whatever accident, is not taken for a receipt.
+_HASH_MARK = "<!-- SHA-256 of all above: "
 _PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
@@ -79,7 +82,7 @@ def page(content: dict[str, Any], proof: Proof) -> str:
     from datetime import datetime
 
     zone = datetime.now().astimezone().tzname() or "local time"
-    return _PAGE.substitute(
+    body = _PAGE.substitute(
         colour=_COLOURS[proof.verdict],
         made_by=escape(content["made_by"]),
         made=text.local_time(content["made_ms"]),
@@ -96,14 +99,20 @@ def page(content: dict[str, Any], proof: Proof) -> str:
         receipt=canonical(content).replace("<", "\\u003c"),
         close=_CLOSE,
     )
+    return _hashed(body)
 
 
 def embedded(page: str) -> str:
-    """The receipt in a page, as canonical JSON. Raises `ValueError` if there is none."""
-    start, end = page.find(_OPEN), page.rfind(_CLOSE)
-    if start < 0 or end < start:
+    """The receipt in a page, as JSON. Raises `ValueError` if the page is not as it was made."""
+    body, mark, _ = page.rpartition(_HASH_MARK)
+    start, end = body.find(_OPEN), body.rfind(_CLOSE)
+    if not mark or page != _hashed(body) or start < 0 or end < start:
         raise ValueError
-    return page[start + len(_OPEN) : end].replace("\\u003c", "<")
+    return body[start + len(_OPEN) : end]
+
+
+def _hashed(body: str) -> str:
+    return f"{body}{_HASH_MARK}{hashlib.sha256(body.encode()).hexdigest()} -->\n"
 
 
 def _row(interval: Proven) -> str:
