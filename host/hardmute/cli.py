@@ -41,7 +41,10 @@ def build_parser(only: Collection[str] = ()) -> argparse.ArgumentParser:
         epilog=_EXIT_CODES,
         formatter_class=_Formatter,
         allow_abbrev=False,
+        add_help=False,
     )
+    # Whoever reads its line has found it; the screen has none to spare.
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
     _add_common(parser)
     parser.add_argument("--version", action="version", version=muteboard.__version__)
     commands = parser.add_subparsers(
@@ -121,6 +124,17 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
         default="sensed",
         choices=("reported", "sensed", "attested", "heard"),
         help="least proof for exit code 0: reported, sensed (default), attested, heard",
+    )
+
+
+def _add_pair(command: argparse.ArgumentParser) -> None:
+    _add_state(command)
+    command.add_argument(
+        "--verify-key",
+        type=Path,
+        metavar="FILE",
+        required=True,
+        help="new file for the key that checks all evidence; it belongs offline",
     )
 
 
@@ -234,6 +248,8 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "watch": ("commands:watch", "follow a board until Ctrl-C", _add_state),
     "mute": ("commands:mute", "cut the line; nothing here connects it", _add_state),
     "verify": ("commands:verify", "verdict and proof level, checked afresh", _add_verify),
+    "pair": ("pairing:pair", "make the keys for proof (in setup)", _add_pair),
+    "unpair": ("pairing:unpair", "end a board's pairing (in setup)", _add_state),
     "log": ("logview:show", "what was live, when, for how long, and why", _add_log),
     "config": ("commands:config", "read or change a board's settings", _add_config),
     "name": ("commands:name", "give a board a label on this host", _add_name),
