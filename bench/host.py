@@ -113,13 +113,13 @@ def _fill(file: Path, now_ms: int) -> None:
     log = Log(file)
     log.add(_observation(now_ms - (_ROWS + 1) * _MINUTE_MS))
     log.close()
-    columns = ", ".join(field for field in Observation._fields if field != "at_ms")
+    columns = "kind, board, body, hash"
     database = sqlite3.connect(file)
     with database:
         database.execute(
             f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {_ROWS})"
-            f" INSERT INTO observation (at_ms, {columns})"
-            f" SELECT at_ms + i * {_MINUTE_MS}, {columns} FROM n, observation WHERE row = 1"
+            f" INSERT INTO entry (at_ms, {columns})"
+            f" SELECT at_ms + i * {_MINUTE_MS}, {columns} FROM n, entry WHERE row = 1"
         )
     database.close()
 

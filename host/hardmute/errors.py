@@ -66,3 +66,9 @@ class LogDamagedError(HardmuteError):
     """The log is not what was written. It has been kept aside."""
 
     exit_code = TAMPERED
+
+
+class EvidenceError(HardmuteError):
+    """What a board says does not fit what is known of it, or somebody's key."""
+
+    exit_code = TAMPERED

@@ -1,62 +1,48 @@
-"""The log: what this host saw of its boards, in one SQLite file that is only ever appended to.
+"""The log: what this host saw of its boards and has of their journals, append-only, hash-chained.
 
-Every contact adds one row, "unknown" included. Wall time is the host's; the board's own uptime,
-boot count and change count stand beside it, so that `hardmute.timeline` can tell what is proven
-between two contacts and what is not.
+Everything is an entry (docs/evidence.md), in one SQLite file. Every contact adds an `Observation`,
+"unknown" included. Wall time is the host's.
 """
 
+import base64
 import contextlib
 import json
 import os
 import sqlite3
 import struct
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hardmute.entries import GENESIS, KINDS, Entry, canonical, entry_hash, is_well_formed
 from hardmute.errors import HardmuteError, LogDamagedError, LogError, UsageError
 from hardmute.report import VERDICTS, Conclusion, Status
+from muteboard import journal
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
-CREATE TABLE observation (
+CREATE TABLE entry (
     row INTEGER PRIMARY KEY,
     at_ms INTEGER NOT NULL,
+    kind TEXT NOT NULL,
     board TEXT,
-    device TEXT NOT NULL,
-    simulated INTEGER NOT NULL,
-    source TEXT NOT NULL,
-    verdict TEXT NOT NULL,
-    proof TEXT,
-    reason TEXT,
-    state TEXT,
-    command TEXT,
-    sense TEXT,
-    cause TEXT,
-    since_ms INTEGER,
-    uptime_ms INTEGER,
-    boot INTEGER,
-    changes INTEGER,
-    live_ms INTEGER,
-    remute_in_ms INTEGER,
-    faults TEXT,
-    warnings TEXT,
-    service TEXT
+    body TEXT NOT NULL,
+    hash BLOB NOT NULL
 ) STRICT;
-CREATE INDEX observation_by_board ON observation (board, at_ms);
-CREATE INDEX observation_by_time ON observation (at_ms);
-CREATE TRIGGER observation_is_append_only_1 BEFORE UPDATE ON observation
+CREATE INDEX observation_by_board ON entry (board, at_ms) WHERE kind = 'observation';
+CREATE INDEX evidence_by_board ON entry (board, kind) WHERE kind <> 'observation';
+CREATE TRIGGER entry_is_append_only_1 BEFORE UPDATE ON entry
 BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER observation_is_append_only_2 BEFORE DELETE ON observation
+CREATE TRIGGER entry_is_append_only_2 BEFORE DELETE ON entry
 BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 -- REPLACE deletes without asking the trigger above.
-CREATE TRIGGER observation_is_append_only_3 BEFORE INSERT ON observation
-WHEN EXISTS (SELECT 1 FROM observation WHERE row = NEW.row)
+CREATE TRIGGER entry_is_append_only_3 BEFORE INSERT ON entry
+WHEN EXISTS (SELECT 1 FROM entry WHERE row = NEW.row)
 BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER observation_is_append_only_4 AFTER INSERT ON observation
-WHEN NEW.row < (SELECT max(row) FROM observation)
+CREATE TRIGGER entry_is_append_only_4 AFTER INSERT ON entry
+WHEN NEW.row < (SELECT max(row) FROM entry)
 BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 -- What the host calls a board and where it was last; not evidence.
 CREATE TABLE board (
@@ -112,10 +98,9 @@ class Observation(NamedTuple):
         return fields
 
 
-_COLUMNS = Observation._fields
-_INSERT = (
-    f"INSERT INTO observation ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 (column names)
-)
+_DEFAULTS = Observation._field_defaults
+_COLUMNS = "row, at_ms, kind, board, body, hash"
+_INSERT = f"INSERT INTO entry ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 (fixed text)
 
 
 def iso_time(at_ms: int) -> str:
@@ -187,15 +172,15 @@ class Log:
 
     def add(self, observation: Observation) -> None:
         """Append one observation, durably."""
-        if self._file_id() != self._opened:
-            # Another process has set the log aside, or somebody has removed it, since we began.
-            self._database.close()
-            self._database = self._open()
-        values = [_to_column(value) for value in observation]
-        with self._guarded(), self._database:
-            self._database.execute(_INSERT, values)
+        fields = {
+            key: _text(value)
+            for key, value in observation._asdict().items()
+            if value is not None and key not in ("at_ms", "board")
+        }
+        with self.transaction():
+            self.append("observation", observation.board, fields, at_ms=observation.at_ms)
             if observation.board is not None and observation.verdict != "unknown":
-                device = _to_column(observation.device)
+                device = _text(observation.device)
                 self._database.execute(
                     "INSERT INTO board (board, device, simulated) VALUES (?, ?, ?)"
                     " ON CONFLICT (board) DO UPDATE"
@@ -209,6 +194,116 @@ class Log:
                     (device, observation.board),
                 )
 
+    @contextlib.contextmanager
+    def transaction(self) -> Generator[None]:
+        """All or nothing, and no other process in between: what was read holds at the end."""
+        if self._database.in_transaction:
+            yield
+            return
+        if self._file_id() != self._opened:
+            # Another process has set the log aside, or somebody has removed it, since we began.
+            self._database.close()
+            self._database = self._open()
+        with self._guarded(), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield
+
+    def append(
+        self, kind: str, board: str | None, body: dict[str, Any], *, at_ms: int | None = None
+    ) -> Entry:
+        """Append one entry, durably. ``at_ms``: now, if it is not given."""
+        at_ms = self._clock() if at_ms is None else at_ms
+        with self.transaction():
+            row, before = self.head()
+            text = canonical(body)
+            digest = entry_hash(before, row + 1, at_ms, kind, board, text)
+            self._database.execute(_INSERT, (row + 1, at_ms, kind, board, text, digest))
+        return Entry(row + 1, at_ms, kind, board, body, digest)
+
+    def head(self) -> tuple[int, bytes]:
+        """Row and hash of the newest entry; 0 and `GENESIS` if there is none."""
+        return self._first("SELECT row, hash FROM entry ORDER BY row DESC LIMIT 1") or (0, GENESIS)
+
+    def hash_at(self, row: int) -> bytes | None:
+        """The hash of entry ``row``; None if it is not there (any more)."""
+        found = self._first("SELECT hash FROM entry WHERE row = ?", row)
+        return None if found is None else found[0]
+
+    def entries(
+        self, board: str | None = None, kinds: Sequence[str] = KINDS, since_row: int = 0
+    ) -> Iterator[Entry]:
+        """Entries from row ``since_row`` on, in order; of ``board``, or all; of these kinds."""
+        conditions = ["row >= ?"]
+        parameters: list[object] = [since_row]
+        if board is not None:
+            conditions.append("board = ?")
+            parameters.append(board)
+        if tuple(kinds) != KINDS:
+            conditions.append(f"kind IN ({', '.join('?' * len(kinds))})")
+            parameters += kinds
+            if board is not None and "observation" not in kinds:
+                # So that the index of these is taken.
+                conditions.append("kind <> 'observation'")
+        query = f"SELECT {_COLUMNS} FROM entry WHERE {' AND '.join(conditions)} ORDER BY row"  # noqa: S608 (fixed text)
+        with self._guarded():
+            for row in self._database.execute(query, parameters):
+                yield _to_entry(row)
+
+    def newest(self, board: str, kind: str) -> Entry | None:
+        """The newest entry of one kind, which is not ``observation``, of ``board``."""
+        found = self._first(
+            f"SELECT {_COLUMNS} FROM entry WHERE board = ? AND kind = ?"  # noqa: S608 (fixed text)
+            " AND kind <> 'observation' ORDER BY row DESC LIMIT 1",
+            board,
+            kind,
+        )
+        return None if found is None else _to_entry(found)
+
+    def journal_end(self, board: str) -> tuple[int, bytes | None] | None:
+        """The newest branch of the board's journal and its last record, if it has one.
+
+        None if the log has nothing of a journal of ``board``.
+        """
+        record, incident = self.newest(board, "record"), self.newest(board, "incident")
+        ends = [entry for entry in (record, incident) if entry is not None]
+        if not ends:
+            return self._pruned_end(board)
+        branch = max(_branch(entry) for entry in ends)
+        if record is None or _branch(record) < branch:
+            return branch, None
+        return branch, record_of(record)
+
+    def newest_epoch(self, board: str) -> list[bytes]:
+        """The records of the newest branch that are of its newest epoch, in order."""
+        records: list[bytes] = []
+        newest: tuple[int, int, int] | None = None
+        with self._guarded():
+            for row in self._database.execute(
+                f"SELECT {_COLUMNS} FROM entry WHERE board = ? AND kind = 'record'"  # noqa: S608 (fixed text)
+                " AND kind <> 'observation' ORDER BY row DESC",
+                (board,),
+            ):
+                entry = _to_entry(row)
+                data = record_of(entry)
+                record = journal.Record(data)
+                epoch = (_branch(entry), record.pairing, record.epoch)
+                if newest not in (None, epoch):
+                    break
+                newest = epoch
+                records.append(data)
+        return records[::-1]
+
+    def _pruned_end(self, board: str) -> tuple[int, bytes | None] | None:
+        found = self._first(
+            f"SELECT {_COLUMNS} FROM entry WHERE board IS NULL AND kind = 'checkpoint'"  # noqa: S608 (fixed text)
+            " AND kind <> 'observation' ORDER BY row DESC LIMIT 1"
+        )
+        if found is None:
+            return None
+        checkpoint = _to_entry(found)
+        branches = [end[1] for end in checkpoint.body["boards"] if end[0] == board]
+        return (max(branches), None) if branches else None
+
     def observations(
         self, board: str | None, since_ms: int, until_ms: int
     ) -> Iterator[Observation]:
@@ -217,20 +312,20 @@ class Log:
         Each board's last one before ``since_ms`` and first one after ``until_ms`` come with them:
         they say what held at the edges.
         """
-        where = "board IS ? AND at_ms"
+        where = "kind = 'observation' AND board IS ? AND at_ms"
         query = (
             f"SELECT * FROM ("  # noqa: S608 (fixed text)
-            f"SELECT row, {', '.join(_COLUMNS)} FROM observation WHERE {where} >= ? AND at_ms < ?"
-            f" UNION SELECT * FROM (SELECT row, {', '.join(_COLUMNS)} FROM observation"
+            f"SELECT {_COLUMNS} FROM entry WHERE {where} >= ? AND at_ms < ?"
+            f" UNION SELECT * FROM (SELECT {_COLUMNS} FROM entry"
             f" WHERE {where} < ? ORDER BY at_ms DESC, row DESC LIMIT 1)"
-            f" UNION SELECT * FROM (SELECT row, {', '.join(_COLUMNS)} FROM observation"
+            f" UNION SELECT * FROM (SELECT {_COLUMNS} FROM entry"
             f" WHERE {where} >= ? ORDER BY at_ms, row LIMIT 1)"
             ") ORDER BY row"
         )
         parameters = (board, since_ms, until_ms, board, since_ms, board, until_ms)
         with self._guarded():
             for row in self._database.execute(query, parameters):
-                yield _from_row(row[1:])
+                yield observation_of(_to_entry(row))
 
     def boards(self) -> list[tuple[str, str | None, bool]]:
         """Every board ever seen: id, label, simulated."""
@@ -270,9 +365,12 @@ class Log:
         return self._one("SELECT board FROM board WHERE device = ?", device)
 
     def _one(self, query: str, parameter: str) -> str | None:
-        with self._guarded():
-            row = self._database.execute(query, (_to_column(parameter),)).fetchone()
+        row = self._first(query, _text(parameter))
         return None if row is None else row[0]
+
+    def _first(self, query: str, *parameters: object) -> tuple[Any, ...] | None:
+        with self._guarded():
+            return self._database.execute(query, parameters).fetchone()
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -389,6 +487,10 @@ class Log:
 
     @contextlib.contextmanager
     def _guarded(self) -> Generator[None]:
+        if self._database.in_transaction:
+            # The transaction's own guard handles it, when nothing uses the file any more.
+            yield
+            return
         try:
             yield
         except sqlite3.IntegrityError:
@@ -494,25 +596,52 @@ def _statements(script: str) -> Iterator[str]:
             pending = ""
 
 
-def _to_column(value: object) -> object:
-    if isinstance(value, tuple):
-        return json.dumps(value)
+def _text(value: Any) -> Any:
     if isinstance(value, str):
         # A file name that is not UTF-8 reaches us with surrogates in it.
         return value.encode(errors="backslashreplace").decode()
     return value
 
 
-def _from_row(row: tuple[Any, ...]) -> Observation:
-    fields = dict(zip(_COLUMNS, row, strict=True))
-    fields["simulated"] = bool(fields["simulated"])
+def _to_entry(row: tuple[Any, ...]) -> Entry:
+    try:
+        entry = Entry(*row)._replace(body=json.loads(row[4]))
+    except (ValueError, RecursionError) as error:
+        raise _Damage from error
+    if not is_well_formed(entry):
+        raise _Damage
+    return entry
+
+
+def _branch(entry: Entry) -> int:
+    branch = entry.body.get("branch")
+    if not isinstance(branch, int):
+        raise _Damage
+    return branch
+
+
+def record_of(entry: Entry) -> bytes:
+    """The 64 bytes of a ``record`` entry."""
+    try:
+        data = base64.b64decode(entry.body["record"], validate=True)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _Damage from error
+    if len(data) != journal.SIZE:
+        raise _Damage
+    return data
+
+
+def observation_of(entry: Entry) -> Observation:
+    """The observation in an entry of that kind."""
+    fields: dict[str, Any] = {**_DEFAULTS, "proof": None, "reason": None, **entry.body}
     try:
         for key in ("sense", "faults", "warnings"):
             if fields[key] is not None:
-                fields[key] = tuple(json.loads(fields[key]))
-        iso_time(fields["at_ms"])
+                fields[key] = tuple(fields[key])
+        iso_time(entry.at_ms)
+        found = Observation(at_ms=entry.at_ms, board=entry.board, **fields)
     except (TypeError, ValueError, OverflowError, OSError) as error:
         raise _Damage from error
-    if fields["verdict"] not in VERDICTS:
+    if found.verdict not in VERDICTS:
         raise _Damage
-    return Observation(**fields)
+    return found

@@ -103,7 +103,8 @@ def rows(home: Path) -> list[tuple[str | None, str, str | None]]:
     database = sqlite3.connect(home / "log.sqlite3")
     try:
         return database.execute(
-            "SELECT board, verdict, reason FROM observation ORDER BY row"
+            "SELECT board, body ->> 'verdict', body ->> 'reason' FROM entry"
+            " WHERE kind = 'observation' ORDER BY row"
         ).fetchall()
     finally:
         database.close()

@@ -91,39 +91,27 @@ def kept_aside(home: Path) -> list[Path]:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE observation SET verdict = 'muted'",
-        "UPDATE observation SET row = row + 100",
-        "UPDATE OR REPLACE observation SET row = 1 WHERE row = 2",
-        "UPDATE OR IGNORE observation SET verdict = 'live' WHERE row = 1",
-        "DELETE FROM observation",
-        "DELETE FROM observation WHERE row = 3",
-        "REPLACE INTO observation SELECT * FROM observation WHERE row = 1",
-        "REPLACE INTO observation SELECT * FROM observation WHERE row = 3",
-        (
-            "INSERT OR REPLACE INTO observation (row, at_ms, device, simulated, source, verdict)"
-            " VALUES (2, 0, '', 0, '', 'muted')"
-        ),
-        (
-            "INSERT OR IGNORE INTO observation (row, at_ms, device, simulated, source, verdict)"
-            " VALUES (2, 0, '', 0, '', 'muted')"
-        ),
-        (
-            "INSERT INTO observation (row, at_ms, device, simulated, source, verdict)"
-            " VALUES (0, 0, '', 0, '', 'muted')"
-        ),
-        (
-            "INSERT INTO observation (row, at_ms, device, simulated, source, verdict)"
-            " VALUES (-1, 0, '', 0, '', 'muted')"
-        ),
+        "UPDATE entry SET body = '{}'",
+        "UPDATE entry SET row = row + 100",
+        "UPDATE OR REPLACE entry SET row = 1 WHERE row = 2",
+        "UPDATE OR IGNORE entry SET board = 'ab' WHERE row = 1",
+        "DELETE FROM entry",
+        "DELETE FROM entry WHERE row = 3",
+        "REPLACE INTO entry SELECT * FROM entry WHERE row = 1",
+        "REPLACE INTO entry SELECT * FROM entry WHERE row = 3",
+        "INSERT OR REPLACE INTO entry VALUES (2, 0, 'incident', NULL, '{}', x'00')",
+        "INSERT OR IGNORE INTO entry VALUES (2, 0, 'incident', NULL, '{}', x'00')",
+        "INSERT INTO entry VALUES (0, 0, 'incident', NULL, '{}', x'00')",
+        "INSERT INTO entry VALUES (-1, 0, 'incident', NULL, '{}', x'00')",
     ],
 )
 def test_what_is_recorded_cannot_be_edited(statement: str, file: Path) -> None:
     database = sqlite3.connect(file)
-    before = database.execute("SELECT * FROM observation").fetchall()
+    before = database.execute("SELECT * FROM entry").fetchall()
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
         database.execute(statement)
     database.rollback()
-    assert database.execute("SELECT * FROM observation").fetchall() == before
+    assert database.execute("SELECT * FROM entry").fetchall() == before
     database.close()
 
 
@@ -208,9 +196,12 @@ def test_opening_reads_a_fixed_number_of_pages(home: Path) -> None:
     size = log._database.execute("PRAGMA page_size").fetchone()[0]
     log.add(contact())
     log.close()
-    columns = [log_module._to_column(value) for value in contact()]
     database = sqlite3.connect(log.file)
-    database.executemany(log_module._INSERT, itertools.repeat(columns, 200_000))
+    (columns,) = database.execute("SELECT at_ms, kind, board, body, hash FROM entry").fetchall()
+    database.executemany(
+        "INSERT INTO entry (at_ms, kind, board, body, hash) VALUES (?, ?, ?, ?, ?)",
+        itertools.repeat(columns, 100_000),
+    )
     database.commit()
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert database.execute("PRAGMA page_count").fetchone()[0] > 1000 * pages
@@ -427,8 +418,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "zero length": lambda file: os.truncate(file, 0),
     "zeros": lambda file: file.write_bytes(bytes(file.stat().st_size)),
     "another database": _no_schema,
-    "a trigger dropped": _statement("DROP TRIGGER observation_is_append_only_2"),
-    "the table dropped": _statement("DROP TABLE observation"),
+    "a trigger dropped": _statement("DROP TRIGGER entry_is_append_only_2"),
+    "the table dropped": _statement("DROP TABLE entry"),
     "version 0": _statement("PRAGMA user_version = 0"),
     "version -1": _statement("PRAGMA user_version = -1"),
 }
@@ -546,20 +537,25 @@ def test_damage_that_shows_late_does_not_hide_the_state(
 @pytest.mark.parametrize(
     "change",
     [
-        "verdict = 'mute'",
-        "sense = 'x'",
-        "sense = '7'",
+        """body = json_set(body, '$.verdict', 'mute')""",
+        """body = json_set(body, '$.verdict', 7)""",
+        """body = json_set(body, '$.sense', 7)""",
+        """body = json_remove(body, '$.source')""",
+        """body = json_set(body, '$.more', 1)""",
+        "body = '{'",
+        "body = '[]'",
+        "body = CAST(x'ff1b5b' AS TEXT)",
+        "hash = x'00'",
         "at_ms = 9000000000000000000",
-        "reason = CAST(x'ff1b5b' AS TEXT)",
     ],
 )
 def test_a_row_that_nobody_wrote_is_damage(change: str, cli: Any, file: Path, home: Path) -> None:
     database = sqlite3.connect(file)
     (trigger,) = database.execute(
-        "SELECT sql FROM sqlite_schema WHERE name = 'observation_is_append_only_1'"
+        "SELECT sql FROM sqlite_schema WHERE name = 'entry_is_append_only_1'"
     ).fetchone()
-    database.execute("DROP TRIGGER observation_is_append_only_1")
-    database.execute(f"UPDATE observation SET {change} WHERE row = 2")  # noqa: S608
+    database.execute("DROP TRIGGER entry_is_append_only_1")
+    database.execute(f"UPDATE entry SET {change} WHERE row = 2")  # noqa: S608
     database.execute(trigger)
     database.commit()
     database.close()
@@ -662,7 +658,7 @@ def test_a_log_of_a_newer_format_is_left_untouched(
 ) -> None:
     database = sqlite3.connect(file)
     database.execute("PRAGMA journal_mode = DELETE")
-    database.execute("PRAGMA user_version = 2")
+    database.execute("PRAGMA user_version = 3")
     database.close()
     before = file.read_bytes()
     result = cli("-d", device.address, "status")

@@ -43,7 +43,8 @@ def check_sentence(err: str) -> None:
 def reasons(home: Path) -> list[str | None]:
     database = sqlite3.connect(home / "log.sqlite3")
     try:
-        return [row[0] for row in database.execute("SELECT reason FROM observation ORDER BY row")]
+        query = "SELECT body ->> 'reason' FROM entry WHERE kind = 'observation' ORDER BY row"
+        return [row[0] for row in database.execute(query)]
     finally:
         database.close()
 

@@ -37,6 +37,7 @@ import sys
 import time
 
 import machine
+from esp32 import Partition
 from micropython import const
 
 _RELAY = const(19)
@@ -63,6 +64,8 @@ class Board(MicroPythonBoard):
     contacts = len(_SENSE)
     settle_ms = _SETTLE_MS
     port = "esp32"
+    # A soft interrupt waits for the flash.
+    writes_while_live = False
 
     def __init__(self):
         # Before anything that could fail or take time.
@@ -126,6 +129,13 @@ class Board(MicroPythonBoard):
 
     def retain(self, data: bytes) -> None:
         self._memory.memory(data)
+
+    def flash(self) -> Partition:
+        # Where MicroPython's flashbdev.py has its file system.
+        found = Partition.find(Partition.TYPE_DATA, label="vfs")
+        if not found:
+            raise OSError("no partition named vfs")
+        return found[0]
 
     def maintenance(self) -> None:
         self.cut()

@@ -14,11 +14,13 @@ import machine
 import micropython
 from micropython import const
 
-from muteboard import button, lamp
+from muteboard import button, journal, lamp
+from muteboard.boards import keystore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 CHUNK = const(64)
 # What `select.poll` asks an object in Python with (MicroPython, py/stream.h, MP_STREAM_POLL).
@@ -32,6 +34,9 @@ _LAMP_TIMING = (400, 850, 800, 450)
 
 _FILES = {"config": "config.json", "boot": "boot.txt"}
 _PARTIAL = "partial.tmp"
+# One file a segment, named by its number.
+_JOURNAL = "journal"
+_SEGMENT = "journal/%08x"
 
 
 class MicroPythonBoard:
@@ -41,6 +46,7 @@ class MicroPythonBoard:
     """
 
     simulated = False
+    journaled = True
 
     def __init__(self, button_pin: int, sense_pins: tuple[int, ...], lamp_pin: int):
         micropython.alloc_emergency_exception_buf(100)
@@ -61,6 +67,7 @@ class MicroPythonBoard:
         self._cold = machine.reset_cause() == machine.PWRON_RESET
         self._watchdog: machine.WDT | None = None
         self._flasher: machine.Timer | None = None
+        self._keys: keystore.KeyStore | None = None
         self._readable = select.poll()
         self._readable.register(sys.stdin, select.POLLIN)
         self._in = bytearray(CHUNK)
@@ -168,6 +175,47 @@ class MicroPythonBoard:
 
     def unique_id(self) -> bytes:
         return machine.unique_id()
+
+    def entropy(self, count: int) -> bytes:
+        return os.urandom(count)
+
+    def flash(self) -> "Any":
+        """The block device that the file system is on."""
+        raise NotImplementedError
+
+    def journal_segments(self) -> list[int]:
+        if _JOURNAL not in os.listdir():
+            return []
+        return sorted([int(name, 16) for name in os.listdir(_JOURNAL)])
+
+    def journal_size(self, segment: int) -> int:
+        return os.stat(_SEGMENT % segment)[6]
+
+    def journal_read(self, segment: int, at: int, count: int) -> bytes:
+        with open(_SEGMENT % segment, "rb") as file:
+            file.seek(at)
+            return file.read(count)
+
+    def journal_append(self, segment: int, data: bytes | bytearray) -> None:
+        if _JOURNAL not in os.listdir():
+            os.mkdir(_JOURNAL)
+        # littlefs makes what was written part of the file as it closes it, in one step.
+        with open(_SEGMENT % segment, "ab") as file:
+            file.write(data)
+
+    def journal_drop(self, segment: int) -> None:
+        os.remove(_SEGMENT % segment)
+
+    def load_keys(self) -> bytes | None:
+        return self._key_store().load()
+
+    def store_keys(self, data: bytes) -> None:
+        self._key_store().store(data)
+
+    def _key_store(self) -> keystore.KeyStore:
+        if self._keys is None:
+            self._keys = keystore.KeyStore(self.flash(), self.entropy, journal.KEYS_SIZE)
+        return self._keys
 
     def open_prompt(self, timer: int) -> None:
         """Flash the lamp by hardware timer number ``timer``, and let Ctrl-C in."""

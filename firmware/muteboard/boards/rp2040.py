@@ -99,6 +99,8 @@ class Board(MicroPythonBoard):
     contacts = len(_SENSE)
     settle_ms = _SETTLE_MS
     port = "rp2040"
+    # The PIO cuts while the CPU waits for the flash.
+    writes_while_live = True
 
     def __init__(self):
         # Before anything that could fail or take time.
@@ -190,6 +192,9 @@ class Board(MicroPythonBoard):
     def retain(self, data: bytes) -> None:
         for at in range(0, crash.SIZE, 4):
             machine.mem32[_SCRATCH + at] = int.from_bytes(data[at : at + 4], "little")
+
+    def flash(self) -> rp2.Flash:
+        return rp2.Flash()
 
     def maintenance(self) -> None:
         self.cut()

@@ -1,0 +1,117 @@
+"""Entries of the log, their hash chain, and exports (docs/evidence.md, "The log")."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from hardmute.errors import EvidenceError, LocalError
+
+# What entry 1 is chained to.
+GENESIS = bytes(32)
+KINDS = ("observation", "record", "attestation", "incident", "checkpoint")
+# Far beyond the longest entry of ours, an observation with text from the operating system.
+_LONGEST_LINE = 1 << 20
+_KEYS = {"row", "at_ms", "kind", "board", "body", "hash"}
+
+
+class Entry(NamedTuple):
+    """One entry. ``at_ms``: host time, ms since the epoch, UTC. ``hash``: 32 bytes."""
+
+    row: int
+    at_ms: int
+    kind: str
+    board: str | None
+    body: dict[str, Any]
+    hash: bytes
+
+
+def canonical(value: object) -> str:
+    """``value`` as canonical JSON: ASCII, keys sorted, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def entry_text(row: int, at_ms: int, kind: str, board: str | None, body: str) -> str:
+    """What an entry's hash covers beside the hash before. ``body``: canonical JSON already."""
+    return (
+        f'{{"at_ms":{at_ms},"board":{canonical(board)},"body":{body},'
+        f'"kind":{canonical(kind)},"row":{row}}}'
+    )
+
+
+def entry_hash(
+    before: bytes, row: int, at_ms: int, kind: str, board: str | None, body: str
+) -> bytes:
+    """The hash of an entry that follows one with hash ``before``."""
+    return hashlib.sha256(before + entry_text(row, at_ms, kind, board, body).encode()).digest()
+
+
+def hash_of(before: bytes, entry: Entry) -> bytes:
+    """The hash that ``entry`` must have after one with hash ``before``."""
+    return entry_hash(
+        before, entry.row, entry.at_ms, entry.kind, entry.board, canonical(entry.body)
+    )
+
+
+def export_line(entry: Entry) -> str:
+    """``entry`` as a line of an export, without the newline."""
+    return canonical({**entry._asdict(), "hash": entry.hash.hex()})
+
+
+def read_export(file: Path) -> Iterator[Entry]:
+    """The entries of an export. Raises `EvidenceError` at the first line that is none of ours."""
+    try:
+        with file.open("rb") as stream:
+            number = 0
+            while line := stream.readline(_LONGEST_LINE):
+                number += 1
+                entry = _parse(line)
+                if entry is None:
+                    raise EvidenceError(
+                        f"Line {number} of {file} is not as hardmute wrote it: "
+                        "the export was altered or cut short."
+                    )
+                yield entry
+    except OSError as error:
+        raise LocalError(f"{file} cannot be read ({error.strerror or error}).") from error
+
+
+def _parse(line: bytes) -> Entry | None:
+    try:
+        parsed = json.loads(line.decode("ascii"))
+        if not isinstance(parsed, dict):
+            return None
+        fields = cast("dict[str, Any]", parsed)
+        if set(fields) != _KEYS:
+            return None
+        # Only one text stands for an entry: no other order, no key twice, no 1.0 for 1.
+        if f"{canonical(fields)}\n".encode() != line:
+            return None
+        fields["hash"] = bytes.fromhex(fields["hash"])
+        entry = Entry(**fields)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return entry if is_well_formed(entry) else None
+
+
+def is_well_formed(entry: Entry) -> bool:
+    """Whether every field has the type that it must have, and the kind is one of ours."""
+    return (
+        _is_count(entry.row)
+        and _is_integer(entry.at_ms)
+        and entry.kind in KINDS
+        and (entry.board is None or isinstance(entry.board, str))  # pyright: ignore[reportUnnecessaryIsInstance] - untrusted
+        and isinstance(entry.body, dict)  # pyright: ignore[reportUnnecessaryIsInstance] - untrusted
+        and len(entry.hash) == len(GENESIS)
+    )
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return _is_integer(value) and cast("int", value) > 0
