@@ -22,6 +22,13 @@ class Chain:
         self._pairing = 0
         self._count: int | None = None
 
+    def resume(self, data: bytes, count: int) -> None:
+        """Start after the record ``data``, which was the ``count``-th of its epoch."""
+        self.last = journal.Record(data)
+        self.head = journal.head_of(data)
+        self._pairing = self.last.pairing
+        self._count = count
+
     def take(self, data: bytes) -> str | None:
         """Go on to the record ``data``. What rule it breaks, in words, or None.
 

@@ -20,6 +20,10 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         # Given the width, argparse need not import `shutil` for it.
         super().__init__(prog, max_help_position=28, width=_help_width())
 
+    def format_help(self) -> str:
+        """The text, with no empty line to spare before the exit codes."""
+        return super().format_help().replace(f"\n\n{_EXIT_CODES}", f"\n{_EXIT_CODES}")
+
     def _format_action(self, action: argparse.Action) -> str:
         formatted = super()._format_action(action)
         # The commands follow; the line that names their metavar says nothing.

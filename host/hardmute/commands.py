@@ -25,8 +25,8 @@ from hardmute.report import (
     warning_text,
 )
 
-# How long `verify` waits before it asks again, in seconds, and how far the board's clock may then be
-# off the host's, beyond what its answers took, in ms: both run on crystals.
+# How long `verify` waits before it asks again, in seconds, and how far the board's clock may then
+# be off the host's, beyond what its answers took, in ms: both run on crystals.
 VERIFY_PAUSE_S = 0.4
 _VERIFY_SLACK_MS = 250
 _STILL_MS = 60_000
@@ -477,9 +477,7 @@ def _explain(args: Namespace, observation: Observation, require: str) -> None:
 
 def _what_lacks(require: str) -> str:
     if require == "attested":
-        return (
-            "not attested: pair the board with this host (`hardmute pair`), or ask again if it is"
-        )
+        return "not attested: `hardmute pair` lets this board prove its word"
     return f"this board and this version of hardmute cannot prove {require!r}"
 
 

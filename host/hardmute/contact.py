@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from hardmute import keys
 from hardmute.client import Session
 from hardmute.clock import SYSTEM, HostClock
-from hardmute.errors import RefusedError, UnreachableError
+from hardmute.errors import HardmuteError, RefusedError, UnreachableError
 from hardmute.intake import Intake
 from hardmute.log import Log
 from hardmute.recorder import Recorder
@@ -130,9 +130,16 @@ class Contact:
 
     # The attestation.
 
+    def _attest_key(self) -> bytes | None:
+        try:
+            return keys.load_attest_key(self._board)
+        except HardmuteError as error:
+            self._recorder.tell(error)
+            return None
+
     def _attest(self) -> Signed | None:
         """An attestation that answers us. None if there is none, for reasons that were told."""
-        key = keys.load_attest_key(self._board)
+        key = self._attest_key()
         try:
             signed = self._challenge(key)
         except RefusedError as error:
@@ -175,7 +182,7 @@ class Contact:
         if key is None or hmac.compare_digest(answer.mac, attest.mac(key, answer.signed())):
             return None
         return (
-            f"it attests under a key (of its pairing {answer.end.pairing}) that is not this host's:"
+            f"it attests under a key, of pairing {answer.end.pairing}, that is not this host's:"
             " it is another board, or was paired with another host"
         )
 
@@ -187,7 +194,7 @@ class Contact:
 
     def _miss_journal(self) -> None:
         """The board keeps no journal. Tell if it did before."""
-        if keys.load_attest_key(self._board) is not None:
+        if self._attest_key() is not None:
             self._incident("unpaired", "it is paired with this host, and says it has no journal")
         intake = Intake(self._recorder, self._board)
         if intake.seq:

@@ -90,10 +90,14 @@ class Intake:
             self._tail = data
             self._shown = True
             self._pending.append(data)
-            lost = last is not None and last.pairing and last.event != journal.UNPAIR
             if len(self._pending) == _CHUNK:
                 self.flush()
-            if lost and journal.Record(data).pairing == 0:
+            if (
+                last is not None
+                and last.pairing
+                and last.event != journal.UNPAIR
+                and journal.Record(data).pairing == 0
+            ):
                 self._lose_pairing(at, last.pairing)
         return problem
 
@@ -103,8 +107,8 @@ class Intake:
             self._board,
             self.branch,
             "unpaired",
-            f"it has lost the keys of its pairing {pairing} before record {at}, and recorded no end"
-            " of it",
+            f"it has lost the keys of pairing {pairing} before record {at}, and recorded no end of"
+            " it",
             seq=at,
         )
 
@@ -158,7 +162,6 @@ class Intake:
                 if branch != self.branch or tail not in taken:
                     return False
                 taken = taken[taken.index(tail) + 1 :]
-            ...
             for data in taken:
                 log.append(
                     "record",

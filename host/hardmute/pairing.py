@@ -1,4 +1,4 @@
-"""`hardmute pair` and `hardmute unpair`: make, or end, the keys that a board's evidence rests on."""
+"""`hardmute pair` and `hardmute unpair`: begin and end what a board's evidence rests on."""
 
 from __future__ import annotations
 
@@ -123,19 +123,18 @@ def _make_pairing(session: Session, identity: Identity) -> _Made:
 def _store(made: _Made, board: str, file: Path) -> None:
     try:
         keys.save_verify_key(file, board, made.paired.pairing, made.secret)
-    except OSError as error:
+    except errors.HardmuteError as error:
         raise errors.LocalError(
-            f"The board is paired, but {file} cannot be written ({error.strerror or error}), and"
-            " the verify key was nowhere else. While the board is in setup, run this again with"
-            " another file: a new pairing replaces this one, and no older evidence is lost."
+            f"{error} The board is paired all the same, and the verify key was nowhere else. While"
+            " the board is in setup, run this again with another file: a new pairing replaces this"
+            " one, and no older evidence is lost."
         ) from error
     try:
         keys.save_attest_key(board, attest.attest_key(made.secret))
-    except OSError as error:
+    except errors.HardmuteError as error:
         raise errors.LocalError(
-            f"The board is paired, and {file} is its verify key, but this host's attest key cannot"
-            f" be stored ({error.strerror or error}): free the disk or repair the permissions, and"
-            " run this again with another file."
+            f"{error} The board is paired, and {file} is its verify key, but this host cannot tell"
+            " its answers from others': when that is repaired, run this again with another file."
         ) from error
 
 

@@ -103,7 +103,11 @@ class Recorder:
         """Store that the evidence of ``board`` does not hold, and complain. ``said``: a clause."""
         body = {"branch": branch, "what": what, "text": said, **details}
         self.use(lambda log: log.append("incident", board, body))
-        self._trouble.tell(errors.EvidenceError(f"Board {board}: {said}."))
+        self.tell(errors.EvidenceError(f"Board {board}: {said}."))
+
+    def tell(self, error: errors.HardmuteError) -> None:
+        """Tell of trouble that does not end the command, and let its exit code count."""
+        self._trouble.tell(error)
 
     def note(self, said: str) -> None:
         """Tell a person something that is no trouble."""

@@ -343,7 +343,7 @@ def test_verify_requires_a_level(sim: Sim, cli: Cli) -> None:
         assert told.code == code, require
         assert f"proof level: sensed (asked for: {require})" in told.out
         refusals = {
-            "attested": "not attested: `hardmute pair` lets this board prove its word to this host",
+            "attested": "not attested: `hardmute pair` lets this board prove its word",
             "heard": "this board and this version of hardmute cannot prove 'heard'",
         }
         for level, refusal in refusals.items():

@@ -1,24 +1,29 @@
-"""P5, P6: what a host makes of a board's journal and attestations, the real firmware answering."""
+"""P5, P6: what a host makes of a board's journal and attestations; the real firmware answers."""
 
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import Cli, Result, Sim, StartSim, VirtualBoard
 from virtual_port import EPOCH_MS, VirtualPort
 
+from conftest import Cli, Sim, StartSim, StartWatch, VirtualBoard
 from hardmute import errors, keys
+from hardmute.__main__ import main
 from hardmute.client import Session
 from hardmute.clock import HostClock
 from hardmute.contact import Contact, Meeting
 from hardmute.intake import Intake
+from hardmute.log import Log
 from hardmute.recorder import Recorder
+from hardmute.verifier import verify
 from muteboard import attest, journal, wire
 
 BOARD = "5eed0000"
@@ -31,6 +36,10 @@ class Visit(NamedTuple):
     error: errors.HardmuteError | None
     code: int
     told: str
+
+    @property
+    def attested(self) -> bool:
+        return self.met is not None and self.met.signed is not None
 
 
 class Host:
@@ -48,6 +57,8 @@ class Host:
         self._monkeypatch = monkeypatch
         self._capsys = capsys
         self._off_ms = off_ms
+        # Of the pairings, as far as the test knows them.
+        self.secrets: dict[tuple[str, int], bytes] = {}
 
     def enter(self) -> None:
         self._monkeypatch.setenv("HARDMUTE_HOME", str(self.home))
@@ -84,16 +95,24 @@ class Host:
         return Contact(session, session.hello(), recorder, clock=clock)
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
-        file = self.home / "log.entries"
-        if not file.exists():
-            return []
-        return [
-            {**b, "board": board}
-            for k, board, b in map(json.loads, file.read_text().splitlines())
-            if k == kind
-        ]
+        """The bodies of all entries of a kind, with their board."""
+        log = Log(self.home / "log.sqlite3")
+        try:
+            return [{**entry.body, "board": entry.board} for entry in log.entries(kinds=[kind])]
+        finally:
+            log.close()
+
+    def check_log(self) -> None:
+        """What contacts leave behind is what a verifier accepts."""
+        log = Log(self.home / "log.sqlite3")
+        try:
+            report = verify(log.entries, self.secrets)
+        finally:
+            log.close()
+        assert report.findings == []
 
     def records(self, branch: int = 1, board: str = BOARD) -> list[bytes]:
+        """The records of one branch, in the order of the log."""
         return [
             base64.b64decode(body["record"])
             for body in self.entries("record")
@@ -107,9 +126,17 @@ MakeHost = Callable[..., Host]
 @pytest.fixture
 def make_host(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> MakeHost:
-    """Hosts with their own homes: ``make_host("desk", off_ms=...)``."""
-    return lambda name="desk", **options: Host(home / name, monkeypatch, capsys, **options)
+) -> Iterator[MakeHost]:
+    """Hosts with their own homes: ``make_host("desk", off_ms=...)``. Their logs must verify."""
+    made: list[Host] = []
+
+    def make(name: str = "desk", off_ms: int = 0) -> Host:
+        made.append(Host(home / name, monkeypatch, capsys, off_ms))
+        return made[-1]
+
+    yield make
+    for host in made:
+        host.check_log()
 
 
 @pytest.fixture
@@ -127,16 +154,17 @@ def kept(board: VirtualBoard) -> list[bytes]:
     ]
 
 
-def pair(board: VirtualBoard, host: Host) -> bytes:
-    """Pair in setup, and leave it. The secret."""
+def pair(board: VirtualBoard, host: Host) -> None:
+    """Pair in setup, and leave it."""
     board.power_on_holding_ms(3_500)
     ours = bytes(range(attest.KEY))
     answer = board.request("pair", host=ours.hex())
     secret = attest.secret(ours, bytes.fromhex(answer["board_bytes"]), board.board.unique_id())
     host.enter()
-    keys.save_attest_key(board.board.unique_id().hex(), attest.attest_key(secret))
+    name = board.board.unique_id().hex()
+    keys.save_attest_key(name, attest.attest_key(secret))
+    host.secrets[name, answer["pairing"]] = secret
     board.power_cycle()
-    return secret
 
 
 def many(board: VirtualBoard, events: int, seed: int = 1) -> None:
@@ -231,7 +259,7 @@ def test_P6_a_month_alone_with_10000_presses(host: Host, paired: bool) -> None:
     assert sum(record.event in (journal.UNMUTE, journal.MUTED) for record in records) == 10_000
     assert host.records() == kept(board)
     assert incidents(host) == []
-    assert (visit.met is not None and visit.met.signed is not None) is paired
+    assert visit.attested is paired
     board.press()
     assert host.visit(board).code == errors.OK
     assert host.records() == kept(board)
@@ -303,7 +331,7 @@ def test_P6_a_host_clock_wrong_by_years(make_host: MakeHost, years: int) -> None
     board.press()
     visit = host.visit(board)
     assert visit.code == errors.OK
-    assert visit.met is not None and visit.met.signed is not None
+    assert visit.attested
     [body] = host.entries("attestation")
     assert body["sent_ms"] - EPOCH_MS - off_ms == pytest.approx(body["anchor_us"] // 1000, abs=50)
     assert host.records() == kept(board)
@@ -490,7 +518,8 @@ def test_P6_keys_that_are_gone_without_a_record(host: Host, make_host: MakeHost)
     for _ in range(2):
         visit = host.visit(board)
         assert visit.code == errors.TAMPERED, "the attest key is still there"
-        assert visit.met is not None and visit.met.signed is None
+        assert visit.met is not None
+        assert not visit.attested
     assert {what for what, _ in incidents(host)} == {"unpaired"}
     assert host.records() == shelf.records() == kept(board)
 
@@ -526,7 +555,7 @@ def test_P5_attested(host: Host) -> None:
     pair(board, host)
     visit = host.visit(board)
     assert visit.code == errors.OK
-    assert visit.met is not None and visit.met.signed is not None
+    assert visit.attested
     assert host.records() == kept(board)
     [body] = host.entries("attestation")
     assert body["checked"] is True
@@ -546,7 +575,8 @@ def test_P5_a_replayed_attestation_is_found(host: Host) -> None:
     assert host.visit(board, altered("journal_mac", replay)).code == errors.OK
     visit = host.visit(board, altered("journal_mac", replay))
     assert visit.code == errors.TAMPERED
-    assert visit.met is not None and visit.met.signed is None
+    assert visit.met is not None
+    assert not visit.attested
     [incident] = host.entries("incident")
     assert (incident["what"], incident["branch"]) == ("bad_mac", 1)
     assert incident["statement"]["nonce"] == heard[0]["nonce"]
@@ -565,7 +595,10 @@ def test_P5_a_relay_that_answers_for_another_board_is_found(host: Host) -> None:
     visit = host.visit(other, as_this)
     assert visit.code == errors.TAMPERED
     assert "board 5eed0001 attests in its place" in visit.told
-    assert visit.met is not None and visit.met.signed is None
+    # What the other board has as its journal is in the log, under none of our keys.
+    host.secrets.clear()
+    assert visit.met is not None
+    assert not visit.attested
     assert incidents(host)[0] == ("bad_mac", 1)
 
 
@@ -586,7 +619,8 @@ def test_P5_a_changed_attestation_is_found(host: Host, field: str) -> None:
     )
     assert visit.code == errors.TAMPERED
     assert [what for what, _ in incidents(host)] == ["bad_mac"]
-    assert visit.met is not None and visit.met.signed is None
+    assert visit.met is not None
+    assert not visit.attested
 
 
 def test_P5_paired_with_another_host_meanwhile(make_host: MakeHost) -> None:
@@ -623,7 +657,7 @@ def test_P5_a_delayed_attestation_is_unknown(host: Host) -> None:
     assert visit.error.reason == "not_fresh"
     assert host.entries("attestation") == []
     visit = host.visit(board, Slow(board, 1_001, count=1))
-    assert visit.met is not None and visit.met.signed is not None, "it is asked once more"
+    assert visit.attested, "it is asked once more"
     assert host.visit(board, Slow(board, 900, count=2)).error is None
     assert incidents(host) == []
 
@@ -637,7 +671,8 @@ def test_P5_a_busy_board_is_not_attested(host: Host) -> None:
     )
     visit = host.visit(board, busy)
     assert visit.code == errors.OK
-    assert visit.met is not None and visit.met.signed is None
+    assert visit.met is not None
+    assert not visit.attested
     assert "did not attest" in visit.told
     assert host.records() == kept(board)
 
@@ -647,7 +682,8 @@ def test_P5_a_status_that_the_attestation_does_not_bear_out_is_not_attested(host
     pair(board, host)
     lie = altered("warnings", lambda message: {**message, "cause": "button"})
     visit = host.visit(board, lie)
-    assert visit.met is not None and visit.met.signed is None
+    assert visit.met is not None
+    assert not visit.attested
 
 
 def test_P5_a_board_that_denies_its_journal(host: Host) -> None:
@@ -660,7 +696,8 @@ def test_P5_a_board_that_denies_its_journal(host: Host) -> None:
     assert visit.code == errors.TAMPERED
     assert incidents(host) == [("unpaired", 1), ("backwards", 2)]
     assert host.entries("incident")[1]["known"] == known
-    assert visit.met is not None and visit.met.signed is None
+    assert visit.met is not None
+    assert not visit.attested
 
 
 def test_P5_a_board_that_never_had_a_journal_is_as_it_was(host: Host) -> None:
@@ -669,3 +706,104 @@ def test_P5_a_board_that_never_had_a_journal_is_as_it_was(host: Host) -> None:
     visit = host.visit(board, denies)
     assert (visit.code, visit.error, visit.told) == (errors.OK, None, "")
     assert host.records() == []
+
+
+# The command line, on a running board.
+
+
+def observed(home: Path, kind: str) -> list[dict[str, Any]]:
+    log = Log(home / "log.sqlite3")
+    try:
+        return [entry.body for entry in log.entries(kinds=[kind])]
+    finally:
+        log.close()
+
+
+def events(home: Path) -> list[int]:
+    return [
+        journal.Record(base64.b64decode(body["record"])).event for body in observed(home, "record")
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["status"], ["verify"], ["mute"], ["config", "get"], ["name", "desk"], ["list"]],
+    ids=" ".join,
+)
+def test_P6_every_command_that_meets_a_board_fetches(
+    home: Path, sim: Sim, cli: Cli, words: list[str]
+) -> None:
+    sim.act("press", "press")
+    # By its port, because a board that is named need not be met for its name.
+    named = [] if words == ["list"] else ["-d", sim.device]
+    assert cli(*named, *words).code == errors.OK
+    assert events(home) == [journal.BOOT, journal.UNMUTE, journal.MUTED]
+
+
+def test_P6_watch_fetches_at_the_start_at_changes_and_at_the_end(
+    home: Path, sim: Sim, watch: StartWatch
+) -> None:
+    sim.act("press", "press")
+    watcher = watch(sim.board)
+    assert watcher.next()["verdict"] == "muted"
+    assert events(home) == [journal.BOOT, journal.UNMUTE, journal.MUTED]
+    sim.act("press")
+    assert watcher.next()["verdict"] == "live"
+    deadline = time.monotonic() + 10
+    while len(events(home)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert events(home)[3:] == [journal.UNMUTE]
+    sim.act("press")
+    assert watcher.next()["verdict"] == "muted"
+    assert watcher.interrupt() == errors.INTERRUPTED
+    assert events(home)[4:] == [journal.MUTED]
+
+
+def test_P6_watch_goes_on_after_an_incident_and_ends_with_its_code(
+    home: Path, start_sim: StartSim, watch: StartWatch
+) -> None:
+    first = start_sim(board="5eed0001")
+    first.act("press", "press")
+    assert main(["-d", "5eed0001", "status"]) == errors.OK
+    first.kill()
+    # Another board under its id, with a journal of its own.
+    start_sim(board="5eed0001")
+    watcher = watch("5eed0001")
+    assert watcher.next()["verdict"] == "muted"
+    assert [body["what"] for body in observed(home, "incident")] == ["backwards"]
+    assert watcher.interrupt() == errors.TAMPERED
+
+
+def test_P6_an_exchanged_board_is_exit_code_5_once(start_sim: StartSim, cli: Cli) -> None:
+    first = start_sim(board="5eed0001")
+    first.act("press")
+    assert cli("-d", "5eed0001", "status").code == errors.LIVE
+    first.kill()
+    start_sim(board="5eed0001")
+    told = cli("-d", "5eed0001", "status", "--json")
+    assert (told.code, told.json["verdict"]) == (errors.TAMPERED, "muted")
+    assert "this log has 2" in told.err
+    assert cli("-d", "5eed0001", "status").code == errors.OK
+
+
+def test_P6_processes_at_once_store_each_record_once(home: Path, sim: Sim) -> None:
+    sim.act(*["press"] * 20)
+    command = [sys.executable, "-m", "hardmute", "-d", sim.board, "--timeout", "20", "status"]
+    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(4)]
+    assert [process.wait(60) for process in processes] == [errors.OK] * 4
+    assert events(home) == [journal.BOOT, *[journal.UNMUTE, journal.MUTED] * 10]
+
+
+def test_P6_a_log_that_cannot_be_written_hides_no_state(home: Path, sim: Sim, cli: Cli) -> None:
+    (home / "log.sqlite3").mkdir()
+    told = cli("-d", sim.board, "status", "--json")
+    assert told.json["verdict"] == "muted"
+    assert told.code == errors.LOCAL
+
+
+def test_P5_a_damaged_attest_key_hides_no_state(home: Path, sim: Sim, cli: Cli) -> None:
+    keys.save_attest_key(sim.board, bytes(attest.KEY))
+    (home / "keys" / f"{sim.board}.json").write_text("{")
+    told = cli("-d", sim.board, "status", "--json")
+    assert (told.code, told.json["proof"]) == (errors.LOCAL, "sensed")
+    assert "is damaged" in told.err

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import os
 import stat
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import Cli, Sim, StartSim, StartWatch
 
+from conftest import Cli, Sim
 from hardmute import errors, keys, pairing
-from muteboard import attest, wire
+from muteboard import attest
 
 
 def open_setup(sim: Sim) -> None:
@@ -105,7 +101,7 @@ def test_pair_says_what_to_do_when_the_key_is_not_written_after_all(
     open_setup(sim)
 
     def full(*_: object) -> None:
-        raise OSError(28, os.strerror(28))
+        raise errors.LocalError("The disk is full.")
 
     with monkeypatch.context() as patched:
         patched.setattr(keys, "save_verify_key", full)

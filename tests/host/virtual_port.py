@@ -6,10 +6,6 @@ from collections.abc import Callable
 
 from conftest import VirtualBoard
 
-from hardmute.client import Session
-from hardmute.clock import HostClock
-from hardmute.report import Identity
-
 # 2026-01-01 00:00 UTC.
 EPOCH_MS = 1_767_225_600_000
 
