@@ -148,12 +148,42 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object")
     form.add_argument("--csv", type=Path, metavar="FILE", help="write the intervals to a file")
-    views = command.add_subparsers(dest="view", metavar="plot")
+    views = command.add_subparsers(dest="view", metavar="plot|verify|export|prune")
     view = views.add_parser("plot", help="timeline as SVG", formatter_class=_Formatter)
     _add_common(view, timeout=False)
     _add_window(view)
     view.add_argument("file", type=Path, metavar="FILE.svg")
     view.set_defaults(run="logview:plot")
+    view = views.add_parser(
+        "verify", help="is it as it was written? (5: no)", formatter_class=_Formatter
+    )
+    _add_common(view, device=False, timeout=False)
+    view.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE.jsonl", help="an export; none: this host's log"
+    )
+    view.add_argument(
+        "--key",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a verify key, for the boards' signatures; may be repeated",
+    )
+    view.add_argument(
+        "--expect-head", metavar="HASH", help="a head that was noted earlier: it must be there"
+    )
+    view.add_argument("--json", action="store_true", help="one JSON object")
+    view.set_defaults(run="logcheck:verify")
+    view = views.add_parser("export", help="all of it as JSON lines", formatter_class=_Formatter)
+    _add_common(view, device=False, timeout=False)
+    view.add_argument("export", type=Path, metavar="FILE.jsonl")
+    view.set_defaults(run="logcheck:export")
+    view = views.add_parser(
+        "prune", help="remove the oldest; the rest still verifies", formatter_class=_Formatter
+    )
+    _add_common(view, device=False, timeout=False)
+    view.add_argument("--before", metavar="T", required=True, help="2026-11-23T14:00, or 90d ago")
+    view.set_defaults(run="logcheck:prune")
 
 
 def _add_window(command: argparse.ArgumentParser) -> None:

@@ -304,9 +304,68 @@ class Log:
         )
         if found is None:
             return None
-        checkpoint = _to_entry(found)
-        branches = [end[1] for end in checkpoint.body["boards"] if end[0] == board]
-        return (max(branches), None) if branches else None
+        ends = [end for end in _to_entry(found).body["ends"] if end[0] == board]
+        if not ends:
+            return None
+        _, branch, record, _ = max(ends, key=lambda end: end[1])
+        return branch, base64.b64decode(record)
+
+    def prune(self, before_ms: int) -> Entry | None:
+        """Remove the oldest entries, up to the first that is of ``before_ms`` or later.
+
+        A checkpoint is appended, from which the rest still verifies. None if there are none so
+        old. The file's pages are overwritten, and given back where nobody else has it open.
+        """
+        self._database.execute("PRAGMA secure_delete = ON")
+        with self.transaction():
+            first, _ = self._first(
+                "SELECT min(row), 0 FROM entry WHERE at_ms >= ?", before_ms
+            ) or (
+                None,
+                0,
+            )
+            last = self.head()[0] if first is None else first - 1
+            removed = self.hash_at(last)
+            if removed is None:
+                return None
+            checkpoint = self.append(
+                "checkpoint",
+                None,
+                {
+                    "row": last,
+                    "hash": removed.hex(),
+                    "before_ms": before_ms,
+                    "ends": self._ends(last),
+                },
+            )
+            (no_delete,) = self._first(
+                "SELECT sql FROM sqlite_schema WHERE name = 'entry_is_append_only_2'"
+            ) or ("",)
+            self._database.execute("DROP TRIGGER entry_is_append_only_2")
+            self._database.execute("DELETE FROM entry WHERE row <= ?", (last,))
+            self._database.execute(no_delete)
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._database.execute("VACUUM")
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return checkpoint
+
+    def _ends(self, last_row: int) -> list[list[object]]:
+        """Board, branch, last record and its place in its epoch, of all up to ``last_row``."""
+        ends: dict[tuple[str, int], tuple[bytes, int]] = {}
+        for checkpoint in self.entries(kinds=("checkpoint",)):
+            for board, branch, record, count in checkpoint.body["ends"]:
+                ends[board, branch] = base64.b64decode(record), count
+        for entry in self.entries(kinds=("record",)):
+            if entry.row <= last_row:
+                assert entry.board is not None
+                key, data = (entry.board, _branch(entry)), record_of(entry)
+                before = ends.get(key)
+                same = before is not None and _epoch(before[0]) == _epoch(data)
+                ends[key] = data, before[1] + 1 if before is not None and same else 1
+        return [
+            [board, branch, base64.b64encode(data).decode(), count]
+            for (board, branch), (data, count) in sorted(ends.items())
+        ]
 
     def observations(
         self, board: str | None, since_ms: int, until_ms: int
@@ -622,6 +681,11 @@ def _branch(entry: Entry) -> int:
     if not isinstance(branch, int):
         raise _Damage
     return branch
+
+
+def _epoch(record: bytes) -> tuple[int, int]:
+    fields = journal.Record(record)
+    return fields.pairing, fields.epoch
 
 
 def record_of(entry: Entry) -> bytes:

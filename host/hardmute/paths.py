@@ -17,10 +17,10 @@ def log_file() -> Path:
     """The log (SQLite). The folder is made on demand, readable by its owner only."""
     home = os.environ.get("HARDMUTE_HOME")
     if home:
-        return _private(Path(home)) / "log.sqlite3"
+        return private(Path(home)) / "log.sqlite3"
     import platformdirs
 
-    return _private(Path(platformdirs.user_data_dir("hardmute", appauthor=False))) / "log.sqlite3"
+    return private(Path(platformdirs.user_data_dir("hardmute", appauthor=False))) / "log.sqlite3"
 
 
 def runtime_dir(name: str) -> Path:
@@ -44,7 +44,7 @@ def runtime_dir(name: str) -> Path:
     folder = above[-1] / name
     with contextlib.suppress(OSError):
         for part in (*above, folder):
-            _private(part)
+            private(part)
     return folder
 
 
@@ -55,7 +55,7 @@ def cache_dir(name: str) -> Path:
     return Path(platformdirs.user_cache_dir("hardmute", appauthor=False)) / name
 
 
-def _private(folder: Path) -> Path:
+def private(folder: Path) -> Path:
     """``folder``, made if need be. What lies above it gets the default mode: it may be shared."""
     folder.mkdir(mode=_MODE, parents=True, exist_ok=True)
     return folder

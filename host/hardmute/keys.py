@@ -1,0 +1,120 @@
+"""Keys on the host: the attest key that it uses, and verify key files, which belong elsewhere.
+
+Which key can do what is in docs/evidence.md, "Keys".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+from hardmute import paths
+from hardmute.errors import LocalError, UsageError
+from hardmute.report import is_board_id
+from muteboard import attest
+
+_KIND = "verify key"
+_LARGEST = 4096
+
+
+def save_verify_key(file: Path, board: str, pairing: int, secret: bytes) -> None:
+    """Write the verify key of a pairing to ``file``, readable by its owner only.
+
+    Never over a file that is there. Raises `UsageError` then, and `LocalError` where it fails.
+    """
+    content = {
+        "hardmute": _KIND,
+        "board": board,
+        "pairing": pairing,
+        "key_id": attest.key_id(secret).hex(),
+        "secret": secret.hex(),
+    }
+    try:
+        _write_new(file, content)
+    except FileExistsError as error:
+        raise UsageError(f"{file} is there already: name a new file for the key.") from error
+    except OSError as error:
+        raise LocalError(f"{file} cannot be written ({error.strerror or error}).") from error
+
+
+def load_verify_keys(files: Iterable[Path]) -> dict[tuple[str, int], bytes]:
+    """The secrets in ``files``, by board and pairing. Raises `UsageError` for what is no key."""
+    found: dict[tuple[str, int], bytes] = {}
+    for file in files:
+        try:
+            with file.open("rb") as stream:
+                content = json.loads(stream.read(_LARGEST))
+            key = _parse_verify_key(content)
+        except OSError as error:
+            raise UsageError(f"{file} cannot be read ({error.strerror or error}).") from error
+        except (ValueError, TypeError, KeyError):
+            key = None
+        if key is None:
+            raise UsageError(f"{file} is no verify key that `hardmute pair` has written.")
+        board, pairing, secret = key
+        found[board, pairing] = secret
+    return found
+
+
+def _parse_verify_key(content: Any) -> tuple[str, int, bytes] | None:
+    board, pairing, secret = content["board"], content["pairing"], content["secret"]
+    valid = (
+        content["hardmute"] == _KIND
+        and is_board_id(board)
+        and isinstance(pairing, int)
+        and len(bytes.fromhex(secret)) == attest.KEY
+        and content["key_id"] == attest.key_id(bytes.fromhex(secret)).hex()
+    )
+    return (board, pairing, bytes.fromhex(secret)) if valid else None
+
+
+def save_attest_key(board: str, key: bytes) -> None:
+    """Keep the attest key of ``board``, readable by its owner only, in place of an older one."""
+    file = _attest_key_file(board)
+    partial = file.with_suffix(".new")
+    try:
+        paths.private(file.parent)
+        partial.unlink(missing_ok=True)
+        _write_new(partial, {"board": board, "attest_key": key.hex()})
+        partial.replace(file)
+    except OSError as error:
+        raise LocalError(f"{file} cannot be written ({error.strerror or error}).") from error
+
+
+def load_attest_key(board: str) -> bytes | None:
+    """The attest key of ``board``; None if this host has none."""
+    file = _attest_key_file(board)
+    try:
+        content = json.loads(file.read_bytes())
+        key = bytes.fromhex(cast("dict[str, Any]", content)["attest_key"])
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LocalError(f"{file} cannot be read ({error.strerror or error}).") from error
+    except (ValueError, TypeError, KeyError):
+        key = b""
+    if len(key) != attest.KEY:
+        raise LocalError(f"{file} is damaged: pair again, or restore it.")
+    return key
+
+
+def remove_attest_key(board: str) -> None:
+    """Forget the attest key of ``board``."""
+    with contextlib.suppress(OSError):
+        _attest_key_file(board).unlink(missing_ok=True)
+
+
+def _attest_key_file(board: str) -> Path:
+    return paths.log_file().parent / "keys" / f"{board}.json"
+
+
+def _write_new(file: Path, content: dict[str, Any]) -> None:
+    descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with open(descriptor, "w", encoding="ascii") as stream:  # noqa: PTH123 - a descriptor
+        stream.write(json.dumps(content, indent=1) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
