@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from hardmute import keys
 from hardmute.client import Session
 from hardmute.clock import SYSTEM, HostClock
+from hardmute.entries import GENESIS, nonce
 from hardmute.errors import HardmuteError, RefusedError, UnreachableError
 from hardmute.intake import Intake
 from hardmute.log import Log
@@ -152,16 +153,16 @@ class Contact:
 
     def _challenge(self, key: bytes | None) -> Signed | None:
         for _ in range(_TRIES):
-            row, log_hash = self._recorder.use(Log.head) or (0, bytes(attest.KEY))
+            row, log_hash = self._recorder.use(Log.head) or (0, GENESIS)
             salt = self._random(attest.MAC)
-            nonce = attest.sha256(b"hardmute nonce", log_hash, salt)[: attest.MAC]
+            asked = nonce(log_hash, salt)
             sent_ms, sent_us = self._clock.wall_ms(), self._clock.run_us()
-            answer = self._session.attest(nonce)
+            answer = self._session.attest(asked)
             anchor_us, received_ms = self._clock.run_us(), self._clock.wall_ms()
             signed = Signed(
                 answer, salt, row, sent_ms, received_ms, sent_us, anchor_us, key is not None
             )
-            problem = self._is_foreign(answer, nonce, key)
+            problem = self._is_foreign(answer, asked, key)
             if problem is not None:
                 self._incident("bad_mac", problem, **_body(signed))
                 return None
@@ -173,9 +174,9 @@ class Contact:
             "not_fresh",
         )
 
-    def _is_foreign(self, answer: Attested, nonce: bytes, key: bytes | None) -> str | None:
+    def _is_foreign(self, answer: Attested, asked: bytes, key: bytes | None) -> str | None:
         """Why this cannot be this board's answer to us; None if it can."""
-        if answer.nonce != nonce:
+        if answer.nonce != asked:
             return "it attests to a nonce that was not asked for: an answer of another time"
         if answer.board != self._board:
             return f"board {answer.board} attests in its place"

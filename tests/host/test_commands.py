@@ -706,6 +706,8 @@ COMMANDS = [
     "watch",
     "mute",
     "verify",
+    "pair",
+    "unpair",
     "log",
     "log plot",
     "config",
