@@ -56,6 +56,11 @@ def hash_of(before: bytes, entry: Entry) -> bytes:
     )
 
 
+def nonce(log_hash: bytes, salt: bytes) -> bytes:
+    """The nonce of an attestation that commits to a log whose newest entry has ``log_hash``."""
+    return hashlib.sha256(b"hardmute nonce" + log_hash + salt).digest()[:16]
+
+
 def export_line(entry: Entry) -> str:
     """``entry`` as a line of an export, without the newline."""
     return canonical({**entry._asdict(), "hash": entry.hash.hex()})

@@ -118,6 +118,8 @@ def seen(
     status: Status, conclusion: Conclusion, *, board: str, device: str, source: str, at_ms: int
 ) -> Observation:
     """The observation that a board answered with ``status`` at ``at_ms``."""
+    words = status._asdict()
+    del words["simulated"], words["journal"]
     return Observation(
         at_ms=at_ms,
         board=board,
@@ -127,7 +129,7 @@ def seen(
         verdict=conclusion.verdict,
         proof=conclusion.proof,
         reason=conclusion.reason,
-        **{key: value for key, value in status._asdict().items() if key != "simulated"},
+        **words,
     )
 
 
@@ -297,7 +299,7 @@ class Log:
         return branch, record_of(record)
 
     def newest_epoch(self, board: str) -> list[bytes]:
-        """The records of the newest branch that are of its newest epoch, in order."""
+        """The records of the newest branch's newest epoch, in order, and the one before them."""
         records: list[bytes] = []
         newest: tuple[int, int, int] | None = None
         with self._guarded():
@@ -310,10 +312,12 @@ class Log:
                 data = record_of(entry)
                 record = journal.Record(data)
                 epoch = (_branch(entry), record.pairing, record.epoch)
-                if newest not in (None, epoch):
+                if newest is None:
+                    newest = epoch
+                if epoch[0] == newest[0]:
+                    records.append(data)
+                if epoch != newest:
                     break
-                newest = epoch
-                records.append(data)
         return records[::-1]
 
     def _pruned_end(self, board: str) -> tuple[int, bytes | None] | None:

@@ -6,13 +6,12 @@ Without the verify key of a pairing its MACs are not checked, and that is said.
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from hardmute.chain import Chain
-from hardmute.entries import GENESIS, Entry, canonical, hash_of
+from hardmute.entries import GENESIS, Entry, canonical, hash_of, nonce
 from hardmute.errors import UsageError
 from muteboard import attest, journal
 
@@ -342,11 +341,6 @@ class Excerpt:
             self.signed_rows.add(entry.row)
         else:
             self._find(entry, "was not signed by the board's key")
-
-
-def nonce(log_hash: bytes, salt: bytes) -> bytes:
-    """The nonce that commits to a log whose newest entry has ``log_hash``."""
-    return hashlib.sha256(b"hardmute nonce" + log_hash + salt).digest()[: attest.MAC]
 
 
 def statement_bytes(statement: Mapping[str, Any]) -> bytes:
