@@ -198,6 +198,31 @@ def _add_window(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_prove(command: argparse.ArgumentParser) -> None:
+    command.usage = (
+        "hardmute prove --from T --to T [-d BOARD] [--key FILE] [--receipt FILE]\n"
+        "       hardmute prove --check FILE [--key FILE]"
+    )
+    _add_common(command, timeout=False)
+    command.add_argument(
+        "--from", dest="start", metavar="T", help="2026-11-23T14:00, or 90m, 12h, 7d ago"
+    )
+    command.add_argument("--to", dest="end", metavar="T", help="likewise")
+    command.add_argument(
+        "--key",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a verify key, for the board's signatures; may be repeated",
+    )
+    command.add_argument(
+        "--receipt", type=Path, metavar="FILE", help="write a receipt, .json or .html"
+    )
+    command.add_argument("--check", type=Path, metavar="FILE", help="check a receipt instead")
+    command.add_argument("--json", action="store_true", help="one JSON object")
+
+
 def _add_config(command: argparse.ArgumentParser) -> None:
     actions = command.add_subparsers(dest="action", metavar="get|set", required=True)
     action = actions.add_parser("get", help="print the settings", formatter_class=_Formatter)
@@ -285,6 +310,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "pair": ("pairing:pair", "make the keys for proof (in setup)", _add_pair),
     "unpair": ("pairing:unpair", "end a board's pairing (in setup)", _add_state),
     "log": ("logview:show", "what was live, when, for how long, and why", _add_log),
+    "prove": ("prove:prove", "was it cut all the time from T to T?", _add_prove),
     "config": ("commands:config", "read or change a board's settings", _add_config),
     "name": ("commands:name", "give a board a label on this host", _add_name),
     "sim": ("sim.command:sim", "run a simulated board", _add_sim),
