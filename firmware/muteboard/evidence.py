@@ -25,6 +25,7 @@ FAILED = "journal_failed"
 _BUTTON_MOVED = const(1)
 _SETUP = const(1)
 _MAINTENANCE = const(2)
+_MAX_SEQ = const(0xFFFFFFFF)
 
 
 class Evidence:
@@ -218,7 +219,6 @@ class Evidence:
         }
 
 
-_MAX_SEQ = const(0xFFFFFFFF)
 _STATED = (
     "boot",
     "cause",

@@ -1,7 +1,9 @@
 """MicroPython's `vfs.VfsLfs2` for CPython: the same littlefs, over littlefs-python."""
 
-# Standard, as the other fakes; littlefs-python is typed only in part.
+# Standard, as the other fakes.
 # pyright: standard
+# littlefs-python names its parameters.
+# ruff: noqa: ARG002
 
 from collections.abc import Iterator
 from typing import Any, Self
@@ -14,12 +16,11 @@ _BLOCK_CYCLES = 100
 _LOOKAHEAD = 32
 _FOLDER = 0x4000
 _FILE = 0x8000
-# extmod/vfs_lfsx_file.c.
-_FLAG = lfs.LFSFileFlag
+# As extmod/vfs_lfsx_file.c has them: littlefs-python's "ab" makes no file.
 _FLAGS = {
-    "rb": _FLAG.rdonly,
-    "wb": _FLAG.wronly | _FLAG.creat | _FLAG.trunc,
-    "ab": _FLAG.wronly | _FLAG.creat | _FLAG.append,
+    "rb": lfs.LFSFileFlag(0x1),
+    "wb": lfs.LFSFileFlag(0x2 | 0x100 | 0x400),
+    "ab": lfs.LFSFileFlag(0x2 | 0x100 | 0x800),
 }
 
 
@@ -29,16 +30,16 @@ class _Device(UserContext):
     def __init__(self, bdev: Any):
         self._bdev = bdev
 
-    def read(self, _cfg: lfs.LFSConfig, block: int, off: int, size: int) -> bytearray:
+    def read(self, cfg: lfs.LFSConfig, block: int, off: int, size: int) -> bytearray:
         data = bytearray(size)
         self._bdev.readblocks(block, data, off)
         return data
 
-    def prog(self, _cfg: lfs.LFSConfig, block: int, off: int, data: bytes) -> int:
+    def prog(self, cfg: lfs.LFSConfig, block: int, off: int, data: bytes) -> int:
         self._bdev.writeblocks(block, data, off)
         return 0
 
-    def erase(self, _cfg: lfs.LFSConfig, block: int) -> int:
+    def erase(self, cfg: lfs.LFSConfig, block: int) -> int:
         return self._bdev.ioctl(6, block)
 
 

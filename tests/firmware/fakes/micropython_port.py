@@ -5,8 +5,8 @@ does not have is not there. `rp2` is in a file of its own, which needs CPython.
 """
 
 # Standard, because the fakes hold objects of classes that they make. MicroPython's own module has
-# no source.
-# pyright: standard, reportMissingModuleSource=false
+# no source, and `vfs` is only there.
+# pyright: standard, reportMissingModuleSource=false, reportMissingImports=false
 
 import hashlib
 
