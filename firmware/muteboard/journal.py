@@ -23,7 +23,7 @@ except ImportError:
 SIZE = const(64)
 _FIELDS = const(32)
 _SIGNED = const(48)
-# Records in a segment, and the most segments that are kept: 10,240 records at least.
+# Most records in a segment, one fewer at times; and most segments: 10,000 records at least.
 SEGMENT = const(512)
 SEGMENTS = const(21)
 # Records in an answer to ``journal``: 344 base64 characters.
