@@ -182,7 +182,7 @@ def many(board: VirtualBoard, events: int, seed: int = 1) -> None:
     assert kept_by.flush(now)
     for count in range(1, events + 1):
         now += random.randrange(2 * 30 * 86_400_000 // events)
-        kept_by.expire(now, count - 1, 1, 0, 0)
+        kept_by.expire(now)
         if count % 2:
             kept_by.record(now, journal.UNMUTE, 0, count, 1, 0x11, 0)
         else:
