@@ -20,6 +20,10 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         # Given the width, argparse need not import `shutil` for it.
         super().__init__(prog, max_help_position=28, width=_help_width())
 
+    def format_help(self) -> str:
+        """The text, with no empty line to spare before the exit codes."""
+        return super().format_help().replace(f"\n\n{_EXIT_CODES}", f"\n{_EXIT_CODES}")
+
     def _format_action(self, action: argparse.Action) -> str:
         formatted = super()._format_action(action)
         # The commands follow; the line that names their metavar says nothing.
@@ -41,7 +45,10 @@ def build_parser(only: Collection[str] = ()) -> argparse.ArgumentParser:
         epilog=_EXIT_CODES,
         formatter_class=_Formatter,
         allow_abbrev=False,
+        add_help=False,
     )
+    # Whoever reads its line has found it; the screen has none to spare.
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
     _add_common(parser)
     parser.add_argument("--version", action="version", version=muteboard.__version__)
     commands = parser.add_subparsers(
@@ -124,6 +131,17 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_pair(command: argparse.ArgumentParser) -> None:
+    _add_state(command)
+    command.add_argument(
+        "--verify-key",
+        type=Path,
+        metavar="FILE",
+        required=True,
+        help="new file for the key that checks all evidence; it belongs offline",
+    )
+
+
 def _add_log(command: argparse.ArgumentParser) -> None:
     _add_common(command, timeout=False)
     _add_window(command)
@@ -178,6 +196,31 @@ def _add_window(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--until", metavar="T", default=argparse.SUPPRESS, help="likewise; now by default"
     )
+
+
+def _add_prove(command: argparse.ArgumentParser) -> None:
+    command.usage = (
+        "hardmute prove --from T --to T [-d BOARD] [--key FILE] [--receipt FILE]\n"
+        "       hardmute prove --check FILE [--key FILE]"
+    )
+    _add_common(command, timeout=False)
+    command.add_argument(
+        "--from", dest="start", metavar="T", help="2026-11-23T14:00, or 90m, 12h, 7d ago"
+    )
+    command.add_argument("--to", dest="end", metavar="T", help="likewise")
+    command.add_argument(
+        "--key",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a verify key, for the board's signatures; may be repeated",
+    )
+    command.add_argument(
+        "--receipt", type=Path, metavar="FILE", help="write a receipt, .json or .html"
+    )
+    command.add_argument("--check", type=Path, metavar="FILE", help="check a receipt instead")
+    command.add_argument("--json", action="store_true", help="one JSON object")
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:
@@ -264,7 +307,10 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "watch": ("commands:watch", "follow a board until Ctrl-C", _add_state),
     "mute": ("commands:mute", "cut the line; nothing here connects it", _add_state),
     "verify": ("commands:verify", "verdict and proof level, checked afresh", _add_verify),
+    "pair": ("pairing:pair", "make the keys for proof (in setup)", _add_pair),
+    "unpair": ("pairing:unpair", "end a board's pairing (in setup)", _add_state),
     "log": ("logview:show", "what was live, when, for how long, and why", _add_log),
+    "prove": ("prove:prove", "was it cut all the time from T to T?", _add_prove),
     "config": ("commands:config", "read or change a board's settings", _add_config),
     "name": ("commands:name", "give a board a label on this host", _add_name),
     "sim": ("sim.command:sim", "run a simulated board", _add_sim),

@@ -11,6 +11,7 @@ import errno
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol, cast
 
@@ -18,9 +19,20 @@ import serial
 
 from hardmute.errors import RefusedError, UnreachableError, UsageError
 from hardmute.holder import PortHolder
-from hardmute.report import Identity, Status, parse_identity, parse_status
+from hardmute.report import (
+    Attested,
+    Identity,
+    Page,
+    Paired,
+    Status,
+    parse_attested,
+    parse_identity,
+    parse_page,
+    parse_paired,
+    parse_status,
+)
 from hardmute.sim import registry
-from muteboard import wire
+from muteboard import journal, wire
 
 # RP2040 and native USB ports ignore it; the ESP32 DevKitC's bridge needs it. Not 1200, which
 # asks some bootloaders to take over.
@@ -35,13 +47,22 @@ else:
     _PORT_ERRORS = (OSError, TypeError, termios.error)
 # P5: a stream that is silent for longer is unknown.
 STREAM_SILENCE_S = 3.0
+# Requests for the journal that are under way at once: of at most 60 bytes each, they fit the 256
+# that a board buffers.
+_PIPELINE = 4
+# State events that wait while something else is asked. A board sends one at each change, so that
+# this is reached by none that keeps to its own settling times.
+_MAX_EVENTS = 64
 
 _REFUSALS = {
     "bad_op": "The board's firmware does not know this request: update it.",
     "bad_arg": "The board refused a value as out of range.",
     "setup_required": "The board changes settings only in setup: unplug it, hold its button while "
     "you plug it in again, for 3 s, until the lamp turns blue, and then repeat this command.",
-    "storage": "The board could not store the settings: its flash is full or damaged.",
+    "storage": "The board could not store that, or read it: its flash is full or damaged.",
+    "unsupported": "This board keeps no journal, so it can be neither paired nor asked for one.",
+    "not_paired": "The board is not paired: `hardmute pair` does that.",
+    "busy": "The board cannot write down now what has happened: ask again.",
 }
 
 
@@ -94,12 +115,20 @@ class Session:
         self._last_error: str | None = None
         # What ``hello`` said, and every status must bear out.
         self._identity: Identity | None = None
+        # The id of the watch under way, and its events that came while an answer was awaited.
+        self._watch: int | None = None
+        self._events: deque[dict[str, Any]] = deque(maxlen=_MAX_EVENTS)
 
     def hello(self) -> Identity:
         """Start a session. The board's identity, checked; ends an earlier watch."""
         # The newline ends whatever half line an earlier program left behind. No CRC: should the
         # port belong to somebody else's interpreter, it sees a harmless literal.
         request_id = self._new_id()
+        # An earlier answer may have been given up in the middle.
+        self._reader = wire.LineReader()
+        self._lines = self._read_lines()
+        self._watch = None
+        self._events.clear()
         self._write(b"\n" + wire.dumps({"id": request_id, "op": "hello"}).encode() + b"\n")
         with _refusal_is_unknown(self.device):
             identity = parse_identity(self._await_answer(request_id, "hello"))
@@ -124,23 +153,79 @@ class Session:
             raise UnreachableError("The board's answer has no settings in it.", "malformed_answer")
         return cast("dict[str, Any]", settings)
 
+    def attest(self, nonce: bytes) -> Attested:
+        """The board's signed statement; nothing but its form is checked.
+
+        Raises `RefusedError`: ``not_paired``, ``busy``, ``unsupported``.
+        """
+        return parse_attested(self.request("attest", nonce=nonce.hex()), self._identity)
+
+    def journal(self, start: int, last: int) -> Iterator[Page]:
+        """The journal from number ``start`` to ``last``, page by page, each beginning where the
+        one before ended; or, where records have been dropped, further on.
+
+        Raises `UnreachableError` for a journal that ends before ``last``.
+        """
+        asked: deque[tuple[int, int]] = deque()
+        due = start
+        while start <= last:
+            while len(asked) < _PIPELINE and due <= last:
+                request_id = self._new_id()
+                self._write(wire.frame({"id": request_id, "op": "journal", "from": due}))
+                asked.append((request_id, due))
+                due += journal.PAGE
+            page = self._page(*asked.popleft())
+            if not page.records:
+                raise UnreachableError(
+                    "The board's answer has no records in it, though there were some.",
+                    "malformed_answer",
+                )
+            yield page
+            start = page.start + len(page.records)
+            if asked and asked[0][1] != start:
+                # The page was short, as at the end of a segment, or further on.
+                while asked:
+                    self._page(*asked.popleft())
+            if not asked:
+                due = start
+
+    def _page(self, request_id: int, start: int) -> Page:
+        with _refusal_is_unknown(self.device):
+            return parse_page(self._await_answer(request_id, "journal"), start)
+
+    def pair(self, host_bytes: bytes) -> Paired:
+        """Pair the board with this host (setup only; raises `RefusedError`)."""
+        return parse_paired(self.request("pair", host=host_bytes.hex()))
+
+    def unpair(self) -> None:
+        """End the board's pairing (setup only; raises `RefusedError`)."""
+        self.request("pair", end=True)
+
     def watch(self) -> Iterator[Status]:
-        """State events as they come. Raises `UnreachableError` after 3 s without one."""
+        """State events as they come. Raises `UnreachableError` after 3 s without one.
+
+        Other requests may be made between two of them.
+        """
         request_id = self._new_id()
+        self._watch = request_id
         self._write(wire.frame({"id": request_id, "op": "watch"}))
         with _refusal_is_unknown(self.device):
             self._await_answer(request_id, "watch")
         while True:
             self._deadline = self._clock() + STREAM_SILENCE_S
-            while True:
-                event = self._next_message()
-                if event is None:
+            while not self._events:
+                message = self._next_message()
+                if message is None:
                     raise UnreachableError(
                         f"{self.device} has been silent for {STREAM_SILENCE_S:.0f} s.", "silent"
                     )
-                if event.get("event") == "state" and event.get("watch") == request_id:
-                    break
-            yield self._status(event)
+                self._keep_event(message)
+            yield self._status(self._events.popleft())
+
+    def _keep_event(self, message: dict[str, Any]) -> None:
+        watch = message.get("watch")
+        if message.get("event") == "state" and self._watch is not None and watch == self._watch:
+            self._events.append(message)
 
     def _status(self, answer: dict[str, Any]) -> Status:
         status = parse_status(answer, self._identity)
@@ -159,6 +244,7 @@ class Session:
             answer = self._next_message()
             if answer is None:
                 raise UnreachableError(self._no_answer(), "no_answer")
+            self._keep_event(answer)
             answered = answer.get("id")
             # A bool equals 0 or 1 in Python; an id is an integer.
             if isinstance(answered, bool) or answered != request_id or "event" in answer:

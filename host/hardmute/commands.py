@@ -7,46 +7,46 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from hardmute import discovery, errors, text
 from hardmute.client import Session
+from hardmute.contact import Contact, Meeting
 from hardmute.log import Observation, now_ms, seen, unseen
 from hardmute.recorder import Recorder
 from hardmute.report import (
     PROOF_LEVELS,
     Conclusion,
     Identity,
-    Status,
     conclude,
     exit_code,
     is_board_id,
     warning_text,
 )
 
-# How long apart `verify` asks twice, in seconds, and how far the board's clock may then be off
-# the host's: both run on crystals, so what is left is the serial line's delay.
+# How long `verify` waits before it asks again, in seconds, and how far the board's clock may then
+# be off the host's, beyond what its answers took, in ms: both run on crystals.
 VERIFY_PAUSE_S = 0.4
-_VERIFY_SLACK_S = 0.25
+_VERIFY_SLACK_MS = 250
 _STILL_MS = 60_000
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 
 
 def status(args: Namespace) -> int:
     """`hardmute status`."""
-    return _report(args, Session.status)
+    return _report(args, lambda _, contact: contact.meet())
 
 
 def mute(args: Namespace) -> int:
     """`hardmute mute`: 0 only once muted has been sensed."""
 
-    def cut(session: Session) -> Status:
+    def cut(session: Session, contact: Contact) -> Meeting:
         session.mute()
         deadline = time.monotonic() + args.timeout
-        while (now := session.status()).state == "live" and time.monotonic() < deadline:
+        while session.status().state == "live" and time.monotonic() < deadline:
             pass
-        return now
+        return contact.meet()
 
     return _report(args, cut)
 
@@ -54,26 +54,40 @@ def mute(args: Namespace) -> int:
 def verify(args: Namespace) -> int:
     """`hardmute verify`: the verdict, its proof level, and what it rests on."""
 
-    def ask_twice(session: Session) -> Status:
-        first = session.status()
-        asked = time.monotonic()
+    def ask_twice(_: Session, contact: Contact) -> Meeting:
+        first = contact.meet()
         time.sleep(VERIFY_PAUSE_S)
-        second = session.status()
-        elapsed_s = time.monotonic() - asked
-        advanced_s = (second.uptime_ms - first.uptime_ms) / 1000
-        if second.boot != first.boot or second.uptime_ms < first.uptime_ms:
+        second = contact.meet()
+        if second.status.boot != first.status.boot:
             raise errors.UnreachableError(
                 "The board restarted while it was asked: ask again.", "restarted"
             )
-        if abs(advanced_s - elapsed_s) > _VERIFY_SLACK_S:
-            raise errors.UnreachableError(
-                f"In {elapsed_s:.2f} s the board's clock advanced by {advanced_s:.2f} s: "
-                "its answers are not fresh.",
-                "not_fresh",
-            )
+        _check_advance(
+            second.status.uptime_ms - first.status.uptime_ms,
+            second.asked_us - first.heard_us,
+            second.heard_us - first.asked_us,
+        )
+        if first.signed is None or second.signed is None:
+            return second._replace(signed=None)
+        _check_advance(
+            second.signed.answer.status.uptime_ms - first.signed.answer.status.uptime_ms,
+            second.signed.sent_us - first.signed.anchor_us,
+            second.signed.anchor_us - first.signed.sent_us,
+        )
         return second
 
     return _report(args, ask_twice, require=args.require, explain=True)
+
+
+def _check_advance(advanced_ms: int, least_us: int, most_us: int) -> None:
+    """Raise `UnreachableError` unless a board's clock has advanced as this host's has."""
+    if least_us / 1000 - _VERIFY_SLACK_MS <= advanced_ms <= most_us / 1000 + _VERIFY_SLACK_MS:
+        return
+    raise errors.UnreachableError(
+        f"In {most_us / 1e6:.2f} s the board's clock advanced by {advanced_ms / 1000:.2f} s: "
+        "its answers are not fresh.",
+        "not_fresh",
+    )
 
 
 def list_boards(args: Namespace) -> int:
@@ -90,9 +104,9 @@ def list_boards(args: Namespace) -> int:
         row: dict[str, Any] = {"device": device, "board": board, "firmware": None}
         try:
             with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
-                now = session.status()
-                conclusion = conclude(now)
-                _record_seen(recorder, now, conclusion, identity, session, "list")
+                met = Contact(session, identity, recorder).meet()
+                conclusion = _conclude(met)
+                _record_seen(recorder, met, identity, session, "list")
                 row |= {
                     "board": identity.board,
                     "firmware": identity.firmware,
@@ -203,12 +217,17 @@ class _Watch:
                         return error.exit_code
                 time.sleep(_BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)])
                 self._failures += 1
+        except KeyboardInterrupt:
+            if self._recorder.exit_code == errors.TAMPERED:
+                return errors.TAMPERED
+            raise
         finally:
             self._log_newest()
 
     def _follow(self) -> None:
         # The same board again, wherever it comes back.
-        named = self._board if self._board and not self._is_address() else self._named
+        by_port = self._named is not None and discovery.is_port(self._named)
+        named = self._board if self._board and not by_port else self._named
         with discovery.open_board(named, self._args.timeout, self._recorder.log) as found:
             session, identity = found
             if self._board not in (None, identity.board):
@@ -217,24 +236,32 @@ class _Watch:
                 )
             self._board, self._device = identity.board, session.device
             self._simulated = identity.simulated
-            for event in session.watch():
-                self._failures = 0
-                conclusion = conclude(event)
-                self._take(
-                    seen(
-                        event,
-                        conclusion,
-                        board=identity.board,
-                        device=session.device,
-                        source="watch",
-                        at_ms=now_ms(),
-                    )
-                )
+            contact = Contact(session, identity, self._recorder)
+            try:
+                self._follow_events(session, identity, contact)
+            except KeyboardInterrupt:
+                # What happened until now, and the last word on it. A second one ends it here.
+                with contextlib.suppress(errors.UnreachableError):
+                    session.hello()
+                    contact.meet()
+                raise
 
-    def _is_address(self) -> bool:
-        return self._named is not None and (
-            "/" in self._named or self._named.upper().startswith("COM")
-        )
+    def _follow_events(self, session: Session, identity: Identity, contact: Contact) -> None:
+        known = contact.meet().status.journal
+        for event in session.watch():
+            self._failures = 0
+            self._take(
+                seen(
+                    event,
+                    conclude(event),
+                    board=identity.board,
+                    device=session.device,
+                    source="watch",
+                    at_ms=now_ms(),
+                )
+            )
+            if event.journal is not None and (known is None or event.journal.seq != known.seq):
+                known = contact.meet().status.journal
 
     def _take(self, observation: Observation) -> None:
         before = self._newest
@@ -290,14 +317,20 @@ def _essence(observation: Observation) -> tuple[object, ...]:
     )
 
 
-def _report(args: Namespace, ask: Any, require: str = "sensed", *, explain: bool = False) -> int:
-    """Open the board, ``ask(session)`` for a status, log it, print it."""
+def _report(
+    args: Namespace,
+    ask: Callable[[Session, Contact], Meeting],
+    require: str = "sensed",
+    *,
+    explain: bool = False,
+) -> int:
+    """Open the board, ``ask`` for its status, log it, print it."""
     recorder = Recorder()
     source = args.command
     try:
         with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
-            now: Status = ask(session)
-            observation = _record_seen(recorder, now, conclude(now), identity, session, source)
+            met = ask(session, Contact(session, identity, recorder))
+            observation = _record_seen(recorder, met, identity, session, source)
     except errors.UnreachableError as error:
         observation = _record_unseen(recorder, args.device, error, source)
         text.complain(error)
@@ -317,29 +350,28 @@ def _logged_session(args: Namespace, recorder: Recorder) -> Generator[tuple[Sess
     """A session that begins with a status for the log, be it "unknown"."""
     try:
         with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
-            now = session.status()
-            _record_seen(recorder, now, conclude(now), identity, session, args.command)
+            met = Contact(session, identity, recorder).meet()
+            _record_seen(recorder, met, identity, session, args.command)
             yield session, identity
     except errors.UnreachableError as error:
         _record_unseen(recorder, args.device, error, args.command)
         raise
 
 
+def _conclude(met: Meeting) -> Conclusion:
+    return conclude(met.status, attested=met.signed is not None)
+
+
 def _record_seen(
-    recorder: Recorder,
-    now: Status,
-    conclusion: Conclusion,
-    identity: Identity,
-    session: Session,
-    source: str,
+    recorder: Recorder, met: Meeting, identity: Identity, session: Session, source: str
 ) -> Observation:
     observation = seen(
-        now,
-        conclusion,
+        met.status,
+        _conclude(met),
         board=identity.board,
         device=session.device,
         source=source,
-        at_ms=now_ms(),
+        at_ms=met.heard_ms,
     )
     recorder.add(observation)
     return observation
@@ -411,7 +443,8 @@ def _print_contacts(observation: Observation) -> None:
     sense = observation.sense or ()
     opened = [str(number) for number, bit in enumerate(sense, 1) if not bit]
     if sense:
-        text.detail(f"{len(opened)} of {len(sense)} contacts sensed open")
+        attested = ", attested" if observation.proof == "attested" else ""
+        text.detail(f"{len(opened)} of {len(sense)} contacts sensed open{attested}")
     if observation.state != "fault":
         return
     if len(opened) == len(sense):
@@ -427,15 +460,25 @@ def _explain(args: Namespace, observation: Observation, require: str) -> None:
     ]
     if observation.proof == "reported":
         lines.append("the board has no sense contact: its word is all there is")
-    if observation.proof == "sensed":
+    if observation.proof == "attested":
+        lines.append("both signed with the attest key, over numbers that this host chose")
+    if observation.proof in ("sensed", "attested"):
         lines.append("every sense contact agrees with the command")
         lines.append("trusted: the firmware, and that sense and microphone contacts are tied")
+    if observation.proof == "attested":
+        lines.append("and that nobody else has this host's attest key, or the verify key")
     proof = observation.proof
     if proof is not None and PROOF_LEVELS.index(proof) < PROOF_LEVELS.index(require):
-        lines.append(f"this board and this version of hardmute cannot prove {require!r}")
+        lines.append(_what_lacks(require))
     if not args.json:
         for line in lines:
             text.detail(f"{line}")
+
+
+def _what_lacks(require: str) -> str:
+    if require == "attested":
+        return "not attested: `hardmute pair` lets this board prove its word"
+    return f"this board and this version of hardmute cannot prove {require!r}"
 
 
 def _print_boards(rows: list[dict[str, Any]]) -> None:

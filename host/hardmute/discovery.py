@@ -96,6 +96,11 @@ def open_board(
         yield session, identity
 
 
+def is_port(named: str) -> bool:
+    """Whether ``named`` is a port or an address, rather than a board."""
+    return "://" in named or named.startswith("/") or _WINDOWS_PORT.fullmatch(named) is not None
+
+
 def board_for(named: str | None, log: Log) -> str | None:
     """The board id that ``named`` most likely meant, by the log: where "unknown" is filed."""
     if named is None:
@@ -116,7 +121,7 @@ def _resolve(named: str | None, timeout: float, log: Log | None) -> tuple[str, s
     """The device to open, and the board id that must answer there (None: any)."""
     if named is None:
         return _only_board(timeout)
-    if "://" in named or named.startswith("/") or _WINDOWS_PORT.fullmatch(named):
+    if is_port(named):
         return named, None
     # No label looks like an id, so an id works with a log in trouble as well.
     board = named if is_board_id(named) else log and log.board_named(named)

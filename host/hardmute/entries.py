@@ -56,6 +56,11 @@ def hash_of(before: bytes, entry: Entry) -> bytes:
     )
 
 
+def nonce(log_hash: bytes, salt: bytes) -> bytes:
+    """The nonce of an attestation that commits to a log whose newest entry has ``log_hash``."""
+    return hashlib.sha256(b"hardmute nonce" + log_hash + salt).digest()[:16]
+
+
 def export_line(entry: Entry) -> str:
     """``entry`` as a line of an export, without the newline."""
     return canonical({**entry._asdict(), "hash": entry.hash.hex()})
@@ -81,20 +86,30 @@ def read_export(file: Path) -> Iterator[Entry]:
 
 def _parse(line: bytes) -> Entry | None:
     try:
-        parsed = json.loads(line.decode("ascii"))
-        if not isinstance(parsed, dict):
-            return None
-        fields = cast("dict[str, Any]", parsed)
-        if set(fields) != _KEYS:
-            return None
+        fields = json.loads(line.decode("ascii"))
+        entry = entry_of(fields)
         # Only one text stands for an entry: no other order, no key twice, no 1.0 for 1.
-        if f"{canonical(fields)}\n".encode() != line:
-            return None
-        fields["hash"] = bytes.fromhex(fields["hash"])
-        entry = Entry(**fields)
+        return entry if f"{canonical(fields)}\n".encode() == line else None
     except (ValueError, TypeError, RecursionError):
         return None
-    return entry if is_well_formed(entry) else None
+
+
+def entry_of(fields: object) -> Entry:
+    """The entry in an object of an export. Raises `ValueError` or `TypeError` if it is none."""
+    if not isinstance(fields, dict) or set(cast("dict[str, Any]", fields)) != _KEYS:
+        raise ValueError
+    known = cast("dict[str, Any]", fields)
+    entry = Entry(
+        known["row"],
+        known["at_ms"],
+        known["kind"],
+        known["board"],
+        known["body"],
+        bytes.fromhex(known["hash"]),
+    )
+    if not is_well_formed(entry):
+        raise ValueError
+    return entry
 
 
 def is_well_formed(entry: Entry) -> bool:

@@ -53,7 +53,7 @@ class RefusedError(HardmuteError):
         super().__init__(message)
         self.code = code
         # Asked for what cannot be had like that, or tried and failed.
-        self.exit_code = USAGE if code in ("setup_required", "bad_arg") else LOCAL
+        self.exit_code = USAGE if code in ("setup_required", "bad_arg", "unsupported") else LOCAL
 
 
 class LogError(HardmuteError):

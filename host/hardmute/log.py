@@ -118,6 +118,8 @@ def seen(
     status: Status, conclusion: Conclusion, *, board: str, device: str, source: str, at_ms: int
 ) -> Observation:
     """The observation that a board answered with ``status`` at ``at_ms``."""
+    words = status._asdict()
+    del words["simulated"], words["journal"]
     return Observation(
         at_ms=at_ms,
         board=board,
@@ -127,7 +129,7 @@ def seen(
         verdict=conclusion.verdict,
         proof=conclusion.proof,
         reason=conclusion.reason,
-        **{key: value for key, value in status._asdict().items() if key != "simulated"},
+        **words,
     )
 
 
@@ -230,11 +232,15 @@ class Log:
         return None if found is None else found[0]
 
     def entries(
-        self, board: str | None = None, kinds: Sequence[str] = KINDS, since_row: int = 0
+        self,
+        board: str | None = None,
+        kinds: Sequence[str] = KINDS,
+        since_row: int = 0,
+        until_row: int = 1 << 62,
     ) -> Iterator[Entry]:
-        """Entries from row ``since_row`` on, in order; of ``board``, or all; of these kinds."""
-        conditions = ["row >= ?"]
-        parameters: list[object] = [since_row]
+        """Entries from ``since_row`` to ``until_row``, in order; of ``board``, or all."""
+        conditions = ["row BETWEEN ? AND ?"]
+        parameters: list[object] = [since_row, until_row]
         if board is not None:
             conditions.append("board = ?")
             parameters.append(board)
@@ -259,6 +265,25 @@ class Log:
         )
         return None if found is None else _to_entry(found)
 
+    def attestations_around(self, board: str, from_ms: int, to_ms: int) -> tuple[int, int]:
+        """Rows of the last attestation before ``from_ms`` and of the second after ``to_ms``.
+
+        Where there is none: the log's first and last row. The second, because the first may have
+        been asked for before ``to_ms``.
+        """
+        where = "board = ? AND kind = 'attestation' AND kind <> 'observation' AND at_ms"
+        before = self._first(
+            f"SELECT row FROM entry WHERE {where} <= ? ORDER BY row DESC LIMIT 1",  # noqa: S608 (fixed text)
+            board,
+            from_ms,
+        )
+        after = self._first(
+            f"SELECT row FROM entry WHERE {where} >= ? ORDER BY row LIMIT 1 OFFSET 1",  # noqa: S608 (fixed text)
+            board,
+            to_ms,
+        )
+        return before[0] if before else 0, after[0] if after else self.head()[0]
+
     def journal_end(self, board: str) -> tuple[int, bytes | None] | None:
         """The newest branch of the board's journal and its last record, if it has one.
 
@@ -274,7 +299,7 @@ class Log:
         return branch, record_of(record)
 
     def newest_epoch(self, board: str) -> list[bytes]:
-        """The records of the newest branch that are of its newest epoch, in order."""
+        """The records of the newest branch's newest epoch, in order, and the one before them."""
         records: list[bytes] = []
         newest: tuple[int, int, int] | None = None
         with self._guarded():
@@ -287,10 +312,12 @@ class Log:
                 data = record_of(entry)
                 record = journal.Record(data)
                 epoch = (_branch(entry), record.pairing, record.epoch)
-                if newest not in (None, epoch):
+                if newest is None:
+                    newest = epoch
+                if epoch[0] == newest[0]:
+                    records.append(data)
+                if epoch != newest:
                     break
-                newest = epoch
-                records.append(data)
         return records[::-1]
 
     def _pruned_end(self, board: str) -> tuple[int, bytes | None] | None:

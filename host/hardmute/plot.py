@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import matplotlib as mpl
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
@@ -34,7 +34,7 @@ _ROW_INCHES = 1.05
 _LABEL_WIDTH = 0.07
 
 
-def write_svg(timelines: list[BoardTimeline], file: Path) -> None:
+def write_svg(timelines: list[BoardTimeline], file: Path | BinaryIO) -> None:
     """Draw ``timelines`` into ``file``. Raises `OSError`."""
     # Text stays text, and the same log gives the same file.
     with mpl.rc_context(

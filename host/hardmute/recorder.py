@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from hardmute import errors, paths, text
 from hardmute.log import Log, Observation
+
+_T = TypeVar("_T")
 
 
 class _Trouble:
@@ -75,15 +79,36 @@ class Recorder:
 
     def add(self, observation: Observation) -> None:
         """Append to the log if there is one."""
+        self.use(lambda log: log.add(observation))
+
+    def use(self, action: Callable[[Log], _T]) -> _T | None:
+        """What ``action`` returns; None without a log, or when it fails for the log's own reasons,
+        which are told, and end the use of the log.
+        """
         if self.log is None:
-            return
+            return None
         try:
             try:
-                self.log.add(observation)
+                return action(self.log)
             except errors.LogDamagedError as error:
                 self._trouble.tell(error)
                 # It has begun a new one.
-                self.log.add(observation)
+                return action(self.log)
         except errors.HardmuteError as error:
             self.log = None
             self._trouble.tell(error)
+        return None
+
+    def incident(self, board: str, branch: int, what: str, said: str, **details: object) -> None:
+        """Store that the evidence of ``board`` does not hold, and complain. ``said``: a clause."""
+        body = {"branch": branch, "what": what, "text": said, **details}
+        self.use(lambda log: log.append("incident", board, body))
+        self.tell(errors.EvidenceError(f"Board {board}: {said}."))
+
+    def tell(self, error: errors.HardmuteError) -> None:
+        """Tell of trouble that does not end the command, and let its exit code count."""
+        self._trouble.tell(error)
+
+    def note(self, said: str) -> None:
+        """Tell a person something that is no trouble."""
+        text.complain(said)

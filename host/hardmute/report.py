@@ -4,11 +4,12 @@ Device strings are untrusted: every field has a type, a range and an alphabet, a
 breaks one of them is no answer.
 """
 
+import binascii
 import re
 from typing import Any, NamedTuple, TypeGuard, cast
 
 from hardmute.errors import FAULT, LIVE, OK, UNKNOWN, UnreachableError
-from muteboard import wire
+from muteboard import attest, journal, wire
 
 VERDICTS = ("muted", "live", "fault", "unknown")
 # How a verdict of "muted" is borne out, weakest first (DESIGN.md, "Words").
@@ -21,6 +22,9 @@ _MAX_INT = 10**15
 _MAX_MS = 10**12
 _MAX_CONTACTS = 8
 _MAX_WORDS = 16
+# A record's fields (docs/evidence.md).
+_MAX_SEQ = 2**32 - 1
+_MAX_PAIRING = 2**16 - 1
 
 
 class Identity(NamedTuple):
@@ -31,6 +35,17 @@ class Identity(NamedTuple):
     port: str
     contacts: int
     simulated: bool
+    # Whether it keeps a journal.
+    journal: bool = False
+
+
+class JournalEnd(NamedTuple):
+    """Where a board's journal ends: number and head of its last record; ``pairing`` 0: none."""
+
+    seq: int
+    # Left out of a status that is too long.
+    head: bytes | None
+    pairing: int
 
 
 class Status(NamedTuple):
@@ -50,6 +65,50 @@ class Status(NamedTuple):
     warnings: tuple[str, ...]
     service: str
     simulated: bool
+    # Of a board that keeps a journal.
+    journal: JournalEnd | None = None
+
+
+class Attested(NamedTuple):
+    """A board's answer to ``attest``: the statement, and MACs over it that are not checked yet.
+
+    ``statement``: as on the wire, with what this version does not know. The rest is out of it.
+    """
+
+    statement: dict[str, Any]
+    mac: bytes
+    journal_mac: bytes
+    nonce: bytes
+    board: str
+    epoch: int
+    # No faults, warnings or time to re-mute are in it.
+    status: Status
+    end: JournalEnd
+
+    def signed(self) -> bytes:
+        """What the MACs are over."""
+        return wire.dumps(self.statement).encode()
+
+
+class Page(NamedTuple):
+    """A board's answer to ``journal``: ``records`` from number ``start`` on, of 64 bytes each.
+
+    ``first`` and ``last``: numbers of the oldest and the newest that the board has; ``last`` is 0
+    if there is none.
+    """
+
+    first: int
+    start: int
+    last: int
+    records: tuple[bytes, ...]
+
+
+class Paired(NamedTuple):
+    """A board's answer to ``pair``."""
+
+    board_bytes: bytes
+    key_id: bytes
+    pairing: int
 
 
 class Conclusion(NamedTuple):
@@ -92,6 +151,8 @@ def parse_identity(answer: dict[str, Any]) -> Identity:
         port=fields.word("port"),
         contacts=fields.integer("contacts", low=0, high=_MAX_CONTACTS),
         simulated=fields.boolean("simulated"),
+        # Boards of protocol 1.0 have none and do not say so.
+        journal="journal" in answer and fields.boolean("journal"),
     )
 
 
@@ -117,23 +178,124 @@ def parse_status(answer: dict[str, Any], identity: Identity | None = None) -> St
         warnings=fields.words("warnings"),
         service=fields.choice("service", wire.SERVICES),
         simulated=fields.boolean("simulated"),
+        journal=_journal_end(fields) if "seq" in answer else None,
     )
     if "remute_in_ms" not in answer:
         raise _malformed("remute_in_ms")
-    for key in ("since_ms", "live_ms"):
-        if answer[key] > status.uptime_ms:
-            raise _malformed(key)
+    _check_times(status)
     if identity is not None:
-        if len(status.sense) != identity.contacts:
-            # A contact that is not reported might be closed (P4).
-            raise _malformed("sense")
+        _check_contacts(status, identity)
         if status.simulated != identity.simulated:
             raise _malformed("simulated")
+        if identity.journal and status.journal is None:
+            raise _malformed("seq")
     return status
 
 
-def conclude(status: Status) -> Conclusion:
-    """What the host makes of one fresh status (P4: a contradiction is never "muted")."""
+def parse_attested(answer: dict[str, Any], identity: Identity | None = None) -> Attested:
+    """Check the form of an ``attest`` answer. Raises `UnreachableError`.
+
+    Whether it answers our nonce, for the right board, under the right key, is not asked here.
+    """
+    fields = _Fields(answer)
+    status = Status(
+        state=fields.choice("state", wire.STATES),
+        command=fields.choice("command", wire.COMMANDS),
+        sense=fields.bits("sense"),
+        cause=fields.choice("cause", wire.CAUSES),
+        since_ms=fields.integer("since_ms", high=_MAX_MS),
+        uptime_ms=fields.integer("uptime_ms", high=_MAX_MS),
+        boot=fields.integer("boot"),
+        changes=fields.integer("changes"),
+        live_ms=fields.integer("live_ms", high=_MAX_MS),
+        remute_in_ms=None,
+        faults=(),
+        warnings=(),
+        service=fields.choice("service", wire.SERVICES),
+        simulated=identity is not None and identity.simulated,
+    )
+    _check_times(status)
+    if identity is not None:
+        _check_contacts(status, identity)
+    board = answer.get("board")
+    if not isinstance(board, str) or not is_board_id(board):
+        raise _malformed("board")
+    end = _journal_end(fields)
+    if end.head is None:
+        raise _malformed("head")
+    if end.pairing == 0:
+        raise _malformed("pairing")
+    if end.seq == 0:
+        # A pairing begins with a record of it.
+        raise _malformed("seq")
+    unsigned = ("id", "ok", "mac", "journal_mac")
+    return Attested(
+        statement={key: value for key, value in answer.items() if key not in unsigned},
+        mac=fields.hex("mac", attest.MAC),
+        journal_mac=fields.hex("journal_mac", attest.MAC),
+        nonce=fields.hex("nonce", attest.MAC),
+        board=board,
+        epoch=fields.integer("epoch", high=_MAX_SEQ),
+        status=status,
+        end=end,
+    )
+
+
+def parse_page(answer: dict[str, Any], asked: int) -> Page:
+    """Check the form of the answer to ``journal`` from number ``asked`` on.
+
+    What the records say is not looked at. Raises `UnreachableError`.
+    """
+    fields = _Fields(answer)
+    last = fields.integer("last", high=_MAX_SEQ)
+    first = fields.integer("first", low=1, high=last + 1)
+    start = fields.integer("from", low=1, high=last + 1)
+    records = fields.records("records")
+    if records and start != max(asked, first):
+        raise _malformed("from")
+    if not records and max(asked, first) <= last:
+        raise _malformed("records")
+    if start + len(records) > last + 1:
+        raise _malformed("records")
+    return Page(first, start, last, records)
+
+
+def parse_paired(answer: dict[str, Any]) -> Paired:
+    """Check the form of the answer to ``pair``. Raises `UnreachableError`."""
+    fields = _Fields(answer)
+    return Paired(
+        board_bytes=fields.hex("board_bytes", attest.KEY),
+        key_id=fields.hex("key_id", attest.KEY_ID),
+        pairing=fields.integer("pairing", low=1, high=_MAX_PAIRING),
+    )
+
+
+def _journal_end(fields: "_Fields") -> JournalEnd:
+    return JournalEnd(
+        seq=fields.integer("seq", high=_MAX_SEQ),
+        head=fields.hex("head", attest.MAC) if fields.has("head") else None,
+        pairing=fields.integer("pairing", high=_MAX_PAIRING),
+    )
+
+
+def _check_times(status: Status) -> None:
+    for key in ("since_ms", "live_ms"):
+        if getattr(status, key) > status.uptime_ms:
+            raise _malformed(key)
+
+
+def _check_contacts(status: Status, identity: Identity) -> None:
+    if len(status.sense) != identity.contacts:
+        # A contact that is not reported might be closed (P4).
+        raise _malformed("sense")
+
+
+def conclude(status: Status, *, attested: bool = False) -> Conclusion:
+    """What the host makes of one fresh status (P4: a contradiction is never "muted").
+
+    ``attested``: the board has signed it, for this host and just now.
+    """
+    sensed = "attested" if attested else "sensed"
     closed = sum(status.sense)
     if status.state == "fault":
         return Conclusion(
@@ -144,12 +306,12 @@ def conclude(status: Status) -> Conclusion:
             return Conclusion("fault", None, "the board says muted while a contact reads closed")
         if status.command != "cut" or status.faults or status.remute_in_ms is not None:
             return Conclusion("fault", None, "the board says muted, and contradicts itself")
-        return Conclusion("muted", "sensed" if status.sense else "reported", None)
+        return Conclusion("muted", sensed if status.sense else "reported", None)
     if closed < len(status.sense) or status.command != "connected" or status.faults:
         return Conclusion(
             "fault", None, "the board says live, but its contacts do not bear it out"
         )
-    return Conclusion("live", "sensed" if status.sense else "reported", None)
+    return Conclusion("live", sensed if status.sense else "reported", None)
 
 
 def exit_code(verdict: str, proof: str | None, require: str = "sensed") -> int:
@@ -209,6 +371,9 @@ class _Fields:
     def __init__(self, answer: dict[str, Any]) -> None:
         self._answer = answer
 
+    def has(self, key: str) -> bool:
+        return key in self._answer
+
     def choice(self, key: str, allowed: tuple[str, ...]) -> str:
         value = self._answer.get(key)
         if not isinstance(value, str) or value not in allowed:
@@ -250,6 +415,29 @@ class _Fields:
         if not all(_is_integer(value) for value in values):
             raise _malformed(key)
         return tuple(values)
+
+    def hex(self, key: str, size: int) -> bytes:
+        """``size`` bytes out of lower-case hex digits."""
+        value = self._answer.get(key)
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]*", value):
+            raise _malformed(key)
+        if len(value) != 2 * size:
+            raise _malformed(key)
+        return bytes.fromhex(value)
+
+    def records(self, key: str) -> tuple[bytes, ...]:
+        """Whole records out of base64."""
+        value = self._answer.get(key)
+        if not isinstance(value, str):
+            raise _malformed(key)
+        try:
+            data = binascii.a2b_base64(value.encode(), strict_mode=True)
+        except ValueError:
+            raise _malformed(key) from None
+        size = journal.SIZE
+        if len(data) % size or len(data) > journal.PAGE * size:
+            raise _malformed(key)
+        return tuple(data[at : at + size] for at in range(0, len(data), size))
 
     def bits(self, key: str) -> tuple[int, ...]:
         values = self.integers(key, _MAX_CONTACTS)

@@ -6,13 +6,12 @@ Without the verify key of a pairing its MACs are not checked, and that is said.
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from hardmute.chain import Chain
-from hardmute.entries import GENESIS, Entry, canonical, hash_of
+from hardmute.entries import GENESIS, Entry, canonical, hash_of, nonce
 from hardmute.errors import UsageError
 from muteboard import attest, journal
 
@@ -92,7 +91,6 @@ class _Journal:
         self.first_seq = 0
         # Heads after each record, from the one before `first_seq` on.
         self.heads = bytearray()
-        self.attested_seq = 0
         self.without_key: set[int] = set()
 
     @property
@@ -200,9 +198,6 @@ class Verifier:
             self._find(entry, f"attests record {seq}, which is not in the log before it")
         elif head is not None and head.hex() != statement["head"]:
             self._find(entry, f"attests another record {seq} than the log has")
-        if seq < found.attested_seq:
-            self._find(entry, f"attests record {seq} after record {found.attested_seq}")
-        found.attested_seq = max(found.attested_seq, seq)
         self._check_nonce(entry, statement)
         key = self._keys.key(board, pairing, epoch)
         if key is None:
@@ -251,9 +246,101 @@ class Verifier:
         )
 
 
-def nonce(log_hash: bytes, salt: bytes) -> bytes:
-    """The nonce that commits to a log whose newest entry has ``log_hash``."""
-    return hashlib.sha256(b"hardmute nonce" + log_hash + salt).digest()[: attest.MAC]
+class Excerpt:
+    """Checks the evidence of one board alone, from wherever it begins: all but the log's chain.
+
+    ``log_hash``: the hash of an entry by its row, None if it is not to be had.
+    """
+
+    def __init__(self, secrets: Keys, log_hash: Callable[[int], bytes | None]) -> None:
+        self._keys = EpochKeys(secrets)
+        self._log_hash = log_hash
+        self._chain = Chain()
+        # Heads by sequence number: of the records, and of the attestations before the first one.
+        self._heads: dict[int, str] = {}
+        self._branch: object = None
+        self._board: str | None = None
+        self.findings: list[Finding] = []
+        # Rows of what was signed under a key given; how many of how many.
+        self.signed_rows: set[int] = set()
+        self.signatures = 0
+
+    @property
+    def macs(self) -> int:
+        return len(self.signed_rows)
+
+    def take(self, entry: Entry) -> None:
+        """Check one entry, in the order of rows."""
+        try:
+            if entry.kind == "incident":
+                self._begin(None)
+                return
+            if entry.body["branch"] != self._branch:
+                self._begin(entry.body["branch"])
+            board = entry.board
+            if board is None or self._board not in (None, board):
+                self._find(entry, "is of another board")
+            elif entry.kind == "record":
+                self._take_record(entry, board)
+            else:
+                self._take_attestation(entry, board)
+            self._board = board
+        except (KeyError, TypeError, ValueError, AttributeError):
+            self._find(entry, f"is no {entry.kind} as hardmute writes it")
+
+    def _begin(self, branch: object) -> None:
+        self._branch, self._chain, self._heads = branch, Chain(), {}
+
+    def _find(self, entry: Entry, text: str) -> None:
+        self.findings.append(Finding(entry.row, text))
+
+    def _take_record(self, entry: Entry, board: str) -> None:
+        data = base64.b64decode(entry.body["record"], validate=True)
+        if len(data) != journal.SIZE:
+            raise ValueError
+        problem = self._chain.take(data)
+        if problem is not None:
+            self._find(entry, f"holds a record that {problem}")
+            return
+        record = self._chain.last
+        assert record is not None
+        if self._heads.get(record.seq - 1, record.link.hex()) != record.link.hex():
+            self._find(entry, "holds a record that does not link to what was attested before it")
+        self._heads[record.seq] = self._chain.head.hex()
+        if record.pairing:
+            if record.event == journal.PAIR:
+                self._keys.check_id(board, record)
+            key = self._keys.key(board, record.pairing, record.epoch)
+            signed = key and hmac.digest(key, data[: -attest.MAC], "sha256")[: attest.MAC]
+            self._count(entry, signed, record.mac)
+
+    def _take_attestation(self, entry: Entry, board: str) -> None:
+        statement: dict[str, Any] = entry.body["statement"]
+        seq = _count(statement["seq"])
+        if statement["board"] != board:
+            self._find(entry, "is an attestation of another board")
+        if self._chain.last is not None and seq > self._chain.last.seq:
+            self._find(entry, f"attests record {seq}, which is not in the log before it")
+        elif self._heads.setdefault(seq, statement["head"]) != statement["head"]:
+            self._find(entry, f"attests another record {seq} than the log has")
+        row, salt = _count(entry.body["log_row"]), bytes.fromhex(entry.body["salt"])
+        known = GENESIS if row == 0 else self._log_hash(row)
+        if row >= entry.row or len(salt) != attest.MAC:
+            self._find(entry, "is an attestation that was asked for after it was given")
+        elif known is not None and nonce(known, salt).hex() != statement["nonce"]:
+            self._find(entry, f"attests another log up to entry {row} than this one")
+        key = self._keys.key(board, _count(statement["pairing"]), _count(statement["epoch"]))
+        signed = key and bytes.fromhex(journal_mac(key, statement))
+        self._count(entry, signed, bytes.fromhex(entry.body["journal_mac"]))
+
+    def _count(self, entry: Entry, expected: bytes | None, found: bytes) -> None:
+        self.signatures += 1
+        if expected is None:
+            return
+        if hmac.compare_digest(expected, found):
+            self.signed_rows.add(entry.row)
+        else:
+            self._find(entry, "was not signed by the board's key")
 
 
 def statement_bytes(statement: Mapping[str, Any]) -> bytes:

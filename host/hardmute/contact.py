@@ -1,0 +1,288 @@
+"""What this host does whenever it meets a board that keeps a journal (docs/evidence.md).
+
+It has the board attest, if it is paired; fetches what the journal holds beyond the log; checks
+that one continues the other and ends in the attested head; and stores all of it. What does not fit
+is an incident: stored, complained about, exit code 5.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from hardmute import keys
+from hardmute.client import Session
+from hardmute.clock import SYSTEM, HostClock
+from hardmute.entries import GENESIS, nonce
+from hardmute.errors import HardmuteError, RefusedError, UnreachableError
+from hardmute.intake import Intake
+from hardmute.log import Log
+from hardmute.recorder import Recorder
+from hardmute.report import Attested, Identity, JournalEnd, Status
+from muteboard import attest
+
+# An answer that took longer may be of another time; so may what is told after a longer fetch.
+FRESH_US = 1_000_000
+# An honest board takes as long as its flash now and then, so it is asked once more.
+_TRIES = 2
+# After a fetch that took long, all else is asked again; but not for ever.
+_ROUNDS = 4
+# From so many records on a person is told what takes so long; no board has more than the most.
+_MANY = 2_048
+_MOST = 1 << 17
+
+
+class Signed(NamedTuple):
+    """An attestation that answers us, and how and when it was asked for (`HostClock`)."""
+
+    answer: Attested
+    salt: bytes
+    log_row: int
+    sent_ms: int
+    received_ms: int
+    sent_us: int
+    anchor_us: int
+    # Whether this host has the attest key, which the MAC is then under.
+    checked: bool
+
+
+class Meeting(NamedTuple):
+    """A contact: the board's ``status``, asked for at ``asked_us`` and here at ``heard_us`` by
+    `HostClock.run_us`, and at ``heard_ms`` by its wall time.
+    """
+
+    status: Status
+    asked_us: int
+    heard_us: int
+    heard_ms: int
+    # Under this host's attest key, and borne out by the status.
+    signed: Signed | None = None
+
+
+class Contact:
+    """Meets the board ``identity`` behind ``session``; what there is to tell goes to ``recorder``.
+
+    ``random``: so many unpredictable bytes.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        identity: Identity,
+        recorder: Recorder,
+        *,
+        clock: HostClock = SYSTEM,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._session = session
+        self._identity = identity
+        self._board = identity.board
+        self._recorder = recorder
+        self._clock = clock
+        self._random = random
+
+    def meet(self) -> Meeting:
+        """Have the board attest, ask for its status, and fetch its journal.
+
+        Raises `UnreachableError` where no fresh state can be had; what was fetched before that is
+        stored all the same.
+        """
+        if not self._identity.journal:
+            self._miss_journal()
+            return self._ask()
+        for _ in range(_ROUNDS):
+            # Before the board is asked: what another process stores meanwhile is then no news,
+            # rather than something that the board does not have.
+            intake = Intake(self._recorder, self._board)
+            signed = self._attest()
+            met = self._ask()
+            end = met.status.journal if signed is None else signed.answer.end
+            complete = end is not None and self._catch_up(intake, end)
+            if signed is not None and complete:
+                self._keep(signed, intake.branch)
+            if self._clock.run_us() - met.asked_us <= FRESH_US:
+                return met._replace(
+                    signed=signed if complete and _bears_out(met, signed) else None
+                )
+        raise UnreachableError(
+            "The board's journal grows as fast as it is fetched: its state cannot be told.",
+            "not_fresh",
+        )
+
+    def fetch(self) -> Status:
+        """As `meet`, but have nothing attested."""
+        intake = Intake(self._recorder, self._board)
+        status = self._session.status()
+        if status.journal is not None:
+            self._catch_up(intake, status.journal)
+        return status
+
+    def _ask(self) -> Meeting:
+        asked = self._clock.run_us()
+        status = self._session.status()
+        return Meeting(status, asked, self._clock.run_us(), self._clock.wall_ms())
+
+    def _incident(self, what: str, text: str, **details: object) -> None:
+        """An incident that does not begin a branch."""
+        branch = Intake(self._recorder, self._board).branch
+        self._recorder.incident(self._board, branch, what, text, **details)
+
+    # The attestation.
+
+    def _attest_key(self) -> bytes | None:
+        try:
+            return keys.load_attest_key(self._board)
+        except HardmuteError as error:
+            self._recorder.tell(error)
+            return None
+
+    def _attest(self) -> Signed | None:
+        """An attestation that answers us. None if there is none, for reasons that were told."""
+        key = self._attest_key()
+        try:
+            signed = self._challenge(key)
+        except RefusedError as error:
+            if error.code not in ("not_paired", "unsupported", "bad_op"):
+                self._recorder.note(f"The board did not attest: {error}")
+            elif key is not None:
+                self._incident("unpaired", "it is paired with this host, and says that it is not")
+            return None
+        return signed
+
+    def _challenge(self, key: bytes | None) -> Signed | None:
+        for _ in range(_TRIES):
+            row, log_hash = self._recorder.use(Log.head) or (0, GENESIS)
+            salt = self._random(attest.MAC)
+            asked = nonce(log_hash, salt)
+            sent_ms, sent_us = self._clock.wall_ms(), self._clock.run_us()
+            answer = self._session.attest(asked)
+            anchor_us, received_ms = self._clock.run_us(), self._clock.wall_ms()
+            signed = Signed(
+                answer, salt, row, sent_ms, received_ms, sent_us, anchor_us, key is not None
+            )
+            problem = self._is_foreign(answer, asked, key)
+            if problem is not None:
+                self._incident("bad_mac", problem, **_body(signed))
+                return None
+            if anchor_us - sent_us <= FRESH_US:
+                return signed
+        raise UnreachableError(
+            f"The board took more than {FRESH_US / 1e6:g} s to attest: its answer may be of"
+            " another time.",
+            "not_fresh",
+        )
+
+    def _is_foreign(self, answer: Attested, asked: bytes, key: bytes | None) -> str | None:
+        """Why this cannot be this board's answer to us; None if it can."""
+        if answer.nonce != asked:
+            return "it attests to a nonce that was not asked for: an answer of another time"
+        if answer.board != self._board:
+            return f"board {answer.board} attests in its place"
+        if key is None or hmac.compare_digest(answer.mac, attest.mac(key, answer.signed())):
+            return None
+        return (
+            f"it attests under a key, of pairing {answer.end.pairing}, that is not this host's:"
+            " it is another board, or was paired with another host"
+        )
+
+    def _keep(self, signed: Signed, branch: int) -> None:
+        body = {"branch": branch, **_body(signed), "host_boot": self._clock.run()}
+        self._recorder.use(lambda log: log.append("attestation", self._board, body))
+
+    # The journal.
+
+    def _miss_journal(self) -> None:
+        """The board keeps no journal. Tell if it did before."""
+        if self._attest_key() is not None:
+            self._incident("unpaired", "it is paired with this host, and says it has no journal")
+        intake = Intake(self._recorder, self._board)
+        if intake.seq:
+            intake.begin_branch(
+                "backwards",
+                f"it says that it has no journal, and this log has {intake.seq} records of one",
+                seq=0,
+                known=intake.seq,
+            )
+
+    def _catch_up(self, intake: Intake, end: JournalEnd) -> bool:
+        """Fetch what the log lacks up to ``end``. Whether the log ends there then."""
+        if intake.seq > end.seq:
+            intake.begin_branch(
+                "backwards",
+                f"its journal ends with record {end.seq}, and this log has {intake.seq}",
+                seq=end.seq,
+                known=intake.seq,
+            )
+        if not _ends(intake, end):
+            self._fetch(intake, end.seq)
+        if self._recorder.log is None:
+            return False
+        if not _ends(intake, end):
+            self._incident(
+                "bad_head",
+                f"its journal does not end in the head that it tells for record {end.seq}",
+                seq=end.seq,
+            )
+            return False
+        return True
+
+    def _fetch(self, intake: Intake, last: int) -> None:
+        start = max(1, intake.seq)
+        try:
+            while start <= last and self._recorder.log is not None:
+                start = self._fetch_from(intake, start, last)
+        finally:
+            intake.flush()
+
+    def _fetch_from(self, intake: Intake, start: int, last: int) -> int:
+        """Take what there is from ``start`` on. Returns from where on to go on."""
+        count = 0
+        for page in self._session.journal(start, last):
+            if count == 0 and last - page.start >= _MANY:
+                self._recorder.note(f"Fetching {last - page.start + 1} records of the journal ...")
+            for at, data in enumerate(page.records, page.start):
+                if at > last:
+                    break
+                if not intake.take(at, data):
+                    return 1
+            count += len(page.records)
+            if count > _MOST:
+                raise UnreachableError(
+                    "The board's journal has no end: it is no hardmute board.", "malformed_answer"
+                )
+            if self._recorder.log is None:
+                break
+        return last + 1
+
+
+def _ends(intake: Intake, end: JournalEnd) -> bool:
+    return intake.seq == end.seq and end.head in (None, intake.head)
+
+
+def _bears_out(met: Meeting, signed: Signed | None) -> bool:
+    """Whether the status, which came right after, says what this host knows to be signed."""
+    if signed is None or not signed.checked:
+        return False
+    was, now = signed.answer.status, met.status
+    same = ("state", "command", "sense", "cause", "boot", "changes", "service")
+    return now.uptime_ms >= was.uptime_ms and all(
+        getattr(was, field) == getattr(now, field) for field in same
+    )
+
+
+def _body(signed: Signed) -> dict[str, Any]:
+    """What the log keeps of an attestation (docs/evidence.md)."""
+    return {
+        "statement": signed.answer.statement,
+        "mac": signed.answer.mac.hex(),
+        "journal_mac": signed.answer.journal_mac.hex(),
+        "salt": signed.salt.hex(),
+        "log_row": signed.log_row,
+        "sent_ms": signed.sent_ms,
+        "received_ms": signed.received_ms,
+        "elapsed_us": signed.anchor_us - signed.sent_us,
+        "anchor_us": signed.anchor_us,
+        "checked": signed.checked,
+    }

@@ -1,0 +1,248 @@
+"""What a board's journal says that the line was, when, and how that is borne out.
+
+A *bracketed* part lies between two attestations of one boot whose clocks agree: there the records
+are complete, and the board ran on all the time. Of any other part the journal says only what
+happened, and roughly when: between two records the board may have been without power.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from hardmute.entries import Entry
+from hardmute.log import record_of
+from hardmute.walltime import TOLERANCE, Anchor, BootClock, Bounds
+from muteboard import journal, wire
+
+# How far a board's clock may be off the host's between two attestations, beside the crystals: what
+# the two answers took, and this for a host that was busy. As `hardmute verify` allows.
+_SLACK_MS = 250
+
+
+class Attested(NamedTuple):
+    """An attestation in the log."""
+
+    row: int
+    branch: int
+    boot: int
+    uptime_ms: int
+    seq: int
+    state: str
+    cause: str
+    muted: bool
+    sent_ms: int
+    received_ms: int
+    anchor_us: int
+    host_boot: str
+    checked: bool
+
+    @property
+    def anchor(self) -> Anchor:
+        return Anchor(self.uptime_ms, self.sent_ms, self.received_ms)
+
+
+class Part(NamedTuple):
+    """The line was ``state`` from ``start`` to ``end``, for ``length_ms`` by the board's clock.
+
+    ``bracketed``: see above. ``note``: for a person, why more is not known.
+    """
+
+    state: str
+    cause: str | None
+    start: Bounds
+    end: Bounds
+    length_ms: int
+    bracketed: bool
+    note: str | None
+
+
+class _Event(NamedTuple):
+    seq: int
+    boot: int
+    uptime_ms: int
+    state: str
+    cause: str
+    # Events before this one were lost.
+    lost: bool
+
+
+def attested(entry: Entry) -> Attested:
+    """The attestation in an entry of that kind."""
+    body = entry.body
+    said: dict[str, Any] = body["statement"]
+    return Attested(
+        row=entry.row,
+        branch=body["branch"],
+        boot=said["boot"],
+        uptime_ms=said["uptime_ms"],
+        seq=said["seq"],
+        state=said["state"],
+        cause=said["cause"],
+        muted=said["state"] == "muted" and said["command"] == "cut" and not any(said["sense"]),
+        sent_ms=body["sent_ms"],
+        received_ms=body["received_ms"],
+        anchor_us=body["anchor_us"],
+        host_boot=body["host_boot"],
+        checked=body["checked"] is True,
+    )
+
+
+def clocks_agree(first: Attested, second: Attested) -> bool:
+    """Whether the board's clock advanced between them as the host's clocks did (DESIGN)."""
+    advanced_ms = second.uptime_ms - first.uptime_ms
+    slack_ms = (
+        _SLACK_MS
+        + (first.received_ms - first.sent_ms)
+        + (second.received_ms - second.sent_ms)
+        + advanced_ms * TOLERANCE
+    )
+    elapsed_ms = [float(second.received_ms - first.received_ms)]
+    if first.host_boot == second.host_boot:
+        elapsed_ms.append((second.anchor_us - first.anchor_us) / 1000)
+    return all(abs(advanced_ms - elapsed) <= slack_ms for elapsed in elapsed_ms)
+
+
+def parts(entries: Iterable[Entry]) -> list[Part]:
+    """The parts that one board's entries, in order, tell of; from oldest to newest."""
+    found: list[Part] = []
+    run: list[Attested | _Event] = []
+    branch = None
+    for entry in entries:
+        if entry.kind == "incident":
+            # What lies before and after it does not join.
+            found += _read(run)
+            run = []
+        elif entry.kind in ("record", "attestation"):
+            if entry.body["branch"] != branch:
+                found += _read(run)
+                run, branch = [], entry.body["branch"]
+            run.append(attested(entry) if entry.kind == "attestation" else _event(entry))
+    return found + _read(run)
+
+
+def _event(entry: Entry) -> _Event:
+    record = journal.Record(record_of(entry))
+    return _Event(
+        record.seq,
+        record.boot,
+        record.uptime_ms,
+        wire.STATES[record.state & 0x0F],
+        wire.CAUSES[record.cause],
+        record.event == journal.OVERRUN,
+    )
+
+
+def _read(run: Sequence[Attested | _Event]) -> list[Part]:
+    """The parts of an unbroken stretch of one branch."""
+    boots: dict[int, list[Attested | _Event]] = {}
+    for item in run:
+        boots.setdefault(item.boot, []).append(item)
+    clocks = _clocks(boots)
+    found: list[Part] = []
+    for boot, items in boots.items():
+        clock = clocks[boot]
+        if found:
+            found.append(_off(found[-1].end, clock.at(0)))
+        found += _read_boot(items, clock)
+    return found
+
+
+def _off(end: Bounds, start: Bounds) -> Part:
+    return Part("unknown", None, end, start, 0, False, "the board was off or restarted")
+
+
+class _Clock:
+    """`BootClock`, or for a boot without anchors what its neighbours leave."""
+
+    def __init__(self, clock: BootClock | None, earliest: int, latest: int) -> None:
+        self._clock = clock
+        # When uptime 0 was.
+        self._start = Bounds(earliest, latest)
+
+    def at(self, uptime_ms: int) -> Bounds:
+        if self._clock is not None:
+            return self._clock.at(uptime_ms)
+        return Bounds(self._start.earliest + uptime_ms, self._start.latest + uptime_ms)
+
+
+def _clocks(boots: dict[int, list[Attested | _Event]]) -> dict[int, _Clock]:
+    anchored = {
+        boot: BootClock(anchors)
+        for boot, items in boots.items()
+        if (anchors := [item.anchor for item in items if isinstance(item, Attested)])
+    }
+    order = list(boots)
+    found: dict[int, _Clock] = {}
+    for index, boot in enumerate(order):
+        if boot in anchored:
+            found[boot] = _Clock(anchored[boot], 0, 0)
+            continue
+        # It began after the last thing known before it, and was over before the next began.
+        before = [b for b in order[:index] if b in anchored]
+        after = [b for b in order[index + 1 :] if b in anchored]
+        between = order[order.index(before[-1]) + 1 : index] if before else []
+        until = order[index : order.index(after[0])] if after else []
+        earliest = anchored[before[-1]].at(_last(boots[before[-1]])).earliest if before else 0
+        earliest += sum(_last(boots[b]) for b in between)
+        latest = anchored[after[0]].at(0).latest if after else 1 << 53
+        latest -= sum(_last(boots[b]) for b in until)
+        found[boot] = _Clock(None, earliest, max(earliest, latest))
+    return found
+
+
+def _last(items: Sequence[Attested | _Event]) -> int:
+    return max(item.uptime_ms for item in items)
+
+
+def _read_boot(items: list[Attested | _Event], clock: _Clock) -> list[Part]:
+    """The parts of one boot, from its first item to its last."""
+    # By sequence: an attestation speaks of the records up to its `seq`, and comes after them.
+    ordered = sorted(items, key=lambda item: (item.seq, isinstance(item, Attested)))
+    bracketed = _bracketed(ordered)
+    found: list[Part] = []
+    for index, (item, after) in enumerate(pairwise(ordered)):
+        start = clock.at(item.uptime_ms)
+        end = clock.at(after.uptime_ms)
+        if isinstance(item, Attested):
+            # At the moment that the answer was there it was so for certain.
+            start = Bounds(item.received_ms, item.received_ms)
+        if isinstance(after, Attested):
+            end = Bounds(after.sent_ms, after.sent_ms)
+        part = Part(
+            item.state,
+            item.cause,
+            start,
+            end,
+            max(0, after.uptime_ms - item.uptime_ms),
+            bracketed[index],
+            None,
+        )
+        last = found[-1] if found else None
+        if last is not None and (last.state, last.cause, last.bracketed) == (
+            part.state,
+            part.cause,
+            part.bracketed,
+        ):
+            part = part._replace(start=last.start, length_ms=last.length_ms + part.length_ms)
+            found[-1] = part
+        else:
+            found.append(part)
+    return found
+
+
+def _bracketed(ordered: Sequence[Attested | _Event]) -> list[bool]:
+    """For each item: whether what follows it lies between two attestations that agree."""
+    found = [False] * len(ordered)
+    marks = [index for index, item in enumerate(ordered) if isinstance(item, Attested)]
+    for first, second in pairwise(marks):
+        one, other = ordered[first], ordered[second]
+        assert isinstance(one, Attested)
+        assert isinstance(other, Attested)
+        between = [item for item in ordered[first + 1 : second] if isinstance(item, _Event)]
+        complete = [item.seq for item in between] == list(range(one.seq + 1, other.seq + 1))
+        complete = complete and not any(item.lost for item in between)
+        if complete and clocks_agree(one, other):
+            found[first:second] = [True] * (second - first)
+    return found

@@ -1,0 +1,230 @@
+"""`hardmute pair` and `hardmute unpair`: begin and end what a board's evidence rests on."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import tempfile
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import NamedTuple
+
+from hardmute import discovery, errors, keys, text
+from hardmute.client import Session
+from hardmute.contact import Contact
+from hardmute.recorder import Recorder
+from hardmute.report import Identity, Paired
+from muteboard import attest
+
+# How often a board that is to come back in setup is looked for, and for how long, in seconds.
+_POLL_S = 0.3
+_PATIENCE_S = 300.0
+_GUIDE = """\
+This needs the board in setup, which takes a hand at its button:
+  1. unplug the board
+  2. hold its button down while you plug it in again, for 3 s, until the lamp is blue
+  3. release the button (after 10 s it would be maintenance: then begin again)"""
+_WHAT_KEYS_DO = """\
+attest key, on this host: tells at once whether an answer is this board's. Whoever has it can \
+answer in the board's place, to this host.
+verify key, in {file}: checks all evidence of this pairing, and could forge it. It belongs \
+offline: move it to a stick or print it, keep a copy, and leave none on this computer."""
+
+
+def pair(args: Namespace) -> int:
+    """`hardmute pair`."""
+    file: Path = args.verify_key
+    _check_writable(file)
+    recorder = Recorder()
+    device = _wait_for_setup(args, recorder)
+    with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
+        contact = Contact(session, identity, recorder)
+        # What this pairing ends belongs into the log before it.
+        before = contact.fetch()
+        earlier = before.journal.pairing if before.journal is not None else 0
+        made = _make_pairing(session, identity)
+        _store(made, identity.board, file)
+        attested = contact.meet().signed is not None
+    if args.json:
+        told = {
+            "board": identity.board,
+            "pairing": made.paired.pairing,
+            "key_id": made.paired.key_id.hex(),
+            "earlier_pairing": earlier or None,
+            "verify_key": str(file),
+            "attested": attested,
+        }
+        print(json.dumps(told))
+    else:
+        _tell(made, identity, file, earlier)
+    if not attested and recorder.exit_code != errors.TAMPERED:
+        raise errors.UnreachableError(
+            "The board is paired, but has not attested yet: ask it with `hardmute verify --require"
+            " attested`.",
+            "not_attested",
+        )
+    return recorder.exit_code
+
+
+def unpair(args: Namespace) -> int:
+    """`hardmute unpair`: end this host's pairing; without one, the board's with whomever."""
+    recorder = Recorder()
+    with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
+        board = identity.board
+        key = keys.load_attest_key(board)
+        status = session.status()
+        paired = status.journal is not None and status.journal.pairing > 0
+        if key is None and not paired:
+            raise errors.UsageError(f"Board {board} is not paired.")
+        ends = paired and (key is None or _is_ours(session, key))
+    if ends:
+        device = _wait_for_setup(args, recorder)
+        with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
+            contact = Contact(session, identity, recorder)
+            contact.fetch()
+            session.unpair()
+            contact.fetch()
+        said = f"Board {board} is no longer paired: it has forgotten its keys."
+    else:
+        said = (
+            f"This host no longer counts on a pairing with board {board}. The board itself is "
+            + ("paired with another host, and stays so." if paired else "not paired.")
+        )
+    keys.remove_attest_key(board)
+    if args.json:
+        print(
+            json.dumps({"board": board, "board_unpaired": ends, "host_unpaired": key is not None})
+        )
+    else:
+        print(said)
+        print("What was recorded stays checkable with the verify key of its pairing: keep that.")
+    return recorder.exit_code
+
+
+class _Made(NamedTuple):
+    paired: Paired
+    secret: bytes
+
+
+def _make_pairing(session: Session, identity: Identity) -> _Made:
+    ours = os.urandom(attest.KEY)
+    paired = session.pair(ours)
+    secret = attest.secret(ours, paired.board_bytes, bytes.fromhex(identity.board))
+    if not hmac.compare_digest(attest.key_id(secret), paired.key_id):
+        raise errors.EvidenceError(
+            f"Board {identity.board} has made another key than this host: something between them"
+            " changes what they say. Pair it again, on another cable and port."
+        )
+    return _Made(paired, secret)
+
+
+def _store(made: _Made, board: str, file: Path) -> None:
+    try:
+        keys.save_verify_key(file, board, made.paired.pairing, made.secret)
+    except errors.HardmuteError as error:
+        raise errors.LocalError(
+            f"{error} The board is paired all the same, and the verify key was nowhere else. While"
+            " the board is in setup, run this again with another file: a new pairing replaces this"
+            " one, and no older evidence is lost."
+        ) from error
+    try:
+        keys.save_attest_key(board, attest.attest_key(made.secret))
+    except errors.HardmuteError as error:
+        raise errors.LocalError(
+            f"{error} The board is paired, and {file} is its verify key, but this host cannot tell"
+            " its answers from others': when that is repaired, run this again with another file."
+        ) from error
+
+
+def _tell(made: _Made, identity: Identity, file: Path, earlier: int) -> None:
+    paired = made.paired
+    print(
+        f"Board {identity.board} is paired (pairing {paired.pairing}, key {paired.key_id.hex()})."
+    )
+    if earlier:
+        print(
+            f"It ends pairing {earlier}. What was recorded until now stays checkable with the"
+            " verify key of that one: keep both."
+        )
+    print(_WHAT_KEYS_DO.format(file=file))
+    print("To leave setup, unplug the board and plug it in again: until then its line stays cut.")
+
+
+def _check_writable(file: Path) -> None:
+    """Raise `UsageError` where the verify key could not be written."""
+    # A link that leads nowhere as well.
+    if os.path.lexists(file):
+        raise errors.UsageError(f"{file} exists, and no key is overwritten: name another file.")
+    try:
+        with tempfile.TemporaryFile(dir=file.parent) as probe:
+            probe.write(bytes(4096))
+    except OSError as error:
+        raise errors.UsageError(
+            f"{file} cannot be written ({error.strerror or error}): name another file. Nothing was"
+            " changed."
+        ) from error
+
+
+def _is_ours(session: Session, key: bytes) -> bool:
+    """Whether the board has this host's attest key."""
+    nonce = os.urandom(attest.MAC)
+    try:
+        answer = session.attest(nonce)
+    except errors.RefusedError as error:
+        if error.code == "not_paired":
+            return False
+        raise
+    good = hmac.compare_digest(answer.mac, attest.mac(key, answer.signed()))
+    return good and answer.nonce == nonce
+
+
+def _wait_for_setup(args: Namespace, recorder: Recorder) -> str:
+    """Guide the person until the board that is meant is in setup. Returns the port it is at.
+
+    Raises `UnreachableError` when there is none to begin with, or patience ends.
+    """
+    board: str | None = None
+    told = ""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        named = args.device if board is None or _is_address(args.device) else board
+        try:
+            with discovery.open_board(named, args.timeout, recorder.log) as (session, identity):
+                if board not in (None, identity.board):
+                    seen = f"another board is there ({identity.board})"
+                elif not identity.journal:
+                    raise errors.RefusedError(
+                        "This board keeps no journal, so it cannot be paired.", "unsupported"
+                    )
+                else:
+                    board = identity.board
+                    service = session.status().service
+                    if service == "setup":
+                        return session.device
+                    seen = (
+                        f"connected, in {service}"
+                        if service != "none"
+                        else "connected, not in setup"
+                    )
+        except errors.UnreachableError as error:
+            if board is None:
+                raise
+            seen = text.REASONS.get(error.reason, error.reason)
+        if not told:
+            text.complain(_GUIDE)
+        if seen != told:
+            text.complain(f"Waiting for board {board} in setup: {seen} ...")
+            told = seen
+        if time.monotonic() >= deadline:
+            raise errors.UnreachableError(
+                f"Board {board} was not in setup within {_PATIENCE_S / 60:.0f} minutes: nothing"
+                " was changed.",
+                "not_in_setup",
+            )
+        time.sleep(_POLL_S)
+
+
+def _is_address(named: str | None) -> bool:
+    return named is not None and discovery.is_port(named)

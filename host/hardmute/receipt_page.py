@@ -1,0 +1,159 @@
+"""A receipt as one page that prints, for somebody who is no engineer; the receipt is inside."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from html import escape
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from hardmute import text
+from hardmute.entries import canonical
+
+if TYPE_CHECKING:
+    from hardmute.prove import Proof, Proven
+
+_OPEN = '<script type="application/json" id="receipt">\n'
+_CLOSE = "\n</script>"
+# The last line: a page that was altered, by whatever accident, is not taken for a receipt.
+_HASH_MARK = "<!-- SHA-256 of all above: "
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Microphone receipt</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem;
+  color: #111; background: #fff; }
+h1 { font-size: 1.6rem; margin-bottom: 0; }
+.verdict { font-size: 1.3rem; font-weight: 600; border-left: .5rem solid $colour;
+  padding: .5rem 1rem; margin: 1rem 0; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: .25rem .5rem; border-bottom: 1px solid #ccc;
+  vertical-align: top; }
+svg { width: 100%; height: auto; }
+small, .small { font-size: .85rem; color: #333; overflow-wrap: anywhere; }
+@media print { body { margin: 0; max-width: none; } tr { break-inside: avoid; } }
+</style>
+</head>
+<body>
+<h1>Was the microphone off?</h1>
+<p class="small">A receipt by $made_by, made $made</p>
+<p class="verdict">$verdict</p>
+<p>From <strong>$start</strong> to <strong>$end</strong>, by the clock of the computer that asked
+($zone). Board <strong>$board</strong>.</p>
+$picture
+<table>
+<thead><tr><th>From</th><th>For</th><th>The microphone was</th><th>Known to</th><th>Why</th></tr>
+</thead>
+<tbody>
+$rows
+</tbody>
+</table>
+<h2>What this rests on</h2>
+<p>The board cuts the microphone's line with a relay, senses that it is cut, and writes down each
+change before it can happen. $rests</p>
+<p>It speaks of the line that runs through this board, and of no other microphone. Times are the
+computer's: nobody but its owner vouches for its clock. The board's signatures convince those who
+trust whoever holds the verify key, for with it they could also be made.</p>
+<h2>To check it</h2>
+<p>On a computer with hardmute, with this file and the verify key:<br>
+<code>hardmute prove --check FILE --key KEYFILE</code></p>
+<p class="small">SHA-256 of the receipt: $digest</p>
+$open$receipt$close
+</body>
+</html>
+""")
+_WORDS = {
+    "muted": "Yes: the microphone was cut off all the time.",
+    "live": "No: the microphone was connected for a part of the time.",
+    "fault": "A fault: for a part of the time the microphone cannot be called off.",
+    "unknown": "Not known for the whole time: see below for the parts that are proven.",
+}
+_STATES = {"muted": "off", "live": "ON", "fault": "FAULT", "unknown": "not known"}
+_COLOURS = {"muted": "#009e73", "live": "#d55e00", "fault": "#cc79a7", "unknown": "#999999"}
+
+
+def page(content: dict[str, Any], proof: Proof) -> str:
+    """The page for the receipt ``content`` of ``proof``."""
+    from datetime import datetime
+
+    zone = datetime.now().astimezone().tzname() or "local time"
+    body = _PAGE.substitute(
+        colour=_COLOURS[proof.verdict],
+        made_by=escape(content["made_by"]),
+        made=text.local_time(content["made_ms"]),
+        verdict=_WORDS[proof.verdict],
+        start=text.local_time(proof.from_ms),
+        end=text.local_time(proof.to_ms),
+        zone=escape(zone),
+        board=escape(proof.board),
+        picture=_picture(proof),
+        rows="\n".join(_row(interval) for interval in proof.intervals),
+        rests=_rests(proof),
+        digest=content["sha256"],
+        open=_OPEN,
+        receipt=canonical(content).replace("<", "\\u003c"),
+        close=_CLOSE,
+    )
+    return _hashed(body)
+
+
+def embedded(page: str) -> str:
+    """The receipt in a page, as JSON. Raises `ValueError` if the page is not as it was made."""
+    body, mark, _ = page.rpartition(_HASH_MARK)
+    start, end = body.find(_OPEN), body.rfind(_CLOSE)
+    if not mark or page != _hashed(body) or start < 0 or end < start:
+        raise ValueError
+    return body[start + len(_OPEN) : end]
+
+
+def _hashed(body: str) -> str:
+    return f"{body}{_HASH_MARK}{hashlib.sha256(body.encode()).hexdigest()} -->\n"
+
+
+def _row(interval: Proven) -> str:
+    known = f"±{text.duration(interval.plus_minus_ms)}" if interval.plus_minus_ms else ""
+    cells = (
+        text.local_time(interval.start_ms),
+        text.duration(interval.end_ms - interval.start_ms),
+        _STATES[interval.state],
+        known,
+        interval.note or text.CAUSES.get(interval.cause or "", ""),
+    )
+    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def _rests(proof: Proof) -> str:
+    if proof.signatures and proof.signed == proof.signatures:
+        return f"All {proof.signed} signatures of the board were checked when this was made."
+    return (
+        "The computer checked the board's answers when it got them; the board's own signatures "
+        "are in this file, to be checked with the verify key."
+    )
+
+
+def _picture(proof: Proof) -> str:
+    from hardmute.logview import BoardTimeline
+    from hardmute.plot import write_svg
+    from hardmute.timeline import Interval
+
+    intervals = [
+        Interval(
+            one.start_ms,
+            one.end_ms,
+            one.state,
+            one.cause,
+            None,
+            one.note,
+            one.end_ms - one.start_ms if one.state == "live" else 0,
+        )
+        for one in proof.intervals
+    ]
+    drawn = io.BytesIO()
+    write_svg([BoardTimeline(proof.board, None, False, intervals)], drawn)
+    # Inside a page an SVG has no declaration of its own.
+    return re.sub(r"^.*?(?=<svg)", "", drawn.getvalue().decode(), flags=re.DOTALL)

@@ -1,0 +1,68 @@
+"""When a board's records happened, by the host's wall time, and how far that may be off.
+
+A board knows its boot and uptime. Each attestation ties one uptime to two moments of the host: it
+was given after the request was sent and before the answer was there. From there both clocks run
+on, each on its own crystal.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import NamedTuple
+
+# Two crystals, each within 50 ppm of its nominal frequency over temperature and age. The Pico's is
+# specified as 30 ppm (assumed from its parts list, not looked up); 50 is a common worst case.
+TOLERANCE = 100e-6
+# Uptimes are whole milliseconds, and so are the host's.
+_RESOLUTION_MS = 1
+
+
+class Bounds(NamedTuple):
+    """A moment: not before ``earliest``, not after ``latest``; host time, ms since the epoch."""
+
+    earliest: int
+    latest: int
+
+    @property
+    def middle(self) -> int:
+        return (self.earliest + self.latest) // 2
+
+    @property
+    def uncertainty_ms(self) -> int:
+        """How far the middle may be off either way."""
+        return (self.latest - self.earliest + 1) // 2
+
+
+class Anchor(NamedTuple):
+    """Uptime ``uptime_ms`` was between ``sent_ms`` and ``received_ms``, host time."""
+
+    uptime_ms: int
+    sent_ms: int
+    received_ms: int
+
+    def at(self, uptime_ms: int) -> Bounds:
+        """When another uptime of the same boot was, by this anchor alone."""
+        apart = uptime_ms - self.uptime_ms
+        drift = int(abs(apart) * TOLERANCE) + _RESOLUTION_MS
+        return Bounds(self.sent_ms + apart - drift, self.received_ms + apart + drift)
+
+
+class BootClock:
+    """The wall time of one boot's uptimes, by its anchors."""
+
+    def __init__(self, anchors: list[Anchor]) -> None:
+        self._anchors = sorted(anchors)
+        self._uptimes = [anchor.uptime_ms for anchor in self._anchors]
+
+    def at(self, uptime_ms: int) -> Bounds:
+        """When ``uptime_ms`` was. Between two anchors that agree: both count; else either may."""
+        index = bisect_left(self._uptimes, uptime_ms)
+        near = self._anchors[max(0, index - 1) : index + 1]
+        bounds = [anchor.at(uptime_ms) for anchor in near]
+        earliest = max(bound.earliest for bound in bounds)
+        latest = min(bound.latest for bound in bounds)
+        if earliest > latest:
+            # The host's clock was set in between.
+            earliest = min(bound.earliest for bound in bounds)
+            latest = max(bound.latest for bound in bounds)
+        return Bounds(earliest, latest)
