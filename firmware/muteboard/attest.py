@@ -3,8 +3,6 @@
 HMAC-SHA-256 is RFC 2104 over the port's own `hashlib`; MicroPython has no `hmac`.
 """
 
-import hashlib
-
 try:
     from micropython import const
 except ImportError:
@@ -20,10 +18,15 @@ MAC = const(16)
 # Bytes of a key id.
 KEY_ID = const(4)
 _BLOCK = const(64)
+_INNER = int.from_bytes(b"\x36" * _BLOCK, "big")
+_OUTER = int.from_bytes(b"\x5c" * _BLOCK, "big")
 
 
 def sha256(*parts: "bytes | memoryview") -> bytes:
     """SHA-256 of the concatenation of ``parts``, 32 bytes."""
+    # Not every CircuitPython has it, and none keeps a journal (muteboard.boards).
+    import hashlib
+
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
@@ -32,9 +35,10 @@ def sha256(*parts: "bytes | memoryview") -> bytes:
 
 def hmac(key: bytes, message: "bytes | memoryview") -> bytes:
     """HMAC-SHA-256 of ``message``, 32 bytes. ``key``: at most 64 bytes."""
-    block = key + bytes(_BLOCK - len(key))
-    inner = sha256(bytes(byte ^ 0x36 for byte in block), message)
-    return sha256(bytes(byte ^ 0x5C for byte in block), inner)
+    # As numbers: a loop over the bytes takes MicroPython as long as the hashing.
+    block = int.from_bytes(key + bytes(_BLOCK - len(key)), "big")
+    inner = sha256((block ^ _INNER).to_bytes(_BLOCK, "big"), message)
+    return sha256((block ^ _OUTER).to_bytes(_BLOCK, "big"), inner)
 
 
 def mac(key: bytes, message: "bytes | memoryview") -> bytes:

@@ -25,6 +25,7 @@ FAILED = "journal_failed"
 _BUTTON_MOVED = const(1)
 _SETUP = const(1)
 _MAINTENANCE = const(2)
+_MAX_SEQ = const(0xFFFFFFFF)
 
 
 class Evidence:
@@ -96,8 +97,9 @@ class Evidence:
             return not self._board.journaled
         self._told = controller.LIVE
         self._was_live = False
-        self._record(now, journal.UNMUTE, 0)
-        return self._journal.flush(now)
+        # With no room left for it, the next press may find some.
+        recorded = self._record(now, journal.UNMUTE, 0)
+        return self._journal.flush(now) and recorded
 
     def configured(self, now: int, stored: bytes) -> None:
         """The settings have become what ``stored`` says."""
@@ -107,9 +109,10 @@ class Evidence:
         """A service mode has been opened."""
         self._record(now, journal.SERVICE, _SETUP if service == "setup" else _MAINTENANCE)
 
-    def _record(self, now: int, event: int, data: int) -> None:
-        if self._journal is not None:
-            self._journal.record(now, event, data, *self._fields(event == journal.UNMUTE))
+    def _record(self, now: int, event: int, data: int) -> bool:
+        if self._journal is None:
+            return False
+        return self._journal.record(now, event, data, *self._fields(event == journal.UNMUTE))
 
     def _fields(self, unmute: bool) -> "tuple[int, int, int, int]":
         """Presses, cause, state and sense as in a record; of an ``unmute``, as they will be."""
@@ -133,7 +136,7 @@ class Evidence:
     def expire(self, now: int) -> None:
         """Give up the journal key after its time. To be called now and then."""
         if self._journal is not None:
-            self._journal.expire(now, *self._fields(False))
+            self._journal.expire(now)
 
     def _may_write(self) -> bool:
         return self._board.writes_while_live or self._mute.command == controller.CUT
@@ -216,7 +219,6 @@ class Evidence:
         }
 
 
-_MAX_SEQ = const(0xFFFFFFFF)
 _STATED = (
     "boot",
     "cause",

@@ -23,7 +23,7 @@ except ImportError:
 SIZE = const(64)
 _FIELDS = const(32)
 _SIGNED = const(48)
-# Records in a segment, and the most segments that are kept: 10,240 records at least.
+# Most records in a segment, one fewer at times; and most segments: 10,000 records at least.
 SEGMENT = const(512)
 SEGMENTS = const(21)
 # Records in an answer to ``journal``: 344 base64 characters.
@@ -65,9 +65,10 @@ COMMANDED = const(0x10)
 NO_HEAD = bytes(attest.MAC)
 
 _LAYOUT = "<IIIHHIIIBBBB"
-# uptime low and high, presses, data, event, cause, state, sense
-_EVENT = "<IHIIBBBB"
-_EVENT_SIZE = const(18)
+# Where in it are boot and uptime; pairing and epoch; data and event.
+_TIME_AT = const(4)
+_EPOCH_AT = const(14)
+_DATA_AT = const(24)
 # last pairing, paired, epoch, key id, attest key, journal key
 _KEYS = "<HHI4s32s32s"
 # Bytes that a board's key storage holds.
@@ -143,21 +144,24 @@ class Journal:
         self._renew = True
         self._announce = False
         self._epoch_at = 0
-        self._expired = False
-        # uptime, presses, cause, state and sense of the newest event.
-        self._now = (0, 0, 0, 0, 0)
-        self._queue = bytearray(QUEUE * _EVENT_SIZE)
+        # Records' bytes in front of the link, with neither numbers nor keys yet: of the newest
+        # event; of the last one written; and of those that wait.
+        self._newest = bytearray(_FIELDS)
+        self._told = bytearray(_FIELDS)
+        self._queue = bytearray(QUEUE * _FIELDS)
         self._waiting = 0
         self._lost = 0
-        # (seq, head, events) as they are if the append that raised was durable after all.
-        self._doubt: tuple[int, bytes, int] | None = None
+        # Uptime of the newest record, written or not.
+        self._uptime = 0
+        # (seq, head, events, lost) as they are if the append that raised was durable after all.
+        self._doubt: tuple[int, bytes, int, int] | None = None
         self._load_keys()
         self._load_tail()
 
     @property
     def pending(self) -> bool:
         """Whether something waits to be written."""
-        return self._waiting > 0 or self._lost > 0 or self._expired
+        return self._waiting > 0 or self._lost > 0 or self._renew or self._announce or self.failed
 
     @property
     def first(self) -> int:
@@ -171,10 +175,8 @@ class Journal:
         if data is None:
             return
         last, paired, epoch, key_id, attest_key, key = struct.unpack(_KEYS, data)
-        self._last_pairing = last
-        if paired:
-            self.pairing, self.epoch = last, epoch
-            self.key_id, self._attest_key, self._key = key_id, attest_key, key
+        self._last_pairing, self.pairing, self.epoch = last, last if paired else 0, epoch
+        self.key_id, self._attest_key, self._key = key_id, attest_key, key
 
     def _store_keys(
         self, pairing: int, epoch: int, key_id: bytes, attest_key: bytes, key: bytes
@@ -197,6 +199,7 @@ class Journal:
         # A segment that power has cut short of its first record.
         while self._segments and board.journal_size(self._segments[-1]) < SIZE:
             board.journal_drop(self._segments.pop())
+        self._filled = SEGMENT
         self._count, self._sealed = 0, False
         if self._segments:
             self._load_last(self._segments[-1])
@@ -206,28 +209,32 @@ class Journal:
             self._renew = False
 
     def _load_last(self, segment: int) -> None:
-        board = self._board
-        size = board.journal_size(segment)
-        last_at = size // SIZE - 1
-        # No file system of ours leaves part of a record; one that does gets a new segment.
-        self._filled = SEGMENT if size % SIZE else last_at + 1
-        data = board.journal_read(segment, last_at * SIZE, SIZE)
+        self._filled = self._board.journal_size(segment) // SIZE
+        data = self._board.journal_read(segment, (self._filled - 1) * SIZE, SIZE)
         last = Record(data)
         self.seq, self.head, self.last_boot = last.seq, head_of(data), last.boot
         self._last_pairing = max(self._last_pairing, last.pairing)
-        if not self.pairing or (last.pairing, last.epoch) != (self.pairing, self.epoch):
+        if last.boot == self.boot:
+            self._told[:] = data[:_FIELDS]
+        if not self.pairing or not self._is_current(last):
             return
         if last.event == UNPAIR:
             # Power went before the keys did.
             self._forget_keys()
             return
         self._sealed = last.event == SEAL
-        # An epoch lies within a segment.
-        for at in range(last_at, -1, -1):
-            record = Record(board.journal_read(segment, at * SIZE, SIZE))
-            if (record.pairing, record.epoch) != (self.pairing, self.epoch):
-                break
-            self._count += 1
+        # An epoch lies within a segment, at its end.
+        low, high = 0, self._filled - 1
+        while low < high:
+            middle = (low + high) // 2
+            if self._is_current(Record(self._board.journal_read(segment, middle * SIZE, SIZE))):
+                high = middle
+            else:
+                low = middle + 1
+        self._count = self._filled - low
+
+    def _is_current(self, record: Record) -> bool:
+        return (record.pairing, record.epoch) == (self.pairing, self.epoch)
 
     # What happens.
 
@@ -240,18 +247,23 @@ class Journal:
         cause: int,
         state: int,
         sense: int,
-    ) -> None:
-        """Queue an event of uptime ``now``, ms. The rest is as in the record."""
-        self._now = (now, presses, cause, state, sense)
-        if self._waiting == QUEUE or self._lost:
-            self._lost += 1
-            return
+    ) -> bool:
+        """Queue an event of uptime ``now``, ms. The rest is as in the record.
+
+        False if there was no room: then it is lost, and that will be recorded.
+        """
+        # Whoever tells it may have looked at the clock a moment before another did.
+        self._uptime = now = max(now, self._uptime)
         struct.pack_into(
-            _EVENT,
-            self._queue,
-            self._waiting * _EVENT_SIZE,
+            _LAYOUT,
+            self._newest,
+            0,
+            0,
+            self.boot,
             now & 0xFFFFFFFF,
             now >> 32,
+            0,
+            0,
             presses,
             data,
             event,
@@ -259,13 +271,20 @@ class Journal:
             state,
             sense,
         )
+        if event == BOOT:
+            self._told[:] = self._newest
+        if self._waiting == QUEUE or self._lost:
+            self._lost += 1
+            return False
+        at = self._waiting * _FIELDS
+        self._queue[at : at + _FIELDS] = self._newest
         self._waiting += 1
+        return True
 
-    def expire(self, now: int, presses: int, cause: int, state: int, sense: int) -> None:
-        """Give up the journal key if it is 24 h old. Arguments as of `record`."""
+    def expire(self, now: int) -> None:
+        """Give up the journal key if it is 24 h old, at uptime ``now``, ms."""
         if self.pairing and now - self._epoch_at >= EPOCH_MS:
-            self._now = (now, presses, cause, state, sense)
-            self._renew = self._expired = True
+            self._renew = True
 
     # Writing.
 
@@ -279,59 +298,59 @@ class Journal:
         Takes as long as the flash does: some 60 ms for a few records, more at a segment's end.
         """
         try:
-            if self._doubt is not None:
-                self._resolve_doubt()
+            if self.failed:
+                self._recover()
             self._write_all(now)
         except OSError:
-            self.failed = True
-            self._failed_at = now
+            self._fail(now)
             return False
         self.failed = False
         return True
 
+    def _fail(self, now: int) -> None:
+        self.failed = True
+        self._failed_at = now
+
     def _write_all(self, now: int) -> None:
         if self._announce:
-            self._write_one(PAIR, int.from_bytes(self.key_id, "little"))
+            self._write_one(now, PAIR, int.from_bytes(self.key_id, "little"))
             self._announce = False
         if self._renew:
             self._renew_epoch(now)
         while self._waiting:
-            room = SEGMENT - self._filled
-            if self.pairing:
-                # The last place is the seal's.
-                room -= 1
-            if room <= 0:
-                self._end_segment(now)
-            else:
-                self._write_waiting(min(room, self._waiting))
+            self._make_room(now)
+            self._write_waiting(min(self._room(), self._waiting))
         if self._lost:
-            lost, self._lost = self._lost, 0
-            try:
-                self._write_one(OVERRUN, lost)
-            except OSError:
-                self._lost += lost
-                raise
+            self._write_one(now, OVERRUN, self._lost)
+
+    def _room(self) -> int:
+        """How many records the segment takes, and a seal after them."""
+        return SEGMENT - self._filled - (1 if self.pairing else 0)
+
+    def _make_room(self, now: int) -> None:
+        if self._room() <= 0:
+            if self._count:
+                self._renew_epoch(now)
+            self._new_segment()
 
     def _renew_epoch(self, now: int) -> None:
-        """Seal the epoch and go to the next key, unless nothing was written under this one."""
+        """Seal the epoch and go to the next key."""
         if self.pairing:
-            if self._count and not self._sealed:
-                self._write_one(SEAL, self._count + 1)
-            # A journal that is gone may have had records under this key.
-            if self._sealed or self.seq == 0:
-                self._store_keys(
-                    self.pairing,
-                    self.epoch + 1,
-                    self.key_id,
-                    self._attest_key,
-                    attest.next_key(self._key),
-                )
+            self._seal(now)
+            self._store_keys(
+                self.pairing,
+                self.epoch + 1,
+                self.key_id,
+                self._attest_key,
+                attest.next_key(self._key),
+            )
         self._epoch_at = now
-        self._renew = self._expired = False
+        self._renew = False
 
-    def _end_segment(self, now: int) -> None:
-        self._renew_epoch(now)
-        self._new_segment()
+    def _seal(self, now: int) -> None:
+        # A journal that is gone may have had records under this key; nobody knows how many.
+        if not self._sealed and self.seq:
+            self._write_one(now, SEAL, self._count + 1)
 
     def _new_segment(self) -> None:
         while len(self._segments) >= SEGMENTS:
@@ -344,105 +363,78 @@ class Journal:
         data = bytearray(count * SIZE)
         seq, head = self.seq, self.head
         for index in range(count):
-            low, high, presses, value, event, cause, state, sense = struct.unpack_from(
-                _EVENT, self._queue, index * _EVENT_SIZE
-            )
             seq += 1
-            head = self._build(
-                data,
-                index * SIZE,
-                seq,
-                head,
-                low,
-                high,
-                presses,
-                value,
-                event,
-                cause,
-                state,
-                sense,
-            )
-        self._append(data, seq, head, count)
+            at = index * SIZE
+            data[at : at + _FIELDS] = self._queue[index * _FIELDS : (index + 1) * _FIELDS]
+            head = self._finish(data, at, seq, head)
+        self._append(data, head, count, 0)
 
-    def _write_one(self, event: int, value: int) -> None:
-        if self._filled >= SEGMENT:
-            self._new_segment()
-        now, presses, cause, state, sense = self._now
+    def _write_one(self, now: int, event: int, value: int) -> None:
+        """Write a record of the journal's own: the state is that of the record before.
+
+        Of an overrun it is the newest. The time is before that of the events that wait.
+        """
+        if event != SEAL:
+            self._make_room(now)
         data = bytearray(SIZE)
-        head = self._build(
-            data,
-            0,
-            self.seq + 1,
-            self.head,
-            now & 0xFFFFFFFF,
-            now >> 32,
-            presses,
-            value,
-            event,
-            cause,
-            state,
-            sense,
-        )
-        self._append(data, self.seq + 1, head, 0)
+        data[:_FIELDS] = self._newest if event == OVERRUN else self._told
+        if self._waiting:
+            low, high = struct.unpack_from("<IH", self._queue, _TIME_AT + 4)
+        else:
+            self._uptime = now = max(now, self._uptime)
+            low, high = now & 0xFFFFFFFF, now >> 32
+        struct.pack_into("<IIH", data, _TIME_AT, self.boot, low, high)
+        struct.pack_into("<IB", data, _DATA_AT, value, event)
+        head = self._finish(data, 0, self.seq + 1, self.head)
+        self._append(data, head, 0, self._lost if event == OVERRUN else 0)
         self._sealed = event == SEAL
 
-    def _build(
-        self, data, at, seq, link, low, high, presses, value, event, cause, state, sense
-    ) -> bytes:
-        """Put a record at ``data[at:]``. Returns its head."""
-        struct.pack_into(
-            _LAYOUT,
-            data,
-            at,
-            seq,
-            self.boot,
-            low,
-            high,
-            self.pairing,
-            self.epoch,
-            presses,
-            value,
-            event,
-            cause,
-            state,
-            sense,
-        )
+    def _finish(self, data: bytearray, at: int, seq: int, link: bytes) -> bytes:
+        """Number, link and sign the record at ``data[at:]``. Returns its head."""
+        struct.pack_into("<I", data, at, seq)
+        struct.pack_into("<HI", data, at + _EPOCH_AT, self.pairing, self.epoch)
         if seq == 1:
             link = self._board.entropy(attest.MAC)
         data[at + _FIELDS : at + _SIGNED] = link
-        view = memoryview(data)[at : at + SIZE]
+        record = memoryview(data)[at : at + SIZE]
         if self.pairing:
-            view[_SIGNED:SIZE] = mac_of(self._key, view)
-        return head_of(view)
+            record[_SIGNED:SIZE] = mac_of(self._key, record)
+        return head_of(record)
 
-    def _append(self, data: bytearray, seq: int, head: bytes, events: int) -> None:
+    def _append(self, data: bytearray, head: bytes, events: int, lost: int) -> None:
         """Make ``data`` durable and count it; ``events`` of the queue are in it."""
-        if not self._segments:
+        if self._filled >= SEGMENT:
             self._new_segment()
+        count = len(data) // SIZE
         # Should this raise, nobody knows.
-        self._doubt = (seq, head, events)
+        self._doubt = (self.seq + count, head, events, lost)
         self._board.journal_append(self._segments[-1], data)
         self._doubt = None
-        self._filled += len(data) // SIZE
-        self._count += len(data) // SIZE
+        self.seq += count
+        self.head, self.last_boot = head, self.boot
+        self._told[:] = data[len(data) - SIZE : len(data) - SIZE + _FIELDS]
+        self._filled += count
+        self._count += count
         self._sealed = False
-        self.seq, self.head, self.last_boot = seq, head, self.boot
-        self._drop_events(events)
+        self._drop_events(events, lost)
 
-    def _drop_events(self, count: int) -> None:
+    def _drop_events(self, count: int, lost: int) -> None:
+        self._lost -= lost
         if count:
-            left = (self._waiting - count) * _EVENT_SIZE
-            at = count * _EVENT_SIZE
+            left = (self._waiting - count) * _FIELDS
+            at = count * _FIELDS
             self._queue[:left] = self._queue[at : at + left]
             self._waiting -= count
 
-    def _resolve_doubt(self) -> None:
-        assert self._doubt is not None
-        seq, head, events = self._doubt
+    def _recover(self) -> None:
+        """Find out what is durable after something has raised."""
+        self._load_keys()
         self._load_tail()
-        if (self.seq, self.head) == (seq, head):
-            self._drop_events(events)
-        self._doubt = None
+        if self._doubt is not None:
+            seq, head, events, lost = self._doubt
+            if (self.seq, self.head) == (seq, head):
+                self._drop_events(events, lost)
+            self._doubt = None
 
     # Reading.
 
@@ -474,10 +466,9 @@ class Journal:
             return None
         ours = self._board.entropy(attest.KEY)
         secret = attest.secret(host, ours, self._board.unique_id())
-        self._pass_to(now)
         try:
-            if self.pairing and self._count and not self._sealed:
-                self._write_one(SEAL, self._count + 1)
+            if self.pairing:
+                self._seal(now)
             self._store_keys(
                 self._last_pairing + 1,
                 0,
@@ -485,26 +476,25 @@ class Journal:
                 attest.attest_key(secret),
                 attest.journal_key(secret),
             )
-            self._epoch_at = now
-            self._announce = True
         except OSError:
+            # Nothing comes after a seal that may be written but the next epoch.
+            self._renew = True
+            self._fail(now)
             return None
+        self._epoch_at = now
+        self._announce = True
         return ours if self.flush(now) else None
-
-    def _pass_to(self, now: int) -> None:
-        _, presses, cause, state, sense = self._now
-        self._now = (now, presses, cause, state, sense)
 
     def unpair(self, now: int) -> bool:
         """End the pairing and forget its keys. False if that could not be written."""
         if not self.flush(now):
             return False
-        self._pass_to(now)
         try:
             if self.pairing:
-                self._write_one(UNPAIR, int.from_bytes(self.key_id, "little"))
+                self._write_one(now, UNPAIR, int.from_bytes(self.key_id, "little"))
                 self._forget_keys()
         except OSError:
+            self._fail(now)
             return False
         return True
 

@@ -21,8 +21,12 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=28, width=_help_width())
 
     def format_help(self) -> str:
-        """The text, with no empty line to spare before the exit codes."""
-        return super().format_help().replace(f"\n\n{_EXIT_CODES}", f"\n{_EXIT_CODES}")
+        """The text; that of the commands with no empty line to spare at its beginning and end."""
+        text = super().format_help()
+        if _EXIT_CODES in text:
+            text = text.replace("\n\noptions:", "\noptions:", 1)
+            text = text.replace(f"\n\n{_EXIT_CODES}", f"\n{_EXIT_CODES}")
+        return text
 
     def _format_action(self, action: argparse.Action) -> str:
         formatted = super()._format_action(action)

@@ -145,7 +145,7 @@ class Contact:
             signed = self._challenge(key)
         except RefusedError as error:
             if error.code not in ("not_paired", "unsupported", "bad_op"):
-                self._recorder.note(f"The board did not attest: {error}")
+                self._recorder.note(f"Not attested. {error}")
             elif key is not None:
                 self._incident("unpaired", "it is paired with this host, and says that it is not")
             return None
@@ -207,7 +207,7 @@ class Contact:
             )
 
     def _catch_up(self, intake: Intake, end: JournalEnd) -> bool:
-        """Fetch what the log lacks up to ``end``. Whether the log ends there then."""
+        """Fetch what the log lacks up to ``end``. Whether the log, if there is one, ends there."""
         if intake.seq > end.seq:
             intake.begin_branch(
                 "backwards",
@@ -218,7 +218,7 @@ class Contact:
         if not _ends(intake, end):
             self._fetch(intake, end.seq)
         if self._recorder.log is None:
-            return False
+            return True
         if not _ends(intake, end):
             self._incident(
                 "bad_head",

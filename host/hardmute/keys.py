@@ -92,7 +92,11 @@ def save_attest_key(board: str, key: bytes) -> None:
 
 def load_attest_key(board: str) -> bytes | None:
     """The attest key of ``board``; None if this host has none."""
-    file = _attest_key_file(board)
+    try:
+        file = _attest_key_file(board)
+    except OSError:
+        # There is no folder that it could be in.
+        return None
     try:
         content = json.loads(file.read_bytes())
         key = bytes.fromhex(cast("dict[str, Any]", content)["attest_key"])

@@ -241,7 +241,8 @@ def test_P2_no_byte_from_the_host_connects():
 
 def test_P8_mutes_itself_across_the_wrap_of_the_ticks():
     kit = DevKit()
-    kit.modules.files["config.json"] = b'{"max_live_s":10}'
+    with kit.modules.open("config.json", "wb") as file:
+        file.write(b'{"max_live_s":10}')
     kit.chip.ticks_start = (1 << 30) - 3000
 
     def script():
@@ -378,7 +379,7 @@ def test_config_is_set_in_setup_and_used_after_the_next_power_on():
     kit.chip.press(True)
     assert kit.power_on(setup()) == "off"
     assert kit.heard()[-1]["config"]["mode"] == "push_to_talk"
-    assert set(kit.modules.files) == {"config.json", "boot.txt"}
+    assert set(kit.modules.os.listdir()) == {"config.json", "boot.txt", "journal"}
     assert kit.power_on(talk()) == "off"
 
 

@@ -24,7 +24,7 @@ Class = dict[str, list[ast.arguments]]
 # `open` is CPython's.
 MODULES = {
     "rp2": ("machine", "micropython", "time", "select", "sys", "os", "rp2"),
-    "esp32": ("machine", "micropython", "time", "select", "sys", "os"),
+    "esp32": ("machine", "micropython", "time", "select", "sys", "os", "esp32"),
 }
 
 
@@ -147,7 +147,8 @@ def differences(fake: Module, stub: Stub) -> list[str]:
 
 def class_differences(name: str, value: type, stub: Stub) -> list[str]:
     found: list[str] = []
-    for inner, member in public(value):
+    for inner, static in public(value):
+        member = static.__func__ if isinstance(static, staticmethod) else static
         if inspect.isfunction(member):
             if not fits(member, stub.classes[name].get(inner, [])):
                 found.append(f"{name}.{inner}{inspect.signature(member)}")
@@ -176,6 +177,8 @@ def test_the_comparison_sees_what_is_wrong() -> None:
         def init(self, mode: int = -1, pull: int = -1, value: Any = None) -> None: ...
         def value(self, x: int, y: int = 0) -> None: ...
         def off(self) -> None: ...
+        @staticmethod
+        def on(level: int) -> None: ...
         def toggled(self) -> None: ...
 
     class WDT:
@@ -189,6 +192,7 @@ def test_the_comparison_sees_what_is_wrong() -> None:
         "Pin.__init__",
         "Pin.init",
         "Pin.irq",
+        "Pin.on",
         "Pin.toggled",
         "Pin.value",
         "WDT.__init__",

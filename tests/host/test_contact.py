@@ -182,7 +182,7 @@ def many(board: VirtualBoard, events: int, seed: int = 1) -> None:
     assert kept_by.flush(now)
     for count in range(1, events + 1):
         now += random.randrange(2 * 30 * 86_400_000 // events)
-        kept_by.expire(now, count - 1, 1, 0, 0)
+        kept_by.expire(now)
         if count % 2:
             kept_by.record(now, journal.UNMUTE, 0, count, 1, 0x11, 0)
         else:
@@ -673,7 +673,7 @@ def test_P5_a_busy_board_is_not_attested(host: Host) -> None:
     assert visit.code == errors.OK
     assert visit.met is not None
     assert not visit.attested
-    assert "did not attest" in visit.told
+    assert "Not attested." in visit.told
     assert host.records() == kept(board)
 
 
@@ -799,6 +799,16 @@ def test_P6_a_log_that_cannot_be_written_hides_no_state(home: Path, sim: Sim, cl
     told = cli("-d", sim.board, "status", "--json")
     assert told.json["verdict"] == "muted"
     assert told.code == errors.LOCAL
+
+
+def test_P5_attested_without_a_log(host: Host) -> None:
+    board = VirtualBoard()
+    pair(board, host)
+    file = host.home / "log.sqlite3"
+    file.mkdir()
+    visit = host.visit(board)
+    assert (visit.code, visit.attested) == (errors.LOCAL, True)
+    file.rmdir()
 
 
 def test_P5_a_damaged_attest_key_hides_no_state(home: Path, sim: Sim, cli: Cli) -> None:

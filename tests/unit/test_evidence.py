@@ -129,6 +129,23 @@ def test_P6_what_cannot_be_written_down_does_not_connect():
     assert [event for event, _, _ in told(bench)] == ["boot", "unmute", "refused", "unmute"]
 
 
+def test_P6_an_unmute_that_found_no_room_among_what_waits_does_not_connect():
+    bench = Bench()
+    bench.board.failing["journal_append"] = OSError(28)
+    for _ in range(journal.QUEUE // 2):
+        bench.tap()
+        bench.run(100)
+    del bench.board.failing["journal_append"]
+    bench.tap()
+    bench.run(100)
+    assert not bench.board.connected
+    bench.run(1100)
+    bench.go_live()
+    found = [event for event, _, _ in told(bench)]
+    attempts = ["unmute", "refused"] * (journal.QUEUE // 2)
+    assert found == ["boot"] + attempts + ["overrun", "refused", "unmute"]
+
+
 @pytest.mark.parametrize("up_again", [False, True])
 def test_P3_a_press_while_the_unmute_is_written_wins(up_again):
     bench = Bench()

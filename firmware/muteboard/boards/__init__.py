@@ -48,13 +48,13 @@ down, never inferred at start. A board object is built with the line cut, and fr
     A store that power cuts short leaves the old blob. `store` raises `OSError` when it cannot.
 ``unique_id()``
     The chip's serial number, as `bytes`.
-``entropy(count)``
-    So many random bytes, from the chip's own source.
-``journaled``
-    Whether the storage below is there, and survives a power cut at any moment. Without it the
-    board keeps no journal.
 ``writes_while_live``
-    Whether a press cuts at once even while the storage is being written.
+    Whether a press cuts at once even while the flash is being written.
+``journaled``
+    Whether the board has the storage below, and it survives a power cut at any moment. Without it
+    the board keeps no journal, and what is below need not be there.
+``entropy(count)``
+    So many random bytes, at most 32, from the chip's own source.
 ``journal_segments()``
     The numbers of the journal's segments, rising.
 ``journal_size(segment)``, ``journal_read(segment, at, count)``
@@ -67,7 +67,7 @@ down, never inferred at start. A board object is built with the line cut, and fr
 ``load_keys()``, ``store_keys(data)``
     `muteboard.journal.KEYS_SIZE` secret bytes; None if there are none. When `store_keys` returns
     the new ones are durable and the old ones are nowhere on the chip any more; when power goes
-    meanwhile, one of the two is there.
+    meanwhile, one of the two is there. `OSError` as of `journal_append`.
 ``port``, ``simulated``
     Name of the board file, for a person; whether there is no real microphone line behind it.
 ``maintenance()``
@@ -109,6 +109,10 @@ if TYPE_CHECKING:
         def load(self, name: str) -> bytes | None: ...
         def store(self, name: str, data: bytes) -> None: ...
         def unique_id(self) -> bytes: ...
+        def maintenance(self) -> None: ...
+        def reset(self) -> None: ...
+
+    class JournaledBoard(Board, Protocol):
         def entropy(self, count: int) -> bytes: ...
         def journal_segments(self) -> list[int]: ...
         def journal_size(self, segment: int) -> int: ...
@@ -117,5 +121,3 @@ if TYPE_CHECKING:
         def journal_drop(self, segment: int) -> None: ...
         def load_keys(self) -> bytes | None: ...
         def store_keys(self, data: bytes) -> None: ...
-        def maintenance(self) -> None: ...
-        def reset(self) -> None: ...

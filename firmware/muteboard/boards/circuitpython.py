@@ -21,8 +21,9 @@ as cut: a wire that fell off reads as closed, which is a fault and never "muted"
 CircuitPython has no interrupts for Python. A press is caught in the background, however short
 (from 1 ms), but the relay drops only when the program next comes by here: every call looks, and
 `idle` does so every millisecond. That is not "at once" as on the other ports, and a hung program
-cuts only by the watchdog. Its file system is not safe against power loss either, so the boot
-counter is in `nvm` and the settings are worth no more than their defaults.
+cuts only by the watchdog. Its file system, FAT, is not safe against power loss either: a cut in
+the middle of a write may cost any file, and a journal that power can tear proves nothing. So there
+is none, the boot counter is in `nvm`, and the settings are worth no more than their defaults.
 """
 
 import os
@@ -178,6 +179,8 @@ class Board:
     settle_ms = _SETTLE_MS
     port = "circuitpython"
     simulated = False
+    journaled = False
+    writes_while_live = False
 
     def __init__(self):
         names = pins()

@@ -49,9 +49,8 @@ class KeyStore:
         self._device = device
         self._entropy = entropy
         self._size = size
-        # The block of the file; the newest keys, their page and number. Page 0 if there are none.
+        # The block of the file, and the newest keys' number.
         self._block = -1
-        self._page = 0
         self._number = 0
         self._keys: bytes | None = None
         self._buffer = bytearray(_PAGE)
@@ -64,20 +63,21 @@ class KeyStore:
         return self._keys
 
     def store(self, keys: bytes) -> None:
-        """Store, then destroy what was stored before. If power goes, one of the two is there."""
+        """Store, then destroy what was stored before. If power goes, one of the two is there.
+
+        After an `OSError` it is not known which: then this object is of no use any more.
+        """
         page = self._blank_page()
         if page:
             self._program(self._block, page, keys)
             self._wipe(self._block, page)
         else:
-            old = self._block
-            self._block = self._new_block()
-            page = 1
-            self._program(self._block, page, keys)
+            old, self._block = self._block, self._new_block()
+            self._program(self._block, 1, keys)
             os.rename(_PARTIAL, _NAME)
             if old >= 0:
                 self._wipe(old, 0)
-        self._page, self._keys = page, keys
+        self._keys = keys
 
     def _open(self) -> None:
         try:
@@ -103,12 +103,13 @@ class KeyStore:
             self._read()
 
     def _read(self) -> None:
+        newest = 0
         for page in range(1, _BLOCK // _PAGE):
             self._device.readblocks(self._block, self._buffer, page * _PAGE)
             number, keys = self._unpack()
             if keys is not None and number >= self._number:
-                self._page, self._number, self._keys = page, number, keys
-        self._wipe(self._block, self._page)
+                newest, self._number, self._keys = page, number, keys
+        self._wipe(self._block, newest)
 
     def _unpack(self) -> "tuple[int, bytes | None]":
         end = 4 + self._size

@@ -34,9 +34,10 @@ _LAMP_TIMING = (400, 850, 800, 450)
 
 _FILES = {"config": "config.json", "boot": "boot.txt"}
 _PARTIAL = "partial.tmp"
-# One file a segment, named by its number.
+# A folder with one file a segment, named by its number.
 _JOURNAL = "journal"
-_SEGMENT = "journal/%08x"
+_SEGMENT = "%08x"
+_PATH = _JOURNAL + "/" + _SEGMENT
 
 
 class MicroPythonBoard:
@@ -186,13 +187,21 @@ class MicroPythonBoard:
     def journal_segments(self) -> list[int]:
         if _JOURNAL not in os.listdir():
             return []
-        return sorted([int(name, 16) for name in os.listdir(_JOURNAL)])
+        segments = []
+        for name in os.listdir(_JOURNAL):
+            try:
+                segment = int(name, 16)
+            except ValueError:
+                continue
+            if name == _SEGMENT % segment:
+                segments.append(segment)
+        return sorted(segments)
 
     def journal_size(self, segment: int) -> int:
-        return os.stat(_SEGMENT % segment)[6]
+        return os.stat(_PATH % segment)[6]
 
     def journal_read(self, segment: int, at: int, count: int) -> bytes:
-        with open(_SEGMENT % segment, "rb") as file:
+        with open(_PATH % segment, "rb") as file:
             file.seek(at)
             return file.read(count)
 
@@ -200,17 +209,22 @@ class MicroPythonBoard:
         if _JOURNAL not in os.listdir():
             os.mkdir(_JOURNAL)
         # littlefs makes what was written part of the file as it closes it, in one step.
-        with open(_SEGMENT % segment, "ab") as file:
+        with open(_PATH % segment, "ab") as file:
             file.write(data)
 
     def journal_drop(self, segment: int) -> None:
-        os.remove(_SEGMENT % segment)
+        os.remove(_PATH % segment)
 
     def load_keys(self) -> bytes | None:
         return self._key_store().load()
 
     def store_keys(self, data: bytes) -> None:
-        self._key_store().store(data)
+        try:
+            self._key_store().store(data)
+        except OSError:
+            # What is there now, the next one finds out.
+            self._keys = None
+            raise
 
     def _key_store(self) -> keystore.KeyStore:
         if self._keys is None:

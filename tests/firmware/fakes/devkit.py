@@ -27,7 +27,7 @@ _BYTES_PER_S = 11_520
 _FIFO = 128
 _HARD_RESET = 2
 _WDT_RESET = 3
-_FAKES = ("machine", "micropython", "time", "select", "sys", "os")
+_FAKES = ("machine", "micropython", "time", "select", "sys", "os", "esp32")
 
 _HERE = __file__.rsplit("/", 1)[0]
 
@@ -130,6 +130,7 @@ class DevKit:
         # A reset ends interrupts, timers and what the UART has taken in.
         chip.watchdog_ms = None
         chip.on_edge.clear()
+        self.modules.restart()
         self.modules.handlers.clear()
         self.modules.soft_irqs.clear()
         self.modules.timers.clear()

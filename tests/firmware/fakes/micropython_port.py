@@ -5,11 +5,18 @@ does not have is not there. `rp2` is in a file of its own, which needs CPython.
 """
 
 # Standard, because the fakes hold objects of classes that they make. MicroPython's own module has
-# no source.
-# pyright: standard, reportMissingModuleSource=false
+# no source, and `vfs` is only there.
+# pyright: standard, reportMissingModuleSource=false, reportMissingImports=false
+
+import hashlib
 
 from .chip import Chip, ChipReset
+from .flash import NorFlash, block_device
 
+try:
+    from vfs import VfsLfs2
+except ImportError:
+    from .littlefs_vfs import VfsLfs2
 try:
     # On MicroPython soft interrupts are the interpreter's own: between two bytecodes.
     from micropython import schedule
@@ -41,15 +48,18 @@ class Modules:
     interfere with a program in a way that it can tell.
     """
 
-    def __init__(self, chip: Chip, port: str):
+    def __init__(self, chip: Chip, port: str, flash: "NorFlash | None" = None):
         self.chip = chip
         self.port = port
         self.interrupt_char = 3
         self.reset_cause = 1
         self.memory: dict[int, int] = {}
         self.rtc_memory = b""
-        # The file system's root.
-        self.files: dict[str, bytes] = {}
+        # What holds the file system, and whatever else the firmware puts there.
+        self.flash = NorFlash() if flash is None else flash
+        self._mounted: VfsLfs2 | None = None
+        # Draws on the chip's source of random bytes.
+        self.random = 0
         self.soft_irqs: list[tuple[Callable[[Any], None], Any]] = []
         self.lost_irqs = 0
         # The handlers in use, by pin.
@@ -62,8 +72,32 @@ class Modules:
         self.time = _time(chip)
         self.select = _select(chip)
         self.sys = _sys(chip, port)
-        self.os, self.open = _files(self)
+        self.os = _os(self)
+        if port == "esp32":
+            self.esp32 = _esp32(self)
         chip.on_ms.append(self.run_soft_irqs)
+
+    def restart(self) -> None:
+        """Forget what the interpreter had in its memory of the file system."""
+        self._mounted = None
+
+    @property
+    def files(self) -> VfsLfs2:
+        """The file system, mounted, and made if there is none: as _boot.py of the ports does."""
+        if self._mounted is None:
+            # _boot.py of the ports.
+            progsize = 256 if self.port == "rp2" else 32
+            device = block_device(self.flash)()
+            try:
+                self._mounted = VfsLfs2(device, progsize=progsize)
+            except OSError:
+                VfsLfs2.mkfs(device, progsize=progsize)
+                self._mounted = VfsLfs2(device, progsize=progsize)
+        return self._mounted
+
+    def open(self, file: str, mode: str) -> "Any":
+        """The builtin."""
+        return self.files.open(file, mode)
 
     def schedule(self, handler: "Callable[[Any], None]", argument: "Any") -> None:
         """As an interrupt does it: the interpreter will call, and a full queue loses the call."""
@@ -385,39 +419,46 @@ def _sys(chip: Chip, port: str) -> Module:
     return Module({"platform": port, "stdin": _Stdin(chip), "stdout": _Stdout(chip)})
 
 
-def _files(modules: Modules) -> "tuple[Module, Callable[[str, str], _File]]":
-    """`os` and `open`, on a littlefs: a rename replaces in one step."""
+def _os(modules: Modules) -> Module:
+    def listdir(dir: str = "") -> "list[str]":  # noqa: A002 - the real name
+        return [entry[0] for entry in modules.files.ilistdir("/" + dir)]
+
+    def mkdir(path: str) -> None:
+        modules.files.mkdir(path)
+
+    def remove(path: str) -> None:
+        modules.files.remove(path)
 
     def rename(old_path: str, new_path: str) -> None:
-        modules.files[new_path] = modules.files.pop(old_path)
+        modules.files.rename(old_path, new_path)
 
-    def opened(file: str, mode: str) -> _File:
-        return _File(modules.files, file, mode)
+    def stat(path: str) -> "tuple[int, ...]":
+        return modules.files.stat(path)
 
-    return Module({"rename": rename}), opened
+    def urandom(n: int) -> bytes:
+        assert n <= 32
+        modules.random += 1
+        return hashlib.sha256(b"%d" % modules.random).digest()[:n]
+
+    return Module(
+        {
+            "listdir": listdir,
+            "mkdir": mkdir,
+            "remove": remove,
+            "rename": rename,
+            "stat": stat,
+            "urandom": urandom,
+        }
+    )
 
 
-class _File:
-    def __init__(self, files: "dict[str, bytes]", name: str, mode: str):
-        self._files, self._name = files, name
-        if mode == "wb":
-            files[name] = b""
-        else:
-            assert mode == "rb"
-            if name not in files:
-                # With the text, because CPython knows no errno without.
-                raise OSError(2, "ENOENT")
+def _esp32(modules: Modules) -> Module:
+    class Partition(block_device(modules.flash)):
+        TYPE_DATA = 1
 
-    def __enter__(self):
-        return self
+        # The real one has all its parameters optional (esp32_partition.c), and a block size.
+        @staticmethod
+        def find(type: int, *, label: str) -> "list[Any]":  # noqa: A002 - the real name
+            return [Partition()] if (type, label) == (1, "vfs") else []
 
-    def __exit__(self, *_exception: object) -> None:
-        pass
-
-    def read(self, size: int = -1) -> bytes:
-        content = self._files[self._name]
-        return content if size < 0 else content[:size]
-
-    def write(self, data: bytes) -> int:
-        self._files[self._name] += data
-        return len(data)
+    return Module({"Partition": Partition})

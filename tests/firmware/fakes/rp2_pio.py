@@ -1,4 +1,4 @@
-"""The RP2040's PIO as MicroPython's `rp2` offers it. Needs CPython: it assembles by function."""
+"""MicroPython's `rp2`: PIO and flash. Needs CPython: it assembles by function."""
 
 # Standard, because the fakes hold objects of classes that they make.
 # pyright: standard
@@ -7,6 +7,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from .flash import block_device
 from .micropython_port import Module, Modules
 
 _PIO_INSTRUCTIONS = ("pull", "set", "wait", "irq", "label", "jmp")
@@ -126,9 +127,14 @@ def make_rp2(modules: Modules, state_machines: list[Any]) -> Module:
                     return
                 self.at += 1
 
+    class Flash(block_device(modules.flash)):
+        def __init__(self) -> None:
+            pass
+
     return Module(
         {
             "PIO": PIO,
+            "Flash": Flash,
             "asm_pio": asm_pio,
             "asm_pio_encode": asm_pio_encode,
             "StateMachine": StateMachine,
