@@ -104,7 +104,7 @@ def load_attest_key(board: str) -> bytes | None:
         return None
     except OSError as error:
         raise LocalError(f"{file} cannot be read ({error.strerror or error}).") from error
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         key = b""
     if len(key) != attest.KEY:
         raise LocalError(f"{file} is damaged: pair again, or restore it.")
