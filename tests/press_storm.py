@@ -198,18 +198,24 @@ def disagreements(
     ``cut_late_us``: how long to cut; ``early_us``: how much sooner it may connect, if its clock
     counts whole milliseconds.
     """
-    wrong: list[str] = []
-    wanted: list[tuple[int, bool, int]] = []
+    seen = list(coil)
     for connection in connections:
-        wanted.append((connection.from_us - early_us, True, early_us + late_us))
-        if connection.until_us is not None:
-            wanted.append((connection.until_us, False, cut_late_us))
-    for (time_us, energised, slack_us), change in zip(wanted, coil, strict=False):
-        if change[1] != energised or not time_us <= change[0] <= time_us + slack_us:
-            want = f"{'connect' if energised else 'cut'} at {time_us} us (+ {slack_us})"
-            wrong.append(f"{want}, but {'connect' if change[1] else 'cut'} at {change[0]} us")
-            # What follows is shifted: one cause, one line.
-            return wrong
-    if len(wanted) != len(coil):
-        wrong.append(f"{len(wanted)} changes wanted, {len(coil)} seen")
-    return wrong
+        until_us = connection.until_us
+        latest_us = connection.from_us + late_us
+        if until_us is not None and until_us <= latest_us:
+            # The next press may have come before the engine could connect, and then it does not.
+            if not seen or seen[0][0] > latest_us:
+                continue
+            latest_us = until_us
+        wanted = [(True, connection.from_us - early_us, latest_us)]
+        if until_us is not None:
+            wanted.append((False, until_us, until_us + cut_late_us))
+        for energised, first_us, last_us in wanted:
+            want = f"{'connect' if energised else 'cut'} from {first_us} to {last_us} us"
+            if not seen:
+                return [f"{want}, but nothing"]
+            at_us, was_energised = seen.pop(0)
+            if was_energised != energised or not first_us <= at_us <= last_us:
+                # What follows is shifted: one cause, one line.
+                return [f"{want}, but {'connect' if was_energised else 'cut'} at {at_us} us"]
+    return [f"{len(seen)} changes more than wanted"] if seen else []

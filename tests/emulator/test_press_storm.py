@@ -16,9 +16,10 @@ from muteboard import wire
 from press_storm import PUSH_TO_TALK, TOGGLE
 from workbench import HIGH, Bench
 
-# A pass of the superloop with the lamp's waveform or a collection comes first. The edges are dated
-# by their interrupts, so it is only the decision that is late.
-_LATE_US = 5_000
+# The record of an unmute is written first: usually 50 ms, and twice that when the file system
+# erases two blocks. The edges are dated by their interrupts, so it is only the decision that is
+# late.
+_LATE_US = 150_000
 # The board's clock counts whole milliseconds.
 _EARLY_US = 1_000
 # The PIO's cycles.
