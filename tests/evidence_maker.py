@@ -1,15 +1,8 @@
 """Evidence as boards and hosts make it: real journals, a real log, and time that the test moves.
 
-clock = Clock()
-board = MadeBoard(clock)
-host = MadeHost(home / "log.sqlite3", clock)
-board.boot()
-board.pair()
-host.contact(board)
-clock.pass_ms(60_000)
-board.live_for(5_000)
-host.contact(board)
-verifier.verify(host.log.entries, board.secrets)
+A `MadeBoard` and a `MadeHost` share a `Clock`. The board must `boot`, and `pair` if it is to sign;
+`MadeHost.contact` takes what is new into the log, which `verifier.verify(host.log.entries,
+board.secrets)` then checks.
 """
 
 from __future__ import annotations
