@@ -113,7 +113,7 @@ class KeyStore:
 
     def _unpack(self) -> "tuple[int, bytes | None]":
         end = 4 + self._size
-        number, check = struct.unpack("<I", self._buffer)[0], self._buffer[end : end + 4]
+        number, check = struct.unpack_from("<I", self._buffer)[0], self._buffer[end : end + 4]
         if check != struct.pack("<I", binascii.crc32(self._buffer[:end]) & 0xFFFFFFFF):
             return 0, None
         return number, bytes(self._buffer[4:end])
