@@ -818,9 +818,9 @@ def test_P6_a_log_that_is_set_aside_meanwhile_leaves_a_good_one(
 ) -> None:
     """Another process has found it damaged, just as the board has answered."""
     board = VirtualBoard()
-    board.press()
-    earlier = image(board)
     pair(board, host)
+    earlier = image(board)
+    board.press()
     assert host.visit(board).attested
     if forked:
         reflash(board, earlier)
