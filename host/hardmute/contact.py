@@ -189,7 +189,15 @@ class Contact:
 
     def _keep(self, signed: Signed, branch: int) -> None:
         body = {"branch": branch, **_body(signed), "host_boot": self._clock.run()}
-        self._recorder.use(lambda log: log.append("attestation", self._board, body))
+
+        def keep(log: Log) -> None:
+            with log.transaction():
+                # The log that it commits to may have been set aside or pruned meanwhile.
+                known = log.hash_at(signed.log_row) if signed.log_row else GENESIS
+                if known is not None and nonce(known, signed.salt) == signed.answer.nonce:
+                    log.append("attestation", self._board, body)
+
+        self._recorder.use(keep)
 
     # The journal.
 

@@ -811,6 +811,39 @@ def test_P5_attested_without_a_log(host: Host) -> None:
     file.rmdir()
 
 
+@pytest.mark.parametrize("news", [0, 3])
+@pytest.mark.parametrize("forked", [False, True])
+def test_P6_a_log_that_is_set_aside_meanwhile_leaves_a_good_one(
+    host: Host, forked: bool, news: int
+) -> None:
+    """Another process has found it damaged, just as the board has answered."""
+    board = VirtualBoard()
+    pair(board, host)
+    earlier = image(board)
+    board.press()
+    assert host.visit(board).attested
+    if forked:
+        reflash(board, earlier)
+        assert host.visit(board).code == errors.TAMPERED
+    for _ in range(news):
+        board.press()
+    file = host.home / "log.sqlite3"
+
+    def set_aside(message: dict[str, Any]) -> dict[str, Any]:
+        if file.exists() and not (host.home / "aside").exists():
+            file.rename(host.home / "aside")
+        return message
+
+    visit = host.visit(board, altered("journal_mac", set_aside))
+    assert (host.home / "aside").exists()
+    assert visit.code == errors.OK
+    assert visit.attested
+    host.check_log()
+    assert host.visit(board).code == errors.OK
+    host.check_log()
+    assert host.entries("record")
+
+
 def test_P5_a_damaged_attest_key_hides_no_state(home: Path, sim: Sim, cli: Cli) -> None:
     keys.save_attest_key(sim.board, bytes(attest.KEY))
     (home / "keys" / f"{sim.board}.json").write_text("{")
