@@ -187,9 +187,10 @@ class Evidence:
         if _bytes(nonce, attest.MAC) is None:
             raise wire.WireError("bad_arg")
         log = self._opened()
+        # Also where nothing can be signed: whoever asks fetches the journal next.
+        self._make_durable(now)
         if not log.pairing:
             raise wire.WireError("not_paired")
-        self._make_durable(now)
         statement = {"nonce": nonce, "board": _hex(self._board.unique_id()), "epoch": log.epoch}
         for key in _STATED:
             statement[key] = status[key]

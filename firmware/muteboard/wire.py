@@ -51,8 +51,8 @@ ERRORS = (
     "setup_required",
     "storage",
     "unsupported",
-    "not_paired",
     "busy",
+    "not_paired",
 )
 
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}

@@ -174,7 +174,9 @@ class Log:
         # A connection is part of a cycle with its own cache of statements: left to itself it lives
         # until the garbage collector runs, and its write-ahead log stays behind.
         if hasattr(self, "_database"):
-            self._database.close()
+            # The collector may run in another thread than the one that it belongs to.
+            with contextlib.suppress(sqlite3.ProgrammingError):
+                self._database.close()
 
     def add(self, observation: Observation) -> None:
         """Append one observation, durably."""
