@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 # Warnings of a status: events cannot be written, and until they can be no press connects.
 FAILED = "journal_failed"
+# After a press nothing is written for this time, but what has waited for that one is.
+_QUIET_MS = const(500)
+_PATIENCE_MS = const(5000)
 _BUTTON_MOVED = const(1)
 _SETUP = const(1)
 _MAINTENANCE = const(2)
@@ -41,6 +44,11 @@ class Evidence:
         # The line has been live since the newest unmute.
         self._was_live = False
         self._stuck = False
+        # The start of the program has been written down.
+        self._started = False
+        # When a press was last under way, and since when something waits to be written.
+        self._pressed_at = -_QUIET_MS
+        self._waits_since = 0
         if board.journaled:
             try:
                 self._journal = journal.Journal(board)
@@ -128,10 +136,22 @@ class Evidence:
     def step(self, now: int) -> None:
         """Write what waits, if this is the moment for it."""
         log = self._journal
-        if log is None or not log.pending or not self._may_write():
+        if log is None:
             return
-        if self._mute.button.due_in_ms(now) is None and (not log.failed or log.retry_due(now)):
+        if self._started and self._mute.button.first_edge is not None:
+            self._pressed_at = now
+        if not log.pending:
+            self._started = True
+            self._waits_since = now
+        elif self._may_write() and self._is_quiet(now) and (not log.failed or log.retry_due(now)):
             log.flush(now)
+
+    def _is_quiet(self, now: int) -> bool:
+        # An interrupt that comes while the flash is erased is late by up to 45 ms: a press that
+        # begins and ends within that would look like a bounce. So two quick presses come first.
+        if self._mute.button.due_in_ms(now) is not None:
+            return False
+        return now - self._pressed_at >= _QUIET_MS or now - self._waits_since >= _PATIENCE_MS
 
     def expire(self, now: int) -> None:
         """Give up the journal key after its time. To be called now and then."""

@@ -1,11 +1,11 @@
-"""The rules that the records of one unbroken journal keep (docs/evidence.md, 1 to 5). Pure.
+"""The rules that the records of one unbroken journal keep (docs/evidence.md, all but 6). Pure.
 
 Rule 6, the MACs, needs the verify key.
 """
 
 from __future__ import annotations
 
-from muteboard import attest, journal
+from muteboard import attest, journal, wire
 
 _NO_MAC = bytes(attest.MAC)
 
@@ -14,20 +14,23 @@ class Chain:
     """Reads the records of a branch in order, from its first one or from any later one on."""
 
     def __init__(self) -> None:
-        # The newest record and its head; None and what record 1 need not fit before there is one.
+        # The newest record, its bytes and its head; None, nothing, and what record 1 need not fit
+        # before there is one.
         self.last: journal.Record | None = None
+        self.data = b""
         self.head = journal.NO_HEAD
-        # The highest pairing so far, and the records of the newest epoch so far: None where the
-        # reading began in the middle of it.
+        # The records of the newest epoch so far: None where the reading began in the middle of it.
+        self.count: int | None = None
+        # The highest pairing so far.
         self._pairing = 0
-        self._count: int | None = None
 
-    def resume(self, data: bytes, count: int) -> None:
-        """Start after the record ``data``, which was the ``count``-th of its epoch."""
+    def resume(self, data: bytes, count: int | None) -> None:
+        """Start after the record ``data``, the ``count``-th of its epoch; None: not known."""
         self.last = journal.Record(data)
+        self.data = data
         self.head = journal.head_of(data)
+        self.count = count
         self._pairing = self.last.pairing
-        self._count = count
 
     def take(self, data: bytes) -> str | None:
         """Go on to the record ``data``. What rule it breaks, in words, or None.
@@ -39,17 +42,25 @@ class Chain:
         problem = _stands_alone(record) if last is None else self._follows(record, last)
         if problem is not None:
             return problem
-        new_epoch = record.event == journal.PAIR or last is None or _epoch(record) != _epoch(last)
-        if not new_epoch:
-            self._count = None if self._count is None else self._count + 1
-        elif last is not None or record.seq == 1 or record.event == journal.PAIR:
-            self._count = 1
-        if record.event == journal.SEAL and self._count not in (None, record.data):
-            return f"seals {record.data} records where its epoch has {self._count}"
+        count = self._counted(record, last)
+        if record.event == journal.SEAL and count not in (None, record.data):
+            return f"seals {record.data} records where its epoch has {count}"
+        self.count = count
         self.last = record
+        self.data = data
         self.head = journal.head_of(data)
         self._pairing = max(self._pairing, record.pairing)
         return None
+
+    def _counted(self, record: journal.Record, last: journal.Record | None) -> int | None:
+        """Which of its epoch ``record`` is; None: not known."""
+        if record.event == journal.PAIR or record.seq == 1:
+            return 1
+        if last is None:
+            return None
+        if _epoch(record) != _epoch(last):
+            return 1
+        return None if self.count is None else self.count + 1
 
     def _follows(self, record: journal.Record, last: journal.Record) -> str | None:
         if record.seq != last.seq + 1:
@@ -84,6 +95,8 @@ def _stands_alone(record: journal.Record) -> str | None:
         return "has an epoch or a MAC without a pairing"
     if record.event == journal.PAIR and (record.pairing == 0 or record.epoch):
         return f"begins pairing {record.pairing} with epoch {record.epoch}"
+    if record.cause >= len(wire.CAUSES) or record.state & 0x0F >= len(wire.STATES):
+        return "has a cause or a state that there is not"
     return None
 
 

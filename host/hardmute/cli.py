@@ -21,8 +21,12 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=28, width=_help_width())
 
     def format_help(self) -> str:
-        """The text, with no empty line to spare before the exit codes."""
-        return super().format_help().replace(f"\n\n{_EXIT_CODES}", f"\n{_EXIT_CODES}")
+        """The text; that of the commands with no empty line to spare at its beginning and end."""
+        text = super().format_help()
+        if _EXIT_CODES in text:
+            text = text.replace("\n\noptions:", "\noptions:", 1)
+            text = text.replace(f"\n\n{_EXIT_CODES}", f"\n{_EXIT_CODES}")
+        return text
 
     def _format_action(self, action: argparse.Action) -> str:
         formatted = super()._format_action(action)
@@ -176,7 +180,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view.set_defaults(run="logcheck:verify")
     view = views.add_parser("export", help="all of it as JSON lines", formatter_class=_Formatter)
     _add_common(view, device=False, timeout=False)
-    view.add_argument("export", type=Path, metavar="FILE.jsonl")
+    view.add_argument("export", type=Path, metavar="FILE.jsonl", help="a new file")
     view.set_defaults(run="logcheck:export")
     view = views.add_parser(
         "prune", help="remove the oldest; the rest still verifies", formatter_class=_Formatter

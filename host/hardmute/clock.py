@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from hardmute.log import now_ms
+
 
 class HostClock(NamedTuple):
     """``wall_ms``: ms since 1970-01-01 UTC. ``run_us``: us on a clock that only goes forward, also
@@ -20,10 +22,6 @@ class HostClock(NamedTuple):
     wall_ms: Callable[[], int]
     run_us: Callable[[], int]
     run: Callable[[], str]
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _run_us() -> int:
@@ -43,4 +41,4 @@ def _run() -> str:
 
 # Where the system has no name for its start: then only this process compares its own times.
 _OF_THIS_PROCESS = os.urandom(16).hex()
-SYSTEM = HostClock(_wall_ms, _run_us, _run)
+SYSTEM = HostClock(now_ms, _run_us, _run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterator
@@ -9,12 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from hardmute.errors import EvidenceError, LocalError
+from muteboard import journal
 
 # What entry 1 is chained to.
 GENESIS = bytes(32)
 KINDS = ("observation", "record", "attestation", "incident", "checkpoint")
 # Far beyond the longest entry of ours, an observation with text from the operating system.
 _LONGEST_LINE = 1 << 20
+# The years 1 to 9999, which every clock and calendar of ours can tell.
+_FIRST_MS, _LAST_MS = -62_135_510_400_000, 253_402_214_400_000
 _KEYS = {"row", "at_ms", "kind", "board", "body", "hash"}
 
 
@@ -29,9 +33,12 @@ class Entry(NamedTuple):
     hash: bytes
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def canonical(value: object) -> str:
     """``value`` as canonical JSON: ASCII, keys sorted, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def entry_text(row: int, at_ms: int, kind: str, board: str | None, body: str) -> str:
@@ -64,6 +71,32 @@ def nonce(log_hash: bytes, salt: bytes) -> bytes:
 def export_line(entry: Entry) -> str:
     """``entry`` as a line of an export, without the newline."""
     return canonical({**entry._asdict(), "hash": entry.hash.hex()})
+
+
+def record_of(body: dict[str, Any]) -> bytes:
+    """The record in a body of that kind. Raises `ValueError`, `TypeError` or `KeyError`."""
+    return _record(body["record"])
+
+
+def ends_of(body: dict[str, Any]) -> dict[tuple[str, int], tuple[bytes, int | None]]:
+    """By board and branch: the last record that a checkpoint's entry has seen removed, and which
+    of its epoch it was, None if unknown. Raises as `record_of`.
+    """
+    ends: dict[tuple[str, int], tuple[bytes, int | None]] = {}
+    for board, branch, record, count in body["ends"]:
+        if not (
+            isinstance(board, str) and _is_count(branch) and (count is None or _is_count(count))
+        ):
+            raise ValueError
+        ends[board, branch] = _record(record), count
+    return ends
+
+
+def _record(encoded: str) -> bytes:
+    data = base64.b64decode(encoded, validate=True)
+    if len(data) != journal.SIZE:
+        raise ValueError
+    return data
 
 
 def read_export(file: Path) -> Iterator[Entry]:
@@ -107,7 +140,7 @@ def entry_of(fields: object) -> Entry:
         known["body"],
         bytes.fromhex(known["hash"]),
     )
-    if not is_well_formed(entry):
+    if not is_well_formed(entry) or entry.hash.hex() != known["hash"]:
         raise ValueError
     return entry
 
@@ -117,6 +150,7 @@ def is_well_formed(entry: Entry) -> bool:
     return (
         _is_count(entry.row)
         and _is_integer(entry.at_ms)
+        and _FIRST_MS <= entry.at_ms <= _LAST_MS
         and entry.kind in KINDS
         and (entry.board is None or isinstance(entry.board, str))  # pyright: ignore[reportUnnecessaryIsInstance] - untrusted
         and isinstance(entry.body, dict)  # pyright: ignore[reportUnnecessaryIsInstance] - untrusted

@@ -4,7 +4,6 @@ Everything is an entry (docs/evidence.md), in one SQLite file. Every contact add
 "unknown" included. Wall time is the host's.
 """
 
-import base64
 import contextlib
 import json
 import os
@@ -16,8 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hardmute import entries
 from hardmute.entries import GENESIS, KINDS, Entry, canonical, entry_hash, is_well_formed
-from hardmute.errors import HardmuteError, LogDamagedError, LogError, UsageError
+from hardmute.errors import EvidenceError, HardmuteError, LogDamagedError, LogError, UsageError
 from hardmute.report import VERDICTS, Conclusion, Status
 from muteboard import journal
 
@@ -33,6 +33,7 @@ CREATE TABLE entry (
 ) STRICT;
 CREATE INDEX observation_by_board ON entry (board, at_ms) WHERE kind = 'observation';
 CREATE INDEX evidence_by_board ON entry (board, kind) WHERE kind <> 'observation';
+CREATE INDEX incident_by_time ON entry (at_ms) WHERE kind = 'incident';
 CREATE TRIGGER entry_is_append_only_1 BEFORE UPDATE ON entry
 BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER entry_is_append_only_2 BEFORE DELETE ON entry
@@ -60,7 +61,10 @@ _WAL_HEADER = 32
 
 
 class _Damage(Exception):  # noqa: N818 (never leaves this module)
-    """Something in the file is not what this program writes."""
+    """Something in the file is not what this program writes. ``row``: the entry, if it is one."""
+
+    def __init__(self, row: object = None) -> None:
+        super().__init__("" if row is None else f" from entry {row} on")
 
 
 class Observation(NamedTuple):
@@ -210,6 +214,13 @@ class Log:
             self._database.execute("BEGIN IMMEDIATE")
             yield
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Generator[None]:
+        """What is read within shows the log at one moment. Holds nobody up."""
+        with self._guarded(), self._database:
+            self._database.execute("BEGIN")
+            yield
+
     def append(
         self, kind: str, board: str | None, body: dict[str, Any], *, at_ms: int | None = None
     ) -> Entry:
@@ -247,7 +258,7 @@ class Log:
         if tuple(kinds) != KINDS:
             conditions.append(f"kind IN ({', '.join('?' * len(kinds))})")
             parameters += kinds
-            if board is not None and "observation" not in kinds:
+            if "observation" not in kinds:
                 # So that the index of these is taken.
                 conditions.append("kind <> 'observation'")
         query = f"SELECT {_COLUMNS} FROM entry WHERE {' AND '.join(conditions)} ORDER BY row"  # noqa: S608 (fixed text)
@@ -284,19 +295,32 @@ class Log:
         )
         return before[0] if before else 0, after[0] if after else self.head()[0]
 
+    def incidents(self, board: str | None, since_ms: int, until_ms: int) -> list[Entry]:
+        """The incidents of ``board``, or all, that were found in [since, until), by row."""
+        query = (
+            f"SELECT {_COLUMNS} FROM entry WHERE kind = 'incident'"  # noqa: S608 (fixed text)
+            " AND at_ms >= ? AND at_ms < ? AND (? IS NULL OR board = ?) ORDER BY row"
+        )
+        with self._guarded():
+            found = self._database.execute(query, (since_ms, until_ms, board, board)).fetchall()
+        return [_to_entry(row) for row in found]
+
     def journal_end(self, board: str) -> tuple[int, bytes | None] | None:
         """The newest branch of the board's journal and its last record, if it has one.
 
         None if the log has nothing of a journal of ``board``.
         """
-        record, incident = self.newest(board, "record"), self.newest(board, "incident")
-        ends = [entry for entry in (record, incident) if entry is not None]
-        if not ends:
-            return self._pruned_end(board)
-        branch = max(_branch(entry) for entry in ends)
-        if record is None or _branch(record) < branch:
-            return branch, None
-        return branch, record_of(record)
+        ends: list[tuple[int, bytes | None]] = []
+        # Of one branch, what comes first counts.
+        record = self.newest(board, "record")
+        if record is None:
+            ends += self._pruned_ends(board)
+        else:
+            ends.append((_branch(record), record_of(record)))
+        incident = self.newest(board, "incident")
+        if incident is not None:
+            ends.append((_branch(incident), None))
+        return max(ends, key=lambda end: end[0], default=None)
 
     def newest_epoch(self, board: str) -> list[bytes]:
         """The records of the newest branch's newest epoch, in order, and the one before them."""
@@ -320,33 +344,34 @@ class Log:
                     break
         return records[::-1]
 
-    def _pruned_end(self, board: str) -> tuple[int, bytes | None] | None:
+    def _pruned_ends(self, board: str) -> list[tuple[int, bytes | None]]:
+        """Branches of ``board`` and their last records, as the newest checkpoint says."""
         found = self._first(
             f"SELECT {_COLUMNS} FROM entry WHERE board IS NULL AND kind = 'checkpoint'"  # noqa: S608 (fixed text)
             " AND kind <> 'observation' ORDER BY row DESC LIMIT 1"
         )
         if found is None:
-            return None
-        ends = [end for end in _to_entry(found).body["ends"] if end[0] == board]
-        if not ends:
-            return None
-        _, branch, record, _ = max(ends, key=lambda end: end[1])
-        return branch, base64.b64decode(record)
+            return []
+        checkpoint = _to_entry(found)
+        try:
+            ends = entries.ends_of(checkpoint.body)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _Damage(checkpoint.row) from error
+        return [(branch, record) for (of, branch), (record, _) in ends.items() if of == board]
 
     def prune(self, before_ms: int) -> Entry | None:
         """Remove the oldest entries, up to the first that is of ``before_ms`` or later.
 
         A checkpoint is appended, from which the rest still verifies. None if there are none so
         old. The file's pages are overwritten, and given back where nobody else has it open.
+        Raises `EvidenceError`, and removes nothing, where these entries are not intact: what was
+        tampered with must not verify afterwards.
         """
-        self._database.execute("PRAGMA secure_delete = ON")
         with self.transaction():
-            first, _ = self._first(
-                "SELECT min(row), 0 FROM entry WHERE at_ms >= ?", before_ms
-            ) or (
-                None,
-                0,
-            )
+            self._database.execute("PRAGMA secure_delete = ON")
+            (first,) = self._database.execute(
+                "SELECT min(row) FROM entry WHERE at_ms >= ?", (before_ms,)
+            ).fetchone()
             last = self.head()[0] if first is None else first - 1
             removed = self.hash_at(last)
             if removed is None:
@@ -358,37 +383,37 @@ class Log:
                     "row": last,
                     "hash": removed.hex(),
                     "before_ms": before_ms,
-                    "ends": self._ends(last),
+                    "ends": self._verified_ends(last),
                 },
             )
-            (no_delete,) = self._first(
+            (no_delete,) = self._database.execute(
                 "SELECT sql FROM sqlite_schema WHERE name = 'entry_is_append_only_2'"
-            ) or ("",)
+            ).fetchone()
             self._database.execute("DROP TRIGGER entry_is_append_only_2")
             self._database.execute("DELETE FROM entry WHERE row <= ?", (last,))
             self._database.execute(no_delete)
         with contextlib.suppress(sqlite3.OperationalError):
             self._database.execute("VACUUM")
-        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return checkpoint
 
-    def _ends(self, last_row: int) -> list[list[object]]:
-        """Board, branch, last record and its place in its epoch, of all up to ``last_row``."""
-        ends: dict[tuple[str, int], tuple[bytes, int]] = {}
-        for checkpoint in self.entries(kinds=("checkpoint",)):
-            for board, branch, record, count in checkpoint.body["ends"]:
-                ends[board, branch] = base64.b64decode(record), count
-        for entry in self.entries(kinds=("record",)):
-            if entry.row <= last_row:
-                assert entry.board is not None
-                key, data = (entry.board, _branch(entry)), record_of(entry)
-                before = ends.get(key)
-                same = before is not None and _epoch(before[0]) == _epoch(data)
-                ends[key] = data, before[1] + 1 if before is not None and same else 1
-        return [
-            [board, branch, base64.b64encode(data).decode(), count]
-            for (board, branch), (data, count) in sorted(ends.items())
-        ]
+    def _verified_ends(self, last_row: int) -> list[list[object]]:
+        """How each branch ends in the entries up to ``last_row``, as a checkpoint says it."""
+        from hardmute import verifier
+
+        check: verifier.Verifier | None = None
+        for entry in self.entries(until_row=last_row):
+            if check is None:
+                check = verifier.begin(self.entries, {}, entry)
+            check.take(entry)
+        assert check is not None
+        findings = check.report().findings
+        if findings:
+            raise EvidenceError(
+                f"Entry {findings[0].row} of the log {findings[0].text}: nothing was removed, "
+                "so that this can still be found."
+            )
+        return check.ends()
 
     def observations(
         self, board: str | None, since_ms: int, until_ms: int
@@ -469,7 +494,7 @@ class Log:
             uri = f"{self.file.absolute().as_uri()}?mode=rw"
             database = sqlite3.connect(uri, timeout=_BUSY_TIMEOUT_S, uri=True)
         except _Damage as error:
-            raise self._set_aside(wal_only=True) from error
+            raise self._set_aside(error, wal_only=True) from error
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error
         try:
@@ -484,7 +509,7 @@ class Log:
         except (_Damage, sqlite3.Error) as error:
             database.close()
             if _is_damage(error):
-                raise self._set_aside() from error
+                raise self._set_aside(error) from error
             raise self._unusable(error) from error
         return database
 
@@ -493,6 +518,16 @@ class Log:
         if version > _SCHEMA_VERSION:
             raise LogError(
                 f"{self.file} was written by a newer hardmute (format {version}): update this one."
+            )
+        if (
+            version == 1
+            and database.execute(
+                "SELECT 1 FROM sqlite_schema WHERE name = 'observation'"
+            ).fetchone()
+        ):
+            raise LogError(
+                f"{self.file} was written by a hardmute before its first release (format 1): "
+                "move it away, and a new log begins."
             )
         if version != _SCHEMA_VERSION:
             raise _Damage
@@ -585,7 +620,7 @@ class Log:
             if not _is_damage(error):
                 raise self._unusable(error) from error
             self._database.close()
-            told = self._set_aside()
+            told = self._set_aside(error)
             with contextlib.suppress(HardmuteError):
                 self._database = self._open()
             raise told from error
@@ -596,7 +631,7 @@ class Log:
             "free the disk or repair the permissions."
         )
 
-    def _set_aside(self, *, wal_only: bool = False) -> LogDamagedError:
+    def _set_aside(self, error: Exception, *, wal_only: bool = False) -> LogDamagedError:
         try:
             with self._locked():
                 if self._file_id() != self._opened or (wal_only and self._wal_is_good()):
@@ -604,10 +639,10 @@ class Log:
                         f"The log {self.file} was damaged, and another process has set it aside."
                     )
                 aside = self._move_aside(*(() if wal_only else ("",)), "-wal", "-shm")
-        except OSError as error:
+        except OSError as trouble:
             return LogDamagedError(
                 f"The log {self.file} is damaged and cannot be set aside "
-                f"({error.strerror or error}): "
+                f"({trouble.strerror or trouble}): "
                 "nothing is recorded until that is done."
             )
         if wal_only:
@@ -615,8 +650,9 @@ class Log:
                 f"The newest part of the log was damaged; it is kept as {aside}-wal, and the log "
                 "goes on without it."
             )
+        where = error if isinstance(error, _Damage) else ""
         return LogDamagedError(
-            f"The log was damaged; it is kept as {aside}, and a new one begins."
+            f"The log was damaged{where}; it is kept as {aside}, and a new one begins."
         )
 
     def _move_aside(self, *suffixes: str) -> Path:
@@ -692,34 +728,27 @@ def _text(value: Any) -> Any:
 def _to_entry(row: tuple[Any, ...]) -> Entry:
     try:
         entry = Entry(*row)._replace(body=json.loads(row[4]))
+        # Only one text stands for a body: no key twice, no other order.
+        if is_well_formed(entry) and canonical(entry.body) == row[4]:
+            return entry
     except (ValueError, RecursionError) as error:
-        raise _Damage from error
-    if not is_well_formed(entry):
-        raise _Damage
-    return entry
+        raise _Damage(row[0]) from error
+    raise _Damage(row[0])
 
 
 def _branch(entry: Entry) -> int:
     branch = entry.body.get("branch")
     if not isinstance(branch, int):
-        raise _Damage
+        raise _Damage(entry.row)
     return branch
-
-
-def _epoch(record: bytes) -> tuple[int, int]:
-    fields = journal.Record(record)
-    return fields.pairing, fields.epoch
 
 
 def record_of(entry: Entry) -> bytes:
     """The 64 bytes of a ``record`` entry."""
     try:
-        data = base64.b64decode(entry.body["record"], validate=True)
+        return entries.record_of(entry.body)
     except (KeyError, TypeError, ValueError) as error:
-        raise _Damage from error
-    if len(data) != journal.SIZE:
-        raise _Damage
-    return data
+        raise _Damage(entry.row) from error
 
 
 def observation_of(entry: Entry) -> Observation:
@@ -732,7 +761,7 @@ def observation_of(entry: Entry) -> Observation:
         iso_time(entry.at_ms)
         found = Observation(at_ms=entry.at_ms, board=entry.board, **fields)
     except (TypeError, ValueError, OverflowError, OSError) as error:
-        raise _Damage from error
+        raise _Damage(entry.row) from error
     if found.verdict not in VERDICTS:
-        raise _Damage
+        raise _Damage(entry.row)
     return found

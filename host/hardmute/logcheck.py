@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import Namespace
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hardmute import errors, paths, text, verifier
-from hardmute.entries import Entry, export_line, read_export
+from hardmute.entries import GENESIS, Entry, export_line, read_export
 from hardmute.keys import load_verify_keys
-from hardmute.log import Log, iso_time
-from hardmute.logview import parse_time
+from hardmute.log import Log
+from hardmute.logview import incident_json, incident_line, parse_time
 
 
 def verify(args: Namespace) -> int:
     """`hardmute log verify`: 0 if everything fits, 5 if anything does not."""
     secrets = load_verify_keys(args.key)
-    known = _expected_head(args.expect_head)
-    seen_head = [False]
-    report = verifier.verify(lambda: _watched(_entries(args.file), known, seen_head), secrets)
-    missing = known is not None and not seen_head[0]
+    expected = None if args.expect_head is None else _head(args.expect_head)
+    if args.file is not None:
+        outcome = _check(lambda: read_export(args.file), secrets, expected)
+    else:
+        log = Log(paths.log_file())
+        try:
+            with log.snapshot():
+                outcome = _check(log.entries, secrets, expected)
+        finally:
+            log.close()
+    report, missing = outcome
     if args.json:
         print(json.dumps(_as_json(report, missing)))
     else:
@@ -29,15 +36,50 @@ def verify(args: Namespace) -> int:
     return errors.TAMPERED if report.findings or missing else errors.OK
 
 
+def _check(
+    source: Callable[[], Iterable[Entry]], secrets: verifier.Keys, expected: bytes | None
+) -> tuple[verifier.Report, bool]:
+    """The report, and whether no entry has the hash ``expected``."""
+    seen = expected is None
+
+    def watched() -> Iterator[Entry]:
+        nonlocal seen
+        for entry in source():
+            seen = seen or entry.hash == expected
+            yield entry
+
+    report = verifier.verify(watched, secrets)
+    # Of all that was pruned, the last hash is known.
+    return report, not seen and report.base != expected
+
+
+def _head(given: str) -> bytes:
+    try:
+        head = bytes.fromhex(given)
+    except ValueError:
+        head = b""
+    if len(head) != len(GENESIS):
+        raise errors.UsageError(
+            "--expect-head takes the 64 hex digits that `log verify` has shown."
+        )
+    return head
+
+
 def export(args: Namespace) -> int:
     """`hardmute log export FILE.jsonl`."""
     log = Log(paths.log_file())
     try:
-        with args.export.open("x", encoding="ascii", newline="\n") as stream:
-            row = 0
-            for entry in log.entries():
-                stream.write(f"{export_line(entry)}\n")
-                row = entry.row
+        descriptor = os.open(args.export, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        try:
+            with open(descriptor, "w", encoding="ascii", newline="\n") as stream:  # noqa: PTH123 - a descriptor
+                row, head = 0, GENESIS
+                for entry in log.entries():
+                    stream.write(f"{export_line(entry)}\n")
+                    row, head = entry.row, entry.hash
+        except BaseException:
+            # Half an export would pass for an older one.
+            args.export.unlink()
+            raise
     except FileExistsError as error:
         raise errors.UsageError(f"{args.export} is there already: name a new file.") from error
     except OSError as error:
@@ -47,6 +89,7 @@ def export(args: Namespace) -> int:
     finally:
         log.close()
     print(f"{args.export}: up to entry {row}")
+    print(f"head {row} {head.hex()}")
     return errors.OK
 
 
@@ -67,38 +110,6 @@ def prune(args: Namespace) -> int:
     return errors.OK
 
 
-def _entries(file: Path | None) -> Iterator[Entry]:
-    if file is not None:
-        yield from read_export(file)
-        return
-    log = Log(paths.log_file())
-    try:
-        yield from log.entries()
-    finally:
-        log.close()
-
-
-def _expected_head(given: str | None) -> bytes | None:
-    if given is None:
-        return None
-    try:
-        head = bytes.fromhex(given)
-    except ValueError:
-        head = b""
-    if len(head) != 32:
-        raise errors.UsageError(
-            "--expect-head takes the 64 hex digits that `log verify` has shown."
-        )
-    return head
-
-
-def _watched(entries: Iterator[Entry], head: bytes | None, seen: list[bool]) -> Iterator[Entry]:
-    for entry in entries:
-        if entry.hash == head:
-            seen[0] = True
-        yield entry
-
-
 def _as_json(report: verifier.Report, missing: bool) -> dict[str, Any]:
     return {
         "intact": not report.findings and not missing,
@@ -109,10 +120,8 @@ def _as_json(report: verifier.Report, missing: bool) -> dict[str, Any]:
         "expected_head_missing": missing,
         "findings": [finding._asdict() for finding in report.findings],
         "branches": [branch._asdict() for branch in report.branches],
-        "incidents": [
-            {"row": entry.row, "at": iso_time(entry.at_ms), "board": entry.board, **entry.body}
-            for entry in report.incidents
-        ],
+        "incidents": [incident_json(entry) for entry in report.incidents],
+        "pruned_up_to": report.first_row - 1,
         "unbound_attestations": report.unbound,
     }
 
@@ -125,28 +134,38 @@ def _print(report: verifier.Report, missing: bool) -> None:
             text.detail(f"and {len(report.findings) - 1} more; --json lists them")
     elif missing:
         print("TAMPERED  the expected head is not there: this log ends earlier, or is another one")
+    elif report.entries == 0:
+        print("INTACT    no entries")
     else:
         print(f"INTACT    entries {report.first_row} to {report.head_row}")
+    if report.checkpoint is not None:
+        text.detail(
+            f"entries 1 to {report.first_row - 1} were pruned, as entry {report.checkpoint.row}"
+            f" of {text.local_time(report.checkpoint.at_ms)} says"
+        )
     for branch in report.branches:
         _print_branch(branch)
     if report.unbound:
         text.detail(f"{report.unbound} attestations are bound to entries that were pruned")
     for entry in report.incidents:
-        said = text.printable(str(entry.body.get("text", "")))
-        text.detail(f"incident at {text.local_time(entry.at_ms)}, board {entry.board}: {said}")
+        text.detail(incident_line(entry))
     print(f"head {report.head_row} {report.head.hex()}")
     text.detail("note the head: an older copy of this log is found only with --expect-head")
 
 
 def _print_branch(branch: verifier.Branch) -> None:
-    name = f"board {branch.board}" + (f", journal {branch.number}" if branch.number > 1 else "")
-    text.detail(
-        f"{name}: records {branch.first_seq} to {branch.last_seq}, "
-        f"{branch.attestations} attestations"
+    name = f"board {text.printable(branch.board)}" + (
+        f", journal {branch.number}" if branch.number > 1 else ""
     )
-    checked = branch.records + branch.attestations
+    records = (
+        f"records {branch.first_seq} to {branch.last_seq}" if branch.records else "no records"
+    )
+    text.detail(f"{name}: {records}, {branch.attestations} attestations")
     if branch.pairings_without_key:
         which = ", ".join(map(str, branch.pairings_without_key))
-        text.detail(f"  {branch.macs} of {checked} signatures checked; no key for pairing {which}")
+        text.detail(
+            f"  {branch.macs} of {branch.signatures} signatures checked;"
+            f" no key for pairing {which}: the rest may be by anybody who has had this log"
+        )
     else:
-        text.detail(f"  {branch.macs} signatures checked")
+        text.detail(f"  all {branch.signatures} signatures checked")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from hardmute import errors, paths, text
 from hardmute.discovery import known_board
+from hardmute.entries import Entry
 from hardmute.log import Log, iso_time, now_ms
 from hardmute.timeline import Interval, intervals, total_live_ms
 
@@ -47,7 +48,7 @@ def read(log: Log, board: str | None, since_ms: int, until_ms: int) -> list[Boar
 
 def show(args: Namespace) -> int:
     """`hardmute log`, and with ``--json`` or ``--csv``."""
-    since_ms, until_ms, timelines = _read_for(args)
+    since_ms, until_ms, timelines, incidents = _read_for(args)
     if args.csv is not None:
         _write_csv(timelines, args.csv)
         return errors.OK
@@ -58,16 +59,19 @@ def show(args: Namespace) -> int:
                     "since": iso_time(since_ms),
                     "until": iso_time(until_ms),
                     "boards": [_as_json(timeline) for timeline in timelines],
+                    "incidents": [incident_json(incident) for incident in incidents],
                 }
             )
         )
         return errors.OK
-    if not timelines:
+    if not timelines and not incidents:
         print(
             f"Nothing is logged from {text.local_time(since_ms)} to {text.local_time(until_ms)}."
         )
     for timeline in timelines:
         print_timeline(timeline)
+    for incident in incidents:
+        text.detail(incident_line(incident))
     return errors.OK
 
 
@@ -78,7 +82,7 @@ def plot(args: Namespace) -> int:
     if args.file.suffix.lower() != ".svg":
         named = args.file.with_suffix(".svg")
         raise errors.UsageError(f"The timeline is an SVG; name it so: {named}")
-    _, _, timelines = _read_for(args)
+    _, _, timelines, _ = _read_for(args)
     if not timelines:
         raise errors.UsageError("Nothing is logged in that time; `hardmute log` shows what is.")
     try:
@@ -89,7 +93,7 @@ def plot(args: Namespace) -> int:
     return errors.OK
 
 
-def _read_for(args: Namespace) -> tuple[int, int, list[BoardTimeline]]:
+def _read_for(args: Namespace) -> tuple[int, int, list[BoardTimeline], list[Entry]]:
     until_ms = now_ms() if args.until is None else parse_time(args.until)
     if args.since is None:
         since_ms = until_ms - int(DEFAULT_WINDOW.total_seconds() * 1000)
@@ -105,9 +109,21 @@ def _read_for(args: Namespace) -> tuple[int, int, list[BoardTimeline]]:
             board = known_board(args.device, log)
             if board is None:
                 raise errors.UsageError(f"The log knows no board {args.device!r}.")
-        return since_ms, until_ms, read(log, board, since_ms, until_ms)
+        timelines = read(log, board, since_ms, until_ms)
+        return since_ms, until_ms, timelines, log.incidents(board, since_ms, until_ms)
     finally:
         log.close()
+
+
+def incident_line(entry: Entry) -> str:
+    """An incident for a person. What is in it may be from somebody else's export."""
+    board, said = (text.printable(str(of)) for of in (entry.board, entry.body.get("text", "")))
+    return f"incident at {text.local_time(entry.at_ms)}, board {board}: {said}"
+
+
+def incident_json(entry: Entry) -> dict[str, Any]:
+    """An incident as `--json` prints it."""
+    return {**entry.body, "row": entry.row, "at": iso_time(entry.at_ms), "board": entry.board}
 
 
 def parse_time(given: str) -> int:

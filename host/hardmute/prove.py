@@ -223,7 +223,7 @@ def _print(proof: Proof, *, as_json: bool) -> None:
     if proof.verdict == "muted":
         text.headline("muted", f"throughout, {span}, board {proof.board}")
     else:
-        text.headline(proof.verdict, f"not muted throughout, {span}, board {proof.board}")
+        text.headline(proof.verdict, f"not shown to be muted throughout, {span}, board {proof.board}")
         for interval in proof.intervals:
             _print_interval(interval)
     text.detail(_rests_on(proof))

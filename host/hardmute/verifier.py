@@ -6,12 +6,14 @@ Without the verify key of a pairing its MACs are not checked, and that is said.
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
+from array import array
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from hardmute.chain import Chain
-from hardmute.entries import GENESIS, Entry, canonical, hash_of, nonce
+from hardmute.entries import GENESIS, Entry, canonical, ends_of, hash_of, nonce, record_of
 from hardmute.errors import UsageError
 from muteboard import attest, journal
 
@@ -19,6 +21,25 @@ from muteboard import attest, journal
 Keys = Mapping[tuple[str, int], bytes]
 
 _HASH = len(GENESIS)
+# Far more than the flash of a board lives through: one for each day, start and segment.
+_MOST_EPOCHS = 1 << 20
+# The mark of a record that was not read.
+_UNKNOWN = (1 << 64) - 1
+# What the body of an attestation has, and of which type.
+_ATTESTATION = {
+    "branch": int,
+    "statement": dict,
+    "mac": str,
+    "journal_mac": str,
+    "salt": str,
+    "log_row": int,
+    "sent_ms": int,
+    "received_ms": int,
+    "elapsed_us": int,
+    "anchor_us": int,
+    "host_boot": str,
+    "checked": bool,
+}
 
 
 class Finding(NamedTuple):
@@ -29,7 +50,7 @@ class Finding(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """One journal of a board, as far as it was read. Numbers of what was checked with a key."""
+    """One journal of a board, as far as it was read. ``macs``: how many signatures were right."""
 
     board: str
     number: int
@@ -37,6 +58,7 @@ class Branch(NamedTuple):
     first_seq: int
     last_seq: int
     attestations: int
+    signatures: int
     macs: int
     pairings_without_key: tuple[int, ...]
 
@@ -48,11 +70,15 @@ class Report(NamedTuple):
     first_row: int
     head_row: int
     head: bytes
+    # The hash before the first entry.
+    base: bytes
     findings: list[Finding]
     branches: list[Branch]
     incidents: list[Entry]
     # Attestations whose entry `log_row` was pruned.
     unbound: int
+    # What says which entries were pruned, if any were.
+    checkpoint: Entry | None
 
 
 class EpochKeys:
@@ -61,25 +87,65 @@ class EpochKeys:
     def __init__(self, secrets: Keys) -> None:
         self._secrets = secrets
         self._keys: dict[tuple[str, int], list[bytes]] = {}
+        # The key that was used last, ready for use: records of one epoch come together.
+        self._ready: tuple[str, int, int] | None = None
+        self._inner = self._outer = hashlib.sha256()
+
+    def has(self, board: str, pairing: int) -> bool:
+        """Whether the pairing's secret was given."""
+        return (board, pairing) in self._secrets
 
     def key(self, board: str, pairing: int, epoch: int) -> bytes | None:
-        """The journal key of an epoch; None without the pairing's secret."""
+        """The journal key of an epoch; None without the pairing's secret.
+
+        Raises `ValueError` for an epoch that no board lives to see.
+        """
         secret = self._secrets.get((board, pairing))
         if secret is None:
             return None
-        keys = self._keys.setdefault((board, pairing), [attest.journal_key(secret)])
+        if epoch > _MOST_EPOCHS:
+            raise ValueError
+        keys = self._keys.get((board, pairing))
+        if keys is None:
+            keys = self._keys[board, pairing] = [attest.journal_key(secret)]
         while len(keys) <= epoch:
             keys.append(hmac.digest(keys[-1], b"hardmute next", "sha256"))
         return keys[epoch]
 
+    def mac(self, board: str, pairing: int, epoch: int, message: bytes) -> bytes | None:
+        """The MAC of ``message`` under the key of an epoch; None, and raises, as `key`."""
+        wanted = (board, pairing, epoch)
+        if wanted != self._ready:
+            key = self.key(board, pairing, epoch)
+            if key is None:
+                return None
+            block = key.ljust(64, b"\0")
+            # RFC 2104, up to where the message comes: twice as fast as `hmac` for each.
+            self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+            self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+            self._ready = wanted
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.digest()[: attest.MAC]
+
     def check_id(self, board: str, record: journal.Record) -> None:
         """Raise `UsageError` if ``record`` pairs with another secret than the one given."""
-        secret = self._secrets.get((board, record.pairing))
-        if secret is not None and record.data.to_bytes(4, "little") != attest.key_id(secret):
+        if not self.fits(board, record):
             raise UsageError(
                 f"The key given for pairing {record.pairing} of board {board} is another one: "
-                f"that pairing has the key id {record.data.to_bytes(4, 'little').hex()}."
+                f"that pairing has the key id {key_id_of(record)}."
             )
+
+    def fits(self, board: str, record: journal.Record) -> bool:
+        """Whether the secret given, if one is, is that of the pairing that ``record`` begins."""
+        secret = self._secrets.get((board, record.pairing))
+        return secret is None or key_id_of(record) == attest.key_id(secret).hex()
+
+
+def key_id_of(record: journal.Record) -> str:
+    """The key id in a ``pair`` record, in hex."""
+    return record.data.to_bytes(4, "little").hex()
 
 
 class _Journal:
@@ -87,21 +153,30 @@ class _Journal:
 
     def __init__(self) -> None:
         self.chain = Chain()
-        self.records = self.macs = self.attestations = 0
+        self.records = self.macs = self.attestations = self.signatures = 0
+        # Number of the first record, and whether others came before it that were pruned.
         self.first_seq = 0
-        # Heads after each record, from the one before `first_seq` on.
+        self.pruned = False
+        # After each record, from the one before `first_seq` on: the head; pairing, epoch and
+        # whether it is a seal, as `_mark` packs them.
         self.heads = bytearray()
+        self.marks = array("Q")
         self.without_key: set[int] = set()
 
     @property
     def seq(self) -> int:
         return 0 if self.chain.last is None else self.chain.last.seq
 
-    def head_at(self, seq: int) -> bytes | None:
-        """The journal's head after record ``seq``, if that was read."""
-        at = (seq - self.first_seq + 1) * attest.MAC
-        head = bytes(self.heads[at : at + attest.MAC]) if at >= 0 else b""
-        return head or None
+    def after(self, seq: int) -> tuple[str, int] | None:
+        """The journal's head after record ``seq``, and its mark, if that was read."""
+        at = seq - self.first_seq + 1
+        if not 0 <= at < len(self.marks):
+            return None
+        return self.heads[at * attest.MAC : (at + 1) * attest.MAC].hex(), self.marks[at]
+
+
+def _mark(record: journal.Record) -> int:
+    return record.pairing << 33 | record.epoch << 1 | (record.event == journal.SEAL)
 
 
 class Verifier:
@@ -113,99 +188,184 @@ class Verifier:
         self._row = row
         # Hashes from that of entry `_base` on.
         self._hashes = bytearray(before)
+        self._last_hash = before
         self._journals: dict[tuple[str, int], _Journal] = {}
-        self.findings: list[Finding] = []
-        self.incidents: list[Entry] = []
-        self.unbound = 0
+        # The newest branch of each board.
+        self._branches: dict[str, int] = {}
+        self._nonces: dict[str, int] = {}
+        # Where pairings begin for which another secret was given; which were given the right one.
+        self._unfit: dict[tuple[str, int], Finding] = {}
+        self._fit: set[tuple[str, int]] = set()
+        self._findings: list[Finding] = []
+        self._incidents: list[Entry] = []
+        self._checkpoint: Entry | None = None
+        self._unbound = 0
 
-    def resume(self, board: str, branch: int, record: bytes, count: int) -> None:
-        """A branch has been pruned up to ``record``, the ``count``-th of its epoch."""
-        self._journals[board, branch] = found = _Journal()
-        found.chain.resume(record, count)
-        found.first_seq = found.seq + 1
-        found.heads += found.chain.head
+    @classmethod
+    def after_prune(cls, secrets: Keys, checkpoint: Entry) -> Verifier:
+        """For what ``checkpoint`` has left. Raises `ValueError` or its like if it is none."""
+        body = checkpoint.body
+        before = bytes.fromhex(body["hash"])
+        if len(before) != _HASH:
+            raise ValueError
+        verifier = cls(secrets, body["row"], before)
+        verifier._checkpoint = checkpoint
+        for (board, branch), (data, count) in ends_of(body).items():
+            verifier._journals[board, branch] = found = _Journal()
+            found.chain.resume(data, count)
+            found.first_seq = found.seq + 1
+            found.pruned = True
+            found.heads += found.chain.head
+            record = journal.Record(data)
+            found.marks.append(_mark(record))
+            verifier._branches[board] = max(branch, verifier._branches.get(board, 1))
+            if record.pairing:
+                verifier._check_mac(checkpoint, board, found, record, data)
+            found.macs = 0
+        return verifier
 
     def take(self, entry: Entry) -> None:
         """Check one entry."""
         if entry.row != self._row + 1:
             self._find(entry, f"does not follow entry {self._row}")
-        before = bytes(self._hashes[-_HASH:])
-        if hash_of(before, entry) != entry.hash:
+        if hash_of(self._last_hash, entry) != entry.hash:
             self._find(entry, "does not have the hash that its content and the one before give")
         self._row = entry.row
+        self._last_hash = entry.hash
         self._hashes += entry.hash
         try:
             if entry.kind == "record":
                 self._take_record(entry)
             elif entry.kind == "attestation":
                 self._take_attestation(entry)
+            elif entry.kind == "incident":
+                self._take_incident(entry)
+            elif entry.kind == "checkpoint":
+                _check_checkpoint(entry)
         except (KeyError, TypeError, ValueError, AttributeError):
             self._find(entry, f"is no {entry.kind} as hardmute writes it")
-        if entry.kind == "incident":
-            self.incidents.append(entry)
+
+    def miss_beginning(self, first: Entry) -> None:
+        """Nothing says what came before ``first``."""
+        self._find(first, "is the first, and no checkpoint says what came before it")
 
     def _find(self, entry: Entry, text: str) -> None:
-        self.findings.append(Finding(entry.row, text))
+        self._findings.append(Finding(entry.row, text))
 
     def _journal(self, entry: Entry) -> tuple[str, _Journal]:
         board, branch = entry.board, entry.body["branch"]
-        if board is None or isinstance(branch, bool) or not isinstance(branch, int):
+        if board is None or type(branch) is not int:
             raise ValueError
-        return board, self._journals.setdefault((board, branch), _Journal())
+        found = self._journals.get((board, branch))
+        if found is None:
+            found = self._journals[board, branch] = _Journal()
+        return board, found
+
+    def _take_incident(self, entry: Entry) -> None:
+        board, branch = entry.board, entry.body["branch"]
+        if board is None or type(branch) is not int or branch < 1:
+            raise ValueError
+        if type(entry.body["what"]) is not str or type(entry.body["text"]) is not str:
+            raise ValueError
+        self._incidents.append(entry)
+        newest = self._branches.get(board, branch if self._base else 1)
+        if branch > newest + 1:
+            self._find(entry, f"begins journal {branch} of its board after journal {newest}")
+        self._branches[board] = max(branch, newest)
 
     def _take_record(self, entry: Entry) -> None:
-        board, found = self._journal(entry)
-        data = base64.b64decode(entry.body["record"], validate=True)
-        if len(data) != journal.SIZE or set(entry.body) != {"branch", "record"}:
+        data = record_of(entry.body)
+        if len(entry.body) != 2:
             raise ValueError
-        begins = found.chain.last is None
-        problem = found.chain.take(data)
+        board, found = self._journal(entry)
+        branch = entry.body["branch"]
+        newest = self._branches.get(board, branch if self._base else 1)
+        # Where the beginning was pruned, so may have been the incident.
+        if branch < newest or (branch > newest and not self._base):
+            self._find(entry, f"is of journal {branch}, where its board is at journal {newest}")
+        self._branches[board] = max(branch, newest)
+        chain = found.chain
+        begins = chain.last is None
+        problem = chain.take(data)
         if problem is not None:
             self._find(entry, f"holds a record that {problem}")
             return
-        record = found.chain.last
+        record = chain.last
         assert record is not None
         if begins:
             found.first_seq = record.seq
             found.heads += record.link if record.seq > 1 else journal.NO_HEAD
-        found.heads += found.chain.head
+            # Nothing is known of it.
+            found.marks.append(_UNKNOWN)
+        found.heads += chain.head
+        found.marks.append(_mark(record))
         found.records += 1
-        if record.event == journal.PAIR:
-            self._keys.check_id(board, record)
         if record.pairing:
+            found.signatures += 1
             self._check_mac(entry, board, found, record, data)
 
     def _check_mac(
         self, entry: Entry, board: str, found: _Journal, record: journal.Record, data: bytes
     ) -> None:
-        key = self._keys.key(board, record.pairing, record.epoch)
-        if key is None:
-            found.without_key.add(record.pairing)
-        elif hmac.digest(key, data[: -attest.MAC], "sha256")[: attest.MAC] == record.mac:
-            found.macs += 1
+        pairing = record.pairing
+        if record.event == journal.PAIR and not self._keys.fits(board, record):
+            found.without_key.add(pairing)
+            self._unfit[board, pairing] = Finding(
+                entry.row,
+                f"begins pairing {pairing} with key id {key_id_of(record)}, which is not that of"
+                " the key given",
+            )
+        if pairing in found.without_key:
+            return
+        expected = self._keys.mac(board, pairing, record.epoch, data[: -attest.MAC])
+        if expected is None:
+            found.without_key.add(pairing)
+        elif expected == record.mac:
+            self._count(board, found, pairing)
         else:
             self._find(entry, f"holds record {record.seq}, which the board's key has not signed")
 
+    def _count(self, board: str, found: _Journal, pairing: int) -> None:
+        found.macs += 1
+        self._fit.add((board, pairing))
+
     def _take_attestation(self, entry: Entry) -> None:
-        board, found = self._journal(entry)
-        statement: dict[str, Any] = entry.body["statement"]
+        body = entry.body
+        if {key: type(value) for key, value in body.items()} != _ATTESTATION:
+            raise ValueError
+        statement: dict[str, Any] = body["statement"]
         seq, pairing, epoch = (_count(statement[key]) for key in ("seq", "pairing", "epoch"))
+        if pairing == 0:
+            raise ValueError
+        board, found = self._journal(entry)
         found.attestations += 1
+        found.signatures += 1
         if statement["board"] != board:
             self._find(entry, "is an attestation of another board")
-        head = found.head_at(seq) if found.records else None
-        if seq > found.seq:
-            self._find(entry, f"attests record {seq}, which is not in the log before it")
-        elif head is not None and head.hex() != statement["head"]:
-            self._find(entry, f"attests another record {seq} than the log has")
+        self._check_place(entry, found, seq, pairing << 32 | epoch)
         self._check_nonce(entry, statement)
-        key = self._keys.key(board, pairing, epoch)
-        if key is None:
+        if pairing in found.without_key:
+            return
+        expected = self._keys.mac(board, pairing, epoch, statement_bytes(statement))
+        if expected is None:
             found.without_key.add(pairing)
-        elif journal_mac(key, statement) == entry.body["journal_mac"]:
-            found.macs += 1
+        elif expected.hex() == body["journal_mac"]:
+            self._count(board, found, pairing)
         else:
             self._find(entry, "is an attestation that the board's key has not signed")
+
+    def _check_place(self, entry: Entry, found: _Journal, seq: int, epoch: int) -> None:
+        """Check that an attestation, of this pairing and epoch, speaks of a record before it."""
+        known = found.after(seq)
+        if known is None:
+            if seq > found.seq or not found.pruned:
+                self._find(entry, f"attests record {seq}, which is not in the log before it")
+            return
+        head, mark = known
+        if head != entry.body["statement"]["head"]:
+            self._find(entry, f"attests another record {seq} than the log has")
+        elif mark != _UNKNOWN and epoch - (mark >> 1) not in ((0, 1) if mark & 1 else (0,)):
+            self._find(entry, f"attests record {seq} under the key of another epoch")
 
     def _check_nonce(self, entry: Entry, statement: dict[str, Any]) -> None:
         row = _count(entry.body["log_row"])
@@ -213,21 +373,34 @@ class Verifier:
         if row >= entry.row or len(salt) != attest.MAC:
             self._find(entry, "is an attestation that was asked for after it was given")
             return
+        before = self._nonces.setdefault(statement["nonce"], entry.row)
+        if before != entry.row:
+            self._find(entry, f"answers what entry {before} has answered already")
         if row < self._base:
-            self.unbound += 1
+            self._unbound += 1
             return
         at = (row - self._base) * _HASH
         if nonce(bytes(self._hashes[at : at + _HASH]), salt).hex() != statement["nonce"]:
             self._find(entry, f"attests another log up to entry {row} than this one")
 
+    def ends(self) -> list[list[object]]:
+        """Where each branch ends, as a checkpoint says it."""
+        return [
+            [board, branch, base64.b64encode(found.chain.data).decode(), found.chain.count]
+            for (board, branch), found in sorted(self._journals.items())
+            if found.chain.last is not None
+        ]
+
     def report(self) -> Report:
         """The outcome so far."""
+        unfit = [finding for key, finding in self._unfit.items() if key not in self._fit]
         return Report(
             entries=len(self._hashes) // _HASH - 1,
             first_row=self._base + 1,
             head_row=self._row,
-            head=bytes(self._hashes[-_HASH:]),
-            findings=self.findings,
+            head=self._last_hash,
+            base=bytes(self._hashes[:_HASH]),
+            findings=sorted(self._findings + unfit, key=lambda finding: finding.row),
             branches=[
                 Branch(
                     board,
@@ -236,14 +409,23 @@ class Verifier:
                     found.first_seq,
                     found.seq,
                     found.attestations,
+                    found.signatures,
                     found.macs,
                     tuple(sorted(found.without_key)),
                 )
                 for (board, number), found in sorted(self._journals.items())
             ],
-            incidents=self.incidents,
-            unbound=self.unbound,
+            incidents=self._incidents,
+            unbound=self._unbound,
+            checkpoint=self._checkpoint,
         )
+
+
+def _check_checkpoint(entry: Entry) -> None:
+    body = entry.body
+    if not 0 < _count(body["row"]) < entry.row or len(bytes.fromhex(body["hash"])) != _HASH:
+        raise ValueError
+    ends_of(body)
 
 
 class Excerpt:
@@ -295,9 +477,7 @@ class Excerpt:
         self.findings.append(Finding(entry.row, text))
 
     def _take_record(self, entry: Entry, board: str) -> None:
-        data = base64.b64decode(entry.body["record"], validate=True)
-        if len(data) != journal.SIZE:
-            raise ValueError
+        data = record_of(entry.body)
         problem = self._chain.take(data)
         if problem is not None:
             self._find(entry, f"holds a record that {problem}")
@@ -364,32 +544,24 @@ def verify(source: Callable[[], Iterable[Entry]], secrets: Keys) -> Report:
     verifier: Verifier | None = None
     for entry in source():
         if verifier is None:
-            verifier = Verifier(secrets) if entry.row == 1 else _pruned(source, secrets, entry)
+            verifier = begin(source, secrets, entry)
         verifier.take(entry)
     return (verifier or Verifier(secrets)).report()
 
 
-def _pruned(source: Callable[[], Iterable[Entry]], secrets: Keys, first: Entry) -> Verifier:
-    """A verifier for entries from ``first`` on, begun by what the newest checkpoint says."""
+def begin(source: Callable[[], Iterable[Entry]], secrets: Keys, first: Entry) -> Verifier:
+    """A verifier for ``source``, whose first entry is ``first``: all before it was pruned."""
+    if first.row == 1:
+        return Verifier(secrets)
     checkpoint = None
     for entry in source():
         if entry.kind == "checkpoint" and entry.body.get("row") == first.row - 1:
             checkpoint = entry
-    verifier = None if checkpoint is None else _resumed(checkpoint, secrets)
-    if verifier is None:
-        verifier = Verifier(secrets, first.row - 1)
-        verifier.findings.append(
-            Finding(first.row, "is the first, and no checkpoint says what came before it")
-        )
-    return verifier
-
-
-def _resumed(checkpoint: Entry, secrets: Keys) -> Verifier | None:
-    body = checkpoint.body
-    try:
-        verifier = Verifier(secrets, body["row"], bytes.fromhex(body["hash"]))
-        for board, branch, record, count in body["ends"]:
-            verifier.resume(board, branch, base64.b64decode(record, validate=True), count)
-    except (KeyError, TypeError, ValueError):
-        return None
+    if checkpoint is not None:
+        try:
+            return Verifier.after_prune(secrets, checkpoint)
+        except (KeyError, TypeError, ValueError):
+            pass
+    verifier = Verifier(secrets, first.row - 1)
+    verifier.miss_beginning(first)
     return verifier

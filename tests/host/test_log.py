@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,7 @@ from hardmute.errors import (
 from hardmute.errors import (
     LIVE as LIVE_CODE,
 )
-from hardmute.log import Log, Observation, seen, unseen
+from hardmute.log import Log, Observation, _Damage, seen, unseen
 from hardmute.report import conclude, parse_status
 
 HOUR_MS = 3_600_000
@@ -597,7 +598,7 @@ def test_two_that_find_one_damage_set_it_aside_once(home: Path, file: Path) -> N
     fresh = Log(file)
     fresh.add(contact(AT_MS + 60))
     # The second one still believes in the file that it opened.
-    told = second._set_aside()
+    told = second._set_aside(_Damage())
     assert "another process" in str(told)
     fresh.add(contact(AT_MS + 61))
     fresh.close()
@@ -609,7 +610,7 @@ def test_a_write_ahead_log_that_is_good_again_stays(file: Path, home: Path) -> N
     """Another process has set the garbage aside and writes a new one."""
     log = Log(file)
     log.add(contact(AT_MS + 80))
-    told = log._set_aside(wal_only=True)
+    told = log._set_aside(_Damage(), wal_only=True)
     assert "another process" in str(told)
     log.close()
     assert times(file)[-1] == AT_MS + 80
@@ -671,6 +672,20 @@ def test_a_log_of_a_newer_format_is_left_untouched(
     assert kept_aside(home) == []
 
 
+def test_a_log_of_the_format_before_is_left_untouched(cli: Any, home: Path) -> None:
+    file = home / "log.sqlite3"
+    database = sqlite3.connect(file)
+    database.execute("CREATE TABLE observation (row INTEGER PRIMARY KEY, at_ms INTEGER)")
+    database.execute("PRAGMA user_version = 1")
+    database.close()
+    before = file.read_bytes()
+    result = cli("log")
+    assert result.code == LOCAL
+    check_sentence(result.err)
+    assert "format 1" in result.err
+    assert file.read_bytes() == before
+
+
 # The clock.
 
 
@@ -699,8 +714,9 @@ def test_the_same_through_the_commands(
 ) -> None:
     now = log_module.now_ms()
     for at_ms in (now - HOUR_MS, now - 2 * HOUR_MS):
-        monkeypatch.setattr("hardmute.commands.now_ms", lambda at_ms=at_ms: at_ms)
-        assert cli("-d", device.address, "status").code == OK
+        with monkeypatch.context() as then:
+            then.setattr(time, "time_ns", lambda at_ms=at_ms: at_ms * 1_000_000)
+            assert cli("-d", device.address, "status").code == OK
     assert times(home / "log.sqlite3") == [now - HOUR_MS, now - 2 * HOUR_MS]
     assert "clock went" in " ".join(cli("log").out.split())
 

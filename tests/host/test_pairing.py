@@ -125,6 +125,13 @@ def test_pairing_again_keeps_the_old_evidence(sim: Sim, cli: Cli, tmp_path: Path
     assert secrets[0] != secrets[1]
     leave_setup(sim)
     assert cli("-d", sim.board, "verify", "--require", "attested").code == errors.OK
+    for given in ([files[0]], [files[1]], files):
+        options = [word for file in given for word in ("--key", file)]
+        checked = cli("log", "verify", *options, "--json")
+        assert checked.code == errors.OK
+        [branch] = checked.json["branches"]
+        assert branch["number"] == 1
+        assert len(branch["pairings_without_key"]) == 2 - len(given)
 
 
 def test_pair_gives_up_after_its_patience(

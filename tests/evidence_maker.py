@@ -1,0 +1,300 @@
+"""Evidence as boards and hosts make it: real journals, a real log, and time that the test moves.
+
+A `MadeBoard` and a `MadeHost` share a `Clock`. The board must `boot`, and `pair` if it is to sign;
+`MadeHost.contact` takes what is new into the log, which `verifier.verify(host.log.entries,
+board.secrets)` then checks.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from fakeboard import FakeBoard
+
+from hardmute import verifier
+from hardmute.entries import Entry, export_line
+from hardmute.log import Log, Observation, unseen
+from muteboard import attest, journal, wire
+
+START_MS = 1_764_000_000_000
+BOARD = "e6614c311b8a4f2d"
+
+
+class Clock:
+    """The one time that passes for every board and host."""
+
+    def __init__(self) -> None:
+        self.ms = 0
+
+    def pass_ms(self, ms: int) -> None:
+        self.ms += ms
+
+
+class _Flash(FakeBoard):
+    """A board with a serial number and chance of its own."""
+
+    def __init__(self, board: str, chance: Random) -> None:
+        super().__init__()
+        self._id = bytes.fromhex(board)
+        self._chance = chance
+
+    def unique_id(self) -> bytes:
+        return self._id
+
+    def entropy(self, count: int) -> bytes:
+        return self._chance.randbytes(count)
+
+
+class MadeBoard:
+    """A board with a journal. It must `boot` before anything else.
+
+    ``secrets``: the secret of each pairing it has had, as `verifier.verify` takes them.
+    """
+
+    def __init__(self, clock: Clock, board: str = BOARD, seed: int = 0) -> None:
+        self.clock = clock
+        self.id = board
+        self.flash = _Flash(board, Random(f"{board} {seed}"))
+        self.secrets: dict[tuple[str, int], bytes] = {}
+        self.boots = 0
+        self._booted_at = clock.ms
+        self._reset()
+
+    def _reset(self) -> None:
+        self.journal = journal.Journal(self.flash)
+        self.state, self.cause, self.sense, self.command = "muted", "boot", 0, "cut"
+        self.presses = self.changes = self.live_ms = 0
+        self.since_ms = 0
+
+    @property
+    def uptime_ms(self) -> int:
+        return self.clock.ms - self._booted_at
+
+    def boot(self) -> None:
+        """The program starts, the power having been away for no time."""
+        self.boots += 1
+        self._booted_at = self.clock.ms
+        self._reset()
+        self.journal.boot = self.boots
+        self.note(journal.BOOT)
+
+    def pair(self) -> bytes:
+        """Pair with a host, which makes this pairing's secret."""
+        theirs = self.flash.entropy(attest.KEY)
+        ours = self.journal.pair(self.uptime_ms, theirs)
+        assert ours is not None
+        secret = attest.secret(theirs, ours, self.flash.unique_id())
+        self.secrets[self.id, self.journal.pairing] = secret
+        return secret
+
+    def unpair(self) -> None:
+        assert self.journal.unpair(self.uptime_ms)
+
+    def go_live(self) -> None:
+        self.presses += 1
+        self._become("live", "button", 1, "connected")
+        self.note(journal.UNMUTE)
+
+    def mute(self, cause: str = "button") -> None:
+        if cause == "button":
+            self.presses += 1
+        if self.state == "live":
+            self.live_ms += self.uptime_ms - self.since_ms
+        self._become("muted", cause, 0, "cut")
+        self.note(journal.MUTED)
+
+    def live_for(self, ms: int) -> None:
+        """A press, time, and a press."""
+        self.go_live()
+        self.clock.pass_ms(ms)
+        self.mute()
+
+    def fault(self) -> None:
+        """Contact 1 stays closed. `mute` ends it."""
+        self._become("fault", "fault", 1, "cut")
+        self.note(journal.FAULT, 1)
+
+    def _become(self, state: str, cause: str, sense: int, command: str) -> None:
+        self.state, self.cause, self.sense, self.command = state, cause, sense, command
+        self.since_ms = self.uptime_ms
+        self.changes += 1
+
+    def note(self, event: int, data: int = 0) -> None:
+        """Write a record of ``event``, with the state as it is; a new epoch if that is due."""
+        now = self.uptime_ms
+        state = wire.STATES.index(self.state)
+        if self.command == "connected":
+            state |= journal.COMMANDED
+        cause = wire.CAUSES.index(self.cause)
+        self.journal.expire(now)
+        assert self.journal.record(now, event, data, self.presses, cause, state, self.sense)
+        assert self.journal.flush(now)
+
+    def records(self, start: int = 1) -> list[bytes]:
+        """What the board still has from record ``start`` on."""
+        found = []
+        while True:
+            at, data = self.journal.page(start)
+            if not data:
+                return found
+            found += [data[i : i + journal.SIZE] for i in range(0, len(data), journal.SIZE)]
+            start = at + len(data) // journal.SIZE
+
+    def attest(self, nonce: bytes) -> tuple[dict[str, Any], str, str]:
+        """The board's statement, its MAC and its journal MAC. Pairing 0 signs with no key."""
+        statement: dict[str, Any] = {
+            "nonce": nonce.hex(),
+            "board": self.id,
+            "epoch": self.journal.epoch,
+            "boot": self.boots,
+            "cause": self.cause,
+            "changes": self.changes,
+            "command": self.command,
+            "live_ms": self.live_ms,
+            "sense": [self.sense],
+            "service": "none",
+            "since_ms": self.since_ms,
+            "state": self.state,
+            "uptime_ms": self.uptime_ms,
+            "seq": self.journal.seq,
+            "head": self.journal.head.hex(),
+            "pairing": self.journal.pairing,
+        }
+        mac, journal_mac = self.journal.sign(wire.dumps(statement).encode())
+        return statement, mac.hex(), journal_mac.hex()
+
+    def copy(self) -> MadeBoard:
+        """A board with this one's flash as it is now. It has yet to `boot`."""
+        copy = MadeBoard(self.clock, self.id, seed=1)
+        copy.flash.segments, copy.flash.keys = dict(self.flash.segments), self.flash.keys
+        copy.secrets, copy.boots = dict(self.secrets), self.boots
+        return copy
+
+
+class MadeHost:
+    """A host's log in ``file``, written as docs/evidence.md says. ``now_ms``: its wall time."""
+
+    def __init__(self, file: Path, clock: Clock, start_ms: int = START_MS) -> None:
+        self.clock = clock
+        self.start_ms = start_ms
+        self.log = Log(file, clock=lambda: self.now_ms)
+        self._asked = 0
+
+    @property
+    def now_ms(self) -> int:
+        return self.start_ms + self.clock.ms
+
+    def contact(self, board: MadeBoard) -> None:
+        """Fetch what is new, and have it attested if the board is paired."""
+        if board.journal.pairing:
+            self.attest(board)
+        else:
+            self.fetch(board)
+        self.observe(board)
+
+    def fetch(self, board: MadeBoard, branch: int | None = None) -> list[Entry]:
+        """Append what the log does not have; in ``branch``, or the newest one."""
+        with self.log.transaction():
+            end = self.log.journal_end(board.id)
+            newest = 1 if end is None else end[0]
+            branch = newest if branch is None else branch
+            known = None if end is None or branch != newest else end[1]
+            start = 1 if known is None else journal.Record(known).seq + 1
+            return [self.append_record(board, data, branch) for data in board.records(start)]
+
+    def append_record(self, board: MadeBoard, data: bytes, branch: int = 1) -> Entry:
+        body = {"branch": branch, "record": base64.b64encode(data).decode()}
+        return self.log.append("record", board.id, body)
+
+    def attest(self, board: MadeBoard, branch: int = 1, took_ms: int = 4) -> Entry:
+        """Ask, fetch up to what was attested, and append the attestation."""
+        row, log_hash = self.log.head()
+        salt = self._salt()
+        sent_ms = self.now_ms
+        statement, mac, journal_mac = board.attest(verifier.nonce(log_hash, salt))
+        self.clock.pass_ms(took_ms)
+        with self.log.transaction():
+            self.fetch(board, branch)
+            body = {
+                "branch": branch,
+                "statement": statement,
+                "mac": mac,
+                "journal_mac": journal_mac,
+                "salt": salt.hex(),
+                "log_row": row,
+                "sent_ms": sent_ms,
+                "received_ms": self.now_ms,
+                "elapsed_us": took_ms * 1000,
+                "anchor_us": self.clock.ms * 1000,
+                "host_boot": "one boot",
+                "checked": True,
+            }
+            return self.log.append("attestation", board.id, body)
+
+    def _salt(self) -> bytes:
+        self._asked += 1
+        return hashlib.sha256(b"salt %d" % self._asked).digest()[: attest.MAC]
+
+    def observe(self, board: MadeBoard) -> None:
+        self.log.add(
+            Observation(
+                at_ms=self.now_ms,
+                board=board.id,
+                device="/dev/ttyACM0",
+                simulated=False,
+                source="status",
+                verdict=board.state,
+                proof="sensed",
+                reason=None,
+                state=board.state,
+                command=board.command,
+                sense=(board.sense,),
+                cause=board.cause,
+                since_ms=board.since_ms,
+                uptime_ms=board.uptime_ms,
+                boot=board.boots,
+                changes=board.changes,
+                live_ms=board.live_ms,
+                faults=(),
+                warnings=(),
+                service="none",
+            )
+        )
+
+    def miss(self, board: MadeBoard) -> None:
+        """The board was not reached."""
+        self.log.add(
+            unseen(
+                "timeout",
+                board=board.id,
+                device="/dev/ttyACM0",
+                simulated=False,
+                source="status",
+                at_ms=self.now_ms,
+            )
+        )
+
+    def incident(self, board: MadeBoard, what: str, branch: int, **more: object) -> Entry:
+        """What begins ``branch``, which the board's next records then go to."""
+        return self.log.append(
+            "incident", board.id, {"branch": branch, "what": what, "text": what, **more}
+        )
+
+    def export(self, file: Path) -> Path:
+        write_export(file, list(self.log.entries()))
+        return file
+
+
+def write_export(file: Path, entries: list[Entry]) -> None:
+    """An export of any ``entries``, whether they fit together or not."""
+    file.write_text("".join(f"{export_line(entry)}\n" for entry in entries), encoding="ascii")
+
+
+def copy_of(entry: Entry) -> Entry:
+    """``entry`` with a body of its own."""
+    return entry._replace(body=json.loads(json.dumps(entry.body)))
