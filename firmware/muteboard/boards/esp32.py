@@ -31,9 +31,9 @@ that was not measured.
 
 The journal and the keys need MicroPython's own partition table, with its littlefs in `vfs`, as
 read in ports/esp32 of MicroPython 1.25: modules/flashbdev.py (where it is) and esp32_partition.c
-(a block is 4096 bytes; `writeblocks` with an offset programs and does not erase). Programming zeros
-over what is there was not tried on this chip. With ESP-IDF's flash encryption, which MicroPython's
-images do not use, it cannot be done: then storing keys fails, and with it pairing.
+(a block is 4096 bytes; `writeblocks` with an offset programs and does not erase). Programming
+zeros over what is there was not tried on this chip. With ESP-IDF's flash encryption, which
+MicroPython's images do not use, it cannot be done: then storing keys fails, and so does pairing.
 
 The serial link is UART0, through the DevKitC's USB bridge. Its control lines let any program on
 the host restart this chip, or put other firmware on it: see firmware/README.md.
