@@ -24,7 +24,7 @@ from hardmute.report import Attested, Identity, JournalEnd, Status
 from muteboard import attest
 
 # An answer that took longer may be of another time; so may what is told after a longer fetch.
-FRESH_US = 3_000_000
+FRESH_US = 2_000_000
 # An honest board takes as long as its flash now and then, so it is asked once more.
 _TRIES = 2
 # After a fetch that took long, all else is asked again; but not for ever.

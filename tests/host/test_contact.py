@@ -652,11 +652,11 @@ class Slow:
 def test_P5_a_delayed_attestation_is_unknown(host: Host) -> None:
     board = VirtualBoard()
     pair(board, host)
-    visit = host.visit(board, Slow(board, 1_001, count=2))
+    visit = host.visit(board, Slow(board, 2_001, count=2))
     assert isinstance(visit.error, errors.UnreachableError)
     assert visit.error.reason == "not_fresh"
     assert host.entries("attestation") == []
-    visit = host.visit(board, Slow(board, 1_001, count=1))
+    visit = host.visit(board, Slow(board, 2_001, count=1))
     assert visit.attested, "it is asked once more"
     assert host.visit(board, Slow(board, 900, count=2)).error is None
     assert incidents(host) == []
