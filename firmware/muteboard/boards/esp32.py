@@ -29,6 +29,12 @@ A restart by the watchdog, a panic or `machine.reset` is a CPU reset here. ESP-I
 while live is cut when this file runs again, and not yet when the watchdog bites. How long after
 that was not measured.
 
+The journal and the keys need MicroPython's own partition table, with its littlefs in `vfs`, as
+read in ports/esp32 of MicroPython 1.25: modules/flashbdev.py (where it is) and esp32_partition.c
+(a block is 4096 bytes; `writeblocks` with an offset programs and does not erase). Programming
+zeros over what is there was not tried on this chip. With ESP-IDF's flash encryption, which
+MicroPython's images do not use, it cannot be done: then storing keys fails, and so does pairing.
+
 The serial link is UART0, through the DevKitC's USB bridge. Its control lines let any program on
 the host restart this chip, or put other firmware on it: see firmware/README.md.
 """
@@ -131,7 +137,6 @@ class Board(MicroPythonBoard):
         self._memory.memory(data)
 
     def flash(self) -> Partition:
-        # Where MicroPython's flashbdev.py has its file system.
         found = Partition.find(Partition.TYPE_DATA, label="vfs")
         if not found:
             raise OSError("no partition named vfs")

@@ -193,7 +193,7 @@ class MicroPythonBoard:
                 segment = int(name, 16)
             except ValueError:
                 continue
-            if name == _SEGMENT % segment:
+            if segment > 0 and name == _SEGMENT % segment:
                 segments.append(segment)
         return sorted(segments)
 
