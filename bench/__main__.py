@@ -18,6 +18,7 @@ BENCHMARKS = (
     host.cold_start,
     host.round_trip,
     host.log_rows,
+    host.verification,
     board.flood_memory,
     chip.chip_figures,
 )

@@ -1,15 +1,8 @@
 """Evidence as boards and hosts make it: real journals, a real log, and time that the test moves.
 
-clock = Clock()
-board = MadeBoard(clock)
-host = MadeHost(home / "log.sqlite3", clock)
-board.boot()
-board.pair()
-host.contact(board)
-clock.pass_ms(60_000)
-board.live_for(5_000)
-host.contact(board)
-verifier.verify(host.log.entries, board.secrets)
+A `MadeBoard` and a `MadeHost` share a `Clock`. The board must `boot`, and `pair` if it is to sign;
+`MadeHost.contact` takes what is new into the log, which `verifier.verify(host.log.entries,
+board.secrets)` then checks.
 """
 
 from __future__ import annotations
@@ -76,7 +69,7 @@ class MadeBoard:
         self.journal = journal.Journal(self.flash)
         self.state, self.cause, self.sense, self.command = "muted", "boot", 0, "cut"
         self.presses = self.changes = self.live_ms = 0
-        self._since_ms = 0
+        self.since_ms = 0
 
     @property
     def uptime_ms(self) -> int:
@@ -111,7 +104,7 @@ class MadeBoard:
         if cause == "button":
             self.presses += 1
         if self.state == "live":
-            self.live_ms += self.uptime_ms - self._since_ms
+            self.live_ms += self.uptime_ms - self.since_ms
         self._become("muted", cause, 0, "cut")
         self.note(journal.MUTED)
 
@@ -128,7 +121,7 @@ class MadeBoard:
 
     def _become(self, state: str, cause: str, sense: int, command: str) -> None:
         self.state, self.cause, self.sense, self.command = state, cause, sense, command
-        self._since_ms = self.uptime_ms
+        self.since_ms = self.uptime_ms
         self.changes += 1
 
     def note(self, event: int, data: int = 0) -> None:
@@ -137,9 +130,9 @@ class MadeBoard:
         state = wire.STATES.index(self.state)
         if self.command == "connected":
             state |= journal.COMMANDED
-        fields = (self.presses, wire.CAUSES.index(self.cause), state, self.sense)
-        self.journal.expire(now, *fields)
-        self.journal.record(now, event, data, *fields)
+        cause = wire.CAUSES.index(self.cause)
+        self.journal.expire(now)
+        assert self.journal.record(now, event, data, self.presses, cause, state, self.sense)
         assert self.journal.flush(now)
 
     def records(self, start: int = 1) -> list[bytes]:
@@ -165,7 +158,7 @@ class MadeBoard:
             "live_ms": self.live_ms,
             "sense": [self.sense],
             "service": "none",
-            "since_ms": self._since_ms,
+            "since_ms": self.since_ms,
             "state": self.state,
             "uptime_ms": self.uptime_ms,
             "seq": self.journal.seq,
@@ -262,8 +255,14 @@ class MadeHost:
                 command=board.command,
                 sense=(board.sense,),
                 cause=board.cause,
+                since_ms=board.since_ms,
                 uptime_ms=board.uptime_ms,
                 boot=board.boots,
+                changes=board.changes,
+                live_ms=board.live_ms,
+                faults=(),
+                warnings=(),
+                service="none",
             )
         )
 

@@ -1,11 +1,11 @@
-"""The rules that the records of one unbroken journal keep (docs/evidence.md, 1 to 5). Pure.
+"""The rules that the records of one unbroken journal keep (docs/evidence.md, all but 6). Pure.
 
 Rule 6, the MACs, needs the verify key.
 """
 
 from __future__ import annotations
 
-from muteboard import attest, journal
+from muteboard import attest, journal, wire
 
 _NO_MAC = bytes(attest.MAC)
 
@@ -95,6 +95,8 @@ def _stands_alone(record: journal.Record) -> str | None:
         return "has an epoch or a MAC without a pairing"
     if record.event == journal.PAIR and (record.pairing == 0 or record.epoch):
         return f"begins pairing {record.pairing} with epoch {record.epoch}"
+    if record.cause >= len(wire.CAUSES) or record.state & 0x0F >= len(wire.STATES):
+        return "has a cause or a state that there is not"
     return None
 
 

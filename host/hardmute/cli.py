@@ -180,7 +180,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view.set_defaults(run="logcheck:verify")
     view = views.add_parser("export", help="all of it as JSON lines", formatter_class=_Formatter)
     _add_common(view, device=False, timeout=False)
-    view.add_argument("export", type=Path, metavar="FILE.jsonl")
+    view.add_argument("export", type=Path, metavar="FILE.jsonl", help="a new file")
     view.set_defaults(run="logcheck:export")
     view = views.add_parser(
         "prune", help="remove the oldest; the rest still verifies", formatter_class=_Formatter

@@ -24,7 +24,7 @@ from hardmute.report import Attested, Identity, JournalEnd, Status
 from muteboard import attest
 
 # An answer that took longer may be of another time; so may what is told after a longer fetch.
-FRESH_US = 1_000_000
+FRESH_US = 2_000_000
 # An honest board takes as long as its flash now and then, so it is asked once more.
 _TRIES = 2
 # After a fetch that took long, all else is asked again; but not for ever.
@@ -189,7 +189,15 @@ class Contact:
 
     def _keep(self, signed: Signed, branch: int) -> None:
         body = {"branch": branch, **_body(signed), "host_boot": self._clock.run()}
-        self._recorder.use(lambda log: log.append("attestation", self._board, body))
+
+        def keep(log: Log) -> None:
+            with log.transaction():
+                # The log that it commits to may have been set aside or pruned meanwhile.
+                known = log.hash_at(signed.log_row) if signed.log_row else GENESIS
+                if known is not None and nonce(known, signed.salt) == signed.answer.nonce:
+                    log.append("attestation", self._board, body)
+
+        self._recorder.use(keep)
 
     # The journal.
 

@@ -157,7 +157,10 @@ class Intake:
         """Append what is not there yet. False if it does not continue what is there now."""
         with log.transaction():
             end = log.journal_end(self._board)
-            if end is not None and end != self._stored:
+            if end is None:
+                # The log is a new one, if ever it had a journal of this board.
+                self.branch = 1
+            elif end != self._stored:
                 branch, tail = end
                 if branch != self.branch or tail not in taken:
                     return False

@@ -51,12 +51,16 @@ def load_verify_keys(files: Iterable[Path]) -> dict[tuple[str, int], bytes]:
             key = _parse_verify_key(content)
         except OSError as error:
             raise UsageError(f"{file} cannot be read ({error.strerror or error}).") from error
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             key = None
         if key is None:
             raise UsageError(f"{file} is no verify key that `hardmute pair` has written.")
         board, pairing, secret = key
-        found[board, pairing] = secret
+        if found.setdefault((board, pairing), secret) != secret:
+            raise UsageError(
+                f"{file} is a second key of pairing {pairing} of board {board}, which was "
+                "reflashed in between: give one of them at a time."
+            )
     return found
 
 
@@ -65,7 +69,8 @@ def _parse_verify_key(content: Any) -> tuple[str, int, bytes] | None:
     valid = (
         content["hardmute"] == _KIND
         and is_board_id(board)
-        and isinstance(pairing, int)
+        and type(pairing) is int
+        and 0 < pairing < 1 << 16
         and len(bytes.fromhex(secret)) == attest.KEY
         and content["key_id"] == attest.key_id(bytes.fromhex(secret)).hex()
     )
@@ -99,7 +104,7 @@ def load_attest_key(board: str) -> bytes | None:
         return None
     except OSError as error:
         raise LocalError(f"{file} cannot be read ({error.strerror or error}).") from error
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         key = b""
     if len(key) != attest.KEY:
         raise LocalError(f"{file} is damaged: pair again, or restore it.")
@@ -117,8 +122,13 @@ def _attest_key_file(board: str) -> Path:
 
 
 def _write_new(file: Path, content: dict[str, Any]) -> None:
+    """Write ``file``, which must not be there yet; all of it, or nothing stays."""
     descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with open(descriptor, "w", encoding="ascii") as stream:  # noqa: PTH123 - a descriptor
-        stream.write(json.dumps(content, indent=1) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with open(descriptor, "w", encoding="ascii") as stream:  # noqa: PTH123 - a descriptor
+            stream.write(json.dumps(content, indent=1) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise

@@ -24,7 +24,8 @@ EVIDENCE = ("record", "attestation", "incident")
 _KIND = "receipt"
 _VERSION = 1
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
-# A part whose ends are known less well than this is told, and not drawn as an interval.
+# A part not attested on both sides, whose ends are known less well than this, is told in words and
+# not drawn as an interval.
 _COARSE_MS = 60_000
 _LARGEST = 256 << 20
 
@@ -82,7 +83,7 @@ def examine(
 
     ``log_hash``: the hash of an entry by its row, None if it is not to be had.
     """
-    checked = verifier.Excerpt(secrets, log_hash)
+    checked = verifier.Excerpt(board, secrets, log_hash)
     for entry in entries:
         checked.take(entry)
     intervals: list[Proven] = []
@@ -136,7 +137,7 @@ def _interval(part: Part) -> Proven | None:
         if not part.bracketed:
             return None
         return Proven(part.start.latest, part.end.earliest, "muted", part.cause, edge_ms, None)
-    if part.state == "unknown" or edge_ms > _COARSE_MS:
+    if part.state == "unknown" or (edge_ms > _COARSE_MS and not part.bracketed):
         return None
     return Proven(
         part.start.earliest,
@@ -223,7 +224,9 @@ def _print(proof: Proof, *, as_json: bool) -> None:
     if proof.verdict == "muted":
         text.headline("muted", f"throughout, {span}, board {proof.board}")
     else:
-        text.headline(proof.verdict, f"not shown to be muted throughout, {span}, board {proof.board}")
+        text.headline(
+            proof.verdict, f"not shown to be muted throughout, {span}, board {proof.board}"
+        )
         for interval in proof.intervals:
             _print_interval(interval)
     text.detail(_rests_on(proof))
@@ -302,12 +305,12 @@ def receipt(
         "hashes": hashes,
     }
     body = canonical(content).encode()
-    content["sha256"] = hashlib.sha256(body).hexdigest()
     content["macs"] = {
         str(pairing): _receipt_mac(secret, body)
         for (board, pairing), secret in sorted(secrets.items())
         if board == proof.board
     }
+    content["sha256"] = hashlib.sha256(canonical(content).encode()).hexdigest()
     return content
 
 
@@ -323,10 +326,11 @@ def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> tuple[Proo
     """
     try:
         content = dict(content)
-        digest, macs = content.pop("sha256"), dict(content.pop("macs"))
-        body = canonical(content).encode()
-        if hashlib.sha256(body).hexdigest() != digest:
+        digest = content.pop("sha256")
+        if hashlib.sha256(canonical(content).encode()).hexdigest() != digest:
             raise errors.EvidenceError("The receipt was altered: its own hash does not fit.")
+        macs = dict(content.pop("macs"))
+        body = canonical(content).encode()
         board = content["board"]
         signed = False
         for pairing, mac in macs.items():

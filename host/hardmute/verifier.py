@@ -429,19 +429,21 @@ def _check_checkpoint(entry: Entry) -> None:
 
 
 class Excerpt:
-    """Checks the evidence of one board alone, from wherever it begins: all but the log's chain.
+    """Checks the evidence of ``board`` alone, from wherever it begins: all but the log's chain.
 
     ``log_hash``: the hash of an entry by its row, None if it is not to be had.
     """
 
-    def __init__(self, secrets: Keys, log_hash: Callable[[int], bytes | None]) -> None:
+    def __init__(
+        self, board: str, secrets: Keys, log_hash: Callable[[int], bytes | None]
+    ) -> None:
+        self._board = board
         self._keys = EpochKeys(secrets)
         self._log_hash = log_hash
         self._chain = Chain()
         # Heads by sequence number: of the records, and of the attestations before the first one.
         self._heads: dict[int, str] = {}
         self._branch: object = None
-        self._board: str | None = None
         self.findings: list[Finding] = []
         # Rows of what was signed under a key given; how many of how many.
         self.signed_rows: set[int] = set()
@@ -454,19 +456,18 @@ class Excerpt:
     def take(self, entry: Entry) -> None:
         """Check one entry, in the order of rows."""
         try:
+            if entry.board != self._board:
+                self._find(entry, "is of another board")
+                return
             if entry.kind == "incident":
                 self._begin(None)
                 return
             if entry.body["branch"] != self._branch:
                 self._begin(entry.body["branch"])
-            board = entry.board
-            if board is None or self._board not in (None, board):
-                self._find(entry, "is of another board")
-            elif entry.kind == "record":
-                self._take_record(entry, board)
-            else:
-                self._take_attestation(entry, board)
-            self._board = board
+            if entry.kind == "record":
+                self._take_record(entry)
+            elif entry.kind == "attestation":
+                self._take_attestation(entry)
         except (KeyError, TypeError, ValueError, AttributeError):
             self._find(entry, f"is no {entry.kind} as hardmute writes it")
 
@@ -489,15 +490,15 @@ class Excerpt:
         self._heads[record.seq] = self._chain.head.hex()
         if record.pairing:
             if record.event == journal.PAIR:
-                self._keys.check_id(board, record)
-            key = self._keys.key(board, record.pairing, record.epoch)
+                self._keys.check_id(self._board, record)
+            key = self._keys.key(self._board, record.pairing, record.epoch)
             signed = key and hmac.digest(key, data[: -attest.MAC], "sha256")[: attest.MAC]
             self._count(entry, signed, record.mac)
 
-    def _take_attestation(self, entry: Entry, board: str) -> None:
+    def _take_attestation(self, entry: Entry) -> None:
         statement: dict[str, Any] = entry.body["statement"]
         seq = _count(statement["seq"])
-        if statement["board"] != board:
+        if statement["board"] != self._board:
             self._find(entry, "is an attestation of another board")
         if self._chain.last is not None and seq > self._chain.last.seq:
             self._find(entry, f"attests record {seq}, which is not in the log before it")
@@ -509,7 +510,9 @@ class Excerpt:
             self._find(entry, "is an attestation that was asked for after it was given")
         elif known is not None and nonce(known, salt).hex() != statement["nonce"]:
             self._find(entry, f"attests another log up to entry {row} than this one")
-        key = self._keys.key(board, _count(statement["pairing"]), _count(statement["epoch"]))
+        key = self._keys.key(
+            self._board, _count(statement["pairing"]), _count(statement["epoch"])
+        )
         signed = key and bytes.fromhex(journal_mac(key, statement))
         self._count(entry, signed, bytes.fromhex(entry.body["journal_mac"]))
 

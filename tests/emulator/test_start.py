@@ -38,6 +38,7 @@ def test_what_is_on_the_flash_is_what_was_put_there(bench: Bench) -> None:
     found = bench.files()
     assert found.pop("boot.txt") == b"1"
     stored = found.pop("config.json")
+    assert len(found.pop("journal/00000001")) == 64
     assert found == {
         name: content for name, content in files.firmware().items() if name != "config.json"
     }

@@ -323,10 +323,16 @@ def test_P6_a_life(device: Callable[[int, int], Device]) -> None:
     pico.unpair()
     pico.live(*_PRESS)
     pico.start()
-    print(len(pico.flash.operations), pico.journal.seq, pico.journal._filled, [s[:2] for s in pico.stored])
+    print(
+        len(pico.flash.operations),
+        pico.journal.seq,
+        pico.journal._filled,
+        [s[:2] for s in pico.stored],
+    )
     import time
-    t=time.time()
-    ops=pico.flash.operations
-    pico.flash.operations=ops
+
+    t = time.time()
+    ops = pico.flash.operations
+    pico.flash.operations = ops
     print(sum(1 for o in ops if o.data is None), sum(len(o.data) for o in ops if o.data))
-    print(explore(pico, base), time.time()-t)
+    print(explore(pico, base), time.time() - t)

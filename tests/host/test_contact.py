@@ -652,11 +652,11 @@ class Slow:
 def test_P5_a_delayed_attestation_is_unknown(host: Host) -> None:
     board = VirtualBoard()
     pair(board, host)
-    visit = host.visit(board, Slow(board, 1_001, count=2))
+    visit = host.visit(board, Slow(board, 2_001, count=2))
     assert isinstance(visit.error, errors.UnreachableError)
     assert visit.error.reason == "not_fresh"
     assert host.entries("attestation") == []
-    visit = host.visit(board, Slow(board, 1_001, count=1))
+    visit = host.visit(board, Slow(board, 2_001, count=1))
     assert visit.attested, "it is asked once more"
     assert host.visit(board, Slow(board, 900, count=2)).error is None
     assert incidents(host) == []
@@ -809,6 +809,39 @@ def test_P5_attested_without_a_log(host: Host) -> None:
     visit = host.visit(board)
     assert (visit.code, visit.attested) == (errors.LOCAL, True)
     file.rmdir()
+
+
+@pytest.mark.parametrize("news", [0, 3])
+@pytest.mark.parametrize("forked", [False, True])
+def test_P6_a_log_that_is_set_aside_meanwhile_leaves_a_good_one(
+    host: Host, forked: bool, news: int
+) -> None:
+    """Another process has found it damaged, just as the board has answered."""
+    board = VirtualBoard()
+    pair(board, host)
+    earlier = image(board)
+    board.press()
+    assert host.visit(board).attested
+    if forked:
+        reflash(board, earlier)
+        assert host.visit(board).code == errors.TAMPERED
+    for _ in range(news):
+        board.press()
+    file = host.home / "log.sqlite3"
+
+    def set_aside(message: dict[str, Any]) -> dict[str, Any]:
+        if file.exists() and not (host.home / "aside").exists():
+            file.rename(host.home / "aside")
+        return message
+
+    visit = host.visit(board, altered("journal_mac", set_aside))
+    assert (host.home / "aside").exists()
+    assert visit.code == errors.OK
+    assert visit.attested
+    host.check_log()
+    assert host.visit(board).code == errors.OK
+    host.check_log()
+    assert host.entries("record")
 
 
 def test_P5_a_damaged_attest_key_hides_no_state(home: Path, sim: Sim, cli: Cli) -> None:

@@ -1,0 +1,141 @@
+"""Keys as files: private, whole, and never over another."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hardmute import keys
+from hardmute.errors import LocalError, UsageError
+from muteboard import attest
+
+BOARD = "e6614c311b8a4f2d"
+SECRET = bytes(range(attest.KEY))
+KEY = bytes(range(100, 100 + attest.KEY))
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.fixture(autouse=True)
+def any_umask(home: Path) -> Any:  # noqa: ARG001 (for its effect)
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def test_a_verify_key_comes_back(home: Path) -> None:
+    file = home / "verify.key"
+    keys.save_verify_key(file, BOARD, 3, SECRET)
+    assert mode(file) == 0o600
+    assert keys.load_verify_keys([file]) == {(BOARD, 3): SECRET}
+    assert json.loads(file.read_text()) == {
+        "hardmute": "verify key",
+        "board": BOARD,
+        "pairing": 3,
+        "key_id": attest.key_id(SECRET).hex(),
+        "secret": SECRET.hex(),
+    }
+
+
+def test_several_verify_keys_are_told_apart(home: Path) -> None:
+    files = [home / f"{number}.key" for number in range(3)]
+    keys.save_verify_key(files[0], BOARD, 1, SECRET)
+    keys.save_verify_key(files[1], BOARD, 2, KEY)
+    keys.save_verify_key(files[2], "abcd", 1, KEY)
+    found = {(BOARD, 1): SECRET, (BOARD, 2): KEY, ("abcd", 1): KEY}
+    assert keys.load_verify_keys([*files, files[0]]) == found
+    assert keys.load_verify_keys([]) == {}
+
+
+def test_two_keys_of_one_number_are_not_mixed(home: Path) -> None:
+    keys.save_verify_key(home / "old.key", BOARD, 1, SECRET)
+    keys.save_verify_key(home / "new.key", BOARD, 1, KEY)
+    with pytest.raises(UsageError, match="one of them at a time"):
+        keys.load_verify_keys([home / "old.key", home / "new.key"])
+
+
+def test_a_key_is_never_written_over_another(home: Path) -> None:
+    file = home / "verify.key"
+    keys.save_verify_key(file, BOARD, 1, SECRET)
+    with pytest.raises(UsageError, match="is there already"):
+        keys.save_verify_key(file, BOARD, 2, KEY)
+    assert keys.load_verify_keys([file]) == {(BOARD, 1): SECRET}
+
+
+def test_a_key_that_cannot_be_written_whole_is_not_there(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(LocalError, match="No space left"):
+        keys.save_verify_key(home / "verify.key", BOARD, 1, SECRET)
+    with pytest.raises(LocalError, match="No space left"):
+        keys.save_attest_key(BOARD, KEY)
+    monkeypatch.undo()
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+    with pytest.raises(LocalError, match="cannot be written"):
+        keys.save_verify_key(home / "none" / "verify.key", BOARD, 1, SECRET)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hardmute": "receipt"},
+        {"hardmute": None},
+        {"board": "../x"},
+        {"board": 7},
+        {"pairing": 0},
+        {"pairing": 1 << 16},
+        {"pairing": True},
+        {"pairing": "1"},
+        {"key_id": "00000000"},
+        {"key_id": None},
+        {"secret": "00"},
+        {"secret": "x" * 64},
+        {"secret": 7},
+        {"secret": "00" * 32},
+    ],
+)
+def test_a_file_that_is_no_key_is_told(change: dict[str, Any], home: Path) -> None:
+    file = home / "verify.key"
+    keys.save_verify_key(file, BOARD, 1, SECRET)
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(UsageError, match="is no verify key"):
+        keys.load_verify_keys([file])
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[]", b"7", b'"x"', b"null", b"[" * 4096, b"\xff", b"{" * 9000]
+)
+def test_rubbish_is_no_key(content: bytes, home: Path) -> None:
+    (home / "verify.key").write_bytes(content)
+    with pytest.raises(UsageError, match="is no verify key"):
+        keys.load_verify_keys([home / "verify.key"])
+    with pytest.raises(UsageError, match="cannot be read"):
+        keys.load_verify_keys([home / "none.key"])
+    keys.save_attest_key(BOARD, KEY)
+    (home / "keys" / f"{BOARD}.json").write_bytes(content)
+    with pytest.raises(LocalError, match="is damaged"):
+        keys.load_attest_key(BOARD)
+
+
+def test_an_attest_key_is_kept_replaced_and_forgotten(home: Path) -> None:
+    assert keys.load_attest_key(BOARD) is None
+    keys.save_attest_key(BOARD, SECRET)
+    keys.save_attest_key(BOARD, KEY)
+    assert keys.load_attest_key(BOARD) == KEY
+    assert keys.load_attest_key("abcd") is None
+    folder = home / "keys"
+    assert mode(folder) == 0o700
+    assert [mode(path) for path in folder.iterdir()] == [0o600]
+    keys.remove_attest_key(BOARD)
+    keys.remove_attest_key(BOARD)
+    assert keys.load_attest_key(BOARD) is None

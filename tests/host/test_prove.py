@@ -1,0 +1,392 @@
+"""`hardmute prove`: what is claimed, and that nothing is claimed that was not shown (P5, P6)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evidence_maker import START_MS, Clock, MadeBoard, MadeHost
+from hardmute import history, prove, verifier
+from hardmute.log import iso_time
+from muteboard import journal
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+# The test's boards and hosts run on one clock; what is left is what two crystals may be off in the
+# ten minutes to the nearer attestation, either way.
+EDGE_MS = 100
+
+
+class Scene:
+    """A paired board, its host, and what both did."""
+
+    def __init__(self, file: Path) -> None:
+        self.clock = Clock()
+        self.board = MadeBoard(self.clock)
+        self.host = MadeHost(file, self.clock)
+        self.board.boot()
+        self.board.pair()
+        self.pass_minutes(1)
+
+    def pass_minutes(self, minutes: float) -> None:
+        self.clock.pass_ms(int(minutes * MINUTE))
+
+    def attest(self) -> None:
+        self.host.contact(self.board)
+
+    @property
+    def now(self) -> int:
+        return self.host.now_ms
+
+    def prove(self, from_ms: int, to_ms: int, secrets: verifier.Keys | None = None) -> prove.Proof:
+        log = self.host.log
+        first, last = log.attestations_around(self.board.id, from_ms, to_ms)
+        entries = list(log.entries(self.board.id, prove.EVIDENCE, first, last))
+        proof = prove.examine(
+            self.board.id,
+            from_ms,
+            to_ms,
+            entries,
+            self.board.secrets if secrets is None else secrets,
+            log.hash_at,
+        )
+        if proof.intervals:
+            check_fills(proof)
+        return proof
+
+
+def check_fills(proof: prove.Proof) -> None:
+    assert proof.intervals[0].start_ms == proof.from_ms
+    assert proof.intervals[-1].end_ms == proof.to_ms
+    for before, after in pairwise(proof.intervals):
+        assert before.end_ms == after.start_ms
+        assert before.start_ms < before.end_ms
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path / "log.sqlite3")
+    yield made
+    made.host.log.close()
+
+
+def states(proof: prove.Proof) -> list[str]:
+    return [interval.state for interval in proof.intervals]
+
+
+@pytest.mark.parametrize("with_key", [True, False])
+def test_P6_muted_between_two_attestations_is_muted_throughout(
+    scene: Scene, with_key: bool
+) -> None:
+    scene.attest()
+    start = scene.now
+    scene.pass_minutes(90)
+    end = scene.now
+    scene.attest()
+    proof = scene.prove(start, end, None if with_key else {})
+    assert (proof.verdict, proof.exit_code) == ("muted", 0)
+    assert states(proof) == ["muted"]
+    assert proof.signatures == 2
+    assert proof.signed == (2 if with_key else 0)
+
+
+def test_P6_many_attestations_and_seals_in_between_are_one_interval(scene: Scene) -> None:
+    scene.attest()
+    start = scene.now
+    for _ in range(30):
+        scene.pass_minutes(120)
+        scene.board.note(journal.CONFIG)
+        scene.attest()
+    proof = scene.prove(start, scene.now - MINUTE)
+    assert states(proof) == ["muted"]
+
+
+def test_P6_a_live_time_is_found_with_its_cause_and_its_edges(scene: Scene) -> None:
+    scene.attest()
+    start = scene.now
+    scene.pass_minutes(10)
+    went_live = scene.now
+    scene.board.go_live()
+    scene.pass_minutes(5)
+    was_cut = scene.now
+    scene.board.mute("timer")
+    scene.pass_minutes(10)
+    end = scene.now
+    scene.attest()
+    proof = scene.prove(start, end)
+    assert (proof.verdict, proof.exit_code) == ("live", 1)
+    assert states(proof) == ["muted", "live", "muted"]
+    _, live, muted = proof.intervals
+    assert (live.cause, muted.cause) == ("button", "timer")
+    # Muted is claimed for less than it was, live for more.
+    assert went_live - EDGE_MS <= live.start_ms <= went_live
+    assert was_cut <= live.end_ms <= was_cut + EDGE_MS
+    assert live.plus_minus_ms > 0
+    # Outside of it, all is muted.
+    assert scene.prove(start, went_live - 1000).verdict == "muted"
+    assert scene.prove(was_cut + 1000, end).verdict == "muted"
+
+
+def test_P4_a_fault_is_no_muted(scene: Scene) -> None:
+    scene.attest()
+    start = scene.now
+    scene.pass_minutes(1)
+    scene.board.fault()
+    scene.pass_minutes(1)
+    scene.board.mute()
+    scene.pass_minutes(1)
+    end = scene.now
+    scene.attest()
+    proof = scene.prove(start, end)
+    assert states(proof) == ["muted", "fault", "muted"]
+    assert proof.exit_code == 4
+
+
+@pytest.mark.parametrize("side", ["before", "after", "neither"])
+def test_P5_without_an_attestation_on_both_sides_nothing_is_claimed(
+    scene: Scene, side: str
+) -> None:
+    if side == "before":
+        scene.attest()
+    start = scene.now
+    scene.pass_minutes(10)
+    end = scene.now
+    if side == "after":
+        scene.attest()
+    else:
+        scene.host.fetch(scene.board)
+    proof = scene.prove(start, end)
+    assert states(proof) == ["unknown"]
+    assert proof.exit_code == 3
+    assert proof.intervals[0].note
+
+
+def test_P5_what_is_wider_than_the_attestations_is_proven_in_part(scene: Scene) -> None:
+    scene.pass_minutes(10)
+    scene.attest()
+    scene.pass_minutes(10)
+    scene.attest()
+    scene.pass_minutes(10)
+    proof = scene.prove(scene.now - 29 * MINUTE, scene.now)
+    assert states(proof) == ["unknown", "muted", "unknown"]
+    assert proof.exit_code == 3
+
+
+def test_P5_a_restart_in_between_is_unknown(scene: Scene) -> None:
+    scene.attest()
+    start = scene.now
+    scene.pass_minutes(10)
+    scene.board.note(journal.CONFIG)
+    scene.pass_minutes(10)
+    scene.board.boot()
+    scene.pass_minutes(10)
+    end = scene.now
+    scene.attest()
+    proof = scene.prove(start, end)
+    assert states(proof) == ["unknown"]
+    assert "off or restarted" in (proof.intervals[0].note or "")
+
+
+def test_P5_a_board_whose_clock_stood_still_proves_nothing(scene: Scene) -> None:
+    """A board that was stopped, or another that answers with what it kept."""
+    scene.attest()
+    start = scene.now
+    scene.pass_minutes(30)
+    scene.board._booted_at += 20 * MINUTE
+    end = scene.now
+    scene.attest()
+    assert states(scene.prove(start, end)) == ["unknown"]
+
+
+@pytest.mark.parametrize("by_ms", [-3 * 365 * 24 * HOUR, -HOUR, HOUR, 5 * 365 * 24 * HOUR])
+def test_P5_a_host_clock_that_was_set_in_between_proves_nothing(scene: Scene, by_ms: int) -> None:
+    scene.attest()
+    first = scene.now
+    scene.pass_minutes(30)
+    scene.host.start_ms += by_ms
+    scene.attest()
+    proof = scene.prove(min(first, scene.now) - 1, max(first, scene.now))
+    assert "muted" not in states(proof)
+    # The two after the change agree again.
+    start = scene.now
+    scene.pass_minutes(10)
+    end = scene.now
+    scene.attest()
+    assert scene.prove(start, end).verdict == "muted"
+
+
+def test_P5_a_lost_event_proves_nothing(scene: Scene) -> None:
+    scene.attest()
+    start = scene.now
+    scene.pass_minutes(10)
+    scene.board.note(journal.OVERRUN, 3)
+    scene.pass_minutes(10)
+    end = scene.now
+    scene.attest()
+    assert states(scene.prove(start, end)) == ["unknown"]
+
+
+def test_P5_an_incident_in_between_proves_nothing(scene: Scene) -> None:
+    scene.attest()
+    start = scene.now
+    scene.pass_minutes(10)
+    scene.host.incident(scene.board, "bad_mac", branch=1)
+    scene.pass_minutes(10)
+    end = scene.now
+    scene.attest()
+    assert states(scene.prove(start, end)) == ["unknown"]
+
+
+def test_P5_an_attestation_that_nobody_checked_counts_only_with_the_key(scene: Scene) -> None:
+    scene.attest()
+    start = scene.now
+    scene.pass_minutes(10)
+    end = scene.now
+    scene.attest()
+    log = scene.host.log
+    entries = [
+        entry._replace(body={**entry.body, "checked": False})
+        if entry.kind == "attestation"
+        else entry
+        for entry in log.entries(scene.board.id, prove.EVIDENCE)
+    ]
+
+    def verdict(secrets: verifier.Keys) -> str:
+        return prove.examine(scene.board.id, start, end, entries, secrets, log.hash_at).verdict
+
+    assert verdict({}) == "unknown"
+    assert verdict(scene.board.secrets) == "muted"
+
+
+def test_P6_weeks_without_a_host_are_told_afterwards(scene: Scene) -> None:
+    scene.attest()
+    start = scene.now
+    scene.pass_minutes(10 * 24 * 60)
+    went_live = scene.now
+    scene.board.live_for(MINUTE)
+    scene.pass_minutes(10 * 24 * 60)
+    end = scene.now
+    scene.attest()
+    proof = scene.prove(start, end)
+    assert states(proof) == ["muted", "live", "muted"]
+    live = proof.intervals[1]
+    # 100 ppm of the way to the nearer attestation, either way.
+    assert live.start_ms <= went_live
+    assert live.end_ms - live.start_ms < MINUTE + 4 * 10 * 24 * HOUR * 100 // 1_000_000
+
+
+def test_P6_boots_that_no_host_saw_are_bounded_by_their_neighbours(scene: Scene) -> None:
+    scene.attest()
+    start = scene.now
+    scene.pass_minutes(1)
+    scene.board.boot()
+    scene.board.live_for(10_000)
+    scene.pass_minutes(1)
+    scene.board.boot()
+    scene.pass_minutes(1)
+    end = scene.now
+    scene.attest()
+    proof = scene.prove(start, end)
+    assert proof.exit_code == 3
+    assert set(states(proof)) <= {"unknown", "live"}
+    said = [interval.state for interval in proof.intervals] + [
+        interval.note or "" for interval in proof.intervals
+    ]
+    assert any("live" in one for one in said), "a live time is told even if not when it was"
+
+
+@pytest.mark.parametrize("kind", ["record", "attestation"])
+def test_P5_evidence_that_was_altered_proves_nothing(scene: Scene, kind: str) -> None:
+    scene.attest()
+    start = scene.now
+    scene.pass_minutes(1)
+    scene.board.live_for(1000)
+    scene.pass_minutes(1)
+    end = scene.now
+    scene.attest()
+    entries = list(scene.host.log.entries(scene.board.id, prove.EVIDENCE))
+    last = max(i for i, entry in enumerate(entries) if entry.kind == kind)
+    body = json.loads(json.dumps(entries[last].body))
+    if kind == "record":
+        body["record"] = ("A" if body["record"][0] != "A" else "B") + body["record"][1:]
+    else:
+        body["statement"]["uptime_ms"] += 1
+    entries[last] = entries[last]._replace(body=body)
+    proof = prove.examine(
+        scene.board.id, start, end, entries, scene.board.secrets, scene.host.log.hash_at
+    )
+    assert (proof.verdict, proof.exit_code, proof.intervals) == ("tampered", 5, [])
+    assert proof.findings[0].row == entries[last].row
+
+
+def test_two_attestations_of_one_moment_agree(scene: Scene) -> None:
+    scene.attest()
+    entry = scene.host.log.newest(scene.board.id, "attestation")
+    assert entry is not None
+    one = history.attested(entry)
+    assert history.clocks_agree(one, one)
+
+
+# The command.
+
+
+@pytest.fixture
+def logged(home: Path) -> Iterator[Scene]:
+    """A scene in the log that the command line uses."""
+    made = Scene(home / "log.sqlite3")
+    made.attest()
+    made.pass_minutes(30)
+    made.attest()
+    made.board.live_for(10_000)
+    made.pass_minutes(30)
+    made.attest()
+    yield made
+    made.host.log.close()
+
+
+def at(minutes: float) -> str:
+    return iso_time(START_MS + int(minutes * MINUTE))
+
+
+@pytest.mark.usefixtures("logged")
+def test_the_command_says_muted_throughout(cli: Any) -> None:
+    result = cli("prove", "--from", at(2), "--to", at(30))
+    assert result.code == 0
+    assert result.out.startswith("MUTED    throughout, ")
+    assert "attest key" in result.out
+
+
+def test_the_command_lists_what_was_not(cli: Any, logged: Scene) -> None:
+    result = cli("prove", "--from", at(2), "--to", at(60), "-d", logged.board.id)
+    assert result.code == 1
+    assert result.out.startswith("LIVE     not shown to be muted throughout, ")
+    lines = [line.split()[0] for line in result.out.splitlines()[1:4]]
+    assert lines == ["muted", "live", "muted"]
+    told = cli("prove", "--from", at(2), "--to", at(60), "--json").json
+    assert [interval["state"] for interval in told["intervals"]] == ["muted", "live", "muted"]
+    assert told["intervals"][1]["plus_minus_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--from", "1h"),
+        ("--from", "1h", "--to", "2h"),
+        ("--from", "1h", "--to", "2999-01-01"),
+        ("--from", "2h", "--to", "1h", "-d", "aaaaaaaa"),
+        ("--from", "2h", "--to", "1h", "--key", "/nowhere.json"),
+        ("--check", "/nowhere.json"),
+    ],
+)
+@pytest.mark.usefixtures("logged")
+def test_what_means_nothing_is_refused(cli: Any, words: tuple[str, ...]) -> None:
+    result = cli("prove", *words)
+    assert result.code == 2
+    assert result.out == ""
+    assert result.err.count("\n") >= 1
