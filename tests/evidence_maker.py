@@ -18,7 +18,7 @@ from fakeboard import FakeBoard
 
 from hardmute import verifier
 from hardmute.entries import Entry, export_line
-from hardmute.log import Log, Observation, unseen
+from hardmute.log import Log, Observation, iso_time, unseen
 from muteboard import attest, journal, wire
 
 START_MS = 1_764_000_000_000
@@ -298,3 +298,33 @@ def write_export(file: Path, entries: list[Entry]) -> None:
 def copy_of(entry: Entry) -> Entry:
     """``entry`` with a body of its own."""
     return entry._replace(body=json.loads(json.dumps(entry.body)))
+
+
+MINUTE = 60_000
+
+
+class Story:
+    """A paired board, a host, and one clock for both."""
+
+    def __init__(self, file: Path) -> None:
+        self.clock = Clock()
+        self.board = MadeBoard(self.clock)
+        self.host = MadeHost(file, self.clock)
+        self.board.boot()
+        self.board.pair()
+        self.pass_minutes(1)
+
+    def pass_minutes(self, minutes: float) -> None:
+        self.clock.pass_ms(int(minutes * MINUTE))
+
+    def attest(self) -> None:
+        self.host.contact(self.board)
+
+    @property
+    def now(self) -> int:
+        return self.host.now_ms
+
+
+def at(minutes: float) -> str:
+    """So many minutes after the beginning, for a command line."""
+    return iso_time(START_MS + int(minutes * MINUTE))

@@ -434,9 +434,7 @@ class Excerpt:
     ``log_hash``: the hash of an entry by its row, None if it is not to be had.
     """
 
-    def __init__(
-        self, board: str, secrets: Keys, log_hash: Callable[[int], bytes | None]
-    ) -> None:
+    def __init__(self, board: str, secrets: Keys, log_hash: Callable[[int], bytes | None]) -> None:
         self._board = board
         self._keys = EpochKeys(secrets)
         self._log_hash = log_hash
@@ -444,6 +442,7 @@ class Excerpt:
         # Heads by sequence number: of the records, and of the attestations before the first one.
         self._heads: dict[int, str] = {}
         self._branch: object = None
+        self._nonces: set[str] = set()
         self.findings: list[Finding] = []
         # Rows of what was signed under a key given; how many of how many.
         self.signed_rows: set[int] = set()
@@ -477,7 +476,7 @@ class Excerpt:
     def _find(self, entry: Entry, text: str) -> None:
         self.findings.append(Finding(entry.row, text))
 
-    def _take_record(self, entry: Entry, board: str) -> None:
+    def _take_record(self, entry: Entry) -> None:
         data = record_of(entry.body)
         problem = self._chain.take(data)
         if problem is not None:
@@ -510,9 +509,10 @@ class Excerpt:
             self._find(entry, "is an attestation that was asked for after it was given")
         elif known is not None and nonce(known, salt).hex() != statement["nonce"]:
             self._find(entry, f"attests another log up to entry {row} than this one")
-        key = self._keys.key(
-            self._board, _count(statement["pairing"]), _count(statement["epoch"])
-        )
+        if statement["nonce"] in self._nonces:
+            self._find(entry, "answers what another attestation has answered")
+        self._nonces.add(statement["nonce"])
+        key = self._keys.key(self._board, _count(statement["pairing"]), _count(statement["epoch"]))
         signed = key and bytes.fromhex(journal_mac(key, statement))
         self._count(entry, signed, bytes.fromhex(entry.body["journal_mac"]))
 

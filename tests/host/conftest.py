@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import pytest
 import serial.tools.list_ports
 
+from evidence_maker import Story
 from hardmute.__main__ import main
 from hardmute.log import Log, Observation
 from hardmute.sim.board import SimulatedBoard
@@ -369,3 +370,17 @@ class NoCable:
 
     def wait(self, seconds: float) -> None:
         """Time is the test's."""
+
+
+@pytest.fixture
+def story(home: Path) -> Iterator[Story]:
+    """A story of an hour in the log that the command line uses: live for 10 s in the middle."""
+    made = Story(home / "log.sqlite3")
+    made.attest()
+    made.pass_minutes(30)
+    made.attest()
+    made.board.live_for(10_000)
+    made.pass_minutes(30)
+    made.attest()
+    yield made
+    made.host.log.close()

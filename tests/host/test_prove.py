@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from evidence_maker import START_MS, Clock, MadeBoard, MadeHost
+from evidence_maker import Story, at
 from hardmute import history, prove, verifier
-from hardmute.log import iso_time
 from muteboard import journal
 
 MINUTE = 60_000
@@ -22,26 +21,8 @@ HOUR = 60 * MINUTE
 EDGE_MS = 100
 
 
-class Scene:
-    """A paired board, its host, and what both did."""
-
-    def __init__(self, file: Path) -> None:
-        self.clock = Clock()
-        self.board = MadeBoard(self.clock)
-        self.host = MadeHost(file, self.clock)
-        self.board.boot()
-        self.board.pair()
-        self.pass_minutes(1)
-
-    def pass_minutes(self, minutes: float) -> None:
-        self.clock.pass_ms(int(minutes * MINUTE))
-
-    def attest(self) -> None:
-        self.host.contact(self.board)
-
-    @property
-    def now(self) -> int:
-        return self.host.now_ms
+class Scene(Story):
+    """What can be proven of a story."""
 
     def prove(self, from_ms: int, to_ms: int, secrets: verifier.Keys | None = None) -> prove.Proof:
         log = self.host.log
@@ -335,25 +316,7 @@ def test_two_attestations_of_one_moment_agree(scene: Scene) -> None:
 # The command.
 
 
-@pytest.fixture
-def logged(home: Path) -> Iterator[Scene]:
-    """A scene in the log that the command line uses."""
-    made = Scene(home / "log.sqlite3")
-    made.attest()
-    made.pass_minutes(30)
-    made.attest()
-    made.board.live_for(10_000)
-    made.pass_minutes(30)
-    made.attest()
-    yield made
-    made.host.log.close()
-
-
-def at(minutes: float) -> str:
-    return iso_time(START_MS + int(minutes * MINUTE))
-
-
-@pytest.mark.usefixtures("logged")
+@pytest.mark.usefixtures("story")
 def test_the_command_says_muted_throughout(cli: Any) -> None:
     result = cli("prove", "--from", at(2), "--to", at(30))
     assert result.code == 0
@@ -361,8 +324,8 @@ def test_the_command_says_muted_throughout(cli: Any) -> None:
     assert "attest key" in result.out
 
 
-def test_the_command_lists_what_was_not(cli: Any, logged: Scene) -> None:
-    result = cli("prove", "--from", at(2), "--to", at(60), "-d", logged.board.id)
+def test_the_command_lists_what_was_not(cli: Any, story: Story) -> None:
+    result = cli("prove", "--from", at(2), "--to", at(60), "-d", story.board.id)
     assert result.code == 1
     assert result.out.startswith("LIVE     not shown to be muted throughout, ")
     lines = [line.split()[0] for line in result.out.splitlines()[1:4]]
@@ -384,7 +347,7 @@ def test_the_command_lists_what_was_not(cli: Any, logged: Scene) -> None:
         ("--check", "/nowhere.json"),
     ],
 )
-@pytest.mark.usefixtures("logged")
+@pytest.mark.usefixtures("story")
 def test_what_means_nothing_is_refused(cli: Any, words: tuple[str, ...]) -> None:
     result = cli("prove", *words)
     assert result.code == 2

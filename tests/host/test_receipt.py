@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evidence_maker import BOARD
+from evidence_maker import BOARD, MINUTE, Story, at
 from hardmute import keys, prove
 from hardmute.errors import EvidenceError, UsageError
-from test_prove import MINUTE, Scene, at, logged  # noqa: F401 - a fixture
 
 
 @pytest.fixture
-def key(logged: Scene, tmp_path: Path) -> Path:  # noqa: F811
+def key(story: Story, tmp_path: Path) -> Path:
     file = tmp_path / "verify-key.json"
-    ((board, pairing), secret) = next(iter(logged.board.secrets.items()))
+    ((board, pairing), secret) = next(iter(story.board.secrets.items()))
     keys.save_verify_key(file, board, pairing, secret)
     return file
 
@@ -41,7 +42,7 @@ def test_P6_a_receipt_shows_the_same_without_the_log(
     result = cli("prove", "--check", str(made), "--key", str(key))
     assert result.code == 0
     assert result.out.startswith("MUTED    throughout, ")
-    assert "2 signatures of the board, all checked" in result.out
+    assert "signatures of the board, all checked" in result.out
     assert "itself is signed" in result.out
     bare = cli("prove", "--check", str(made))
     assert bare.code == 0
@@ -69,18 +70,14 @@ def test_P6_a_receipt_that_was_cut_short_is_found(made: Path, tmp_path: Path) ->
             prove.check_receipt(prove.read_receipt(file), {})
 
 
-def forged(made: Path, key: Path, change: Any) -> prove.Proof:
-    """The check of a receipt in which ``change`` was made, and every hash made to fit again."""
+def forged(made: Path, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """A receipt in which ``change`` was made, and its own hash to fit again."""
     content = json.loads(made.read_text())
-    macs = content.pop("macs")
-    content.pop("sha256")
     change(content)
+    del content["sha256"]
     again = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-    import hashlib
-
     content["sha256"] = hashlib.sha256(again).hexdigest()
-    content["macs"] = macs
-    return prove.check_receipt(content, keys.load_verify_keys([key]))[0]
+    return content
 
 
 @pytest.mark.parametrize(
@@ -100,12 +97,8 @@ def test_P6_a_receipt_rewritten_by_somebody_without_the_key_is_found(
     def change(content: dict[str, Any]) -> None:
         content[field] = value(content)
 
-    if field == "board":
-        # No key is known for that board, so it is not signed by any.
-        content = json.loads(made.read_text())
-        assert list(content["macs"]) == ["1"]
     with pytest.raises(EvidenceError):
-        forged(made, key, change)
+        prove.check_receipt(forged(made, change), keys.load_verify_keys([key]))
 
 
 def test_P5_a_receipt_claims_no_more_than_its_evidence(made: Path, key: Path) -> None:
@@ -114,31 +107,24 @@ def test_P5_a_receipt_claims_no_more_than_its_evidence(made: Path, key: Path) ->
     def change(content: dict[str, Any]) -> None:
         content["to_ms"] += 60 * MINUTE
         content["intervals"][-1]["end_ms"] += 60 * MINUTE
+        content["macs"] = {}
 
-    content = json.loads(made.read_text())
-    change(content)
-    content["macs"] = {}
-    body = {k: v for k, v in content.items() if k not in ("macs", "sha256")}
-    import hashlib
-
-    said = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-    content["sha256"] = hashlib.sha256(said).hexdigest()
     with pytest.raises(EvidenceError, match="does not bear out"):
-        prove.check_receipt(content, keys.load_verify_keys([key]))
+        prove.check_receipt(forged(made, change), keys.load_verify_keys([key]))
 
 
 def test_the_key_of_another_pairing_signs_nothing(
     cli: Any,
     made: Path,
-    logged: Scene,
-    tmp_path: Path,  # noqa: F811
+    story: Story,
+    tmp_path: Path,
 ) -> None:
     other = tmp_path / "other.json"
     keys.save_verify_key(other, BOARD, 2, bytes(32))
     result = cli("prove", "--check", str(made), "--key", str(other))
     assert result.code == 0
     assert "made without this verify key" in result.out
-    assert logged.board.journal.pairing == 1
+    assert story.board.journal.pairing == 1
 
 
 class Page(HTMLParser):
