@@ -45,6 +45,10 @@ def mac(key, message):
     return hmac.digest(key, message, "sha256")
 
 
+def key_id(secret):
+    return int.from_bytes(mac(secret, b"hardmute id")[:4], "little")
+
+
 def canonical(value):
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
 
@@ -94,7 +98,7 @@ class Journal:
     """A branch: its last record, how many its epoch has, the highest pairing, known places."""
 
     def __init__(self):
-        self.last, self.count, self.highest, self.places = None, None, 0, {}
+        self.last, self.count, self.highest, self.places, self.removed = None, None, 0, {}, False
 
     def add(self, now, count):
         self.last, self.count, self.highest = now, count, max(self.highest, now.pairing)
@@ -145,7 +149,7 @@ class Verifier:
             raise BadError(f"line {number}: {error}") from None
         unfit = {(board, pairing) for board, _, pairing in self.keyless} - self.fit
         need(not unfit, "a key given is another one than its pairing's")
-        known = {value.hex() for row, value in self.hashes.items() if row}
+        known = {value.hex() for value in self.hashes.values()}
         need(expect is None or expect in known, "no entry has the expected hash")
         return self.seen
 
@@ -162,6 +166,7 @@ class Verifier:
                 last = unpack(record)
                 self.journals[board, branch] = journal = Journal()
                 journal.add(last, count)
+                journal.removed = True
                 self.signed((board, branch), last, last.raw[:48], last.mac)
                 self.newest[board] = max(branch, self.newest.get(board, 1))
 
@@ -221,17 +226,16 @@ class Verifier:
             need(sha(b"hardmute nonce" + salted)[:16].hex() == said.nonce, "nonce does not fit")
         journal = self.journals.get(journal, Journal())
         head, epochs = journal.places.get(said.seq, (None, None))
-        later = journal.last and said.seq > journal.last.seq
-        need(head or (self.removed and not later), "the record attested is not there")
+        removed = journal.removed and said.seq < journal.last.seq
+        need(head or removed, "the record attested is not there")
         need(head is None or head.hex() == said.head, "another head than the record's")
         need(epochs is None or (said.pairing, said.epoch) in epochs, "of another epoch")
 
     def signed(self, journal, by, message, claimed):
         pairing = journal[0], by.pairing
         secret = self.secrets.get(pairing)
-        if secret and getattr(by, "event", None) == PAIR:
-            if mac(secret, b"hardmute id")[:4] != by.data.to_bytes(4, "little"):
-                self.keyless.add((*journal, by.pairing))
+        if secret and getattr(by, "event", None) == PAIR and key_id(secret) != by.data:
+            self.keyless.add((*journal, by.pairing))
         if by.pairing and (secret is None or (*journal, by.pairing) in self.keyless):
             self.seen["MACs not checked, for want of a verify key"] += 1
         elif by.pairing:
@@ -248,7 +252,7 @@ def read_key(path):
         key = json.loads(path.read_bytes())
         typed(key, {"board": str, "pairing": int, "key_id": 4, "secret": 32})
         secret = bytes.fromhex(key["secret"])
-        need(mac(secret, b"hardmute id")[:4].hex() == key["key_id"], "key_id does not fit")
+        need(key_id(secret).to_bytes(4, "little").hex() == key["key_id"], "key_id does not fit")
     except (ValueError, RecursionError, BadError) as error:
         raise BadError(f"{path} is no verify key: {error}") from None
     return (key["board"], key["pairing"]), secret
