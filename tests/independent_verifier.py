@@ -109,7 +109,7 @@ class Journal:
         was = self.last
         if was is None:
             self.places[now.seq - 1] = now.link if now.seq > 1 else bytes(16), None
-            return self.add(now, 1 if now.event == PAIR or now.seq == 1 else None)
+            return self.count_in(now, 1 if now.event == PAIR or now.seq == 1 else None)
         need(now.seq == was.seq + 1 and now.link == self.places[was.seq][0], "rule 1: seq or link")
         need(now.boot >= was.boot, "rule 2: boot falls")
         need(now.boot > was.boot or now.uptime >= was.uptime, "rule 2: uptime falls")
@@ -120,9 +120,11 @@ class Journal:
             need(now.pairing == was.pairing and was.event != UNPAIR, "rule 3: pairing")
             need(now.epoch == was.epoch + (was.event == SEAL), "rule 4: epoch")
         same = (was.pairing, was.epoch) == (now.pairing, now.epoch)
-        count = 1 if not same else self.count and self.count + 1
+        return self.count_in(now, 1 if not same else self.count and self.count + 1)
+
+    def count_in(self, now, count):
         need(now.event != SEAL or count in (None, now.data), "rule 5: the seal's count")
-        return self.add(now, count)
+        self.add(now, count)
 
 
 class Verifier:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import hashlib
 import io
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from typing import Any, cast
 import pytest
 
 import independent_verifier
-from evidence_maker import START_MS, Clock, MadeBoard, MadeHost
+from evidence_maker import Clock, MadeBoard, MadeHost
 from hardmute import keys, verifier
-from hardmute.entries import GENESIS, Entry, canonical, export_line, hash_of, read_export
+from hardmute.entries import GENESIS, Entry, export_line, hash_of, read_export
 from hardmute.errors import EvidenceError
 from muteboard import journal
 
@@ -381,7 +381,7 @@ def changes(value: Any) -> Iterator[Any]:
     elif isinstance(value, list):
         for at, part in enumerate(cast("list[Any]", value)):
             yield value[:at] + value[at + 1 :]
-            yield from (value[:at] + [other] + value[at + 1 :] for other in changes(part))
+            yield from ([*value[:at], other, *value[at + 1 :]] for other in changes(part))
     elif isinstance(value, int):
         yield value + 1
     elif isinstance(value, str) and len(value) > 1:
@@ -418,3 +418,153 @@ def test_P6_both_say_the_same_of_a_changed_body_under_new_hashes(
                 altered = with_body(entries, at, body)
             found += not is_good(text_of(altered), secrets if keyed else {})
     assert found > total // 2
+
+
+def with_record(entries: list[Entry], at: int, data: bytes, *, relink: bool) -> list[Entry]:
+    """Another record, and all hashes of entries made anew; with ``relink``, links too."""
+    altered = list(entries)
+    before: bytes | None = None
+    for index in range(at, len(entries)):
+        entry = entries[index]
+        if entry.kind != "record" or (index > at and not relink):
+            continue
+        if index > at:
+            data = base64.b64decode(entry.body["record"])
+            assert before is not None
+            data = data[:32] + before + data[48:]
+        before = journal.head_of(data)
+        body = {**entry.body, "record": base64.b64encode(data).decode()}
+        altered[index] = entry._replace(body=body)
+    return rechained(altered)
+
+
+def flips(data: bytes) -> Iterator[bytes]:
+    for bit in range(8 * len(data)):
+        yield bytes(byte ^ (1 << bit % 8 if at == bit // 8 else 0) for at, byte in enumerate(data))
+
+
+def made_by(history: Any, folder: Path) -> Small:
+    made = Made(folder)
+    history(made)
+    return made.entries(), made.secrets
+
+
+def records_of(entries: list[Entry]) -> list[tuple[int, bytes]]:
+    return [
+        (at, base64.b64decode(entry.body["record"]))
+        for at, entry in enumerate(entries)
+        if entry.kind == "record"
+    ]
+
+
+def test_P6_an_owner_without_the_keys_cannot_edit_a_record(tmp_path: Path) -> None:
+    """He makes all links and hashes anew. The nonces find it without any key."""
+    entries, secrets = made_by(paired, tmp_path)
+    assert is_good(text_of(entries), secrets)
+    bound = max(e.body["log_row"] for e in entries if e.kind == "attestation")
+    for at, data in records_of(entries):
+        for bit, changed in enumerate(flips(data)):
+            altered = text_of(with_record(entries, at, changed, relink=True))
+            assert not is_good(altered, secrets), (at, bit)
+            if entries[at].row <= bound:
+                assert not is_good(altered, {}), (at, bit)
+
+
+def test_P6_nor_if_he_drops_the_attestations(tmp_path: Path) -> None:
+    """Then only whoever has the verify key finds it, by the MACs; and finds it always."""
+    entries, secrets = made_by(paired, tmp_path)
+    entries = rechained([entry for entry in entries if entry.kind != "attestation"])
+    assert is_good(text_of(entries), secrets)
+    unseen = 0
+    for at, data in records_of(entries):
+        if not journal.Record(data).pairing:
+            continue
+        for bit, changed in enumerate(flips(data)):
+            altered = text_of(with_record(entries, at, changed, relink=True))
+            assert not is_good(altered, secrets), (at, bit)
+            unseen += is_good(altered, {})
+    # Without a key and without attestations nothing speaks for the records but each other.
+    assert unseen
+
+
+def test_what_an_unpaired_board_wrote_can_be_rewritten_as_the_page_says(tmp_path: Path) -> None:
+    """No MAC: whoever has the log can make it anew. Both say it is good; a known head tells."""
+    entries, secrets = made_by(unpaired, tmp_path)
+    assert not secrets
+    at, data = records_of(entries)[1]
+    record = bytearray(data)
+    record[8] ^= 1
+    altered = with_record(entries, at, bytes(record), relink=True)
+    assert is_good(text_of(altered), {})
+    assert not is_good(text_of(altered), {}, entries[-1].hash)
+    assert not is_good(text_of(with_record(entries, at, bytes(record), relink=False)), {})
+
+
+def test_P6_both_say_the_same_of_records_changed_where_no_key_helps(tmp_path: Path) -> None:
+    """Every rule of a record, with nothing but the two verifiers to find that it is broken."""
+    entries, _secrets = made_by(unpaired_in_the_middle, tmp_path)
+    entries = [entry for entry in entries if entry.kind == "record"]
+    good = bad = 0
+    for index, (_, data) in enumerate(records_of(entries)):
+        # What comes after is let be: one cause for each verdict.
+        for changed in flips(data):
+            last = with_record(entries[: index + 1], index, changed, relink=True)
+            if is_good(text_of(last), {}):
+                good += 1
+            else:
+                bad += 1
+    assert good
+    assert bad
+
+
+# As programs.
+
+
+def test_it_runs_alone_and_exits_as_it_says(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    paired_again(made)
+    export = made.host.export(tmp_path / "export.jsonl")
+    arguments = []
+    for (board, pairing), secret in made.secrets.items():
+        file = tmp_path / f"{pairing}.key"
+        keys.save_verify_key(file, board, pairing, secret)
+        arguments += ["--key", str(file)]
+    head = made.host.log.head()[1].hex()
+
+    def run(*more: str) -> tuple[int, str]:
+        program = str(Path(independent_verifier.__file__))
+        # Isolated: no package of ours can be found.
+        command = [sys.executable, "-I", "-S", program, str(export), *more]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout
+
+    code, out = run(*arguments, "--expect-head", head)
+    assert (code, "not checked" in out) == (0, False)
+    assert f"{len(records_of(made.entries()))} record" in out
+    code, out = run()
+    assert (code, "MACs not checked" in out) == (0, True)
+    assert run("--expect-head", "00" * 31 + "01")[0] == 5
+    other = tmp_path / "other.key"
+    keys.save_verify_key(other, made.board.id, 1, bytes(32))
+    assert run("--key", str(other))[0] == 5
+    assert run("--key", str(export))[0] == 2
+    lines = export.read_bytes().splitlines(keepends=True)
+    export.write_bytes(b"".join(lines[:3] + lines[4:]))
+    code, out = run(*arguments)
+    assert code == 5
+    assert out.startswith("bad: line 4: ")
+    export.unlink()
+    assert run()[0] == 2
+
+
+def test_it_imports_nothing_of_ours_and_needs_the_standard_library_alone() -> None:
+    tree = ast.parse(Path(independent_verifier.__file__).read_text(encoding="ascii"))
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level
+            names.add((node.module or "").partition(".")[0])
+    assert names <= sys.stdlib_module_names
