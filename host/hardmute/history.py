@@ -19,6 +19,7 @@ from muteboard import journal, wire
 # How far a board's clock may be off the host's between two attestations, beside the crystals: what
 # the two answers took, and this for a host that was busy. As `hardmute verify` allows.
 _SLACK_MS = 250
+_NOT_BORNE_OUT = "the board said muted, but a contact was closed"
 
 
 class Attested(NamedTuple):
@@ -31,7 +32,6 @@ class Attested(NamedTuple):
     seq: int
     state: str
     cause: str
-    muted: bool
     sent_ms: int
     received_ms: int
     anchor_us: int
@@ -72,21 +72,33 @@ def attested(entry: Entry) -> Attested:
     """The attestation in an entry of that kind."""
     body = entry.body
     said: dict[str, Any] = body["statement"]
+    state = _borne_out(said["state"], said["command"] == "connected", any(said["sense"]))
     return Attested(
         row=entry.row,
         branch=body["branch"],
         boot=said["boot"],
         uptime_ms=said["uptime_ms"],
         seq=said["seq"],
-        state=said["state"],
+        state=state,
         cause=said["cause"],
-        muted=said["state"] == "muted" and said["command"] == "cut" and not any(said["sense"]),
         sent_ms=body["sent_ms"],
         received_ms=body["received_ms"],
         anchor_us=body["anchor_us"],
         host_boot=body["host_boot"],
         checked=body["checked"] is True,
     )
+
+
+def _borne_out(state: str, commanded: bool, sensed: bool) -> str:
+    """``muted`` only where the line is commanded cut and every contact reads open (P4).
+
+    Until the contacts have settled, a board that has just been connected keeps its last word.
+    """
+    if state != "muted":
+        return state
+    if commanded:
+        return "live"
+    return "unknown" if sensed else "muted"
 
 
 def clocks_agree(first: Attested, second: Attested) -> bool:
@@ -128,7 +140,11 @@ def _event(entry: Entry) -> _Event:
         record.seq,
         record.boot,
         record.uptime_ms,
-        wire.STATES[record.state & 0x0F],
+        _borne_out(
+            wire.STATES[record.state & 0x0F],
+            bool(record.state & journal.COMMANDED),
+            bool(record.sense),
+        ),
         wire.CAUSES[record.cause],
         record.event == journal.OVERRUN,
     )
@@ -199,25 +215,34 @@ def _last(items: Sequence[Attested | _Event]) -> int:
 def _read_boot(items: list[Attested | _Event], clock: _Clock) -> list[Part]:
     """The parts of one boot, from its first item to its last."""
     # By sequence: an attestation speaks of the records up to its `seq`, and comes after them.
-    ordered = sorted(items, key=lambda item: (item.seq, isinstance(item, Attested)))
+    ordered = sorted(
+        items, key=lambda item: (item.seq, isinstance(item, Attested), item.uptime_ms)
+    )
     bracketed = _bracketed(ordered)
     found: list[Part] = []
+    recorded: _Event | None = None
     for index, (item, after) in enumerate(pairwise(ordered)):
         start = clock.at(item.uptime_ms)
         end = clock.at(after.uptime_ms)
         if isinstance(item, Attested):
             # At the moment that the answer was there it was so for certain.
             start = Bounds(item.received_ms, item.received_ms)
+        else:
+            recorded = item
+        said = item
+        if recorded is not None and item.state == "muted":
+            # An answer ends nothing: each end is recorded. A press may be about to connect.
+            said = recorded
         if isinstance(after, Attested):
             end = Bounds(after.sent_ms, after.sent_ms)
         part = Part(
-            item.state,
-            item.cause,
+            said.state,
+            said.cause,
             start,
             end,
             max(0, after.uptime_ms - item.uptime_ms),
             bracketed[index],
-            None,
+            _NOT_BORNE_OUT if said.state == "unknown" else None,
         )
         last = found[-1] if found else None
         if last is not None and (last.state, last.cause, last.bracketed) == (

@@ -33,6 +33,7 @@ CREATE TABLE entry (
 ) STRICT;
 CREATE INDEX observation_by_board ON entry (board, at_ms) WHERE kind = 'observation';
 CREATE INDEX evidence_by_board ON entry (board, kind) WHERE kind <> 'observation';
+CREATE INDEX attestation_by_time ON entry (board, at_ms) WHERE kind = 'attestation';
 CREATE INDEX incident_by_time ON entry (at_ms) WHERE kind = 'incident';
 CREATE TRIGGER entry_is_append_only_1 BEFORE UPDATE ON entry
 BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
@@ -279,23 +280,41 @@ class Log:
         return None if found is None else _to_entry(found)
 
     def attestations_around(self, board: str, from_ms: int, to_ms: int) -> tuple[int, int]:
-        """Rows of the last attestation before ``from_ms`` and of the second after ``to_ms``.
+        """The rows between which stands all that was attested about [from, to).
 
-        Where there is none: the log's first and last row. The second, because the first may have
-        been asked for before ``to_ms``.
+        The first is that of the last attestation before all that are later than ``from_ms``, the
+        other that of the second one after all that are earlier than ``to_ms``: the first may have
+        been asked for before. Where the host's clock was set, a time may have been twice: then
+        they stand around both. Where there is none: the log's first and last row. The record
+        before the first one comes with it, for that may be of a press under way.
         """
-        where = "board = ? AND kind = 'attestation' AND kind <> 'observation' AND at_ms"
+        of = "SELECT {} FROM entry WHERE board = ? AND kind = '{}' AND kind <> 'observation'"
+        asked = of.format("row", "attestation")
+        # The index by time holds the rows: this reads no entry.
+        later = self._first(
+            of.format("min(row)", "attestation") + " AND at_ms > ?", board, from_ms
+        )
+        earlier = self._first(
+            of.format("max(row)", "attestation") + " AND at_ms < ?", board, to_ms
+        )
+        assert later is not None
+        assert earlier is not None
+        first, last = 0, self.head()[0]
         before = self._first(
-            f"SELECT row FROM entry WHERE {where} <= ? ORDER BY row DESC LIMIT 1",  # noqa: S608 (fixed text)
+            asked + " AND row < ? ORDER BY row DESC LIMIT 1",
             board,
-            from_ms,
+            1 << 62 if later[0] is None else later[0],
         )
         after = self._first(
-            f"SELECT row FROM entry WHERE {where} >= ? ORDER BY row LIMIT 1 OFFSET 1",  # noqa: S608 (fixed text)
-            board,
-            to_ms,
+            asked + " AND row > ? ORDER BY row LIMIT 1 OFFSET 1", board, earlier[0] or 0
         )
-        return before[0] if before else 0, after[0] if after else self.head()[0]
+        if before is not None:
+            (first,) = before
+            record = self._first(of.format("max(row)", "record") + " AND row < ?", board, first)
+            first = first if record is None or record[0] is None else record[0]
+        if after is not None:
+            (last,) = after
+        return first, last
 
     def incidents(self, board: str | None, since_ms: int, until_ms: int) -> list[Entry]:
         """The incidents of ``board``, or all, that were found in [since, until), by row."""

@@ -6,7 +6,9 @@ import hashlib
 import hmac
 import json
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import heappop, heappush
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -24,6 +26,8 @@ EVIDENCE = ("record", "attestation", "incident")
 _KIND = "receipt"
 _VERSION = 1
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
+# Of two that are said of one time.
+_GRAVEST = ("fault", "live", "unknown", "muted")
 # A part not attested on both sides, whose ends are known less well than this, is told in words and
 # not drawn as an interval.
 _COARSE_MS = 60_000
@@ -108,18 +112,18 @@ def cover(found: Iterable[Part], from_ms: int, to_ms: int) -> list[Proven]:
     notes: list[tuple[int, int, str]] = []
     for part in found:
         interval = _interval(part)
-        if interval is None:
-            note = part.note or _told(part)
-            if note is not None:
-                notes.append((part.start.earliest, part.end.latest, note))
-        elif interval.start_ms < interval.end_ms:
+        if interval is not None:
             drawn.append(interval)
-    drawn.sort(key=lambda interval: interval.start_ms)
+            continue
+        drawn += _doubtful(part)
+        note = part.note or _told(part)
+        if note is not None:
+            notes.append((part.start.earliest, part.end.latest, note))
     result: list[Proven] = []
     at = from_ms
-    for interval in drawn:
-        start, end = max(interval.start_ms, at), min(interval.end_ms, to_ms)
-        if start >= end:
+    for interval in _gravest(drawn):
+        start, end = max(interval.start_ms, from_ms), min(interval.end_ms, to_ms)
+        if start >= end or interval.state == "unknown":
             continue
         if start > at:
             result.append(_unknown(at, start, notes))
@@ -128,6 +132,52 @@ def cover(found: Iterable[Part], from_ms: int, to_ms: int) -> list[Proven]:
     if at < to_ms:
         result.append(_unknown(at, to_ms, notes))
     return result
+
+
+def _gravest(drawn: list[Proven]) -> Iterator[Proven]:
+    """Of intervals that may overlap, where the host's clock went back, the gravest; in order."""
+    pending = sorted(
+        (interval for interval in drawn if interval.start_ms < interval.end_ms),
+        key=lambda interval: interval.start_ms,
+        reverse=True,
+    )
+    points = sorted({point for one in pending for point in (one.start_ms, one.end_ms)})
+    begun: list[tuple[int, int, Proven]] = []
+    last: Proven | None = None
+    for start, end in pairwise(points):
+        while pending and pending[-1].start_ms <= start:
+            interval = pending.pop()
+            heappush(begun, (_GRAVEST.index(interval.state), len(pending), interval))
+        while begun and begun[0][2].end_ms <= start:
+            heappop(begun)
+        shown = begun[0][2]._replace(start_ms=start, end_ms=end) if begun else None
+        if last is not None and shown is not None and _continues(last, shown):
+            last = last._replace(end_ms=end)
+            continue
+        if last is not None:
+            yield last
+        last = shown
+    if last is not None:
+        yield last
+
+
+def _continues(last: Proven, shown: Proven) -> bool:
+    return shown == last._replace(start_ms=shown.start_ms, end_ms=shown.end_ms) and (
+        last.end_ms == shown.start_ms
+    )
+
+
+def _doubtful(part: Part) -> Iterator[Proven]:
+    """The times at which a part that proves nothing was, as far as they are known.
+
+    Where the host's clock was set back, they were times before as well: neither is proven.
+    """
+    if part.start.uncertainty_ms <= _COARSE_MS:
+        end = part.start.earliest + part.length_ms
+        yield Proven(part.start.latest, end, "unknown", None, 0, None)
+    if part.end.uncertainty_ms <= _COARSE_MS:
+        start = part.end.latest - part.length_ms
+        yield Proven(start, part.end.earliest, "unknown", None, 0, None)
 
 
 def _interval(part: Part) -> Proven | None:

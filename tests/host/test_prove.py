@@ -72,8 +72,9 @@ def test_P6_muted_between_two_attestations_is_muted_throughout(
     proof = scene.prove(start, end, None if with_key else {})
     assert (proof.verdict, proof.exit_code) == ("muted", 0)
     assert states(proof) == ["muted"]
-    assert proof.signatures == 2
-    assert proof.signed == (2 if with_key else 0)
+    # Two attestations, and the record before the first one.
+    assert proof.signatures == 3
+    assert proof.signed == (3 if with_key else 0)
 
 
 def test_P6_many_attestations_and_seals_in_between_are_one_interval(scene: Scene) -> None:
@@ -199,6 +200,96 @@ def test_P5_a_host_clock_that_was_set_in_between_proves_nothing(scene: Scene, by
     end = scene.now
     scene.attest()
     assert scene.prove(start, end).verdict == "muted"
+
+
+@pytest.mark.parametrize("state", ["live", "unknown"])
+def test_P5_a_time_that_was_twice_is_proven_only_if_both_are(scene: Scene, state: str) -> None:
+    """The host's clock is set back: what was muted at ten was not so when it was ten again."""
+    scene.attest()
+    start = scene.now
+    scene.pass_minutes(30)
+    scene.attest()
+    scene.host.start_ms -= 25 * MINUTE
+    if state == "live":
+        scene.attest()
+        scene.pass_minutes(5)
+        scene.board.live_for(MINUTE)
+        scene.pass_minutes(4)
+    else:
+        scene.pass_minutes(10)
+    scene.attest()
+    scene.pass_minutes(60)
+    scene.attest()
+    assert scene.prove(start, start + 4 * MINUTE).verdict == "muted"
+    both = scene.prove(start, start + 14 * MINUTE)
+    assert state in states(both)
+    assert both.verdict != "muted"
+    assert scene.prove(start + 16 * MINUTE, start + 29 * MINUTE).verdict == "muted"
+
+
+def test_P5_one_contact_under_a_wrong_clock_hides_nothing(scene: Scene) -> None:
+    scene.attest()
+    start = scene.now
+    scene.pass_minutes(10)
+    end = scene.now
+    scene.attest()
+    scene.board.live_for(MINUTE)
+    scene.host.start_ms -= 20 * 365 * 24 * HOUR
+    scene.attest()
+    scene.host.start_ms += 20 * 365 * 24 * HOUR
+    scene.pass_minutes(10)
+    scene.attest()
+    assert scene.prove(start, end).verdict == "muted"
+    assert scene.prove(start, scene.now).verdict == "unknown"
+
+
+def test_P4_an_answer_while_the_contacts_settle_is_no_muted(scene: Scene) -> None:
+    """Connected a moment ago, the board has not told yet that it is live."""
+    scene.attest()
+    scene.pass_minutes(1)
+    scene.board.go_live()
+    scene.board.state, scene.board.sense = "muted", 1
+    start = scene.now + 1000
+    scene.attest()
+    scene.board.state = "live"
+    scene.pass_minutes(10)
+    end = scene.now
+    scene.board.mute()
+    scene.attest()
+    assert states(scene.prove(start, end)) == ["live"]
+
+
+def test_P4_an_answer_between_the_record_and_the_relay_is_no_muted(scene: Scene) -> None:
+    scene.attest()
+    scene.pass_minutes(1)
+    scene.board.go_live()
+    scene.board.state, scene.board.sense, scene.board.command = "muted", 0, "cut"
+    start = scene.now + 1000
+    scene.attest()
+    scene.board.state, scene.board.sense, scene.board.command = "live", 1, "connected"
+    scene.pass_minutes(10)
+    end = scene.now
+    scene.board.mute()
+    scene.attest()
+    assert states(scene.prove(start, end)) == ["live"]
+
+
+@pytest.mark.parametrize(
+    ("command", "sense", "told"), [("connected", 0, "live"), ("cut", 1, "unknown")]
+)
+def test_P4_muted_that_the_contacts_do_not_bear_out_is_not_claimed(
+    scene: Scene, command: str, sense: int, told: str
+) -> None:
+    scene.board.command, scene.board.sense = command, sense
+    scene.board.note(journal.CONFIG)
+    scene.attest()
+    start = scene.now
+    scene.pass_minutes(10)
+    end = scene.now
+    scene.attest()
+    proof = scene.prove(start, end)
+    assert states(proof) == [told]
+    assert told != "unknown" or "a contact was closed" in (proof.intervals[0].note or "")
 
 
 def test_P5_a_lost_event_proves_nothing(scene: Scene) -> None:
