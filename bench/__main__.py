@@ -19,6 +19,7 @@ BENCHMARKS = (
     host.round_trip,
     host.log_rows,
     host.verification,
+    host.proving,
     board.flood_memory,
     chip.chip_figures,
 )

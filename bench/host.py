@@ -19,10 +19,10 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from bench.figure import Figure
-from hardmute import client, verifier
+from hardmute import client, keys, verifier
 from hardmute.__main__ import main
-from hardmute.entries import export_line
-from hardmute.log import Log, Observation
+from hardmute.entries import canonical, export_line, nonce
+from hardmute.log import Log, Observation, iso_time
 from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics
 from muteboard import attest, journal
@@ -34,6 +34,9 @@ _ROWS = 1_000_000
 _RECORDS = 50_000
 _APPENDS = 300
 _MINUTE_MS = 60_000
+_HOUR_MS = 60 * _MINUTE_MS
+_MONTH_MS = 30 * 24 * _HOUR_MS
+_PRESSES_AN_HOUR = 14
 
 
 def cold_start() -> list[Figure]:
@@ -127,6 +130,109 @@ def verification() -> list[Figure]:
     ]
 
 
+def proving() -> list[Figure]:
+    """`hardmute prove` over a month with 10,000 presses, in a log of 1 million entries."""
+    with _home() as home:
+        file = home / "log.sqlite3"
+        now_ms = time.time_ns() // 1_000_000
+        start_ms = now_ms - _MONTH_MS
+        _fill(file, start_ms)
+        key_file = home / "key.json"
+        secret = _fill_month(file, start_ms)
+        keys.save_verify_key(key_file, _BOARD, 1, secret)
+        words = ["prove", "--from", iso_time(start_ms + _MINUTE_MS), "--to", iso_time(now_ms)]
+        words += ["-d", _BOARD]
+        told = json.loads(_quiet(*words, "--key", str(key_file), "--json"))
+        assert told["verdict"] == "live"
+        assert told["signatures_checked"] == told["signatures"] > 20_000
+        unsigned = _best(lambda: _quiet(*words), 5)
+        signed = _best(lambda: _quiet(*words, "--key", str(key_file)), 5)
+        log = Log(file)
+        rows, _ = log.head()
+        log.close()
+    return [
+        Figure("entries in the log", rows, "entries"),
+        Figure("prove a month of 20,000 records", unsigned, "s", "< 1"),
+        Figure("  with the verify key", signed, "s", "< 1"),
+    ]
+
+
+def _fill_month(file: Path, start_ms: int) -> bytes:
+    """A month of a paired board: a contact an hour, and 14 times live between two."""
+    now = {"ms": 0}
+    board = SimulatedBoard(Physics(1, random.Random(1)), bytes.fromhex(_BOARD), None)
+    kept = journal.Journal(board)
+    theirs = bytes(attest.KEY)
+    kept.boot = 1
+    ours = kept.pair(0, theirs)
+    assert ours is not None
+    log = Log(file, clock=lambda: start_ms + now["ms"])
+    log.add(_observation(start_ms))
+    hours = _MONTH_MS // _HOUR_MS
+    stored = 0
+    with log.transaction():
+        for hour in range(hours + 1):
+            for index in range(2 * _PRESSES_AN_HOUR if hour else 0):
+                live = index % 2 == 0
+                at_ms = (hour - 1) * _HOUR_MS + (index + 1) * _MINUTE_MS
+                state = 1 | journal.COMMANDED if live else 0
+                event = journal.UNMUTE if live else journal.MUTED
+                kept.expire(at_ms)
+                assert kept.record(at_ms, event, 0, index, 1, state, 0)
+                assert kept.flush(at_ms)
+            now["ms"] = hour * _HOUR_MS
+            stored = _contact(log, kept, stored, now["ms"], start_ms + now["ms"])
+    log.close()
+    return attest.secret(theirs, ours, board.unique_id())
+
+
+def _contact(log: Log, kept: journal.Journal, stored: int, uptime_ms: int, at_ms: int) -> int:
+    """Store what is new, and an attestation. Returns how many records are stored."""
+    while kept.seq > stored:
+        _, data = kept.page(stored + 1)
+        for at in range(0, len(data), journal.SIZE):
+            record = base64.b64encode(data[at : at + journal.SIZE]).decode()
+            log.append("record", _BOARD, {"branch": 1, "record": record})
+            stored += 1
+    row, log_hash = log.head()
+    salt = bytes(attest.MAC)
+    statement = {
+        "board": _BOARD,
+        "boot": 1,
+        "cause": "button",
+        "changes": kept.seq,
+        "command": "cut",
+        "epoch": kept.epoch,
+        "head": kept.head.hex(),
+        "live_ms": 0,
+        "nonce": nonce(log_hash, salt).hex(),
+        "pairing": kept.pairing,
+        "sense": [0],
+        "seq": kept.seq,
+        "service": "none",
+        "since_ms": 0,
+        "state": "muted",
+        "uptime_ms": uptime_ms,
+    }
+    mac, journal_mac = kept.sign(canonical(statement).encode())
+    body = {
+        "branch": 1,
+        "statement": statement,
+        "mac": mac.hex(),
+        "journal_mac": journal_mac.hex(),
+        "salt": salt.hex(),
+        "log_row": row,
+        "sent_ms": at_ms,
+        "received_ms": at_ms,
+        "elapsed_us": 0,
+        "anchor_us": uptime_ms * 1000,
+        "host_boot": "one boot",
+        "checked": True,
+    }
+    log.append("attestation", _BOARD, body)
+    return stored
+
+
 def _records() -> tuple[dict[tuple[str, int], bytes], list[bytes]]:
     """A journal of so many records, fetched before the board drops the first, and its key."""
     board = SimulatedBoard(Physics(1, random.Random(1)), bytes.fromhex(_BOARD), None)
@@ -209,9 +315,10 @@ def _spawn(*command: str) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
 
 
-def _quiet(*arguments: str) -> None:
-    with contextlib.redirect_stdout(io.StringIO()):
+def _quiet(*arguments: str) -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as told:
         main(list(arguments))
+    return told.getvalue()
 
 
 @contextlib.contextmanager
