@@ -19,6 +19,10 @@ from muteboard import journal, wire
 # How far a board's clock may be off the host's between two attestations, beside the crystals: what
 # the two answers took, and this for a host that was busy. As `hardmute verify` allows.
 _SLACK_MS = 250
+# A part that is not bracketed, whose ends are known less well than this, is told in words and not
+# drawn as an interval.
+COARSE_MS = 60_000
+ONE_SIDED = "not attested on both sides"
 _NOT_BORNE_OUT = "the board said muted, but a contact was closed"
 
 
@@ -46,7 +50,7 @@ class Attested(NamedTuple):
 class Part(NamedTuple):
     """The line was ``state`` from ``start`` to ``end``, for ``length_ms`` by the board's clock.
 
-    ``bracketed``: see above. ``note``: for a person, why more is not known.
+    ``note``: for a person, why it is not bracketed (see above), or unknown; None if it is.
     """
 
     state: str
@@ -54,8 +58,11 @@ class Part(NamedTuple):
     start: Bounds
     end: Bounds
     length_ms: int
-    bracketed: bool
     note: str | None
+
+    @property
+    def bracketed(self) -> bool:
+        return self.note is None
 
 
 class _Event(NamedTuple):
@@ -166,7 +173,7 @@ def _read(run: Sequence[Attested | _Event]) -> list[Part]:
 
 
 def _off(end: Bounds, start: Bounds) -> Part:
-    return Part("unknown", None, end, start, 0, False, "the board was off or restarted")
+    return Part("unknown", None, end, start, 0, "the board was off or restarted")
 
 
 class _Clock:
@@ -218,7 +225,7 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> list[Part]:
     ordered = sorted(
         items, key=lambda item: (item.seq, isinstance(item, Attested), item.uptime_ms)
     )
-    bracketed = _bracketed(ordered)
+    doubts = _doubts(ordered)
     found: list[Part] = []
     recorded: _Event | None = None
     for index, (item, after) in enumerate(pairwise(ordered)):
@@ -241,14 +248,13 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> list[Part]:
             start,
             end,
             max(0, after.uptime_ms - item.uptime_ms),
-            bracketed[index],
-            _NOT_BORNE_OUT if said.state == "unknown" else None,
+            _NOT_BORNE_OUT if said.state == "unknown" else doubts[index],
         )
         last = found[-1] if found else None
-        if last is not None and (last.state, last.cause, last.bracketed) == (
+        if last is not None and (last.state, last.cause, last.note) == (
             part.state,
             part.cause,
-            part.bracketed,
+            part.note,
         ):
             part = part._replace(start=last.start, length_ms=last.length_ms + part.length_ms)
             found[-1] = part
@@ -257,17 +263,21 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> list[Part]:
     return found
 
 
-def _bracketed(ordered: Sequence[Attested | _Event]) -> list[bool]:
-    """For each item: whether what follows it lies between two attestations that agree."""
-    found = [False] * len(ordered)
+def _doubts(ordered: Sequence[Attested | _Event]) -> list[str | None]:
+    """For each item: why what follows it is not bracketed; None if it is."""
+    found: list[str | None] = [ONE_SIDED] * len(ordered)
     marks = [index for index, item in enumerate(ordered) if isinstance(item, Attested)]
     for first, second in pairwise(marks):
         one, other = ordered[first], ordered[second]
         assert isinstance(one, Attested)
         assert isinstance(other, Attested)
         between = [item for item in ordered[first + 1 : second] if isinstance(item, _Event)]
-        complete = [item.seq for item in between] == list(range(one.seq + 1, other.seq + 1))
-        complete = complete and not any(item.lost for item in between)
-        if complete and clocks_agree(one, other):
-            found[first:second] = [True] * (second - first)
+        doubt = None
+        if [item.seq for item in between] != list(range(one.seq + 1, other.seq + 1)):
+            doubt = "records are missing"
+        elif any(item.lost for item in between):
+            doubt = "the board could not write all records"
+        elif not clocks_agree(one, other):
+            doubt = "the clocks of board and host disagree"
+        found[first:second] = [doubt] * (second - first)
     return found

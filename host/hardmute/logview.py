@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from hardmute import errors, paths, text
 from hardmute.discovery import known_board
 from hardmute.entries import Entry
+from hardmute.journaled import journaled
 from hardmute.log import Log, iso_time, now_ms
-from hardmute.timeline import Interval, intervals, total_live_ms
+from hardmute.timeline import Interval, intervals, overlay_journal, total_live_ms
 
 DEFAULT_WINDOW = timedelta(days=7)
 
@@ -41,6 +42,8 @@ def read(log: Log, board: str | None, since_ms: int, until_ms: int) -> list[Boar
     timelines: list[BoardTimeline] = []
     for board_id, label, simulated in wanted:
         found = intervals(log.observations(board_id, since_ms, until_ms), since_ms, until_ms)
+        if board_id is not None:
+            found = overlay_journal(found, journaled(log, board_id, since_ms, until_ms))
         if found:
             timelines.append(BoardTimeline(board_id, label, simulated, found))
     return timelines
@@ -158,7 +161,7 @@ def print_timeline(timeline: BoardTimeline) -> None:
         table.add_row(
             text.local_time(interval.start_ms),
             Text(interval.state.upper(), style=text.STYLES[interval.state]),
-            text.duration(interval.length_ms),
+            text.duration(interval.length_ms) + edges(interval.plus_minus_ms),
             Text(why(interval)),
             interval.proof or "",
         )
@@ -207,6 +210,11 @@ def print_picture(timeline: BoardTimeline) -> None:
     console.print(legend)
 
 
+def edges(plus_minus_ms: int) -> str:
+    """How far the ends of an interval may be off, to stand after its length."""
+    return f" ±{text.duration(max(100, plus_minus_ms))}" if plus_minus_ms else ""
+
+
 def why(interval: Interval) -> str:
     """The cause and the note of an interval, for a person."""
     # "fault" as a cause says no more than the state does.
@@ -241,6 +249,7 @@ def _write_csv(timelines: list[BoardTimeline], file: Path) -> None:
         "proof",
         "note",
         "live_seconds",
+        "plus_minus_seconds",
     ]
     try:
         with file.open("w", newline="", encoding="utf-8") as stream:
@@ -261,6 +270,7 @@ def _write_csv(timelines: list[BoardTimeline], file: Path) -> None:
                             interval.proof or "",
                             interval.note or "",
                             interval.live_ms / 1000,
+                            interval.plus_minus_ms / 1000,
                         ]
                     )
     except OSError as error:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hardmute.logview import BoardTimeline
 
 # (colour, hatch, half height). Okabe and Ito's palette: told apart with any colour vision.
-_BANDS = {
+BANDS = {
     "muted": ("#d55e00", "", 0.12),
     "live": ("#009e73", "///", 0.38),
     "fault": ("#cc79a7", "xxx", 0.38),
@@ -51,7 +51,7 @@ def write_svg(timelines: list[BoardTimeline], file: Path | BinaryIO) -> None:
 def _draw_row(axes: Axes, y: float, timeline: BoardTimeline) -> None:
     start, end = timeline.intervals[0].start_ms, timeline.intervals[-1].end_ms
     for interval in timeline.intervals:
-        colour, hatch, half = _BANDS[interval.state]
+        colour, hatch, half = BANDS[interval.state]
         axes.broken_barh(
             [(_days(interval.start_ms), _days(interval.end_ms) - _days(interval.start_ms))],
             (y - half, 2 * half),
@@ -90,10 +90,10 @@ def _frame(axes: Axes, timelines: list[BoardTimeline]) -> None:
     axes.figure.legend(
         handles=[
             Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.4, label=state)
-            for state, (colour, hatch, _) in _BANDS.items()
+            for state, (colour, hatch, _) in BANDS.items()
         ],
         loc="outside upper right",
-        ncols=len(_BANDS),
+        ncols=len(BANDS),
         frameon=False,
         fontsize=8,
     )

@@ -16,10 +16,10 @@ import muteboard
 from hardmute import errors, paths, text, verifier
 from hardmute.discovery import known_board
 from hardmute.entries import GENESIS, Entry, canonical, entry_of, export_line
-from hardmute.history import Part, attested, parts
+from hardmute.history import COARSE_MS, ONE_SIDED, Part, attested, parts
 from hardmute.keys import load_verify_keys
 from hardmute.log import Log, iso_time, now_ms
-from hardmute.logview import parse_time
+from hardmute.logview import edges, parse_time
 from muteboard import attest
 
 EVIDENCE = ("record", "attestation", "incident")
@@ -28,9 +28,6 @@ _VERSION = 1
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
 # Of two that are said of one time.
 _GRAVEST = ("fault", "live", "unknown", "muted")
-# A part not attested on both sides, whose ends are known less well than this, is told in words and
-# not drawn as an interval.
-_COARSE_MS = 60_000
 _LARGEST = 256 << 20
 
 
@@ -116,9 +113,7 @@ def cover(found: Iterable[Part], from_ms: int, to_ms: int) -> list[Proven]:
             drawn.append(interval)
             continue
         drawn += _doubtful(part)
-        note = part.note or _told(part)
-        if note is not None:
-            notes.append((part.start.earliest, part.end.latest, note))
+        notes.append((part.start.earliest, part.end.latest, _told(part)))
     result: list[Proven] = []
     at = from_ms
     for interval in _gravest(drawn):
@@ -172,10 +167,10 @@ def _doubtful(part: Part) -> Iterator[Proven]:
 
     Where the host's clock was set back, they were times before as well: neither is proven.
     """
-    if part.start.uncertainty_ms <= _COARSE_MS:
+    if part.start.uncertainty_ms <= COARSE_MS:
         end = part.start.earliest + part.length_ms
         yield Proven(part.start.latest, end, "unknown", None, 0, None)
-    if part.end.uncertainty_ms <= _COARSE_MS:
+    if part.end.uncertainty_ms <= COARSE_MS:
         start = part.end.latest - part.length_ms
         yield Proven(start, part.end.earliest, "unknown", None, 0, None)
 
@@ -187,7 +182,7 @@ def _interval(part: Part) -> Proven | None:
         if not part.bracketed:
             return None
         return Proven(part.start.latest, part.end.earliest, "muted", part.cause, edge_ms, None)
-    if part.state == "unknown" or (edge_ms > _COARSE_MS and not part.bracketed):
+    if part.state == "unknown" or (edge_ms > COARSE_MS and not part.bracketed):
         return None
     return Proven(
         part.start.earliest,
@@ -195,15 +190,15 @@ def _interval(part: Part) -> Proven | None:
         part.state,
         part.cause,
         edge_ms,
-        None if part.bracketed else "by the journal, not attested on both sides",
+        None if part.bracketed else f"by the journal, {part.note}",
     )
 
 
-def _told(part: Part) -> str | None:
+def _told(part: Part) -> str:
     if part.state == "muted":
-        return "muted by the journal, but not attested on both sides"
+        return f"muted by the journal, but {part.note}"
     if part.state == "unknown":
-        return part.note
+        return part.note or ""
     return f"{part.state} for {text.duration(part.length_ms)} at some time in it"
 
 
@@ -211,9 +206,7 @@ def _unknown(start_ms: int, end_ms: int, notes: list[tuple[int, int, str]]) -> P
     said = dict.fromkeys(
         note for earliest, latest, note in notes if earliest < end_ms and latest > start_ms
     )
-    return Proven(
-        start_ms, end_ms, "unknown", None, 0, "; ".join(said) or "no attestation on both sides"
-    )
+    return Proven(start_ms, end_ms, "unknown", None, 0, "; ".join(said) or ONE_SIDED)
 
 
 # The command.
@@ -284,10 +277,9 @@ def _print(proof: Proof, *, as_json: bool) -> None:
 
 def _print_interval(interval: Proven) -> None:
     cause = text.CAUSES.get(interval.cause or "", "")
-    edge = f" ±{text.duration(interval.plus_minus_ms)}" if interval.plus_minus_ms else ""
     text.detail(
         f"{interval.state:8}{text.local_time(interval.start_ms)} for "
-        f"{text.duration(interval.end_ms - interval.start_ms)}{edge}  "
+        f"{text.duration(interval.end_ms - interval.start_ms)}{edges(interval.plus_minus_ms)}  "
         f"{interval.note or cause}"
     )
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from hardmute import text
 from hardmute.entries import canonical
+from hardmute.logview import BoardTimeline, edges
+from hardmute.timeline import Interval
 
 if TYPE_CHECKING:
     from hardmute.prove import Proof, Proven
@@ -74,16 +76,17 @@ _WORDS = {
     "unknown": "Not known for the whole time: see below for the parts that are proven.",
 }
 _STATES = {"muted": "off", "live": "ON", "fault": "FAULT", "unknown": "not known"}
-_COLOURS = {"muted": "#009e73", "live": "#d55e00", "fault": "#cc79a7", "unknown": "#999999"}
 
 
 def page(content: dict[str, Any], proof: Proof) -> str:
     """The page for the receipt ``content`` of ``proof``."""
     from datetime import datetime
 
+    from hardmute.plot import BANDS
+
     zone = datetime.now().astimezone().tzname() or "local time"
     body = _PAGE.substitute(
-        colour=_COLOURS[proof.verdict],
+        colour=BANDS[proof.verdict][0],
         made_by=escape(content["made_by"]),
         made=text.local_time(content["made_ms"]),
         verdict=_WORDS[proof.verdict],
@@ -116,12 +119,11 @@ def _hashed(body: str) -> str:
 
 
 def _row(interval: Proven) -> str:
-    known = f"±{text.duration(interval.plus_minus_ms)}" if interval.plus_minus_ms else ""
     cells = (
         text.local_time(interval.start_ms),
         text.duration(interval.end_ms - interval.start_ms),
         _STATES[interval.state],
-        known,
+        edges(interval.plus_minus_ms).strip(),
         interval.note or text.CAUSES.get(interval.cause or "", ""),
     )
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
@@ -137,9 +139,7 @@ def _rests(proof: Proof) -> str:
 
 
 def _picture(proof: Proof) -> str:
-    from hardmute.logview import BoardTimeline
     from hardmute.plot import write_svg
-    from hardmute.timeline import Interval
 
     intervals = [
         Interval(

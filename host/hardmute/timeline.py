@@ -7,7 +7,9 @@ what lies between is unknown, and only the live time that the board counted is k
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 from hardmute import text
@@ -21,6 +23,7 @@ class Interval(NamedTuple):
 
     ``cause``: why it became so, where that is known. ``note``: for a person. ``live_ms``: live
     time known to lie inside; for an unknown interval the board's counter says it.
+    ``plus_minus_ms``: how far each end may be off, where that was reckoned (0: it was not).
     """
 
     start_ms: int
@@ -30,6 +33,7 @@ class Interval(NamedTuple):
     proof: str | None
     note: str | None
     live_ms: int
+    plus_minus_ms: int = 0
 
     @property
     def length_ms(self) -> int:
@@ -66,7 +70,37 @@ def intervals(observations: Iterable[Observation], since_ms: int, until_ms: int)
         if before is not None and start_ms > before.at_ms:
             result.append(_gap(before.at_ms, start_ms, "not asked", 0))
         result.append(_gap(start_ms, max(last_ms, start_ms), _reason(lost), 0))
-    return _merge(_clip(result, since_ms, until_ms))
+    return _merge(clip(result, since_ms, until_ms))
+
+
+def overlay_journal(found: list[Interval], journaled: list[Interval]) -> list[Interval]:
+    """``found`` with what the journal says in its place wherever it says something.
+
+    Both in order. Where the host's clock went back neither can be put into the other's place.
+    """
+    if not all(before.end_ms <= after.start_ms for before, after in pairwise(found)):
+        return found
+    result = list(journaled)
+    ends = [interval.end_ms for interval in journaled]
+    for interval in found:
+        index = bisect_right(ends, interval.start_ms)
+        at_ms = interval.start_ms
+        pieces: list[Interval] = []
+        while index < len(journaled) and journaled[index].start_ms < interval.end_ms:
+            pieces.append(_clipped(interval, at_ms, max(at_ms, journaled[index].start_ms)))
+            at_ms = min(interval.end_ms, journaled[index].end_ms)
+            index += 1
+        if not pieces:
+            result.append(interval)
+            continue
+        pieces.append(_clipped(interval, at_ms, interval.end_ms))
+        # What the board had counted as live in it, the journal has told by now.
+        result += [
+            piece if piece.state == "live" else piece._replace(live_ms=0)
+            for piece in pieces
+            if piece.length_ms > 0
+        ]
+    return _merge(sorted(result, key=lambda interval: (interval.start_ms, interval.end_ms)))
 
 
 def total_live_ms(found: Iterable[Interval]) -> int:
@@ -167,7 +201,8 @@ def _clipped(interval: Interval, start_ms: int, end_ms: int) -> Interval:
     return interval._replace(start_ms=start_ms, end_ms=end_ms, live_ms=live_ms)
 
 
-def _clip(found: list[Interval], since_ms: int, until_ms: int) -> list[Interval]:
+def clip(found: list[Interval], since_ms: int, until_ms: int) -> list[Interval]:
+    """``found``, clipped to [since, until)."""
     clipped: list[Interval] = []
     for interval in found:
         start_ms, end_ms = max(interval.start_ms, since_ms), min(interval.end_ms, until_ms)
@@ -196,6 +231,7 @@ def _merge(found: list[Interval]) -> list[Interval]:
                 proof=interval.proof,
                 note=interval.note or last.note,
                 live_ms=last.live_ms + interval.live_ms,
+                plus_minus_ms=max(last.plus_minus_ms, interval.plus_minus_ms),
             )
         elif (
             interval.length_ms > 0

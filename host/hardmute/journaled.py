@@ -1,0 +1,64 @@
+"""What a board's journal says that the line was, as intervals of the timeline.
+
+For boards whose answers this host has checked: without attestations nothing ties the records to
+wall time. Whether the log is intact is for `hardmute log verify`; what does not fit is left out.
+"""
+
+from __future__ import annotations
+
+from hardmute.history import COARSE_MS, ONE_SIDED, Part, parts
+from hardmute.log import Log
+from hardmute.timeline import Interval, clip
+from hardmute.verifier import Excerpt
+
+# While an answer was on its way nothing happened that is not recorded.
+_ANSWER_MS = 5_000
+
+
+def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interval]:
+    """The intervals that the journal of ``board`` tells of, in order, within [since, until)."""
+    if log.newest(board, "attestation") is None:
+        return []
+    first, last = log.attestations_around(board, since_ms, until_ms)
+    entries = list(log.entries(board, ("record", "attestation", "incident"), first, last))
+    check = Excerpt(board, {}, log.hash_at)
+    for entry in entries:
+        check.take(entry)
+    if check.findings:
+        return []
+    trusted = [
+        entry for entry in entries if entry.kind != "attestation" or entry.body["checked"] is True
+    ]
+    found: list[Interval] = []
+    for part in parts(trusted):
+        interval = _interval(part)
+        if interval is None or (found and interval.start_ms < found[-1].end_ms):
+            # The second is of a host whose clock went back: the contacts tell it.
+            continue
+        if (
+            found
+            and found[-1].state == interval.state
+            and interval.start_ms - found[-1].end_ms < _ANSWER_MS
+        ):
+            interval = interval._replace(start_ms=found[-1].end_ms)
+        found.append(interval)
+    return clip(found, since_ms, until_ms)
+
+
+def _interval(part: Part) -> Interval | None:
+    edge_ms = max(part.start.uncertainty_ms, part.end.uncertainty_ms)
+    start_ms, end_ms = part.start.middle, part.end.middle
+    if part.state == "unknown" or edge_ms > COARSE_MS or start_ms >= end_ms:
+        return None
+    if part.state == "muted" and part.note not in (None, ONE_SIDED):
+        return None
+    return Interval(
+        start_ms,
+        end_ms,
+        part.state,
+        part.cause,
+        "attested" if part.bracketed else "sensed",
+        None,
+        end_ms - start_ms if part.state == "live" else 0,
+        edge_ms,
+    )
