@@ -462,4 +462,6 @@ def _check(file: Path, secrets: verifier.Keys, *, as_json: bool) -> int:
             text.detail("without --key this shows only that the receipt agrees with itself")
         else:
             text.detail("the receipt was made without this verify key; its evidence was checked")
+        if file.suffix.lower() == ".html":
+            text.detail("go by this: what the page itself says to a reader is not signed")
     return proof.exit_code

@@ -25,6 +25,8 @@ _PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Microphone receipt</title>
 <style>
@@ -56,14 +58,15 @@ $rows
 </tbody>
 </table>
 <h2>What this rests on</h2>
-<p>The board cuts the microphone's line with a relay, senses that it is cut, and writes down each
-change before it can happen. $rests</p>
+<p>The board cuts the microphone's line with a relay, senses that it is cut, and writes down every
+change; that it will connect the line, before it does. $rests</p>
 <p>It speaks of the line that runs through this board, and of no other microphone. Times are the
 computer's: nobody but its owner vouches for its clock. The board's signatures convince those who
 trust whoever holds the verify key, for with it they could also be made.</p>
 <h2>To check it</h2>
 <p>On a computer with hardmute, with this file and the verify key:<br>
-<code>hardmute prove --check FILE --key KEYFILE</code></p>
+<code>hardmute prove --check FILE --key KEYFILE</code><br>
+Go by what it says then: the words and the picture above are not signed, what is inside is.</p>
 <p class="small">SHA-256 of the receipt: $digest</p>
 $open$receipt$close
 </body>

@@ -170,6 +170,26 @@ def test_a_page_for_a_person(cli: Any, key: Path, tmp_path: Path) -> None:
     result = cli("prove", "--check", str(file), "--key", str(key))
     assert result.code == 1
     assert "itself is signed" in result.out
+    assert "what the page itself says to a reader is not signed" in result.out
+
+
+def test_a_page_takes_no_word_for_markup(
+    cli: Any, story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of these can come from a board as it is; the page does not rest on that."""
+    evil = "</script><script>alert(1)</script><img src=//x>"
+    monkeypatch.setattr("muteboard.__version__", evil)
+    monkeypatch.setattr("hardmute.history.ONE_SIDED", evil)
+    file = tmp_path / "receipt.html"
+    story.board.boot()
+    story.pass_minutes(20)
+    story.attest()
+    cli("prove", "--from", at(2), "--to", at(70), "--receipt", str(file))
+    said = file.read_text(encoding="utf-8")
+    assert "<script>" not in said
+    assert "<img" not in said
+    assert said.count("</script>") == 1
+    assert cli("prove", "--check", str(file)).code == 3
 
 
 def test_P6_a_page_that_was_altered_is_found(cli: Any, made: Path, tmp_path: Path) -> None:

@@ -1,0 +1,148 @@
+"""`hardmute log` where a journal tells what the line was, without a host there as well (P6)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evidence_maker import MINUTE, START_MS, Story, at
+from hardmute.log import Log
+from hardmute.logview import read
+from hardmute.timeline import Interval, overlay_journal
+from muteboard import journal
+
+HOUR = 60 * MINUTE
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator[Story]:
+    made = Story(tmp_path / "log.sqlite3")
+    made.attest()
+    yield made
+    made.host.log.close()
+
+
+def shown(story: Story) -> list[Interval]:
+    (timeline,) = read(story.host.log, story.board.id, START_MS, story.now + 1)
+    for before, after in pairwise(timeline.intervals):
+        assert before.end_ms <= after.start_ms
+    return timeline.intervals
+
+
+def states(story: Story) -> list[str]:
+    return [interval.state for interval in shown(story)]
+
+
+def test_P6_what_happened_while_no_host_was_there_is_shown(told: Story) -> None:
+    for _ in range(3):
+        told.pass_minutes(60)
+        told.board.live_for(10 * MINUTE)
+    told.pass_minutes(60)
+    told.attest()
+    found = shown(told)
+    assert [one.state for one in found] == ["muted", *["live", "muted"] * 3]
+    live = [one for one in found if one.state == "live"]
+    assert [one.cause for one in live] == ["button"] * 3
+    assert {one.proof for one in live} == {"attested"}
+    first = START_MS + 61 * MINUTE
+    for index, one in enumerate(live):
+        truth = first + index * 70 * MINUTE
+        assert abs(one.start_ms - truth) <= one.plus_minus_ms
+        assert abs(one.end_ms - (truth + 10 * MINUTE)) <= one.plus_minus_ms
+        assert 0 < one.plus_minus_ms <= 4 * HOUR * 100 // 1_000_000
+
+
+def test_P5_how_far_a_time_may_be_off_is_shown(cli: Any, story: Story, tmp_path: Path) -> None:
+    window = ("log", "--since", at(0), "--until", at(70))
+    del story
+    lines = cli(*window).out.splitlines()
+    assert any("LIVE" in line and "10.0 s ±0.1 s" in line for line in lines), "\n".join(lines)
+    (board,) = cli(*window, "--json").json["boards"]
+    (live,) = [one for one in board["intervals"] if one["state"] == "live"]
+    assert 0 < live["plus_minus_ms"] <= 200
+    file = tmp_path / "log.csv"
+    assert cli(*window, "--csv", str(file)).code == 0
+    rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    (row,) = [row for row in rows if row["state"] == "live"]
+    assert float(row["plus_minus_seconds"]) == live["plus_minus_ms"] / 1000
+
+
+def test_P5_a_board_that_was_off_is_unknown(told: Story) -> None:
+    told.pass_minutes(30)
+    told.attest()
+    told.pass_minutes(600)
+    told.board.boot()
+    told.pass_minutes(30)
+    told.attest()
+    muted, unknown, again = shown(told)
+    assert (muted.state, unknown.state, again.state) == ("muted", "unknown", "muted")
+    assert unknown.note == "the board was off or restarted"
+    assert abs(unknown.length_ms - 600 * MINUTE) < 1000
+
+
+@pytest.mark.parametrize("why", ["overrun", "incident", "tampered"])
+def test_P5_where_the_journal_is_not_whole_it_shows_nothing_as_muted(
+    told: Story, why: str
+) -> None:
+    told.pass_minutes(30)
+    if why == "overrun":
+        told.board.note(journal.OVERRUN, 3)
+    elif why == "incident":
+        told.host.incident(told.board, "bad_mac", branch=1)
+    else:
+        told.host.append_record(told.board, bytes(journal.SIZE))
+    told.board.changes += 7
+    told.pass_minutes(30)
+    told.host.miss(told.board)
+    told.pass_minutes(1)
+    told.host.observe(told.board)
+    assert "unknown" in states(told)
+    assert "attested" not in {one.proof for one in shown(told)}
+
+
+def test_without_an_answer_that_was_checked_the_contacts_tell(tmp_path: Path) -> None:
+    story = Story(tmp_path / "log.sqlite3")
+    story.board.unpair()
+    story.attest()
+    story.pass_minutes(30)
+    story.board.live_for(MINUTE)
+    story.pass_minutes(30)
+    story.attest()
+    assert states(story) == ["muted", "live", "muted"]
+    assert {one.plus_minus_ms for one in shown(story)} == {0}
+    story.host.log.close()
+
+
+def test_P5_a_time_that_was_twice_is_left_to_the_contacts(told: Story) -> None:
+    told.pass_minutes(60)
+    told.attest()
+    told.host.start_ms -= 30 * MINUTE
+    told.attest()
+    told.pass_minutes(60)
+    told.attest()
+    log: Log = told.host.log
+    (timeline,) = read(log, told.board.id, START_MS, told.now + 1)
+    assert "the host's clock went back" in {one.note for one in timeline.intervals}
+
+
+def interval(start: int, end: int, state: str, live: int = 0) -> Interval:
+    return Interval(start, end, state, None, None, None, live)
+
+
+def test_the_journal_stands_in_the_place_of_what_it_tells_of() -> None:
+    contacts = [interval(0, 100, "muted"), interval(100, 500, "unknown", 50)]
+    journaled = [interval(200, 250, "live", 50), interval(250, 300, "muted")]
+    assert overlay_journal(contacts, journaled) == [
+        interval(0, 100, "muted"),
+        interval(100, 200, "unknown"),
+        interval(200, 250, "live", 50),
+        interval(250, 300, "muted"),
+        interval(300, 500, "unknown"),
+    ]
+    assert overlay_journal(contacts, []) == contacts
+    assert overlay_journal([], journaled) == journaled
