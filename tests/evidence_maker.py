@@ -97,8 +97,10 @@ class MadeBoard:
 
     def go_live(self) -> None:
         self.presses += 1
-        self._become("live", "button", 1, "connected")
+        # The record is written before the line is connected.
+        self._become("live", "button", 0, "connected")
         self.note(journal.UNMUTE)
+        self.sense = 1
 
     def mute(self, cause: str = "button") -> None:
         if cause == "button":

@@ -91,6 +91,8 @@ class Chain:
 
 def _stands_alone(record: journal.Record) -> str | None:
     """What is wrong with a record, whatever came before it."""
+    if record.seq == 0:
+        return "has the number 0"
     if record.pairing == 0 and (record.epoch or record.mac != _NO_MAC):
         return "has an epoch or a MAC without a pairing"
     if record.event == journal.PAIR and (record.pairing == 0 or record.epoch):

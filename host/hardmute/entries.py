@@ -119,12 +119,17 @@ def read_export(file: Path) -> Iterator[Entry]:
 
 def _parse(line: bytes) -> Entry | None:
     try:
-        fields = json.loads(line.decode("ascii"))
+        fields = json.loads(line.decode("ascii"), parse_float=_no_fraction)
         entry = entry_of(fields)
         # Only one text stands for an entry: no other order, no key twice, no 1.0 for 1.
         return entry if f"{canonical(fields)}\n".encode() == line else None
     except (ValueError, TypeError, RecursionError):
         return None
+
+
+def _no_fraction(_text: str) -> None:
+    """There are none: two programs could write the same one differently."""
+    raise ValueError
 
 
 def entry_of(fields: object) -> Entry:

@@ -335,7 +335,7 @@ class Verifier:
             raise ValueError
         statement: dict[str, Any] = body["statement"]
         seq, pairing, epoch = (_count(statement[key]) for key in ("seq", "pairing", "epoch"))
-        if pairing == 0:
+        if pairing == 0 or not all(_is_hex(body[key]) for key in ("mac", "journal_mac", "salt")):
             raise ValueError
         board, found = self._journal(entry)
         found.attestations += 1
@@ -370,7 +370,7 @@ class Verifier:
     def _check_nonce(self, entry: Entry, statement: dict[str, Any]) -> None:
         row = _count(entry.body["log_row"])
         salt = bytes.fromhex(entry.body["salt"])
-        if row >= entry.row or len(salt) != attest.MAC:
+        if row >= entry.row:
             self._find(entry, "is an attestation that was asked for after it was given")
             return
         before = self._nonces.setdefault(statement["nonce"], entry.row)
@@ -534,6 +534,11 @@ def statement_bytes(statement: Mapping[str, Any]) -> bytes:
 def journal_mac(key: bytes, statement: Mapping[str, Any]) -> str:
     """The MAC of a statement under the journal key, or the attest key, in hex."""
     return hmac.digest(key, statement_bytes(statement), "sha256")[: attest.MAC].hex()
+
+
+def _is_hex(text: str) -> bool:
+    """Whether ``text`` is `attest.MAC` bytes in hex, in the one way that stands for them."""
+    return len(text) == 2 * attest.MAC and not set(text) - set("0123456789abcdef")
 
 
 def _count(value: object) -> int:
