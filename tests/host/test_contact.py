@@ -301,12 +301,7 @@ def test_P6_the_last_known_record_may_be_dropped_without_a_gap(host: Host) -> No
     assert host.visit(board).code == errors.OK
     assert len(host.records()) == journal.SEGMENT
     board.press()
-<<<<<<< HEAD
-    # Until the button has rested and the board has written that down.
-    board.run_ms(2000)
-=======
     board.run_ms(600)
->>>>>>> evidence
     drop_segment(board, 1)
     assert host.visit(board).code == errors.OK
     assert [journal.Record(data).seq for data in host.records()] == list(range(1, 515))
