@@ -21,6 +21,7 @@ BENCHMARKS = (
     host.verification,
     board.flood_memory,
     chip.chip_figures,
+    chip.journal_figures,
 )
 
 
