@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 from hardmute import errors, paths, text
 from hardmute.discovery import known_board
 from hardmute.entries import Entry
+from hardmute.history import Part, parts
 from hardmute.log import Log, iso_time, now_ms
-from hardmute.timeline import Interval, intervals, total_live_ms
+from hardmute.timeline import Interval, intervals, told_by_journal, total_live_ms
 
+_WORTH_SAYING_MS = 1000
 DEFAULT_WINDOW = timedelta(days=7)
 
 
@@ -41,9 +43,18 @@ def read(log: Log, board: str | None, since_ms: int, until_ms: int) -> list[Boar
     timelines: list[BoardTimeline] = []
     for board_id, label, simulated in wanted:
         found = intervals(log.observations(board_id, since_ms, until_ms), since_ms, until_ms)
+        if board_id is not None:
+            found = told_by_journal(found, _journal_of(log, board_id, since_ms, until_ms))
         if found:
             timelines.append(BoardTimeline(board_id, label, simulated, found))
     return timelines
+
+
+def _journal_of(log: Log, board: str, since_ms: int, until_ms: int) -> list[Part]:
+    """What the board's journal says of the window, where attestations stand on both sides."""
+    first, last = log.attestations_around(board, since_ms, until_ms)
+    entries = log.entries(board, ("record", "attestation", "incident"), first, last)
+    return [part for part in parts(entries) if part.bracketed]
 
 
 def show(args: Namespace) -> int:
@@ -158,7 +169,7 @@ def print_timeline(timeline: BoardTimeline) -> None:
         table.add_row(
             text.local_time(interval.start_ms),
             Text(interval.state.upper(), style=text.STYLES[interval.state]),
-            text.duration(interval.length_ms),
+            text.duration(interval.length_ms) + _edge(interval),
             Text(why(interval)),
             interval.proof or "",
         )
@@ -169,6 +180,13 @@ def print_timeline(timeline: BoardTimeline) -> None:
         f"live for {text.duration(total_live_ms(timeline.intervals))} in all, "
         f"unknown for {text.duration(unknown_ms)}",
     )
+
+
+def _edge(interval: Interval) -> str:
+    """How far its ends may be off, where that is worth saying."""
+    if interval.plus_minus_ms < _WORTH_SAYING_MS:
+        return ""
+    return f" ±{text.duration(interval.plus_minus_ms)}"
 
 
 # The worst state within a character's width of time is the one that is drawn.

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from hardmute import text
+from hardmute.history import Part
 from hardmute.log import Observation
 
 _STARTED = "power-on or restart"
@@ -21,6 +22,7 @@ class Interval(NamedTuple):
 
     ``cause``: why it became so, where that is known. ``note``: for a person. ``live_ms``: live
     time known to lie inside; for an unknown interval the board's counter says it.
+    ``plus_minus_ms``: how far its ends may be off, by the clocks of board and host.
     """
 
     start_ms: int
@@ -30,6 +32,7 @@ class Interval(NamedTuple):
     proof: str | None
     note: str | None
     live_ms: int
+    plus_minus_ms: int = 0
 
     @property
     def length_ms(self) -> int:
@@ -67,6 +70,46 @@ def intervals(observations: Iterable[Observation], since_ms: int, until_ms: int)
             result.append(_gap(before.at_ms, start_ms, "not asked", 0))
         result.append(_gap(start_ms, max(last_ms, start_ms), _reason(lost), 0))
     return _merge(_clip(result, since_ms, until_ms))
+
+
+def told_by_journal(found: list[Interval], told: Iterable[Part]) -> list[Interval]:
+    """``found``, and where that is unknown what the board's journal tells of the time instead.
+
+    ``told``: parts that lie between attestations, so that their times are known.
+    """
+    known = [_of_part(part) for part in told]
+    result: list[Interval] = []
+    for interval in found:
+        if interval.state != "unknown":
+            result.append(interval)
+            continue
+        at = interval.start_ms
+        for part in known:
+            clipped = _clipped(part, max(part.start_ms, at), min(part.end_ms, interval.end_ms))
+            if clipped.length_ms > 0:
+                if clipped.start_ms > at:
+                    result.append(_gap(at, clipped.start_ms, interval.note or "", 0))
+                result.append(clipped)
+                at = clipped.end_ms
+        if at == interval.start_ms:
+            result.append(interval)
+        elif at < interval.end_ms:
+            result.append(_gap(at, interval.end_ms, interval.note or "", 0))
+    return _merge(result)
+
+
+def _of_part(part: Part) -> Interval:
+    start_ms, end_ms = part.start.middle, part.end.middle
+    return Interval(
+        start_ms,
+        end_ms,
+        part.state,
+        part.cause,
+        "attested",
+        "by the journal",
+        part.length_ms if part.state == "live" else 0,
+        max(part.start.uncertainty_ms, part.end.uncertainty_ms),
+    )
 
 
 def total_live_ms(found: Iterable[Interval]) -> int:
