@@ -22,6 +22,7 @@ BENCHMARKS = (
     host.proving,
     board.flood_memory,
     chip.chip_figures,
+    chip.journal_figures,
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import statistics
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tests.emulator.workbench import Bench, Heap, Repl
 from bench.figure import Figure
 from hardmute import runtime
 from hardmute.sim.rp2040 import chip, files
-from muteboard import config, wire
+from muteboard import attest, config, journal, wire
 
 LIMITS = (
     "The emulated Pico shows neither misses of the flash cache, nor code that waits while the"
@@ -340,6 +341,67 @@ def _prompt(chance: random.Random) -> list[Figure]:
         Figure("heap free", heap.free / 1000, "kB"),
         Figure("heap, largest free block", heap.largest / 1000, "kB"),
     ]
+
+
+# What the board writes for a record; `board` is there (`_SETUP`).
+_JOURNAL = f"""
+import time
+from muteboard import attest, journal
+
+def each(action, times):
+    took = []
+    for _ in range(times):
+        start = time.ticks_us()
+        action()
+        took.append(time.ticks_diff(time.ticks_us(), start))
+    return took
+
+log = journal.Journal(board)
+log.boot = 1
+
+def append():
+    log.record(1000, journal.MUTED, 0, 1, 1, 0, 0)
+    assert log.flush(1000)
+
+key, signed = bytes(attest.KEY), bytes({journal.SIZE} - attest.MAC)
+"""
+_APPENDS = 40
+_PAGES = 20
+
+
+def journal_figures() -> list[Figure]:
+    """The journal on the emulated Pico: what a record costs, and how fast a host fetches."""
+    repl = Repl(image()).start()
+    repl.run(_SETUP)
+    repl.run(_JOURNAL)
+    mac_us = repl.evaluate("each(lambda: attest.mac(key, signed), 50)")
+    append_us = repl.evaluate(f"each(append, {_APPENDS})", limit_us=120_000_000)
+    content = files.firmware(config.dump(config.DEFAULTS))
+    content[f"journal/{1:08x}"] = _segment()
+    bench = Bench(image(), content).start()
+    bench.run_ms(1_000)
+    start_us = bench.now_us
+    for page in range(_PAGES):
+        bench.ask("journal", **{"from": 1 + page * journal.PAGE})
+    seconds = (bench.now_us - start_us) / 1e6
+    return [
+        Figure("MAC of a record (HMAC of 48 bytes), median", statistics.median(mac_us), "µs"),
+        Figure("a record made durable, median", statistics.median(append_us) / 1000, "ms"),
+        Figure(f"a record made durable, max of {_APPENDS}", max(append_us) / 1000, "ms"),
+        Figure("records fetched, one page asked at a time", _PAGES * journal.PAGE / seconds, "/s"),
+    ]
+
+
+def _segment() -> bytes:
+    """A full segment of a board that is not paired."""
+    records = bytearray()
+    link = bytes(attest.MAC)
+    for seq in range(1, journal.SEGMENT + 1):
+        fields = (seq, 1, seq * 1000, 0, 0, 0, seq, 0, journal.MUTED, 1, 0, 0)
+        record = struct.pack("<IIIHHIIIBBBB", *fields) + link + bytes(attest.MAC)
+        records += record
+        link = journal.head_of(record)
+    return bytes(records)
 
 
 def _payload(uf2: bytes) -> int:

@@ -69,6 +69,7 @@ class MadeBoard:
         self.journal = journal.Journal(self.flash)
         self.state, self.cause, self.sense, self.command = "muted", "boot", 0, "cut"
         self.presses = self.changes = self.live_ms = 0
+        # Uptime of the last change of the state.
         self.since_ms = 0
 
     @property
@@ -160,7 +161,7 @@ class MadeBoard:
             "live_ms": self.live_ms,
             "sense": [self.sense],
             "service": "none",
-            "since_ms": self.since_ms,
+            "since_ms": self.uptime_ms - self.since_ms,
             "state": self.state,
             "uptime_ms": self.uptime_ms,
             "seq": self.journal.seq,
@@ -257,7 +258,7 @@ class MadeHost:
                 command=board.command,
                 sense=(board.sense,),
                 cause=board.cause,
-                since_ms=board.since_ms,
+                since_ms=board.uptime_ms - board.since_ms,
                 uptime_ms=board.uptime_ms,
                 boot=board.boots,
                 changes=board.changes,

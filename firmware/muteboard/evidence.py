@@ -51,7 +51,8 @@ class Evidence:
         self._waits_since = 0
         if board.journaled:
             try:
-                self._journal = journal.Journal(board)
+                # It says that it is one that can.
+                self._journal = journal.Journal(board)  # pyright: ignore[reportArgumentType]
             except (OSError, ValueError):
                 pass
 

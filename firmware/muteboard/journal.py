@@ -19,6 +19,10 @@ except ImportError:
         return __value
 
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from muteboard.boards import JournaledBoard
+
 # Bytes of a record, and those in front of its link and of its MAC.
 SIZE = const(64)
 _FIELDS = const(32)
@@ -110,9 +114,12 @@ def mac_of(key: bytes, record: "bytes | memoryview") -> bytes:
 
 
 class Journal:
-    """The journal of ``board``, opened. Nothing is written before the first `flush`."""
+    """The journal of ``board``, opened: what a power cut has left undone is put right.
 
-    def __init__(self, board):
+    No record is written before the first `flush`. Raises `OSError` if it cannot be read.
+    """
+
+    def __init__(self, board: "JournaledBoard"):
         self._board = board
         # This start's number.
         self.boot = 0

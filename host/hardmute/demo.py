@@ -29,6 +29,7 @@ _BOARD = "de30c0de" * 2
 _LIVE_LIMIT_S = 10
 _START_TIMEOUT_S = 20.0
 _PACE_S = 0.8
+_PROVEN_S = 2.0
 # A simulated board on a busy machine runs behind the wall clock.
 _TIMER_TIMEOUT_S = 120.0
 
@@ -48,7 +49,7 @@ def demo(args: Namespace) -> int:
     ):
         walk = _Walk(world, _ENGINES[args.engine])
         try:
-            walk.through(svg)
+            walk.through(svg, Path(home) / "verify-key.json")
         except StepFailedError as error:
             text.console().print(f"[bold red]✗[/] {error}", soft_wrap=True)
             return errors.LOCAL
@@ -64,7 +65,8 @@ _NEXT = """
 [bold]With a real board[/] (Raspberry Pi Pico or ESP32, a relay, a button, an afternoon):
   1. wire it and flash it: [bold]firmware/README.md[/]
   2. [bold]hardmute list[/], then [bold]hardmute watch[/] while you press the button
-  3. [bold]hardmute verify[/] when it matters, [bold]hardmute log[/] afterwards"""
+  3. [bold]hardmute pair[/] once; [bold]hardmute verify[/] when it matters
+  4. [bold]hardmute log[/] and [bold]hardmute prove[/] afterwards"""
 
 
 class _Walk:
@@ -75,7 +77,7 @@ class _Walk:
         self._what = what
         self._number = 0
 
-    def through(self, svg: Path) -> None:
+    def through(self, svg: Path, key: Path) -> None:
         text.console().print(f"[bold]hardmute[/] {self._what}\n")
         self._run("list", expect=OK, shows=_BOARD)
         self._tell("the board is found", "hardmute list")
@@ -120,19 +122,25 @@ class _Walk:
         self._run("config", "set", f"max_live_s={_LIVE_LIMIT_S}", expect=errors.USAGE)
         self._act("power-off", "power-on", "--hold", "5")
         self._run("config", "set", f"max_live_s={_LIVE_LIMIT_S}", expect=OK)
-        self._act("power-off", "power-on")
         self._tell(
             f"live limit set to {_LIVE_LIMIT_S} s, only with the button held at power-on",
             "config set",
         )
+
+        self._run("pair", "--verify-key", str(key), expect=OK)
+        self._act("power-off", "power-on")
+        self._tell("paired, likewise: from now on the board signs its word", "pair")
 
         self._wait_for_timer()
         self._tell(
             f"left live: amber lamp, then MUTED by its own timer after {_LIVE_LIMIT_S} s", "status"
         )
 
-        self._run("verify", expect=OK, shows="sensed")
-        self._tell("verdict checked afresh: MUTED, proof level sensed", "verify")
+        self._run("verify", "--require", "attested", expect=OK, shows="attested")
+        self._tell("verdict checked afresh: MUTED, attested by the board's signature", "verify")
+
+        self._prove(key)
+        self._tamper(key)
 
         self._tell("the log: who, why, how long", "log")
         self._show_log()
@@ -192,6 +200,32 @@ class _Walk:
                     self._check(error.code == "bad_op", f"{op} was answered with {error.code}")
                 else:
                     self._check(False, f"the board accepted {op}")
+
+    def _prove(self, key: Path) -> None:
+        from hardmute.log import iso_time, now_ms
+
+        start_ms = now_ms()
+        time.sleep(_PROVEN_S)
+        end_ms = now_ms()
+        self._run("status", expect=OK)
+        span = ("--from", iso_time(start_ms), "--to", iso_time(end_ms), "--key", str(key))
+        self._run("prove", *span, expect=OK, shows="throughout")
+        self._tell("proven from the board's own journal: muted throughout", "prove --from --to")
+        hour = ("--from", "1h", "--to", "0s", "--key", str(key))
+        self._run("prove", *hour, expect=UNKNOWN, shows="live")
+        self._tell("of the last hour nothing of the kind is claimed: it was live", "prove")
+
+    def _tamper(self, key: Path) -> None:
+        export = key.with_name("log.jsonl")
+        self._run("log", "export", str(export), expect=OK)
+        self._run("log", "verify", str(export), "--key", str(key), expect=OK, shows="INTACT")
+        lines = export.read_text().splitlines(keepends=True)
+        at = next(i for i, line in enumerate(lines) if '"kind":"record"' in line)
+        export.write_text("".join(lines[:at] + lines[at + 1 :]))
+        self._run(
+            "log", "verify", str(export), "--key", str(key), expect=errors.TAMPERED, shows="entry"
+        )
+        self._tell("one record taken out of the exported log: found, and named", "log verify")
 
     def _wait_for_timer(self) -> None:
         self._act("press")

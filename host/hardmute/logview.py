@@ -16,6 +16,8 @@ from hardmute.journaled import journaled
 from hardmute.log import Log, iso_time, now_ms
 from hardmute.timeline import Interval, intervals, overlay_journal, total_live_ms
 
+# Times are shown to the second.
+_WORTH_SAYING_MS = 1000
 DEFAULT_WINDOW = timedelta(days=7)
 
 
@@ -161,7 +163,10 @@ def print_timeline(timeline: BoardTimeline) -> None:
         table.add_row(
             text.local_time(interval.start_ms),
             Text(interval.state.upper(), style=text.STYLES[interval.state]),
-            text.duration(interval.length_ms) + edges(interval.plus_minus_ms),
+            text.duration(interval.length_ms)
+            + (
+                edges(interval.plus_minus_ms) if interval.plus_minus_ms >= _WORTH_SAYING_MS else ""
+            ),
             Text(why(interval)),
             interval.proof or "",
         )

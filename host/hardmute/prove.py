@@ -56,6 +56,8 @@ class Proof(NamedTuple):
     signed: int
     signatures: int
     findings: list[verifier.Finding]
+    # Known to be no real board.
+    simulated: bool = False
 
     @property
     def verdict(self) -> str:
@@ -229,7 +231,9 @@ def prove(args: Namespace) -> int:
         board = _board(args.device, log)
         first, last = log.attestations_around(board, from_ms, to_ms)
         entries = list(log.entries(board, EVIDENCE, first, last))
+        simulated = board not in log.real_boards()
         proof = examine(board, from_ms, to_ms, entries, secrets, log.hash_at)
+        proof = proof._replace(simulated=simulated)
         if args.receipt is not None:
             _write_receipt(args.receipt, proof, entries, secrets, log.hash_at)
     finally:
@@ -272,6 +276,8 @@ def _print(proof: Proof, *, as_json: bool) -> None:
         )
         for interval in proof.intervals:
             _print_interval(interval)
+    if proof.simulated:
+        text.detail("a simulated board: no real microphone was cut by it")
     text.detail(_rests_on(proof))
 
 
@@ -299,6 +305,7 @@ def _rests_on(proof: Proof) -> str:
 def _as_json(proof: Proof) -> dict[str, Any]:
     return {
         "board": proof.board,
+        "simulated": proof.simulated,
         "from": iso_time(proof.from_ms),
         "to": iso_time(proof.to_ms),
         "verdict": proof.verdict,
@@ -339,6 +346,7 @@ def receipt(
         "made_by": f"hardmute {muteboard.__version__}",
         "made_ms": now_ms(),
         "board": proof.board,
+        "simulated": proof.simulated,
         "from_ms": proof.from_ms,
         "to_ms": proof.to_ms,
         "verdict": proof.verdict,
@@ -385,6 +393,7 @@ def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> tuple[Proo
         hashes[0] = GENESIS
         entries = [entry_of(fields) for fields in content["entries"]]
         proof = examine(board, content["from_ms"], content["to_ms"], entries, secrets, hashes.get)
+        proof = proof._replace(simulated=content["simulated"] is True)
         claimed = [Proven(**interval) for interval in content["intervals"]]
         verdict = content["verdict"]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -96,7 +96,7 @@ def page(content: dict[str, Any], proof: Proof) -> str:
         start=text.local_time(proof.from_ms),
         end=text.local_time(proof.to_ms),
         zone=escape(zone),
-        board=escape(proof.board),
+        board=escape(proof.board) + (", a simulated one" if proof.simulated else ""),
         picture=_picture(proof),
         rows="\n".join(_row(interval) for interval in proof.intervals),
         rests=_rests(proof),

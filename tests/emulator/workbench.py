@@ -237,9 +237,9 @@ class Repl(Bench):
         assert not error, error.decode()
         return printed.decode().replace("\r\n", "\n")
 
-    def evaluate(self, expression: str) -> Any:
+    def evaluate(self, expression: str, limit_us: int = START_US) -> Any:
         """The value of an expression that JSON can carry."""
-        return json.loads(self.run(f"import json\nprint(json.dumps({expression}))"))
+        return json.loads(self.run(f"import json\nprint(json.dumps({expression}))", limit_us))
 
     def _await(self, end: bytes, limit_us: int = START_US) -> bytes:
         seen = self.pico.usb.to_host

@@ -444,3 +444,25 @@ def test_what_means_nothing_is_refused(cli: Any, words: tuple[str, ...]) -> None
     assert result.code == 2
     assert result.out == ""
     assert result.err.count("\n") >= 1
+
+
+# `hardmute log` tells the same.
+
+
+def test_P6_the_log_tells_what_no_contact_saw(cli: Any, story: Story) -> None:
+    """Presses between two contacts, more than the board's counters alone can place."""
+    for _ in range(3):
+        story.pass_minutes(5)
+        story.board.live_for(60_000)
+    story.pass_minutes(5)
+    story.attest()
+    told = cli("log", "--since", at(0), "--until", at(90), "--json").json
+    (board,) = told["boards"]
+    # The middles of the bounds: off by what is said.
+    assert abs(board["live_ms"] - (10_000 + 3 * 60_000)) <= 10
+    live = [interval for interval in board["intervals"] if interval["state"] == "live"]
+    assert len(live) == 4
+    assert [interval["proof"] for interval in live[1:]] == ["attested"] * 3
+    assert all(interval["plus_minus_ms"] > 0 for interval in live[1:])
+    states = {interval["state"] for interval in board["intervals"] if interval["start_ms"] > 0}
+    assert states == {"muted", "live"}
