@@ -237,7 +237,7 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> list[Part]:
         else:
             recorded = item
         said = item
-        if recorded is not None and item.state == "muted":
+        if recorded is not None and recorded.state != "unknown" and item.state == "muted":
             # An answer ends nothing: each end is recorded. A press may be about to connect.
             said = recorded
         if isinstance(after, Attested):

@@ -292,6 +292,19 @@ def test_P4_muted_that_the_contacts_do_not_bear_out_is_not_claimed(
     assert told != "unknown" or "a contact was closed" in (proof.intervals[0].note or "")
 
 
+def test_P4_contacts_that_had_not_opened_at_the_start_may_have_since(scene: Scene) -> None:
+    scene.board.sense = 1
+    scene.board.note(journal.CONFIG)
+    scene.board.sense = 0
+    scene.pass_minutes(1)
+    scene.attest()
+    start = scene.now
+    scene.pass_minutes(10)
+    end = scene.now
+    scene.attest()
+    assert scene.prove(start, end).verdict == "muted"
+
+
 def test_P5_a_lost_event_proves_nothing(scene: Scene) -> None:
     scene.attest()
     start = scene.now
