@@ -14,6 +14,7 @@ import pytest
 from evidence_maker import BOARD, MINUTE, Story, at
 from hardmute import keys, prove
 from hardmute.errors import EvidenceError, UsageError
+from hardmute.receipt_page import embedded
 
 
 @pytest.fixture
@@ -171,6 +172,21 @@ def test_a_page_for_a_person(cli: Any, key: Path, tmp_path: Path) -> None:
     assert result.code == 1
     assert "itself is signed" in result.out
     assert "what the page itself says to a reader is not signed" in result.out
+
+
+def test_P6_any_bit_of_a_page_that_flips_is_found(cli: Any, story: Story, tmp_path: Path) -> None:
+    file = tmp_path / "receipt.html"
+    assert story.board.journal.pairing == 1
+    cli("prove", "--from", at(2), "--to", at(30), "--receipt", str(file))
+    data = bytearray(file.read_bytes())
+    embedded(data.decode())
+    for position in range(len(data)):
+        for bit in range(8):
+            data[position] ^= 1 << bit
+            # Not UTF-8 any more is one of these as well.
+            with pytest.raises(ValueError):  # noqa: PT011 (what it says is for `prove` to say)
+                embedded(data.decode())
+            data[position] ^= 1 << bit
 
 
 def test_a_page_takes_no_word_for_markup(
