@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FAILED = "journal_failed"
 # After a press nothing is written for this time, but what has waited for that one is.
 _QUIET_MS = const(500)
-_PATIENCE_MS = const(5000)
+_PATIENCE_MS = const(30_000)
 _BUTTON_MOVED = const(1)
 _SETUP = const(1)
 _MAINTENANCE = const(2)

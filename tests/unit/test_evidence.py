@@ -191,7 +191,7 @@ def test_P3_nothing_is_written_while_the_button_is_in_use():
     bench.run(100)
     bench.board.calls.clear()
     bench.board.world.press(True)
-    bench.run(4500)
+    bench.run(29_000)
     assert not bench.board.connected
     assert "journal_append" not in bench.board.calls
     bench.run(1000)
