@@ -40,7 +40,7 @@ def storm_on(bench: Bench, mode: str, seed: int, count: int) -> None:
     for edge in storm.edges:
         physics.at(edge.time_us, physics.stick if edge.down else physics.unstick)
     bench.watch_relay()
-    bench.pico.advance(storm.end_us)
+    bench.pico.advance(storm.end_us + _LATE_US)
     coil = [(int(now), level == HIGH) for now, level in bench.relay[1:]]
     wanted = press_storm.expected(mode, storm.edges)
     assert wanted
