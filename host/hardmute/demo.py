@@ -47,7 +47,7 @@ def demo(args: Namespace) -> int:
         _home(home),
         _board(args) as world,
     ):
-        walk = _Walk(world, _ENGINES[args.engine])
+        walk = _Walk(world, _ENGINES[args.engine], in_time=args.engine == "host")
         try:
             walk.through(svg, Path(home) / "verify-key.json")
         except StepFailedError as error:
@@ -72,8 +72,10 @@ _NEXT = """
 class _Walk:
     """Goes through the steps. A step prints one line, and raises when it is not true."""
 
-    def __init__(self, world: str, what: str) -> None:
+    def __init__(self, world: str, what: str, *, in_time: bool) -> None:
         self._world = world
+        # The board's time passes as this host's does.
+        self._in_time = in_time
         self._what = what
         self._number = 0
 
@@ -136,10 +138,14 @@ class _Walk:
             f"left live: amber lamp, then MUTED by its own timer after {_LIVE_LIMIT_S} s", "status"
         )
 
-        self._run("verify", "--require", "attested", expect=OK, shows="attested")
-        self._tell("verdict checked afresh: MUTED, attested by the board's signature", "verify")
-
-        self._prove(key)
+        if self._in_time:
+            self._run("verify", "--require", "attested", expect=OK, shows="attested")
+            self._tell("verdict checked afresh: MUTED, attested by its signature", "verify")
+            self._prove(key)
+        else:
+            # An emulated chip runs behind the wall clock, which is what these two must refuse.
+            self._run("status", expect=OK, shows="attested")
+            self._tell("MUTED, attested by the board's signature", "status")
         self._tamper(key)
 
         self._tell("the log: who, why, how long", "log")
