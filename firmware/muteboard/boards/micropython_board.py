@@ -181,7 +181,7 @@ class MicroPythonBoard:
         return os.urandom(count)
 
     def flash(self) -> "Any":
-        """The block device that the file system is on."""
+        """The block device that the file system is on. Each board file says which."""
         raise NotImplementedError
 
     def journal_segments(self) -> list[int]:
