@@ -39,6 +39,7 @@ NOT_HERE = {
     "esp32": (
         "muteboard/boards/rp2040.py",
         "muteboard/boards/rp2040_interlock.py",
+        "muteboard/boards/rp2040_sampler.py",
         "muteboard/boards/circuitpython.py",
         "safemode.py",
     ),
@@ -47,6 +48,7 @@ NOT_HERE = {
         "muteboard/boards/keystore.py",
         "muteboard/boards/rp2040.py",
         "muteboard/boards/rp2040_interlock.py",
+        "muteboard/boards/rp2040_sampler.py",
         "muteboard/boards/esp32.py",
         "muteboard/boards/micropython_board.py",
         "main.py",

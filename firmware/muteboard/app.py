@@ -154,12 +154,23 @@ class App:
 
     def _look(self, now: int) -> None:
         board = self._board
+        mute = self.controller
+        for ticks, down, edges in board.take_missed():
+            at = now - max(0, board.ticks_diff(self._ticks, ticks))
+            self._replay_until(at)
+            mute.replay(at, down, edges, board.sense())
         # Edges before the level: one that comes in between is then seen again, at once. The other
         # way round it would be gone, and the level that it led to found only after an idle.
         edges = board.take_edges()
         if edges:
             self._date_edges(now)
-        self.controller.step(now, board.button_down(), edges, board.sense())
+        mute.step(now, board.button_down(), edges, board.sense())
+
+    def _replay_until(self, at: int) -> None:
+        """Until its edge at ``at`` the button was as before: long enough to count, perhaps."""
+        mute = self.controller
+        if mute.button.first_edge is not None:
+            mute.replay(at - 1, mute.button.level, 0, self._board.sense())
 
     def _connect(self, now: int) -> int:
         """Connect, as the controller has just decided. Returns the time."""
@@ -183,6 +194,7 @@ class App:
         board = self._board
         first = board.ticks_diff(self._ticks, board.first_edge)
         last = board.ticks_diff(self._ticks, board.last_edge) - 1
+        self._replay_until(now - max(0, first))
         self.controller.button.date_edges(now - max(0, first), now - max(0, last))
 
     def idle_ms(self) -> int:

@@ -38,11 +38,14 @@ _WATCHDOG_ENABLE = const(1 << 30)
 # longer than its time never ends.
 machine.mem32[_WATCHDOG_CTRL_CLEAR] = _WATCHDOG_ENABLE
 
-from muteboard import crash  # noqa: E402
+from muteboard import button, crash  # noqa: E402
 from muteboard.boards.micropython_board import CHUNK, MicroPythonBoard, ready  # noqa: E402
+from muteboard.boards.rp2040_sampler import Sampler  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rp2.asm_pio import block, irq, jmp, label, pin, pins, pull, rel, set, wait
 
 _BUTTON = const(18)
@@ -70,14 +73,19 @@ _SOF = const(0x5011_0048)
 _FRAME_US = const(1100)
 
 
-# Both programs: one word connects; the watched level cuts and raises the interrupt; then they spin
-# for ever, so no word that is queued, before or after, connects again until `init` starts anew.
-# Two programs, because `wait` has its polarity in the instruction.
+# Both programs: one word connects, unless the button is at the watched level already; that level
+# cuts and raises the interrupt; then they spin for ever, so no word that is queued, before or
+# after, connects again until `init` starts anew. Two programs, because `wait` has its polarity in
+# the instruction.
 @rp2.asm_pio(set_init=rp2.PIO.OUT_LOW)
 def _cut_when_down():
     pull(block)
+    jmp(pin, "connect")
+    jmp("cut")
+    label("connect")
     set(pins, 1)
     wait(0, pin, 0)
+    label("cut")
     set(pins, 0)
     irq(rel(0))
     label("halt")
@@ -87,8 +95,10 @@ def _cut_when_down():
 @rp2.asm_pio(set_init=rp2.PIO.OUT_LOW)
 def _cut_when_up():
     pull(block)
+    jmp(pin, "cut")
     set(pins, 1)
     wait(1, pin, 0)
+    label("cut")
     set(pins, 0)
     irq(rel(0))
     label("halt")
@@ -116,6 +126,10 @@ class Board(MicroPythonBoard):
         self._cold = self._cold and not any(self.retained())
         self._writable = select.poll()
         self._writable.register(sys.stdout, select.POLLOUT)
+        self._sampler = Sampler(1, self._button)
+        # As it was started: ticks, and the edges until then as counts of downs and of ups, ticks
+        # of the first and of the last.
+        self._before = (0, 0, 0, 0, 0)
         # Bound once: making a bound method allocates.
         self._on_cut = self._cut_by_pio
         self._on_edge = self._edge
@@ -146,6 +160,48 @@ class Board(MicroPythonBoard):
         else:
             self._ups = self._ups + 1 & 0xFFFF
 
+    def journal_append(self, segment: int, data: bytes | bytearray) -> None:
+        self._start_sampling()
+        super().journal_append(segment, data)
+
+    def journal_drop(self, segment: int) -> None:
+        self._start_sampling()
+        super().journal_drop(segment)
+
+    def store_keys(self, data: bytes) -> None:
+        self._start_sampling()
+        super().store_keys(data)
+
+    def _start_sampling(self) -> None:
+        # Of several writes before the next `take_missed`, the first one's goes on.
+        if not self._sampler.running:
+            start = time.ticks_ms()
+            self._sampler.start()
+            self._before = (start, self._downs, self._ups, self._first_at, self._last_at)
+
+    def take_missed(self) -> "Sequence[tuple[int, bool, int]]":
+        if not self._sampler.running:
+            return ()
+        start, downs, ups, first, last = self._before
+        before = _edges(downs != self._downs_taken, ups != self._ups_taken)
+        # What comes from here on is told, and dated, by `take_edges`.
+        state = machine.disable_irq()
+        during = _edges(self._downs != downs, self._ups != ups)
+        self._downs_taken = self._downs
+        self._ups_taken = self._ups
+        machine.enable_irq(state)
+        changes, complete = self._sampler.stop()
+        missed = []
+        if before:
+            missed.append((first, self._sampler.down, before))
+            missed.append((last, self._sampler.down, before))
+        for at, down, edges in changes:
+            missed.append((time.ticks_add(start, at), down, edges))
+        # Too short for it, or too late; it may have cut.
+        if during and (not changes or not complete):
+            missed.append((time.ticks_ms(), self.button_down(), during))
+        return missed
+
     def cut(self) -> None:
         self._machine.active(0)
         # Takes the pad from the PIO; the level is set before the pad is switched.
@@ -157,7 +213,9 @@ class Board(MicroPythonBoard):
         self._cut_level = cut_level
         program = _cut_when_down if cut_level else _cut_when_up
         # Stops the machine, empties its FIFOs, hands it the pad at low level.
-        self._machine.init(program, in_base=self._button, set_base=self._relay)
+        self._machine.init(
+            program, in_base=self._button, jmp_pin=self._button, set_base=self._relay
+        )
         self._machine.active(1)
         self._machine.put(1)
         return True
@@ -200,6 +258,10 @@ class Board(MicroPythonBoard):
         self.cut()
         self.retain(crash.STAY_CUT)
         self.open_prompt(_FLASH_TIMER)
+
+
+def _edges(down: bool, up: bool) -> int:
+    return (button.EDGE_DOWN if down else 0) | (button.EDGE_UP if up else 0)
 
 
 def _bus_is_active() -> bool:

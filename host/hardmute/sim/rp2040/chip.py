@@ -32,8 +32,6 @@ LAMP = 21
 CLEAR = 17
 LATCH = 26
 
-FREQUENCY = 125_000_000
-_CYCLE_NS = 1e9 / FREQUENCY
 # The PIO gets one instruction each time that a sleeping CPU skips to its next alarm; so after each
 # edge of an input these many cycles are stepped one by one.
 _PIO_CYCLES = 16
@@ -115,7 +113,7 @@ class Pico:
         if self.physics.powered:
             self.usb.service()
             end_ns = to_us * 1000 - self._offset_ns
-            while (left := end_ns - self.clock.nanos) > _CYCLE_NS:
+            while (left := end_ns - self.clock.nanos) > silicon.CYCLE_NS:
                 self._stop_alarm.schedule(left)
                 self._simulator.stopped = False
                 execute_batch(self._simulator, 1)
@@ -142,7 +140,7 @@ class Pico:
     def _step_pio(self) -> None:
         self._pio_steps -= 1
         if self._pio_steps > 0:
-            self._pio_alarm.schedule(_CYCLE_NS)
+            self._pio_alarm.schedule(silicon.CYCLE_NS)
 
     # Wiring.
 
@@ -151,7 +149,7 @@ class Pico:
         # A button to ground; released, the pull decides.
         pin.set_input_value(False) if down else pin.release_input()
         self._pio_steps = _PIO_CYCLES
-        self._pio_alarm.schedule(_CYCLE_NS)
+        self._pio_alarm.schedule(silicon.CYCLE_NS)
 
     def _on_contact(self) -> None:
         for index, gpio in enumerate(SENSE):
