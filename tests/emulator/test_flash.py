@@ -16,14 +16,16 @@ FLASH_SIZE = 2 * 1024 * 1024
 def test_P1_a_blank_pico_gets_one_uf2_and_answers(tmp_path: Path) -> None:
     runtime = images.parse(image().read_bytes(), "runtime")
     whole, files = command.whole_uf2(runtime, None)
-    rom = BootRom(bytes(FLASH_SIZE)).copy(whole)
+    rom = BootRom(b"\xff" * FLASH_SIZE).copy(whole)
     assert rom.done
     assert rom.starts
 
     uf2 = tmp_path / "whole.uf2"
     uf2.write_bytes(whole)
     bench = Bench(uf2, None)
-    assert bytes(bench.pico.mcu.flash[:FLASH_SIZE]) == bytes(rom.flash), "as the boot ROM writes it"
+    assert bytes(bench.pico.mcu.flash[:FLASH_SIZE]) == bytes(rom.flash), (
+        "as the boot ROM writes it"
+    )
     bench.start()
     hello = bench.ask("hello")
     assert (hello["product"], hello["board"]) == ("hardmute", UNIQUE_ID.hex())

@@ -54,7 +54,11 @@ class Image(NamedTuple):
 
 def parse(content: bytes, name: str) -> Image:
     """The image in a UF2. Raises `UsageError` for one that is not MicroPython for a Pico."""
-    pages = uf2.read(content, name)
+    return parse_pages(uf2.read(content, name), name)
+
+
+def parse_pages(pages: dict[int, bytes], name: str) -> Image:
+    """The same for what is on a flash, or is to be."""
     named: dict[int, str] = {}
     frozen: set[str] = set()
     place: tuple[int, int] | None = None
@@ -101,6 +105,18 @@ def join(image: Image, files: Mapping[str, bytes]) -> dict[int, bytes]:
     return pages
 
 
+def files(image: Image) -> dict[str, bytes]:
+    """The files in the file system that an image brings, or a flash has. Raises `UsageError`."""
+    from littlefs import LittleFSError
+
+    from hardmute.sim.rp2040.files import unpack
+
+    try:
+        return unpack(region(image.pages, image.start, image.size))
+    except LittleFSError as error:
+        raise UsageError(f"There is no file system in {image.name} ({error}).") from error
+
+
 def region(pages: Mapping[int, bytes], start: int, size: int) -> bytes:
     """``size`` bytes of the flash from ``start`` on, blank where no page is."""
     return b"".join(
@@ -122,9 +138,7 @@ class _Memory:
     def read(self, address: int, size: int) -> bytes:
         first = address // uf2.PAGE * uf2.PAGE
         end = address + size
-        held = b"".join(
-            self._pages.get(page, uf2.BLANK) for page in range(first, end, uf2.PAGE)
-        )
+        held = b"".join(self._pages.get(page, uf2.BLANK) for page in range(first, end, uf2.PAGE))
         return held[address - first : end - first]
 
     def words(self, address: int, count: int) -> tuple[int, ...]:
