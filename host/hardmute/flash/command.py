@@ -36,7 +36,8 @@ class Job(NamedTuple):
     """What is to be done to one board. ``found`` and ``steps``: for a person, before it is asked.
 
     ``erases``: a journal may be lost. ``run``: does it. ``by_hand``: somebody has to unplug the
-    board and plug it in again afterwards. ``board``: the id with which it must come back.
+    board and plug it in again afterwards. ``board``: the id with which it must come back;
+    ``port``: where it was last.
     """
 
     found: str
@@ -45,6 +46,7 @@ class Job(NamedTuple):
     erases: bool = False
     by_hand: bool = True
     board: str | None = None
+    port: str | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -130,6 +132,7 @@ def _running_job(args: Namespace, target: targets.Target, recorder: Recorder) ->
         steps=["wait until somebody opens maintenance with the board's button", *_FILE_STEPS],
         run=run,
         board=identity.board,
+        port=target.place,
         warnings=_downgrade(identity.firmware),
     )
 
@@ -157,6 +160,7 @@ def _prompt_job(args: Namespace, target: targets.Target, _recorder: Recorder) ->
         steps=[*_FILE_STEPS],
         run=run,
         board=target.board,
+        port=target.place,
         warnings=_downgrade(about.firmware),
     )
 
@@ -225,6 +229,7 @@ def _running_circuitpy_job(
         ],
         run=run,
         board=target.board,
+        port=target.place,
         warnings=_downgrade(target.identity.firmware),
     )
 
@@ -344,15 +349,14 @@ def _await_board(args: Namespace, job: Job, before: set[str]) -> str:
     else:
         text.complain("Written. Waiting for the board to start ...")
     deadline = time.monotonic() + patience
-    named = args.device if args.device and discovery.is_port(args.device) else None
     while True:
         places = [port.device for port in discovery.serial_ports(bridges=False)]
-        if named is not None:
-            places = [named]
-        elif job.board is None:
+        if job.board is None:
             # Whatever was there before is another board.
             places = [place for place in places if place not in before]
-        for place in places:
+        if job.port is not None:
+            places.insert(0, job.port)
+        for place in dict.fromkeys(places):
             try:
                 with client.connect(place, args.timeout) as (_, identity):
                     if job.board in (None, identity.board):
