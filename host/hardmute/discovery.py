@@ -61,6 +61,11 @@ def serial_ports(*, bridges: bool) -> list[Port]:
     return sorted(ports)
 
 
+def bridges() -> list[Port]:
+    """Ports of bridges, behind which anything may sit: an ESP32, or a printer. None is opened."""
+    return [port for port in serial_ports(bridges=True) if port.ids in _BRIDGE_IDS]
+
+
 def find(timeout: float, *, bridges: bool = False) -> list[Found]:
     """Say hello on every port that can be a board's."""
     found: list[Found] = []

@@ -47,10 +47,18 @@ class Heap(NamedTuple):
 
 
 class Bench:
-    """An emulated Pico with ``content`` on its flash, off. ``seed``: its chance."""
+    """An emulated Pico with ``content`` on its flash, off. ``seed``: its chance.
+
+    ``content``: None for what ``image`` itself brings.
+    """
 
     def __init__(
-        self, image: Path, content: dict[str, bytes], seed: int = 1, *, interlock: bool = False
+        self,
+        image: Path,
+        content: dict[str, bytes] | None,
+        seed: int = 1,
+        *,
+        interlock: bool = False,
     ) -> None:
         chance = random.Random(seed)
         self.physics = Physics(len(chip.SENSE), chance, interlock=interlock)

