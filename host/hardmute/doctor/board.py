@@ -23,9 +23,12 @@ _TODO = {
     " boards are.",
     "not_connected": "Plug the board in, with a cable that carries data; `hardmute list` shows"
     " which are there.",
+    "no_board": "See usb.",
+    "no_permission": "See permission.",
+    "port_held": "See port_holder.",
+    "port_in_use": "See port_holder. If that names nobody, the program is another user's: sudo"
+    " fuser -v, and the port, names it.",
 }
-# These have been told by the checks of the port.
-_TOLD = ("no_board", "no_permission", "port_held", "port_in_use")
 
 
 def check(args: Namespace, machine: Machine, log: Log | None) -> Iterator[Finding]:
@@ -36,11 +39,8 @@ def check(args: Namespace, machine: Machine, log: Log | None) -> Iterator[Findin
             status = session.status()
             now_ms = machine.now_ms()
     except errors.UnreachableError as error:
-        if error.reason in _TOLD:
-            yield skipped("board", text.REASONS[error.reason])
-        else:
-            todo = _TODO.get(error.reason, "")
-            yield failed("board", text.printable(str(error)), todo, error.exit_code)
+        todo = _TODO.get(error.reason, "")
+        yield failed("board", text.printable(str(error)), todo, error.exit_code)
         for name in names:
             yield skipped(name, "the board was not asked")
         return

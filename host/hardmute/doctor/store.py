@@ -71,8 +71,8 @@ def _log(
     file = folder / paths.LOG_NAME
     if trouble is not None:
         todo = (
-            "Copy it, with what lies beside it: the next command sets it aside and begins a new"
-            " one. `hardmute log verify` says what of an export still holds."
+            "The next command that records sets it aside and begins a new one; where there is a"
+            " copy of it, `hardmute log verify` says whether that one is whole."
             if isinstance(trouble, errors.LogDamagedError)
             else ""
         )
@@ -93,7 +93,7 @@ def _log(
     size = file.stat().st_size
     return passed(
         "log",
-        f"{file} opens, and its {size / 1e6:.1f} MB are readable; `hardmute log verify` says"
+        f"{file} opens, and its {size / 1000:,.0f} kB are readable; `hardmute log verify` says"
         " whether they are as they were written",
     )
 
