@@ -25,6 +25,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         text = super().format_help()
         if _EXIT_CODES in text:
             text = text.replace("\n\noptions:", "\noptions:", 1)
+            text = text.replace("\n\ncommands:", "\ncommands:", 1)
             text = text.replace(f"\n\n{_EXIT_CODES}", f"\n{_EXIT_CODES}")
         return text
 
@@ -256,6 +257,14 @@ def _add_name(command: argparse.ArgumentParser) -> None:
     command.add_argument("label", nargs="?", metavar="LABEL", help="none: print it")
 
 
+def _add_doctor(command: argparse.ArgumentParser) -> None:
+    _add_common(command)
+    command.add_argument(
+        "--udev-rule", action="store_true", help="print the udev rule for Linux instead"
+    )
+    command.add_argument("--json", action="store_true", help="one JSON object")
+
+
 def _add_sim(command: argparse.ArgumentParser) -> None:
     _add_common(command, device=False, timeout=False)
     _add_engine(command)
@@ -361,6 +370,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "config": ("commands:config", "read or change a board's settings", _add_config),
     "name": ("commands:name", "give a board a label on this host", _add_name),
     "flash": ("flash.command:flash", "put the firmware on a board, or update it", _add_flash),
+    "doctor": ("doctor.command:doctor", "what is wrong, and what to do about it", _add_doctor),
     "sim": ("sim.command:sim", "run a simulated board", _add_sim),
     "world": ("sim.command:world", "press, weld, unplug a simulated board", _add_world),
     "demo": ("demo:demo", "see it all on a simulated board", _add_demo),

@@ -467,18 +467,9 @@ def _is_no_terminal(error: BaseException | None) -> bool:
 def _permission_advice(device: str) -> str:
     advice = "run this as a user who may open it."
     if sys.platform == "linux":
-        import grp
-        import stat
-        from pathlib import Path
+        from hardmute import permission
 
-        advice = "join its group (sudo usermod -aG dialout $USER) and log in again."
-        with contextlib.suppress(OSError, KeyError):
-            found = Path(device).stat()
-            group = grp.getgrgid(found.st_gid).gr_name
-            advice = f"join its group (sudo usermod -aG {group} $USER) and log in again."
-            if found.st_gid == 0 or not found.st_mode & stat.S_IWGRP:
-                # Joining group root, or one that may not write either, is no advice.
-                advice = 'add a udev rule that gives it to your users (TAG+="uaccess").'
+        advice = permission.advice(permission.group_of(device))
     return f"You have no permission to open {device}: {advice}"
 
 

@@ -17,6 +17,11 @@ STYLES = {
     "live": "bold green",
     "fault": "bold magenta",
     "unknown": "bold yellow",
+    # What a check of `hardmute doctor` ends with.
+    "pass": "green",
+    "warn": "yellow",
+    "fail": "bold red",
+    "skipped": "dim",
 }
 CAUSES = {
     "boot": "power-on",
