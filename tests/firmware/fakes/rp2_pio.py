@@ -16,37 +16,35 @@ _PIO_INSTRUCTIONS = ("pull", "set", "wait", "irq", "label", "jmp")
 def make_rp2(modules: Modules, state_machines: list[Any]) -> Module:
     """`rp2` for these modules. State machines that are made go to ``state_machines``."""
     chip = modules.chip
-    pull_noblock = 0x8080
 
     class PIO:
         OUT_LOW, OUT_HIGH = 2, 3
 
-    def asm_pio(*, set_init: int) -> Callable[[Callable[[], None]], list[tuple[Any, ...]]]:
+    def asm_pio(*, set_init: int) -> Callable[[Callable[[], None]], list[list[tuple[Any, ...]]]]:
         assert set_init == PIO.OUT_LOW, "handing over the pad would connect"
 
-        def assemble(function: Callable[[], None]) -> list[tuple[Any, ...]]:
+        def assemble(function: Callable[[], None]) -> list[list[tuple[Any, ...]]]:
             program: list[tuple[Any, ...]] = []
 
             def record(name: str) -> Callable[..., None]:
                 return lambda *args: program.append((name, *args))
 
             words: dict[str, Any] = {name: record(name) for name in _PIO_INSTRUCTIONS}
-            words.update(block="block", pins="pins", pin="pin", rel=lambda number: number)
+            words.update(
+                block="block", noblock="noblock", pins="pins", pin="pin", rel=lambda number: number
+            )
             # As the port does: the program's names are only there while it is assembled.
             types.FunctionType(function.__code__, words)()
-            return program
+            # The port's program has more fields: the board file uses the first only.
+            return [program]
 
         return assemble
-
-    def asm_pio_encode(instr: str, sideset_count: int, sideset_opt: bool = False) -> int:
-        assert (instr, sideset_count, sideset_opt) == ("pull(noblock)", 0, False)
-        return pull_noblock
 
     class StateMachine:
         def __init__(
             self,
             id: int,  # noqa: A002 - the real name
-            program: list[tuple[Any, ...]],
+            program: list[list[tuple[Any, ...]]],
             *,
             in_base: Any = None,
             set_base: Any = None,
@@ -62,14 +60,14 @@ def make_rp2(modules: Modules, state_machines: list[Any]) -> Module:
 
         def init(
             self,
-            program: list[tuple[Any, ...]],
+            program: list[list[tuple[Any, ...]]],
             *,
             in_base: Any = None,
             set_base: Any = None,
         ) -> None:
             self.running = False
             self.fifo = []
-            self.program, self.at = program, 0
+            self.program, self.at = program[0], 0
             self.in_base, self.set_base = in_base, set_base
             chip.drive(set_base.id, 0)
 
@@ -84,8 +82,8 @@ def make_rp2(modules: Modules, state_machines: list[Any]) -> Module:
             self.fifo.append(value << shift)
             self._run()
 
-        def exec(self, instr: int) -> None:
-            assert instr == pull_noblock
+        def exec(self, instr: tuple[Any, ...]) -> None:
+            assert instr == ("pull", "noblock")
             self.fifo = self.fifo[1:]
 
         def tx_fifo(self) -> int:
@@ -136,7 +134,6 @@ def make_rp2(modules: Modules, state_machines: list[Any]) -> Module:
             "PIO": PIO,
             "Flash": Flash,
             "asm_pio": asm_pio,
-            "asm_pio_encode": asm_pio_encode,
             "StateMachine": StateMachine,
         }
     )
