@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Build MicroPython from Debian's packages, with no change to any upstream file.
 #
-#   build_micropython.sh PRODUCT ...      prints the path of each
+#   build_micropython.sh PRODUCT ...      prints the path of each, which it builds if need be
+#   build_micropython.sh --where PRODUCT  prints where it is, or would be
 #
 # micropython            the port for this machine
 # RPI_PICO.uf2           the port for the Raspberry Pi Pico, without our files
@@ -36,6 +37,12 @@ place() {
   esac
 }
 
+paths() { for product; do place "$product"; done; }
+if [ "${1-}" = --where ]; then
+  paths "${@:2}"
+  exit 0
+fi
+
 tools=(make gcc)
 missing=()
 for product; do
@@ -50,7 +57,6 @@ for product; do
   [ -e "$(place "$product")" ] || missing+=("$product")
 done
 [ $# -gt 0 ] || { say "name what it shall build."; exit 2; }
-paths() { for product; do place "$product"; done; }
 if [ ${#missing[@]} = 0 ]; then
   paths "$@"
   exit 0

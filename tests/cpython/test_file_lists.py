@@ -1,7 +1,6 @@
 """What is frozen into the locked image, and what `mip` installs, is what those boards import.
 
-Every list is held against the tree by the imports in it, so a file that is missing, misspelt or one
-too many fails here.
+So a file that is missing, misspelt or one too many fails here.
 """
 
 from __future__ import annotations
@@ -9,13 +8,11 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
-import muteboard
+from frozen_files import FIRMWARE, frozen
 
-FIRMWARE = Path(muteboard.__file__).parent.parent
 _CHECK_TYPES = FIRMWARE.parent / "tools" / "check_types.py"
 
 
@@ -60,25 +57,6 @@ def needed(port: str, *entry_points: str) -> set[str]:
     while waiting:
         found |= waiting
         waiting = {name for file in waiting for name in imported(file)} - found - not_here(port)
-    return found
-
-
-def frozen() -> list[tuple[str, str]]:
-    """(name in the image, file below firmware/) of what manifest.py freezes; the port's own left out."""
-    found: list[tuple[str, str]] = []
-
-    def freeze(path: str, script: tuple[str, ...]) -> None:
-        assert (path, script) == ("$(PORT_DIR)/modules", ("_boot.py", "rp2.py"))
-
-    def module(module_path: str, base_path: str) -> None:
-        found.append((module_path, f"{base_path}/{module_path}".removeprefix("./")))
-
-    def package(package_path: str, files: tuple[str, ...], base_path: str) -> None:
-        for file in files:
-            module(f"{package_path}/{file}", base_path)
-
-    words = {"freeze": freeze, "module": module, "package": package}
-    exec((FIRMWARE / "manifest.py").read_text(), words)  # noqa: S102 - our own file
     return found
 
 

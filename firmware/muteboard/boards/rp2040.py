@@ -209,8 +209,8 @@ class Board(MicroPythonBoard):
         self.cut()
         self.retain(crash.STAY_CUT)
         if _LOCKED:
-            # The ROM's loader, so that the board can be flashed anew: it lets go of every pin. Dark,
-            # for no program drives the lamp any more.
+            # The ROM's loader, so that the board can be flashed anew: it lets go of every pin. The
+            # lamp is dark there, as after BOOTSEL.
             self.show((0, 0, 0))
             machine.bootloader()
         self.open_prompt(_FLASH_TIMER)
