@@ -54,6 +54,8 @@ NOT_HERE = {
         "main.py",
     ),
 }
+# Read by MicroPython's build, in a language of its own.
+_MANIFEST = "manifest.py"
 
 
 def stubs(port: str) -> Path:
@@ -86,7 +88,7 @@ def project(port: str, folder: Path, home: Path) -> dict[str, object]:
     firmware = Path(os.path.relpath(FIRMWARE, home))
     settings: dict[str, object] = {
         "include": [str(firmware)],
-        "exclude": [str(firmware / path) for path in NOT_HERE[port]],
+        "exclude": [str(firmware / path) for path in (*NOT_HERE[port], _MANIFEST)],
         "extraPaths": [str(FIRMWARE), str(folder)],
         "stubPath": str(folder),
         "typeCheckingMode": "standard",

@@ -75,7 +75,8 @@ down, never inferred at start. A board object is built with the line cut, and fr
 ``port``, ``simulated``
     Name of the board file, for a person; whether there is no real microphone line behind it.
 ``maintenance()``
-    Leave the line cut, flash the lamp, and open the board to its programmer; then return.
+    Leave the line cut, flash the lamp, and open the board to its programmer; then return. A board
+    without a prompt starts its chip's loader, and does not return.
 ``reset()``
     Restart the chip. Does not return.
 """

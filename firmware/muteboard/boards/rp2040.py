@@ -20,6 +20,7 @@ A PIO state machine owns the relay while the line is connected. It runs without 
 press cuts within a few of its cycles even when the CPU hangs or writes flash.
 """
 
+import builtins
 import select
 import struct
 import sys
@@ -46,7 +47,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rp2.asm_pio import block, irq, jmp, label, pin, pins, pull, rel, set, wait
+    from rp2.asm_pio import block, irq, jmp, label, noblock, pin, pins, pull, rel, set, wait
 
 _BUTTON = const(18)
 _RELAY = const(20)
@@ -71,6 +72,8 @@ _LENGTH = const(0x3FF)
 # datasheet, "USB", SOF_RD). A bus without one for 3 ms is suspended (7.1.7.6).
 _SOF = const(0x5011_0048)
 _FRAME_US = const(1100)
+# The locked image (firmware/locked) has no compiler, and so no prompt.
+_LOCKED = not hasattr(builtins, "exec")
 
 
 # Both programs: one word connects, unless the button is at the watched level already; that level
@@ -105,6 +108,12 @@ def _cut_when_up():
     jmp("halt")
 
 
+# One queued word, thrown away. `asm_pio_encode` would compile, which the locked image cannot.
+@rp2.asm_pio(set_init=rp2.PIO.OUT_LOW)
+def _discard():
+    pull(noblock)
+
+
 class Board(MicroPythonBoard):
     contacts = len(_SENSE)
     settle_ms = _SETTLE_MS
@@ -118,8 +127,8 @@ class Board(MicroPythonBoard):
         # Whether the running PIO program cuts when the button is down.
         self._cut_level = True
         self._machine = rp2.StateMachine(0, _cut_when_down, set_base=self._relay)
-        # One queued word, thrown away. Encoded here: assembling allocates.
-        self._discard = rp2.asm_pio_encode("pull(noblock)", 0)
+        # Looked up here: `cut` must not allocate.
+        self._discard = _discard[0][0]
         self.cut()
         super().__init__(_BUTTON, _SENSE, _LAMP)
         # A soft reset leaves the chip's reset cause alone, but not the scratch registers at zero.
@@ -257,6 +266,11 @@ class Board(MicroPythonBoard):
     def maintenance(self) -> None:
         self.cut()
         self.retain(crash.STAY_CUT)
+        if _LOCKED:
+            # The ROM's loader, so that the board can be flashed anew: it lets go of every pin. The
+            # lamp is dark there, as after BOOTSEL.
+            self.show((0, 0, 0))
+            machine.bootloader()
         self.open_prompt(_FLASH_TIMER)
 
 

@@ -63,13 +63,18 @@ def _watch():
     wrap()
 
 
+# `asm_pio_encode` would compile, which the locked image cannot.
+@rp2.asm_pio(in_shiftdir=rp2.PIO.SHIFT_LEFT)
+def _shift():
+    in_(null, 1)
+
+
 class Sampler:
     """Watches ``pin``, low = down, by state machine ``number``, from a `start` to its `stop`."""
 
     def __init__(self, number: int, pin: machine.Pin):
         self._pin = pin
         self._machine = rp2.StateMachine(number, _watch, freq=_HZ, jmp_pin=pin)
-        self._shift = rp2.asm_pio_encode("in_(null, 1)", 0)
         self.running = False
         # The level at the start.
         self.down = False
@@ -95,7 +100,7 @@ class Sampler:
             # How many bits wait for their word to be full shows by filling it.
             bits = 32
             while not state_machine.rx_fifo():
-                state_machine.exec(self._shift)
+                state_machine.exec(_shift[0][0])
                 bits -= 1
             words.append(state_machine.get())
             count += bits // 2

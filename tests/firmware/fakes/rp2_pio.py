@@ -11,7 +11,7 @@ from .flash import block_device
 from .micropython_port import Module, Modules
 
 _PIO_INSTRUCTIONS = ("pull", "set", "wait", "irq", "jmp", "in_")
-_PIO_WORDS = ("block", "pins", "pin", "null", "x", "x_dec")
+_PIO_WORDS = ("block", "noblock", "pins", "pin", "null", "x", "x_dec")
 # Of the FIFO that is joined to receive.
 _RX = 8
 _ALL_ONES = 0xFFFF_FFFF
@@ -34,21 +34,30 @@ class _Program:
         # As the port does: the program's names are only there while it is assembled.
         types.FunctionType(function.__code__, words)()
 
-    def _record(self, name: str) -> "Callable[..., _Program]":
-        def record(*args: Any) -> _Program:
+    def _record(self, name: str) -> "Callable[..., _Delayable]":
+        def record(*args: Any) -> _Delayable:
             self.code.append([name, args, 1])
-            return self
+            return _Delayable(self.code[-1])
 
         return record
 
+    def __getitem__(self, at: int) -> list[Any]:
+        return self.code[at]
+
+
+class _Delayable:
+    """What an instruction is while it is assembled: ``[cycles]`` behind it makes it longer."""
+
+    def __init__(self, instruction: list[Any]):
+        self._instruction = instruction
+
     def __getitem__(self, delay: int) -> None:
-        self.code[-1][2] += delay
+        self._instruction[2] += delay
 
 
 def make_rp2(modules: Modules, state_machines: list[Any]) -> Module:
     """`rp2` for these modules. State machines that are made go to ``state_machines``."""
     chip = modules.chip
-    encoded = {"pull(noblock)": 0x8080, "in_(null, 1)": 0x4061}
 
     class PIO:
         OUT_LOW, OUT_HIGH = 2, 3
@@ -62,22 +71,19 @@ def make_rp2(modules: Modules, state_machines: list[Any]) -> Module:
         autopush: bool = False,
         push_thresh: int = 32,
         fifo_join: int = 0,
-    ) -> Callable[[Callable[[], None]], _Program]:
+    ) -> Callable[[Callable[[], None]], list[_Program]]:
         assert set_init in (None, PIO.OUT_LOW), "handing over the pad would connect"
-        # A program receives or it does not.
-        receives = (in_shiftdir, autopush, push_thresh, fifo_join)
-        assert receives in ((0, False, 32, 0), (PIO.SHIFT_LEFT, True, 32, PIO.JOIN_RX))
-        return _Program
-
-    def asm_pio_encode(instr: str, sideset_count: int, sideset_opt: bool = False) -> int:
-        assert (sideset_count, sideset_opt) == (0, False)
-        return encoded[instr]
+        # One that receives is to receive so.
+        assert (in_shiftdir, push_thresh) == (PIO.SHIFT_LEFT, 32)
+        assert autopush == (fifo_join == PIO.JOIN_RX)
+        # The port's program has more fields: the board file uses the first only.
+        return lambda function: [_Program(function)]
 
     class StateMachine:
         def __init__(
             self,
             id: int,  # noqa: A002 - the real name
-            program: _Program,
+            program: list[_Program],
             *,
             freq: int = -1,
             in_base: Any = None,
@@ -100,7 +106,7 @@ def make_rp2(modules: Modules, state_machines: list[Any]) -> Module:
 
         def init(
             self,
-            program: _Program,
+            program: list[_Program],
             *,
             freq: int = -1,
             in_base: Any = None,
@@ -108,7 +114,7 @@ def make_rp2(modules: Modules, state_machines: list[Any]) -> Module:
             jmp_pin: Any = None,
         ) -> None:
             assert freq == self.freq
-            self.program = program
+            self.program = program[0]
             self.fifo: list[int] = []
             self.in_base, self.set_base, self.jmp_pin = in_base, set_base, jmp_pin
             self.active(0)
@@ -134,11 +140,13 @@ def make_rp2(modules: Modules, state_machines: list[Any]) -> Module:
         def get(self) -> int:
             return self.received.pop(0)
 
-        def exec(self, instr: int) -> None:
-            if instr == encoded["pull(noblock)"]:
+        def exec(self, instr: list[Any]) -> None:
+            name, args, _ = instr
+            if name == "pull":
+                assert args == ("noblock",)
                 self.fifo = self.fifo[1:]
             else:
-                assert instr == encoded["in_(null, 1)"]
+                assert (name, args) == ("in_", ("null", 1))
                 assert self._shift_in(0, 1)
 
         def tx_fifo(self) -> int:
@@ -226,7 +234,6 @@ def make_rp2(modules: Modules, state_machines: list[Any]) -> Module:
             "PIO": PIO,
             "Flash": Flash,
             "asm_pio": asm_pio,
-            "asm_pio_encode": asm_pio_encode,
             "StateMachine": StateMachine,
         }
     )
