@@ -9,13 +9,16 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import muteboard
 from hardmute import client, commands, discovery, errors, runtime, service, text
 from hardmute.flash import bootsel, circuitpy, drives, image, prompt, targets, tree, uf2
 from hardmute.recorder import Recorder
 from hardmute.report import Identity
+
+if TYPE_CHECKING:
+    from hardmute.flash.esp32_image import Image as Esp32Image
 
 # How long a board may take to come back: by itself, and with somebody's hands. In seconds.
 _RESTART_S = 60.0
@@ -245,8 +248,66 @@ def _circuitpy_steps(content: dict[str, bytes]) -> list[str]:
     ]
 
 
-def _serial_job(_args: Namespace, target: targets.Target, _recorder: Recorder) -> Job:
-    raise errors.UnreachableError(f"Nothing answers at {target.place}.", "no_answer")
+def _serial_job(args: Namespace, target: targets.Target, _recorder: Recorder) -> Job:
+    from hardmute.flash import esp32
+
+    given = esp32_image(args)
+    text.complain(f"Asking the chip at {target.place} what it is; that restarts it.")
+    chip = esp32.identify(target.place)
+    esp32.check(chip, given)
+    held = esp32.stored(chip, lambda _name, _done, _total: None)
+    keeps = held is not None and not tree.is_fresh(held)
+
+    def run(progress: Progress) -> None:
+        def say(_name: str, done: int, total: int) -> None:
+            progress(done, total)
+
+        if keeps and not args.erase_journal:
+            esp32.update(chip, given, say)
+        else:
+            esp32.write(chip, given, esp32_files(), say)
+
+    if keeps and not args.erase_journal:
+        what = (
+            f"write MicroPython {given.version} ({given.name}) and nothing else: this board has "
+            "settings or a journal; its files are updated in maintenance, with --files-only"
+        )
+    else:
+        what = (
+            f"erase the flash, and write MicroPython {given.version} ({given.name}) and a new file "
+            f"system with hardmute {muteboard.__version__}"
+        )
+    return Job(
+        found=f"{target}: {chip.model}, {chip.flash_size >> 20} MiB of flash ({chip.board})",
+        steps=[what, "wait for the board, and verify it"],
+        run=run,
+        by_hand=False,
+        board=chip.board,
+        port=target.place,
+    )
+
+
+def esp32_image(args: Namespace) -> Esp32Image:
+    """The image that was named. Raises `UsageError` for none, and for one that is no ESP32's."""
+    from hardmute.flash import esp32_image as images
+
+    if args.image is None:
+        raise errors.UsageError(
+            "An empty ESP32 gets MicroPython 1.25 or later: fetch ESP32_GENERIC (.bin) from "
+            "micropython.org/download, and give it with --image."
+        )
+    try:
+        content = args.image.read_bytes()
+    except OSError as error:
+        raise errors.UsageError(
+            f"The image {args.image} cannot be read ({error.strerror})."
+        ) from error
+    return images.parse(content, str(args.image))
+
+
+def esp32_files() -> dict[str, bytes]:
+    """What the file system of a new ESP32 has."""
+    return {**tree.program(), **tree.fresh(None)}
 
 
 _JOBS: dict[str, Callable[[Namespace, targets.Target, Recorder], Job]] = {

@@ -107,9 +107,20 @@ def _circuitpy(_args: Namespace, target: targets.Target, _recorder: Recorder) ->
     return wrong
 
 
+def _serial(args: Namespace, target: targets.Target, _recorder: Recorder) -> list[str]:
+    from hardmute.flash import command, esp32
+
+    given = command.esp32_image(args)
+    chip = esp32.identify(target.place)
+    print(f"Read back by the loader in the chip's ROM ({chip.model}), not by its program.")
+    # Its own settings are no difference.
+    return esp32.read_back(chip, given, tree.program(), lambda _name, _done, _total: None)
+
+
 _READERS = {
     targets.RUNNING: _running,
     targets.PROMPT: _prompt,
     targets.BOOTSEL: _bootsel,
     targets.CIRCUITPY: _circuitpy,
+    targets.SERIAL: _serial,
 }
