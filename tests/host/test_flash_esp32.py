@@ -106,7 +106,9 @@ def test_P6_an_update_leaves_settings_keys_and_journal(chip: Esp32, usb: Socket)
     newer = image(2)
     esp32.update(found, newer, silent)
     assert bytes(chip.flash.content[maker.VFS :]) == before
-    assert esp32.read_back(found, newer, FILES, silent) == ["boot loader: ".join(())] or True
+    # The boot loader stays as well, which is another one in each of these images.
+    (difference,) = esp32.read_back(found, newer, FILES, silent)
+    assert difference.startswith("boot loader")
 
 
 def test_a_chip_that_the_image_is_not_for_is_left_alone(chip: Esp32, usb: Socket) -> None:
@@ -140,7 +142,7 @@ def test_P1_unplugged_in_the_middle_nothing_starts_and_it_can_be_flashed_again(
     assert esp32.read_back(found, given, FILES, silent) == []
 
 
-def test_nobody_there(chip: Esp32, usb: Socket) -> None:
+def test_nobody_there(usb: Socket) -> None:
     usb.close()
     with pytest.raises(UnreachableError):
         esp32.identify(usb.port)
@@ -159,9 +161,4 @@ def test_without_esptool_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) 
 
 def test_our_files_fit() -> None:
     parts = esp32_image.compose(image(), {**tree.program(), **tree.fresh(None)})
-    assert [part.name for part in parts] == [
-        "files",
-        "MicroPython",
-        "partition table",
-        "boot loader",
-    ]
+    assert [part.offset for part in parts] == [maker.VFS, 0x1_0000, 0x8000, 0x1000]

@@ -274,8 +274,8 @@ def _serial_job(args: Namespace, target: targets.Target, _recorder: Recorder) ->
         )
     else:
         what = (
-            f"erase the flash, and write MicroPython {given.version} ({given.name}) and a new file "
-            f"system with hardmute {muteboard.__version__}"
+            f"erase the flash, and write MicroPython {given.version} ({given.name}) and a new "
+            f"file system with hardmute {muteboard.__version__}"
         )
     return Job(
         found=f"{target}: {chip.model}, {chip.flash_size >> 20} MiB of flash ({chip.board})",
