@@ -99,7 +99,7 @@ def test_presses_and_requests_leave_the_heap_as_it_was(reporting: Bench) -> None
         quiet_us = bench.physics.press(hold_ms=40, bounce_ms=5)
         bench.send(wire.frame({"id": press, "op": op}))
         # The record of an unmute is written first.
-        bench.pico.advance(quiet_us + 160_000)
+        bench.pico.advance(quiet_us + 200_000)
         said += bench.heard()
         assert bench.coil == (press % 2 == 0), f"press {press} was lost"
     assert [n for n in range(PRESSES) if b'"id":%d,' % n not in said] == []

@@ -196,7 +196,7 @@ class Bench:
         """Press now, and wait until the release has been heeded."""
         quiet_us = self.physics.press(hold_ms, bounce_ms)
         # The record of an unmute is written first.
-        self.pico.advance(quiet_us + 160_000)
+        self.pico.advance(quiet_us + 200_000)
 
     def press_at(self, time_us: int, hold_ms: float = 120, bounce_ms: float = 0) -> None:
         """Have the finger come at ``time_us``; time does not pass in this call."""
