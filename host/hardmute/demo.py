@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,8 @@ class _Walk:
         self._state(OK, line="cut", lamp="red")
         self._tell('cable pulled: UNKNOWN, never "muted"; plugged in again: MUTED', "status")
 
-        self._run("config", "set", f"max_live_s={_LIVE_LIMIT_S}", expect=errors.USAGE)
+        with open_board(_BOARD, 3.0, None) as (session, _):
+            self._refused("setup_required", session.config, {"max_live_s": _LIVE_LIMIT_S})
         self._act("power-off", "power-on", "--hold", "5")
         self._run("config", "set", f"max_live_s={_LIVE_LIMIT_S}", expect=OK)
         self._tell(
@@ -200,12 +201,15 @@ class _Walk:
     def _try_to_unmute(self) -> None:
         with open_board(_BOARD, 3.0, None) as (session, _):
             for op in ("unmute", "connect", "live", "press", "toggle"):
-                try:
-                    session.request(op)
-                except errors.RefusedError as error:
-                    self._check(error.code == "bad_op", f"{op} was answered with {error.code}")
-                else:
-                    self._check(False, f"the board accepted {op}")
+                self._refused("bad_op", session.request, op)
+
+    def _refused(self, code: str, ask: Callable[..., object], *arguments: object) -> None:
+        try:
+            ask(*arguments)
+        except errors.RefusedError as error:
+            self._check(error.code == code, f"{arguments} was answered with {error.code}")
+        else:
+            self._check(False, f"the board accepted {arguments}")
 
     def _prove(self, key: Path) -> None:
         from hardmute.log import iso_time, now_ms
