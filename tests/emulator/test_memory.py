@@ -17,7 +17,7 @@ from muteboard import wire
 from workbench import Bench, Heap, Repl
 
 SOAK = os.environ.get("HARDMUTE_SOAK") == "1"
-PRESSES = 80
+PRESSES = 300 if SOAK else 80
 REQUESTS = 20_000 if SOAK else 1_000
 _WALL_S = 7_200 if SOAK else 900
 

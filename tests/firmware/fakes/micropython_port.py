@@ -342,6 +342,9 @@ def _micropython(modules: Modules) -> Module:
 def _time(chip: Chip) -> Module:
     spent = [0]
 
+    def ticks_add(ticks: int, delta: int) -> int:
+        return (ticks + delta) % _TICKS
+
     def ticks_ms() -> int:
         return (chip.ticks_start + chip.now) % _TICKS
 
@@ -359,6 +362,7 @@ def _time(chip: Chip) -> Module:
     return Module(
         {
             "ticks_ms": ticks_ms,
+            "ticks_add": ticks_add,
             "ticks_us": ticks_us,
             "ticks_diff": ticks_diff,
             "sleep_ms": sleep_ms,

@@ -211,7 +211,7 @@ def make_rp2(modules: Modules, state_machines: list[Any]) -> Module:
                     return False
             elif name == "jmp" and self._jumps(args[:-1]):
                 following = self.program.labels[args[-1]]
-            if following == self.at:
+            if following == self.at and len(args) == 1:
                 return False
             self.at = following
             self.credit -= cycles
