@@ -256,7 +256,7 @@ def test_a_circuitpy_drive_gets_the_files_and_the_libraries(
 ) -> None:
     (circuit / "code.py").write_text("print('hello')")
     (circuit / "mine.txt").write_text("stays")
-    # The id of the drive's board is not the simulated one's.
+    # The board that comes back has to be the one whose drive this is.
     (circuit / "boot_out.txt").write_text(BOOT_OUT.replace("E660583883123456", sim.board.upper()))
     comes_back(monkeypatch, sim, (circuit / "boot.py").exists)
     told = cli("flash", "--yes")

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # How long a board may take to come back: by itself, and with somebody's hands. In seconds.
 _RESTART_S = 60.0
 _REPLUG_S = 300.0
-_POLL_S = 0.3
 # What is typed to have a journal erased; no option says "yes" to that in passing.
 _WORD = "erase"
 _ERASES = (
@@ -432,4 +431,4 @@ def _await_board(args: Namespace, job: Job, before: set[str]) -> str:
                 " stays dark, run `hardmute flash` again.",
                 "no_answer",
             )
-        time.sleep(_POLL_S)
+        time.sleep(service.POLL_S)
