@@ -385,6 +385,8 @@ def _record_seen(
         device=session.device,
         source=source,
         at_ms=met.heard_ms,
+        # Rounded up: it must not seem to be known better than it is.
+        took_ms=-((met.asked_us - met.heard_us) // 1000),
     )
     recorder.add(observation)
     return observation

@@ -422,7 +422,8 @@ def test_sim_says_what_the_emulated_chip_needs(
 ) -> None:
     image = tmp_path / "image.uf2"
     image.write_bytes(b"UF2\nWQ]\x9e" + bytes(500) + b"\x30\x6f\xb1\x0a")
-    for module in [name for name in sys.modules if name.startswith("hardmute.sim.rp2040")]:
+    ours = ("hardmute.sim.rp2040", "hardmute.littlefs_image")
+    for module in [name for name in sys.modules if name.startswith(ours)]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, missing, None)
     told = cli("sim", "--engine", "rp2040", "--image", image)
