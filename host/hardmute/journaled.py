@@ -58,8 +58,15 @@ def _interval(part: Part) -> Interval | None:
         end_ms,
         part.state,
         part.cause,
-        "attested" if part.bracketed else "sensed",
-        None,
+        _proof(part),
+        part.faults or None,
         end_ms - start_ms if part.state == "live" else 0,
         edge_ms,
     )
+
+
+def _proof(part: Part) -> str | None:
+    if part.bracketed:
+        return "attested"
+    # As an answer that tells a fault has none.
+    return None if part.state == "fault" else "sensed"

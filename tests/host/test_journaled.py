@@ -141,6 +141,23 @@ def test_P6_contacts_date_the_journal_of_a_board_that_signs_nothing(unpaired: St
     assert [one.state for one in timeline.intervals] == ["muted", "live", "muted"]
 
 
+@pytest.mark.parametrize("paired", [True, False])
+def test_P4_the_journal_says_which_contact_was_at_fault(
+    told: Story, unpaired: Story, paired: bool
+) -> None:
+    story = told if paired else unpaired
+    story.board.go_live()
+    story.pass_minutes(1)
+    story.board.fault()
+    story.pass_minutes(10)
+    story.board.mute()
+    story.pass_minutes(10)
+    story.attest()
+    (fault,) = [one for one in shown(story) if one.state == "fault"]
+    assert fault.note == "contact 1 read closed although the line was commanded cut"
+    assert fault.proof == ("attested" if paired else None)
+
+
 def test_P5_a_start_that_no_host_saw_lies_between_its_neighbours(unpaired: Story) -> None:
     unpaired.pass_minutes(30)
     unpaired.board.boot()
