@@ -31,18 +31,21 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
         entry for entry in entries if entry.kind != "attestation" or entry.body["checked"] is True
     ]
     found: list[Interval] = []
+    joins = False
     for part in parts(trusted):
         interval = _interval(part)
         if interval is None or (found and interval.start_ms < found[-1].end_ms):
             # The second is of a host whose clock went back: the contacts tell it.
+            joins = False
             continue
         if (
-            found
+            joins
             and found[-1].state == interval.state
             and interval.start_ms - found[-1].end_ms < _ANSWER_MS
         ):
             interval = interval._replace(start_ms=found[-1].end_ms)
         found.append(interval)
+        joins = True
     return clip(found, since_ms, until_ms)
 
 

@@ -141,6 +141,19 @@ def test_P6_contacts_date_the_journal_of_a_board_that_signs_nothing(unpaired: St
     assert [one.state for one in timeline.intervals] == ["muted", "live", "muted"]
 
 
+def test_P5_not_even_a_short_time_without_power_is_called_muted(unpaired: Story) -> None:
+    unpaired.pass_minutes(10)
+    unpaired.attest()
+    unpaired.clock.pass_ms(3_000)
+    unpaired.board.boot()
+    unpaired.pass_minutes(10)
+    unpaired.attest()
+    muted, unknown, again = shown(unpaired)
+    assert (muted.state, again.state) == ("muted", "muted")
+    assert unknown.note == "the board was off or restarted"
+    assert 2_500 < unknown.length_ms < 3_500
+
+
 @pytest.mark.parametrize("paired", [True, False])
 def test_P4_the_journal_says_which_contact_was_at_fault(
     told: Story, unpaired: Story, paired: bool
