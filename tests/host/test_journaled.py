@@ -141,14 +141,14 @@ def test_P6_contacts_date_the_journal_of_a_board_that_signs_nothing(unpaired: St
     assert [one.state for one in timeline.intervals] == ["muted", "live", "muted"]
 
 
-def test_P5_not_even_a_short_time_without_power_is_called_muted(unpaired: Story) -> None:
-    unpaired.pass_minutes(10)
-    unpaired.attest()
-    unpaired.clock.pass_ms(3_000)
-    unpaired.board.boot()
-    unpaired.pass_minutes(10)
-    unpaired.attest()
-    muted, unknown, again = shown(unpaired)
+def test_P5_not_even_a_short_time_without_power_is_called_muted(told: Story) -> None:
+    told.pass_minutes(10)
+    told.attest()
+    told.clock.pass_ms(3_000)
+    told.board.boot()
+    told.pass_minutes(10)
+    told.attest()
+    muted, unknown, again = shown(told)
     assert (muted.state, again.state) == ("muted", "muted")
     assert unknown.note == "the board was off or restarted"
     assert 2_500 < unknown.length_ms < 3_500
