@@ -1,6 +1,6 @@
-"""Simulate the inline board; tables and pictures go to inline/sim. Exit code 1: a limit is missed.
+"""Simulate the inline board: ``python run.py FOLDER``, where tables and pictures go.
 
-From the folder above: ``python sim/run.py``.
+Exit code 1: a limit is missed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from results import Figure, write_table
 
 def main() -> int:
     board = Path(__file__).parents[1] / "inline"
-    folder = board / "sim"
+    folder = Path(sys.argv[1])
     circuit = Circuit.of(board / "inline.kicad_sch")
     figures: list[Figure] = []
     for study in (small_signal, moments, faults):
