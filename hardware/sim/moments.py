@@ -80,7 +80,7 @@ def release(circuit: Circuit, folder: Path) -> list[Figure]:
     write_curves(
         folder / "release.svg",
         curves,
-        title="Armature of K1 after ALLOW falls (1 operated, contact opens at 0.7; simulated)",
+        title="Armature of K1 after ALLOW falls: 1 operated, 0 at rest (simulated)",
         labels=("ms", "position"),
         limits={"contact opens": _NO},
     )

@@ -69,7 +69,7 @@ def write_curves(
             axes.set_xscale("log")
         axes.set(title=title, xlabel=labels[0], ylabel=labels[1])
         axes.grid(which="both", alpha=0.25)
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
         figure.savefig(file, metadata={"Date": None, "Creator": None})
         pyplot.close(figure)
     # No blanks at line ends, which git would mark.
