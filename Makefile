@@ -91,7 +91,7 @@ release: $(VENV)/lint.stamp
 	@set -e; image=$$($(MAKE) -s -C firmware image | tail -n 1); \
 	cp "$$image" "$${image%.uf2}.buildinfo" dist/; \
 	cd dist; sha256sum * >SHA256SUMS; cat SHA256SUMS
-	@echo "No hardware files are among them: there are none yet."
+	@echo "The hardware's are made by: make -C hardware fab"
 
 clean:
 	rm -rf $(VENV) build dist

@@ -148,7 +148,7 @@ def run(circuit: Circuit, folder: Path) -> list[Figure]:
     *_, live_seen = _state(circuit, _same, _LIVE, reference)
     todo = [(*fault, _CUT, _LIVE) for fault in _faults(circuit) if fault[0] != "U2"]
     todo += [(name, what, _same, cut, live) for name, what, cut, live in _LOGIC]
-    rows = []
+    rows: list[list[str]] = []
     cut_worst, dark = math.inf, 0
     for name, what, change, cut, live in todo:
         isolation, leak, at_cut = _state(circuit, change, cut, reference)

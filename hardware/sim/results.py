@@ -1,14 +1,19 @@
 """Tables, curves and limits, as they are kept in the project."""
 
+# matplotlib's own types are partly unknown.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    Curves = dict[str, tuple[Sequence[float], Sequence[float]]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ def write_table(file: Path, header: Sequence[str], rows: Iterable[Sequence[objec
 
 def write_curves(
     file: Path,
-    curves: dict[str, tuple[Sequence[float], Sequence[float]]],
+    curves: Curves,
     *,
     title: str,
     labels: tuple[str, str],
@@ -55,7 +60,7 @@ def write_curves(
     mpl.use("svg")
     from matplotlib import pyplot
 
-    settings = {"svg.hashsalt": "hardmute", "svg.fonttype": "none", "font.size": 9}
+    settings: dict[Any, Any] = {"svg.hashsalt": "hardmute", "svg.fonttype": "none", "font.size": 9}
     with mpl.rc_context(settings):
         figure, axes = pyplot.subplots(figsize=(7.2, 4.2), layout="constrained")
         for name, (x, y) in curves.items():

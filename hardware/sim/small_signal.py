@@ -13,6 +13,8 @@ from world import World, steady, still
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from results import Curves
+
 _BAND = (20.0, 20e3)
 _POINTS = (20, 100, 1000, 5000, 10_000, 20_000)
 _SWEEP = "ac dec 50 20 20k"
@@ -62,7 +64,7 @@ def run(circuit: Circuit, folder: Path) -> list[Figure]:
     rows: list[list[object]] = [
         ["live: insertion loss", *_at(frequencies, loss), f"{max(loss):.2f}"]
     ]
-    curves = {}
+    curves: Curves = {}
     for name, case in cases(circuit, world).items():
         isolation = difference(connected, case.table(_SWEEP, "vdb(adc)"))
         worst = min(isolation)
