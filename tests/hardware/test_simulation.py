@@ -45,13 +45,13 @@ def test_the_summary_is_that_of_this_schematic() -> None:
         ("press until the contact opens, by the latch alone, 20 ms of bounce", "{:.0f} ms"),
         ("power unplugged (10 ms) until the contact opens", "{:.1f} ms"),
         ("single faults simulated", "{:.0f} single faults"),
-        ("single faults that nothing shows", "{:.0f} of\nthem nothing shows"),
+        ("single faults that nothing shows", "{:.0f} of them nothing shows"),
     ],
 )
 def test_the_readme_says_what_the_summary_says(figure: str, written: str) -> None:
     value, _ = summary(INLINE / "sim")[figure]
     text = (INLINE.parent / "README.md").read_text(encoding="utf-8")
-    assert written.format(value) in text
+    assert written.format(value) in " ".join(text.split())
 
 
 def test_no_single_fault_leaves_the_line_connected_when_it_is_commanded_to_cut() -> None:
