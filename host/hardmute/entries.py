@@ -14,7 +14,7 @@ from muteboard import journal
 
 # What entry 1 is chained to.
 GENESIS = bytes(32)
-KINDS = ("observation", "record", "attestation", "incident", "checkpoint")
+KINDS = ("observation", "record", "attestation", "incident", "checkpoint", "listening")
 # Far beyond the longest entry of ours, an observation with text from the operating system.
 _LONGEST_LINE = 1 << 20
 # The years 1 to 9999, which every clock and calendar of ours can tell.

@@ -49,16 +49,46 @@ class Outcome(NamedTuple):
     bands: tuple[Band, ...] = ()
 
 
+# Why nothing can be told, and what to change.
 REASONS = {
-    "too_short": "a phase was too short to tell anything",
-    "lost_samples": "samples were lost or doubled on their way",
-    "clipped": "the recording is overdriven",
-    "inaudible": "the probe cannot be heard while the microphone is live",
-    "digital_silence": "the recording stands still, which no converter does: a mute in software",
-    "processed": "something changes the sound on its way: echo cancellation, noise suppression",
-    "not_a_microphone": "what is recorded is what is played, without air in between",
-    "changed": "the second live phase is not like the first",
-    "too_noisy": "the noise hides leaks that are to be found",
+    "too_short": (
+        "a phase was too short to tell anything",
+        "wait for each word before you press, and do not press twice",
+    ),
+    "no_press": ("the button was not pressed in time", "begin again"),
+    "unsteady": (
+        "the board's state changed more often than it was asked to",
+        "press once at each word; if you did, the button bounces or the board muted itself",
+    ),
+    "lost_samples": (
+        "samples were lost or doubled on their way",
+        "close what else uses the sound or the processor; avoid Bluetooth and hubs",
+    ),
+    "clipped": ("the recording is overdriven", "turn the microphone's gain or the speaker down"),
+    "inaudible": (
+        "the probe cannot be heard while the microphone is live",
+        "turn the speaker up, unmute, turn echo cancellation off; see `hardmute audio`",
+    ),
+    "digital_silence": (
+        "the recording stands still: a mute in software, or noise too low for its 16 bits",
+        "unmute it in the system's sound settings and on the device; then turn its gain up",
+    ),
+    "processed": (
+        "the level of the probe moves while it is live: something processes the sound",
+        "turn off echo cancellation, noise suppression, automatic gain and 'enhancements'",
+    ),
+    "not_a_microphone": (
+        "what is recorded is what is played, with no air in between: the wrong device",
+        "choose the microphone itself with --input, not the monitor of a speaker",
+    ),
+    "changed": (
+        "the second live phase does not sound like the first",
+        "leave speaker, microphone and volume alone meanwhile",
+    ),
+    "too_noisy": (
+        "noise hides leaks as small as were asked for",
+        "listen longer (--seconds), turn the speaker up, or ask for less (--required)",
+    ),
 }
 
 

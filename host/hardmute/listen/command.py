@@ -1,0 +1,239 @@
+"""`hardmute verify --listen`: is the microphone cut? Asked of the microphone itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hardmute import commands, discovery, errors, text
+from hardmute.client import Session
+from hardmute.contact import Contact, Meeting
+from hardmute.listen import devices, evidence, offline, probe, walk
+from hardmute.listen.detector import judge
+from hardmute.listen.devices import Device
+from hardmute.listen.evidence import KIND, When
+from hardmute.listen.outcome import REASONS, CannotTellError, Outcome
+from hardmute.listen.screen import Screen
+from hardmute.listen.stream import RATE, Duplex
+from hardmute.listen.walk import Follower, Heard, Walk
+from hardmute.log import now_ms
+from hardmute.recorder import Recorder
+from hardmute.report import Identity, conclude, exit_code
+
+# Between the warning and the sound.
+_WARNING_S = 2.0
+_SEED = 16
+
+
+class _Listened(NamedTuple):
+    """What came of it: the entry for the log, and the board's last word."""
+
+    body: dict[str, Any]
+    outcome: Outcome
+    state: str | None
+    now: Meeting
+
+
+def verify(args: Namespace) -> int:
+    """`hardmute verify --listen`."""
+    if args.recording is not None or args.probe is not None:
+        return offline.verify(args)
+    listed = devices.devices()
+    recorder = Recorder()
+    try:
+        with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
+            chosen = _devices(args, listed, identity.board)
+            listened = _listen(args, session, identity, recorder, *chosen)
+            conclusion = conclude(listened.now.status, attested=listened.now.signed is not None)
+            observation = commands.record_seen(
+                recorder, listened.now, identity, session, args.command
+            )
+    except errors.UnreachableError as error:
+        commands.record_unseen(recorder, args.device, error, args.command)
+        raise
+    if args.json:
+        print(json.dumps({**listened.body, "board": identity.board, "now": observation.as_json()}))
+    else:
+        _print(listened.outcome, listened.state, args)
+        if identity.simulated:
+            text.detail("a simulated board: no real microphone is cut by it")
+        text.detail(f"now the board is {conclusion.verdict} (proof level: {conclusion.proof})")
+    return errors.worst(
+        verdict_code(listened.outcome, listened.state),
+        exit_code(conclusion.verdict, conclusion.proof),
+        recorder.exit_code,
+    )
+
+
+def verdict_code(outcome: Outcome, state: str | None) -> int:
+    """The exit code for what was heard while the board said ``state`` (None: not asked)."""
+    if state == "fault":
+        return errors.FAULT
+    if outcome.verdict == "muted":
+        return errors.OK
+    if outcome.verdict == "live":
+        return errors.LIVE if state is None else errors.FAULT
+    return errors.UNKNOWN
+
+
+def _devices(args: Namespace, listed: list[Device], board: str) -> tuple[Device, Device]:
+    """Microphone and speaker: as named, as remembered for this board, or the usual ones."""
+    before = devices.remembered(board)
+    named = {kind: getattr(args, kind) for kind in ("input", "output")}
+    microphone, speaker = (
+        devices.choose(listed, kind, name if name is not None else before.get(kind))
+        for kind, name in named.items()
+    )
+    if any(named.values()):
+        devices.remember(board, {"input": microphone.name, "output": speaker.name})
+    return microphone, speaker
+
+
+def _listen(
+    args: Namespace,
+    session: Session,
+    identity: Identity,
+    recorder: Recorder,
+    microphone: Device,
+    speaker: Device,
+) -> _Listened:
+    say = recorder.note if args.json else _say
+    contact = Contact(session, identity, recorder)
+    commands.record_seen(recorder, contact.meet(), identity, session, args.command)
+    played = probe.noise(os.urandom(_SEED), round(walk.longest_s(args.seconds) * RATE), RATE)
+    sound = Duplex(played, RATE, microphone, speaker)
+    screen = Screen(sound.level_dbfs, quiet=args.json)
+    _warn(say, microphone, speaker)
+    follower = Follower(session)
+    heard: Heard | None = None
+    try:
+        _wait_until_live(follower, say)
+        say("The noise begins.")
+        time.sleep(_WARNING_S)
+        with sound, screen.shown():
+            heard = Walk(follower, contact, sound, RATE, screen).through(args.seconds)
+        outcome = _judge(args, sound, heard)
+    except CannotTellError as reason:
+        outcome = Outcome("inconclusive", reason.reason)
+    finally:
+        # Nobody is left live, whatever has happened; nor in the middle of a stream of events.
+        with contextlib.suppress(errors.UnreachableError):
+            session.hello()
+            session.mute()
+    body = evidence.body(
+        outcome,
+        state=None if heard is None else heard.muted.state,
+        when=None if heard is None else _when(follower, heard),
+        required_db=args.required,
+        confidence=args.confidence,
+        microphone=microphone,
+        speaker=speaker,
+        rate=RATE,
+        simulated=identity.simulated,
+    )
+    recorder.use(lambda log: log.append(KIND, identity.board, body))
+    # It attests to a log that has this in it.
+    return _Listened(body, outcome, body["state"], _meet_muted(args, session, contact))
+
+
+def _judge(args: Namespace, sound: Duplex, heard: Heard) -> Outcome:
+    recorded = sound.recorded()
+    if sound.lost or np.isnan(recorded).any():
+        return Outcome("inconclusive", "lost_samples")
+    return judge(
+        sound.played,
+        recorded,
+        RATE,
+        heard.phases,
+        required_db=args.required,
+        confidence=args.confidence,
+    )
+
+
+def _when(follower: Follower, heard: Heard) -> When:
+    """The muted phase in the host's wall time, as it is now."""
+    offset = now_ms() - 1000 * time.monotonic()
+    return When(
+        round(offset + 1000 * follower.moment(heard.cut_ms)),
+        round(offset + 1000 * follower.moment(heard.end_ms)),
+        heard.muted.boot,
+        heard.cut_ms,
+        heard.end_ms,
+    )
+
+
+def _meet_muted(args: Namespace, session: Session, contact: Contact) -> Meeting:
+    """Meet the board once it has cut the line, or has had the time to."""
+    deadline = time.monotonic() + args.timeout
+    while session.status().state == "live" and time.monotonic() < deadline:
+        pass
+    return contact.meet()
+
+
+def _say(words: str) -> None:
+    print(words, flush=True)
+
+
+def _warn(say: Callable[[str], None], microphone: Device, speaker: Device) -> None:
+    say(f"Microphone: {microphone.title}. Speaker: {speaker.title}.")
+    for device in (microphone, speaker):
+        if device.virtual is not None:
+            say(f"{device.title} is no hardware ({device.virtual}): it may hear something else.")
+    say(f"For about 20 s it plays a soft noise ({probe.LEVEL_DBFS:.0f} dBFS): headphones off.")
+
+
+def _wait_until_live(follower: Follower, say: Callable[[str], None]) -> None:
+    if follower.status.state == "live":
+        return
+    say("Press the button: to begin with, the microphone must be live.")
+    deadline = time.monotonic() + walk.PRESS_S
+    while follower.status.state != "live":
+        if time.monotonic() > deadline:
+            raise CannotTellError("no_press")
+        follower.follow()
+
+
+def _print(outcome: Outcome, state: str | None, args: Namespace) -> None:
+    print_outcome(outcome, args.required, args.confidence)
+    if outcome.verdict == "live" and state == "muted":
+        text.detail(
+            "and the board says that it is muted: either its relay does not cut this line,"
+        )
+        text.detail("or this is another microphone than the one behind the board")
+    if state == "fault":
+        text.detail("the board itself says fault: its contacts contradict the command")
+
+
+def print_outcome(outcome: Outcome, required_db: float, confidence: float) -> None:
+    """The verdict for a person."""
+    if outcome.verdict == "muted":
+        text.headline(
+            "muted",
+            f"what the microphone hears is weaker by at least {outcome.least_db:.1f} dB"
+            f" (asked for: {required_db:g}; wrong once in {1 / confidence:,.0f})",
+            word="PROVEN MUTED",
+        )
+        if outcome.leak_db is not None:
+            text.detail(f"a leak of -{outcome.leak_db:.1f} dB is there, and allowed")
+        text.detail(
+            "listened to from 1 to 4 kHz for "
+            f"{outcome.muted_s:.1f} s; noise that software makes up in place of silence"
+        )
+        text.detail("cannot be told from a line that is cut")
+    elif outcome.verdict == "live":
+        text.headline("live", f"leak of -{outcome.leak_db:.1f} dB: the microphone hears the noise")
+    else:
+        why, advice = REASONS[outcome.reason or ""]
+        text.headline("unknown", why, word="INCONCLUSIVE")
+        if outcome.least_db is not None:
+            text.detail(
+                f"proven are {outcome.least_db:.1f} dB, and {required_db:g} were asked for"
+            )
+        text.detail(advice)
