@@ -1,0 +1,134 @@
+"""`hardmute verify --listen` on a real sound server, where a press silences the recording."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+import pytest
+
+from conftest import Listen, Room, pactl
+from hardmute.sim.world import act
+
+MUTE = "Press the button now"
+AGAIN = "Press the button once more"
+
+
+def why_not(result: Any) -> str:
+    """The reason of an inconclusive end."""
+    assert result.code == 3
+    assert result.json["verdict"] == "inconclusive"
+    assert result.json["now"]["verdict"] == "muted"
+    return result.json["reason"]
+
+
+def test_a_press_is_heard_to_cut_the_line(listen: Listen) -> None:
+    result = listen("--seconds", "5")
+    told = result.json
+    assert (result.code, told["verdict"], told["state"]) == (0, "muted", "muted")
+    # What the room leaves, for 4 s or more, less 6 dB.
+    assert told["least_cdb"] > 8000
+    assert told["leak_cdb"] is None
+    assert abs(told["drift_ppb"] - 40_000) < 2_000
+    assert told["to_ms"] - told["from_ms"] > 4_000
+    # The person is not left live.
+    assert (told["now"]["verdict"], told["now"]["cause"]) == ("muted", "host")
+
+
+def test_a_welded_contact_is_heard(listen: Listen, world: str) -> None:
+    result = listen(also={MUTE: lambda: act(world, ["weld"])})
+    told = result.json
+    assert (result.code, told["verdict"], told["state"]) == (4, "live", "fault")
+    assert abs(told["leak_cdb"]) < 100
+
+
+def test_a_line_that_its_board_does_not_cut_is_heard(listen: Listen, room: Room) -> None:
+    """The sense contact opens, so the board says muted; the microphone's own contact does not."""
+    room.change(tied=False)
+    result = listen()
+    told = result.json
+    assert (result.code, told["verdict"], told["state"]) == (4, "live", "muted")
+    assert abs(told["leak_cdb"]) < 100
+    assert told["now"]["proof"] == "sensed"
+
+
+@pytest.mark.parametrize("leak_db", [40.0, 55.0])
+def test_a_leak_is_heard_and_measured(listen: Listen, room: Room, leak_db: float) -> None:
+    room.change(leak_db=leak_db)
+    result = listen()
+    assert (result.code, result.json["verdict"]) == (4, "live")
+    assert abs(result.json["leak_cdb"] - 100 * leak_db) < 100
+
+
+def test_inaudible(listen: Listen, room: Room) -> None:
+    room.change(gain_db=-90.0)
+    assert why_not(listen()) == "inaudible"
+
+
+def test_software_zeros(listen: Listen, room: Room) -> None:
+    room.change(software=True)
+    assert why_not(listen()) == "digital_silence"
+
+
+def test_the_wrong_device(listen: Listen) -> None:
+    assert why_not(listen("--input", "speaker.monitor")) == "not_a_microphone"
+
+
+def test_a_stream_that_runs_dry(listen: Listen, room: Room) -> None:
+    def stall() -> None:
+        assert room.process is not None
+        room.process.send_signal(signal.SIGSTOP)
+        threading.Timer(1.0, room.process.send_signal, [signal.SIGCONT]).start()
+
+    assert why_not(listen(also={AGAIN: stall})) == "lost_samples"
+
+
+def test_clipping(listen: Listen, room: Room) -> None:
+    room.change(gain_db=18.0)
+    assert why_not(listen()) == "clipped"
+
+
+def test_the_speaker_turned_down_in_between(listen: Listen) -> None:
+    try:
+        told = why_not(listen(also={AGAIN: lambda: pactl("set-sink-volume", "speaker", "70%")}))
+    finally:
+        pactl("set-sink-volume", "speaker", "100%")
+    assert told == "changed"
+
+
+def test_muted_for_too_short_a_time(listen: Listen, world: str) -> None:
+    """Somebody presses twice at the word."""
+    assert why_not(listen(also={MUTE: lambda: act(world, ["press"])})) in (
+        "too_short",
+        "unsteady",
+    )
+
+
+def test_an_echo_canceller_in_the_system(listen: Listen) -> None:
+    loaded = pactl(
+        "load-module",
+        "module-echo-cancel",
+        "aec_method=webrtc",
+        "source_master=mic",
+        "sink_master=speaker",
+        "source_name=cancelled",
+        "sink_name=cancelling",
+    ).stdout.strip()
+    try:
+        result = listen("--input", "cancelled", "--output", "cancelling")
+    finally:
+        pactl("unload-module", loaded)
+    assert result.code == 3
+    assert result.json["verdict"] == "inconclusive"
+    assert result.json["input_virtual"] is not None
+
+
+def test_a_mute_of_the_system_is_released_and_restored(listen: Listen) -> None:
+    pactl("set-source-mute", "mic", "1")
+    try:
+        result = listen()
+        assert "Mute: yes" in pactl("get-source-mute", "mic").stdout
+    finally:
+        pactl("set-source-mute", "mic", "0")
+    assert (result.code, result.json["verdict"]) == (0, "muted")
