@@ -24,8 +24,8 @@ from hardmute.sim.world import act
 
 RATE = 48_000
 _BLOCK = 960
-# Long enough that a busy machine loses nothing.
-_QUEUE_MS = 250
+# What the room has in stock, so that a busy machine loses nothing: far more than comes at once.
+_STOCK_MS, _CHUNK_MS = 300, 20
 _LINE = RATE
 _ECHOES = ((0, 1.0), (37, 0.5), (113, -0.4), (401, 0.3), (1009, -0.2), (2503, 0.1))
 
@@ -77,14 +77,11 @@ def main(file: Path) -> None:
     line = Line(file)
     chance = np.random.default_rng(1)
     options = ["--raw", f"--rate={RATE}", "--channels=1", "--format=float32le"]
-    queue = [f"--latency-msec={_QUEUE_MS}", "--process-time-msec=20"]
+    ear_options = [f"--latency-msec={_CHUNK_MS}", "-d", "speaker.monitor"]
+    mouth_options = [f"--latency-msec={_STOCK_MS}", "-d", "micbus"]
     with (
-        subprocess.Popen(
-            ["parec", *options, *queue, "-d", "speaker.monitor"], stdout=subprocess.PIPE
-        ) as ear,
-        subprocess.Popen(
-            ["pacat", *options, *queue, "-d", "micbus"], stdin=subprocess.PIPE
-        ) as mouth,
+        subprocess.Popen(["parec", *options, *ear_options], stdout=subprocess.PIPE) as ear,
+        subprocess.Popen(["pacat", *options, *mouth_options], stdin=subprocess.PIPE) as mouth,
     ):
         assert ear.stdout is not None
         assert mouth.stdin is not None
