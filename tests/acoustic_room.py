@@ -92,10 +92,10 @@ def _through_air(played: Samples, room: Room, chance: np.random.Generator) -> Sa
     taps[0] += 0.7
     size = 1 << (len(played) + length - 1).bit_length()
     wet = np.fft.irfft(np.fft.rfft(played, size) * np.fft.rfft(taps, size), size)[: len(played)]
-    # In another way than the detector's: by the spectrum, at eight times the rate.
-    fine = np.fft.irfft(np.fft.rfft(wet, size), 8 * size) * 8
+    # In another way than the detector's: by the spectrum, at four times the rate.
+    fine = np.fft.irfft(np.fft.rfft(wet, size), 4 * size) * 4
     at = np.arange(len(played)) * (1 - room.drift_ppm * 1e-6) - room.delay_ms * room.rate / 1000
-    return np.interp(8 * at, np.arange(8 * len(wet)), fine[: 8 * len(wet)], left=0.0)
+    return np.interp(4 * at, np.arange(4 * len(wet)), fine[: 4 * len(wet)], left=0.0)
 
 
 def _pink(count: int, chance: np.random.Generator) -> Samples:

@@ -76,12 +76,14 @@ def test_the_wrong_device(listen: Listen) -> None:
 
 
 def test_a_stream_that_runs_dry(listen: Listen, room: Room) -> None:
+    """In the middle of the muted phase, for longer than the room has sound in stock."""
+
     def stall() -> None:
         assert room.process is not None
-        room.process.send_signal(signal.SIGSTOP)
-        threading.Timer(1.0, room.process.send_signal, [signal.SIGCONT]).start()
+        threading.Timer(1.5, room.process.send_signal, [signal.SIGSTOP]).start()
+        threading.Timer(2.2, room.process.send_signal, [signal.SIGCONT]).start()
 
-    assert why_not(listen(also={AGAIN: stall})) == "lost_samples"
+    assert why_not(listen("--seconds", "3", also={MUTE: stall})) == "lost_samples"
 
 
 def test_clipping(listen: Listen, room: Room) -> None:

@@ -34,8 +34,8 @@ _STILL = 0.9
 _FULL_SCALE = 0.999
 # Samples at full scale that are no accident.
 _CLIPPED = 4
-# Silence in the middle of sound, which no converter makes.
-_GATE_S = 0.01
+# So long no converter stands still, in sound or in its own noise.
+_GAP_S = 0.01
 # How much softer all that is outside the band may be. A room has its rumble and a converter its
 # noise: where there is less, the sound never was in the air.
 _COPY_DB = -55.0
@@ -64,6 +64,7 @@ def judge(
             (math.ceil(start / factor), stop // factor) for start, stop in phases
         )
         known = live.listen(source, heard, before, after)
+        _check_gaps(recorded[slice(*phases.muted)], rate)
     except CannotTellError as reason:
         return Outcome("inconclusive", reason.reason)
     start, stop = muted
@@ -106,10 +107,16 @@ def _check_samples(recorded: Samples, rate: int, phases: Phases) -> None:
         part = recorded[start:stop]
         if np.count_nonzero(np.abs(part) >= _FULL_SCALE) >= _CLIPPED:
             raise CannotTellError("clipped")
-        if _longest_zeros(part) >= _GATE_S * rate:
+        if _longest_still(part) >= _GAP_S * rate:
             raise CannotTellError("processed")
         if _beside_db(part, rate) < _COPY_DB:
             raise CannotTellError("not_a_microphone")
+
+
+def _check_gaps(muted: Samples, rate: int) -> None:
+    """In a gap a leak would not be heard. Lost samples leave some too, and are asked for before."""
+    if _longest_still(muted) >= _GAP_S * rate:
+        raise CannotTellError("digital_silence")
 
 
 def _beside_db(part: Samples, rate: int) -> float:
@@ -120,10 +127,10 @@ def _beside_db(part: Samples, rate: int) -> float:
     return signals.decibels(math.sqrt(float(power[outside].sum()) / max(inside, 1e-300)))
 
 
-def _longest_zeros(part: Samples) -> int:
-    """How many samples in a row are exactly zero."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], part == 0, [0]])))
-    return int(np.max(edges[1::2] - edges[::2], initial=0))
+def _longest_still(part: Samples) -> int:
+    """How many samples in a row are the same."""
+    moves = np.flatnonzero(np.diff(part, prepend=np.nan, append=np.nan))
+    return int(np.max(np.diff(moves), initial=0))
 
 
 def _conclude(

@@ -31,7 +31,7 @@ LEARN_S = 6.0
 SLIP_SIGMAS = 6.0
 SLIP_S = 10e-6
 # Further off than this is no drift of any clock.
-_LONG_SLIP_S = 0.6
+_LONG_SLIP_S = 1.0
 
 Window = tuple[int, int]
 
