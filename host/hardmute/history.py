@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from hardmute.entries import Entry
-from hardmute.log import record_of
+from hardmute.log import observation_of, record_of
 from hardmute.walltime import TOLERANCE, Anchor, BootClock, Bounds
 from muteboard import journal, wire
 
@@ -23,6 +23,7 @@ _SLACK_MS = 250
 # drawn as an interval.
 COARSE_MS = 60_000
 ONE_SIDED = "not attested on both sides"
+_LOST = "the board could not write all records"
 _NOT_BORNE_OUT = "the board said muted, but a contact was closed"
 
 
@@ -45,6 +46,14 @@ class Attested(NamedTuple):
     @property
     def anchor(self) -> Anchor:
         return Anchor(self.uptime_ms, self.sent_ms, self.received_ms)
+
+
+class Sighted(NamedTuple):
+    """An answer of a board that signs nothing, for its clock alone."""
+
+    boot: int
+    uptime_ms: int
+    anchor: Anchor
 
 
 class Part(NamedTuple):
@@ -96,6 +105,17 @@ def attested(entry: Entry) -> Attested:
     )
 
 
+def _sighted(entry: Entry) -> Sighted | None:
+    """The answer in an observation; None where none was asked for, or given."""
+    seen = observation_of(entry)
+    told = (seen.boot, seen.uptime_ms, seen.took_ms)
+    match told:
+        case (int(boot), int(uptime_ms), int(took_ms)):
+            return Sighted(boot, uptime_ms, Anchor(uptime_ms, seen.at_ms - took_ms, seen.at_ms))
+        case _:
+            return None
+
+
 def _borne_out(state: str, commanded: bool, sensed: bool) -> str:
     """``muted`` only where the line is commanded cut and every contact reads open (P4).
 
@@ -124,9 +144,12 @@ def clocks_agree(first: Attested, second: Attested) -> bool:
 
 
 def parts(entries: Iterable[Entry]) -> list[Part]:
-    """The parts that one board's entries, in order, tell of; from oldest to newest."""
+    """The parts that one board's entries, in order, tell of; from oldest to newest.
+
+    Observations only date the records of starts of which nothing was attested.
+    """
     found: list[Part] = []
-    run: list[Attested | _Event] = []
+    run: list[Attested | Sighted | _Event] = []
     branch = None
     for entry in entries:
         if entry.kind == "incident":
@@ -138,6 +161,10 @@ def parts(entries: Iterable[Entry]) -> list[Part]:
                 found += _read(run)
                 run, branch = [], entry.body["branch"]
             run.append(attested(entry) if entry.kind == "attestation" else _event(entry))
+        elif entry.kind == "observation":
+            sighted = _sighted(entry)
+            if sighted is not None:
+                run.append(sighted)
     return found + _read(run)
 
 
@@ -157,9 +184,9 @@ def _event(entry: Entry) -> _Event:
     )
 
 
-def _read(run: Sequence[Attested | _Event]) -> list[Part]:
+def _read(run: Sequence[Attested | Sighted | _Event]) -> list[Part]:
     """The parts of an unbroken stretch of one branch."""
-    boots: dict[int, list[Attested | _Event]] = {}
+    boots: dict[int, list[Attested | Sighted | _Event]] = {}
     for item in run:
         boots.setdefault(item.boot, []).append(item)
     clocks = _clocks(boots)
@@ -168,7 +195,7 @@ def _read(run: Sequence[Attested | _Event]) -> list[Part]:
         clock = clocks[boot]
         if found:
             found.append(_off(found[-1].end, clock.at(0)))
-        found += _read_boot(items, clock)
+        found += _read_boot([item for item in items if not isinstance(item, Sighted)], clock)
     return found
 
 
@@ -190,11 +217,11 @@ class _Clock:
         return Bounds(self._start.earliest + uptime_ms, self._start.latest + uptime_ms)
 
 
-def _clocks(boots: dict[int, list[Attested | _Event]]) -> dict[int, _Clock]:
+def _clocks(boots: dict[int, list[Attested | Sighted | _Event]]) -> dict[int, _Clock]:
     anchored = {
         boot: BootClock(anchors)
         for boot, items in boots.items()
-        if (anchors := [item.anchor for item in items if isinstance(item, Attested)])
+        if (anchors := _anchors(items, Attested) or _anchors(items, Sighted))
     }
     order = list(boots)
     found: dict[int, _Clock] = {}
@@ -215,7 +242,13 @@ def _clocks(boots: dict[int, list[Attested | _Event]]) -> dict[int, _Clock]:
     return found
 
 
-def _last(items: Sequence[Attested | _Event]) -> int:
+def _anchors(
+    items: Sequence[Attested | Sighted | _Event], kind: type[Attested | Sighted]
+) -> list[Anchor]:
+    return [item.anchor for item in items if isinstance(item, kind)]
+
+
+def _last(items: Sequence[Attested | Sighted | _Event]) -> int:
     return max(item.uptime_ms for item in items)
 
 
@@ -266,6 +299,9 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> list[Part]:
 def _doubts(ordered: Sequence[Attested | _Event]) -> list[str | None]:
     """For each item: why what follows it is not bracketed; None if it is."""
     found: list[str | None] = [ONE_SIDED] * len(ordered)
+    for index, item in enumerate(ordered[1:]):
+        if isinstance(item, _Event) and item.lost:
+            found[index] = _LOST
     marks = [index for index, item in enumerate(ordered) if isinstance(item, Attested)]
     for first, second in pairwise(marks):
         one, other = ordered[first], ordered[second]
@@ -276,7 +312,7 @@ def _doubts(ordered: Sequence[Attested | _Event]) -> list[str | None]:
         if [item.seq for item in between] != list(range(one.seq + 1, other.seq + 1)):
             doubt = "records are missing"
         elif any(item.lost for item in between):
-            doubt = "the board could not write all records"
+            doubt = _LOST
         elif not clocks_agree(one, other):
             doubt = "the clocks of board and host disagree"
         found[first:second] = [doubt] * (second - first)

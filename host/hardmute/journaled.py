@@ -1,7 +1,7 @@
 """What a board's journal says that the line was, as intervals of the timeline.
 
-For boards whose answers this host has checked: without attestations nothing ties the records to
-wall time. Whether the log is intact is for `hardmute log verify`; what does not fit is left out.
+Answers tie its records to wall time: attestations that this host has checked, or else whatever it
+was told. Whether the log is intact is for `hardmute log verify`; what does not fit is left out.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ _ANSWER_MS = 5_000
 
 def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interval]:
     """The intervals that the journal of ``board`` tells of, in order, within [since, until)."""
-    if log.newest(board, "attestation") is None:
-        return []
-    first, last = log.attestations_around(board, since_ms, until_ms)
-    entries = list(log.entries(board, ("record", "attestation", "incident"), first, last))
+    signs = log.newest(board, "attestation") is not None
+    around = log.attestations_around if signs else log.contacts_around
+    kinds = ("record", "attestation", "incident", "observation")
+    entries = list(log.entries(board, kinds, *around(board, since_ms, until_ms)))
     check = Excerpt(board, {}, log.hash_at)
     for entry in entries:
-        check.take(entry)
+        if entry.kind != "observation":
+            check.take(entry)
     if check.findings:
         return []
     trusted = [

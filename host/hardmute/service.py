@@ -12,7 +12,7 @@ from hardmute.recorder import Recorder
 from hardmute.report import Identity
 
 # How often a board that is to come back is looked for, and for how long, in seconds.
-_POLL_S = 0.3
+POLL_S = 0.3
 _PATIENCE_S = 300.0
 # What the person does at the button (firmware/README.md, "Service modes").
 _HOLDS = {
@@ -84,7 +84,7 @@ def wait_for(
                 " nothing was changed.",
                 "not_in_service",
             )
-        time.sleep(_POLL_S)
+        time.sleep(POLL_S)
 
 
 def _prompt_of(board: str, device: str, timeout: float) -> str | None:

@@ -11,6 +11,7 @@ from rp2040py.gpio_pin import GPIOPinState
 import break_in
 import muteboard
 from frozen_files import PORT_S, frozen
+from hardmute.littlefs_image import pack
 from hardmute.sim.rp2040 import chip, files
 from muteboard import attest
 from test_evidence import NONCE, pair
@@ -126,8 +127,8 @@ def test_P2_no_file_on_the_board_is_run_or_imported(fresh_locked: Callable[..., 
 def test_the_same_files_do_run_on_the_stock_image(fresh: Callable[..., Bench], name: str) -> None:
     """Or the test above would say nothing."""
     bench = fresh()
-    bench.pico.mcu.flash[files.START : files.START + files.SIZE] = files.pack(
-        {**files.firmware(), name: EVIL_FILES[name]}
+    bench.pico.mcu.flash[files.START : files.START + files.SIZE] = pack(
+        {**files.firmware(), name: EVIL_FILES[name]}, files.SIZE
     )
     bench.pico.power_on()
     bench.run_until(lambda: bench.connect_times() != [], START_US)

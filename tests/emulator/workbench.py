@@ -20,6 +20,7 @@ from rp2040py.gpio_pin import GPIOPinState
 
 import muteboard
 from hardmute.errors import LocalError
+from hardmute.littlefs_image import unpack
 from hardmute.sim.physics import Physics
 from hardmute.sim.rp2040 import chip, files
 from muteboard import config, wire
@@ -178,7 +179,7 @@ class Bench:
     def files(self) -> dict[str, bytes]:
         """The files on the flash, as somebody finds them who cuts the power now."""
         flash = self.pico.mcu.flash
-        return files.unpack(bytes(flash[files.START : files.START + files.SIZE]))
+        return unpack(bytes(flash[files.START : files.START + files.SIZE]))
 
     def erase_files(self) -> None:
         """As the flash of a new board is: not even an empty file system."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import esp32_image_maker as maker
@@ -32,15 +32,23 @@ def chip() -> Esp32:
 
 
 @pytest.fixture
-def usb(chip: Esp32, monkeypatch: pytest.MonkeyPatch) -> Iterator[Socket]:
+def usb(chip: Esp32, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Socket]:
+    # A pseudo-terminal that went away gives its name to the next one, of another test's process.
+    monkeypatch.setenv("HARDMUTE_HOME", str(tmp_path))
     with plugged_in(chip) as socket:
         for name, value in socket.environment.items():
             monkeypatch.setenv(name, value)
         yield socket
 
 
-def image(seed: int = 1, **options: object) -> esp32_image.Image:
-    return esp32_image.parse(maker.image(seed, **options), "synthetic.bin")  # type: ignore[arg-type]
+def image(seed: int = 1, chip: int = 0) -> esp32_image.Image:
+    return esp32_image.parse(maker.image(seed, chip=chip), "synthetic.bin")
+
+
+def hold(chip: Esp32, given: esp32_image.Image, files: Mapping[str, bytes]) -> None:
+    """As if all of it had been written before."""
+    for part in esp32_image.compose(given, files):
+        chip.flash.content[part.offset : part.offset + len(part.data)] = part.data
 
 
 def test_esptool_takes_the_synthetic_image_for_one(tmp_path: Path) -> None:
@@ -71,6 +79,9 @@ def test_a_blank_chip_gets_all_of_it_and_reads_back_equal(chip: Esp32, usb: Sock
     assert told == sorted(told)
     assert told[-1][0] == told[-1][1]
     assert started(chip.flash.content) is not None
+    written = bytes(chip.flash.content)
+    hold(chip, given, FILES)
+    assert chip.flash.content == written
     assert esp32.stored(found, silent) == FILES
     assert esp32.read_back(found, given, FILES, silent) == []
 
@@ -80,17 +91,17 @@ def test_a_blank_chip_gets_all_of_it_and_reads_back_equal(chip: Esp32, usb: Sock
 )
 def test_one_changed_bit_is_found(chip: Esp32, usb: Socket, at: int, said: str) -> None:
     given = image()
-    found = esp32.identify(usb.port)
-    esp32.write(found, given, FILES, silent)
+    hold(chip, given, FILES)
     chip.flash.content[at] ^= 1
+    found = esp32.identify(usb.port)
     (difference,) = esp32.read_back(found, given, FILES, silent)
     assert said in difference
 
 
-def test_files_that_differ_are_named(usb: Socket) -> None:
+def test_files_that_differ_are_named(chip: Esp32, usb: Socket) -> None:
     given = image()
+    hold(chip, given, {**CONFIG, "lib/evil.py": b"x"})
     found = esp32.identify(usb.port)
-    esp32.write(found, given, {**CONFIG, "lib/evil.py": b"x"}, silent)
     ours = {**FILES, "main.py": b"other", "boot.py": b"x"}
     assert esp32.read_back(found, given, ours, silent) == [
         "main.py: differs",
@@ -100,8 +111,8 @@ def test_files_that_differ_are_named(usb: Socket) -> None:
 
 
 def test_P6_an_update_leaves_settings_keys_and_journal(chip: Esp32, usb: Socket) -> None:
+    hold(chip, image(), CONFIG)
     found = esp32.identify(usb.port)
-    esp32.write(found, image(), CONFIG, silent)
     before = bytes(chip.flash.content[maker.VFS :])
     newer = image(2)
     esp32.update(found, newer, silent)

@@ -15,7 +15,7 @@ from hardmute.report import Identity, Status, conclude, warning_text
 # How far a board's clock may be off the host's, beyond what their crystals explain, in ms. An
 # observation is dated when the answer is there.
 _SLACK_MS = 2_000
-_TODO = {
+_ADVICE = {
     "no_answer": "Look at its lamp. Dark: it may be blank, or lack files (`hardmute flash`)."
     " Flashing blue: it is in maintenance; unplug it and plug it in again. Red or green: another"
     " kind of device may be at this port; `hardmute list` shows the others.",
@@ -39,8 +39,8 @@ def check(args: Namespace, machine: Machine, log: Log | None) -> Iterator[Findin
             status = session.status()
             now_ms = machine.now_ms()
     except errors.UnreachableError as error:
-        todo = _TODO.get(error.reason, "")
-        yield failed("board", text.printable(str(error)), todo, error.exit_code)
+        advice = _ADVICE.get(error.reason, "")
+        yield failed("board", text.printable(str(error)), advice, error.exit_code)
         for name in names:
             yield skipped(name, "the board was not asked")
         return

@@ -190,7 +190,7 @@ def read_back(
 def _unpacked(data: bytes) -> dict[str, bytes] | None:
     from littlefs import LittleFSError
 
-    from hardmute.sim.rp2040.files import unpack
+    from hardmute.littlefs_image import unpack
 
     try:
         return unpack(data)

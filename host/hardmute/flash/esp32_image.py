@@ -164,7 +164,7 @@ def compose(image: Image, files: Mapping[str, bytes]) -> list[Part]:
     """
     from littlefs import LittleFSError
 
-    from hardmute.sim.rp2040.files import pack
+    from hardmute.littlefs_image import pack
 
     try:
         packed = pack(files, image.files.size)

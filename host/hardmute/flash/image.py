@@ -94,7 +94,7 @@ def join(image: Image, files: Mapping[str, bytes]) -> dict[int, bytes]:
     Also what is blank in it is written: of an older file system nothing must be left that a newer
     one could take for its own, nor any key. Raises `UsageError` where it does not fit.
     """
-    from hardmute.sim.rp2040.files import pack
+    from hardmute.littlefs_image import pack
 
     if image.has_files:
         raise UsageError(f"{image.name} brings a file system of its own: no files fit in there.")
@@ -109,7 +109,7 @@ def files(image: Image) -> dict[str, bytes]:
     """The files in the file system that an image brings, or a flash has. Raises `UsageError`."""
     from littlefs import LittleFSError
 
-    from hardmute.sim.rp2040.files import unpack
+    from hardmute.littlefs_image import unpack
 
     try:
         return unpack(region(image.pages, image.start, image.size))

@@ -19,6 +19,7 @@ from rp2040py.peripherals.vreg_and_chip_reset import HAD_POR, HAD_RUN
 from rp2040py.simulator import Simulator
 from rp2040py.utils.logging import ConsoleLogger, LogLevel
 
+from hardmute.littlefs_image import pack
 from hardmute.sim.physics import Physics
 from hardmute.sim.rp2040 import files, silicon
 from hardmute.sim.rp2040.usb import Usb
@@ -75,7 +76,7 @@ class Pico:
         self.mcu.load_bootrom(list(BOOTROM_B1))
         load_uf2(image, self.mcu)
         if content is not None:
-            self.mcu.flash[files.START : files.START + files.SIZE] = files.pack(content)
+            self.mcu.flash[files.START : files.START + files.SIZE] = pack(content, files.SIZE)
         self.usb = Usb(self.mcu, controller, _USB_ROOM)
         # (time in us, "power" | "run" | "watchdog") of every reset.
         self.resets: list[tuple[float, str]] = []
