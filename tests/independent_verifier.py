@@ -20,7 +20,7 @@ ENTRY = "row:int=[1-9] at_ms:int kind:str board:str|NoneType body:dict hash:x64"
 STATEMENT = "board:str pairing:int=[1-9] epoch:int=[0-9] seq:int=[0-9] head:x32 nonce:x32"
 END = "board:str branch:int=[1-9] record:str count:int=-?[1-9]|NoneType"
 BODIES = {
-    "observation": "",
+    **dict.fromkeys(("observation", "listening"), ""),
     "record": "branch:int=[1-9] record:str",
     "incident": "branch:int=[1-9] what:str text:str",
     "checkpoint": "row:int=[1-9] hash:x64 ends:list before_ms:int",
@@ -93,7 +93,7 @@ def verify(export, secrets, expect=None):  # yields what each line has, or raise
         if kind == "checkpoint":
             ends = [unpack(typed(end, END).record) for end in said.ends]
             need(said.row < row and all(ends), "a checkpoint of what comes after it")
-        elif kind != "observation":
+        elif kind not in ("observation", "listening"):
             most = newest.setdefault(board, said.branch if base else 1)
             need(board is not None and (said.branch <= most + 1 or kind != "incident"), "branch")
             newest[board] = max(most, said.branch)

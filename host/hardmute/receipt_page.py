@@ -133,6 +133,14 @@ def _row(interval: Proven) -> str:
 
 
 def _rests(proof: Proof) -> str:
+    heard = "".join(
+        f" The microphone itself was listened to {one.told} than while it was on."
+        for one in proof.heard
+    )
+    return _rests_on_signatures(proof) + escape(heard)
+
+
+def _rests_on_signatures(proof: Proof) -> str:
     if proof.signatures and proof.signed == proof.signatures:
         return f"All {proof.signed} signatures of the board were checked when this was made."
     return (

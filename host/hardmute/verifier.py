@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from hardmute import heard
 from hardmute.chain import Chain
 from hardmute.entries import GENESIS, Entry, canonical, ends_of, hash_of, nonce, record_of
 from hardmute.errors import UsageError
@@ -460,6 +461,9 @@ class Excerpt:
                 return
             if entry.kind == "incident":
                 self._begin(None)
+                return
+            if entry.kind == heard.KIND:
+                heard.read(entry)
                 return
             if entry.body["branch"] != self._branch:
                 self._begin(entry.body["branch"])

@@ -364,7 +364,7 @@ def test_verify_requires_a_level(sim: Sim, cli: Cli) -> None:
         assert f"proof level: sensed (asked for: {require})" in told.out
         refusals = {
             "attested": "not attested: `hardmute pair` lets this board prove its word",
-            "heard": "this board and this version of hardmute cannot prove 'heard'",
+            "heard": "not heard: `hardmute verify --listen` asks the microphone itself",
         }
         for level, refusal in refusals.items():
             assert (refusal in told.out) is (level == require)

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hardmute import commands, discovery, errors, text
+from hardmute import commands, discovery, errors, heard, text
 from hardmute.client import Session
 from hardmute.contact import Contact, Meeting
 from hardmute.listen import devices, evidence, offline, probe, walk
 from hardmute.listen.detector import judge
 from hardmute.listen.devices import Device
-from hardmute.listen.evidence import KIND, When
+from hardmute.listen.evidence import When
 from hardmute.listen.outcome import REASONS, CannotTellError, Outcome
 from hardmute.listen.screen import Screen
 from hardmute.listen.stream import RATE, Duplex
@@ -112,14 +112,14 @@ def _listen(
     screen = Screen(sound.level_dbfs, quiet=args.json)
     _warn(say, microphone, speaker)
     follower = Follower(session)
-    heard: Heard | None = None
+    walked: Heard | None = None
     try:
         _wait_until_live(follower, say)
         say("The noise begins.")
         time.sleep(_WARNING_S)
         with sound, screen.shown():
-            heard = Walk(follower, contact, sound, RATE, screen).through(args.seconds)
-        outcome = _judge(args, sound, heard)
+            walked = Walk(follower, contact, sound, RATE, screen).through(args.seconds)
+        outcome = _judge(args, sound, walked)
     except CannotTellError as reason:
         outcome = Outcome("inconclusive", reason.reason)
     finally:
@@ -129,8 +129,8 @@ def _listen(
             session.mute()
     body = evidence.body(
         outcome,
-        state=None if heard is None else heard.muted.state,
-        when=None if heard is None else _when(follower, heard),
+        state=None if walked is None else walked.muted.state,
+        when=None if walked is None else _when(follower, walked),
         required_db=args.required,
         confidence=args.confidence,
         microphone=microphone,
@@ -138,12 +138,12 @@ def _listen(
         rate=RATE,
         simulated=identity.simulated,
     )
-    recorder.use(lambda log: log.append(KIND, identity.board, body))
+    recorder.use(lambda log: log.append(heard.KIND, identity.board, body))
     # It attests to a log that has this in it.
     return _Listened(body, outcome, body["state"], _meet_muted(args, session, contact))
 
 
-def _judge(args: Namespace, sound: Duplex, heard: Heard) -> Outcome:
+def _judge(args: Namespace, sound: Duplex, walked: Heard) -> Outcome:
     recorded = sound.recorded()
     if sound.lost or np.isnan(recorded).any():
         return Outcome("inconclusive", "lost_samples")
@@ -151,21 +151,21 @@ def _judge(args: Namespace, sound: Duplex, heard: Heard) -> Outcome:
         sound.played,
         recorded,
         RATE,
-        heard.phases,
+        walked.phases,
         required_db=args.required,
         confidence=args.confidence,
     )
 
 
-def _when(follower: Follower, heard: Heard) -> When:
+def _when(follower: Follower, walked: Heard) -> When:
     """The muted phase in the host's wall time, as it is now."""
     offset = now_ms() - 1000 * time.monotonic()
     return When(
-        round(offset + 1000 * follower.moment(heard.cut_ms)),
-        round(offset + 1000 * follower.moment(heard.end_ms)),
-        heard.muted.boot,
-        heard.cut_ms,
-        heard.end_ms,
+        round(offset + 1000 * follower.moment(walked.cut_ms)),
+        round(offset + 1000 * follower.moment(walked.end_ms)),
+        walked.muted.boot,
+        walked.cut_ms,
+        walked.end_ms,
     )
 
 

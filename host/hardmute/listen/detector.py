@@ -114,7 +114,7 @@ def _check_samples(recorded: Samples, rate: int, phases: Phases) -> None:
 
 
 def _check_gaps(muted: Samples, rate: int) -> None:
-    """In a gap a leak would not be heard. Lost samples leave some too, and are asked for before."""
+    """In a gap a leak would not be heard. Lost samples, which leave some too, are asked first."""
     if _longest_still(muted) >= _GAP_S * rate:
         raise CannotTellError("digital_silence")
 

@@ -10,9 +10,6 @@ import muteboard
 from hardmute.listen.devices import Device
 from hardmute.listen.outcome import Outcome
 
-KIND = "listening"
-_NONE_OF_IT = {"muted_from_ms": None, "muted_to_ms": None}
-
 
 class When(NamedTuple):
     """The muted phase: host's wall time, and the board's uptime in ``boot``; ms."""
