@@ -136,6 +136,7 @@ def _listen(
         microphone=microphone,
         speaker=speaker,
         rate=RATE,
+        versions=devices.versions(),
         simulated=identity.simulated,
     )
     recorder.use(lambda log: log.append(heard.KIND, identity.board, body))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import sys
 from collections.abc import Generator
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple, cast
 
+import muteboard
 from hardmute import paths, text
 from hardmute.errors import LocalError, UsageError
 
@@ -62,6 +64,19 @@ def sounddevice() -> ModuleType:
         raise LocalError(_EXTRA) from error
     except OSError as error:
         raise LocalError(_NO_PORTAUDIO) from error
+
+
+def versions() -> dict[str, str]:
+    """Of all that takes part in playing, recording and judging."""
+    library = sounddevice()
+    return {
+        "hardmute": muteboard.__version__,
+        "numpy": import_module("numpy").__version__,
+        "portaudio": _shown(library.get_portaudio_version()[1]),
+        "python": platform.python_version(),
+        "sounddevice": _shown(library.__version__),
+        "system": platform.system(),
+    }
 
 
 def devices() -> list[Device]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import platform
 from typing import Any, NamedTuple
 
-import muteboard
 from hardmute.listen.devices import Device
 from hardmute.listen.outcome import Outcome
 
@@ -31,6 +29,7 @@ def body(
     microphone: Device,
     speaker: Device,
     rate: int,
+    versions: dict[str, str],
     simulated: bool,
 ) -> dict[str, Any]:
     """The body of a log's entry. ``state``: what the board said while it was to be muted."""
@@ -62,7 +61,7 @@ def body(
         "input": microphone.name,
         "input_virtual": microphone.virtual,
         "output": speaker.name,
-        "versions": _versions(),
+        "versions": versions,
         "simulated": simulated,
     }
 
@@ -73,19 +72,3 @@ _NO_TIME = When(0, 0, 0, 0, 0)
 def _hundredths(db: float | None) -> int | None:
     """In hundredths of a decibel, as a log has no fractions; None for none, and for infinity."""
     return None if db is None or math.isinf(db) else round(100 * db)
-
-
-def _versions() -> dict[str, str]:
-    import numpy as np
-
-    from hardmute.listen.devices import sounddevice
-
-    library = sounddevice()
-    return {
-        "hardmute": muteboard.__version__,
-        "numpy": np.__version__,
-        "portaudio": str(library.get_portaudio_version()[1]),
-        "python": platform.python_version(),
-        "sounddevice": str(library.__version__),
-        "system": platform.system(),
-    }
