@@ -180,6 +180,7 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--probe", type=Path, metavar="FILE.wav", help="what was played for it (`audio probe`)"
     )
+    command.add_argument("--svg", type=Path, metavar="FILE", help="draw what was heard")
 
 
 def _add_devices(command: argparse.ArgumentParser) -> None:

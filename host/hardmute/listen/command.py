@@ -8,6 +8,7 @@ import os
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,6 +59,7 @@ def verify(args: Namespace) -> int:
     except errors.UnreachableError as error:
         commands.record_unseen(recorder, args.device, error, args.command)
         raise
+    draw(listened.outcome, args.svg)
     if args.json:
         print(json.dumps({**listened.body, "board": identity.board, "now": observation.as_json()}))
     else:
@@ -70,6 +72,20 @@ def verify(args: Namespace) -> int:
         exit_code(conclusion.verdict, conclusion.proof),
         recorder.exit_code,
     )
+
+
+def draw(outcome: Outcome, file: Path | None) -> None:
+    """Draw ``outcome`` into ``file``, if one was asked for and there is something to draw."""
+    if file is None or not outcome.bands:
+        return
+    from hardmute.listen.plot import write_svg
+
+    try:
+        write_svg(outcome, file)
+    except OSError as error:
+        raise errors.LocalError(
+            f"{file} cannot be written ({error.strerror or error})."
+        ) from error
 
 
 def verdict_code(outcome: Outcome, state: str | None) -> int:

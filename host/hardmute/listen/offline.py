@@ -33,21 +33,22 @@ def write_probe(file: Path, seconds: float) -> None:
     total = 2 * (_LIVE_S + _PRESS_S) + seconds
     made = probe.noise(os.urandom(_SEED), round(total * _RATE), _RATE)
     tone = np.sin(2 * np.pi * _BEEP_HZ * np.arange(round(_BEEP_S * _RATE)) / _RATE)
-    # As loud as the noise, and out of its band.
+    # In place of the noise, where nothing is listened to, and no louder.
     tone = signals.tapered(tone, len(tone) // 4) * 10 ** (probe.LEVEL_DBFS / 20)
     for at_s in (_LIVE_S, _LIVE_S + _PRESS_S + seconds):
         start = round(at_s * _RATE)
-        made[start : start + len(tone)] += tone.astype(np.float32)
+        made[start : start + len(tone)] = tone.astype(np.float32)
     wav.write(file, made, _RATE)
 
 
 def verify(args: Namespace) -> int:
     """`hardmute verify --listen --recording FILE --probe FILE`."""
-    from hardmute.listen.command import print_outcome, verdict_code
+    from hardmute.listen.command import draw, print_outcome, verdict_code
 
     if args.recording is None or args.probe is None:
         raise UsageError("A recording made elsewhere needs both: --recording FILE --probe FILE.")
     outcome = _judge(args.recording, args.probe, args.required, args.confidence)
+    draw(outcome, args.svg)
     if args.json:
         print(json.dumps({**outcome._asdict(), "most_db": _finite(outcome.most_db)}))
     else:
