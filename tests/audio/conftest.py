@@ -23,7 +23,7 @@ import pytest
 from hardmute.sim.world import act
 from room import Control
 
-_BOARD = "5eed0a0d10"
+BOARD = "5eed0a0d10"
 _START_S = 20.0
 _END_S = 120.0
 _SETTINGS = """\
@@ -132,7 +132,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def world(home: Path) -> Iterator[str]:  # noqa: ARG001 (for its effect)
     """A simulated board, by the address of its world."""
-    command = [sys.executable, "-m", "hardmute", "sim", "--id", _BOARD]
+    command = [sys.executable, "-m", "hardmute", "sim", "--id", BOARD]
     with _process(*command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())["world"]
@@ -173,11 +173,14 @@ Person = dict[str, Callable[[], object]]
 def listen(room: Room, world: str) -> Listen:  # noqa: ARG001 (for its effect)
     """``hardmute verify --listen --json``, with somebody at the button.
 
-    ``also``: what else happens at the words that it says, before the press.
+    ``also``: what else happens at the words that it says, before the press. ``program``: what runs
+    the command line.
     """
 
-    def run(*words: str, also: Person | None = None, press: bool = True) -> Result:
-        command = [sys.executable, "-m", "hardmute", "-v", "-d", _BOARD, "verify", "--listen"]
+    def run(
+        *words: str, also: Person | None = None, program: tuple[str, ...] = ("-m", "hardmute")
+    ) -> Result:
+        command = [sys.executable, *program, "-v", "-d", BOARD, "verify", "--listen"]
         command += ["--json", "--seconds", "2", *words]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -193,7 +196,7 @@ def listen(room: Room, world: str) -> Listen:  # noqa: ARG001 (for its effect)
                     for part, deed in (also or {}).items():
                         if part in line:
                             deed()
-                    if press and line.startswith("Press"):
+                    if line.startswith("Press"):
                         act(world, ["press"])
                 out = process.stdout.read()
                 code = process.wait()

@@ -16,7 +16,7 @@ import numpy as np
 from hardmute import commands, discovery, errors, heard, text
 from hardmute.client import Session
 from hardmute.contact import Contact, Meeting
-from hardmute.listen import devices, evidence, offline, probe, walk
+from hardmute.listen import devices, evidence, offline, probe, timing, walk
 from hardmute.listen.detector import judge
 from hardmute.listen.devices import Device
 from hardmute.listen.evidence import When
@@ -175,14 +175,17 @@ def _judge(args: Namespace, sound: Duplex, walked: Heard) -> Outcome:
 
 
 def _when(follower: Follower, walked: Heard) -> When:
-    """The muted phase in the host's wall time, as it is now."""
+    """When what counts of the muted phase was recorded, by the host's wall time as it is now."""
     offset = now_ms() - 1000 * time.monotonic()
+    start, stop = walked.phases.muted
+    from_ms = walked.cut_ms + round(1000 * timing.EDGE_S)
+    to_ms = from_ms + max(0, round(1000 * (stop - start) / RATE))
     return When(
-        round(offset + 1000 * follower.moment(walked.cut_ms)),
-        round(offset + 1000 * follower.moment(walked.end_ms)),
+        round(offset + 1000 * follower.moment(from_ms)),
+        round(offset + 1000 * follower.moment(to_ms)),
         walked.muted.boot,
-        walked.cut_ms,
-        walked.end_ms,
+        from_ms,
+        to_ms,
     )
 
 

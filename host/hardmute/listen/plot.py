@@ -36,11 +36,14 @@ def write_svg(outcome: Outcome, file: Path | BinaryIO) -> None:
         axes = figure.add_subplot()
         lowest = min(value for _, values, _, _ in lines for value in values)
         axes.stairs(bounds, edges, baseline=lowest - 8, fill=True, color="#eeeeee")
-        for name, values, colour, style in lines:
+        for index, (name, values, colour, style) in enumerate(lines):
             axes.stairs(values, edges, baseline=None, color=colour, linestyle=style, linewidth=2)
             # In words on the line itself: no colour need be told from another.
             axes.annotate(
-                name, (edges[0] * 1.02, values[0]), xytext=(0, 3), textcoords="offset points"
+                name,
+                (edges[2 * index] * 1.02, values[2 * index]),
+                xytext=(0, 3),
+                textcoords="offset points",
             )
         axes.set_xscale("log")
         axes.set_xlim(edges[0], edges[-1])

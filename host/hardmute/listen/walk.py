@@ -33,14 +33,13 @@ def longest_s(seconds: float) -> float:
 
 class Heard(NamedTuple):
     """A walk that was complete. ``muted``: what the board said while it was to be muted, and
-    ``met`` how it bore that out. ``cut_ms`` and ``end_ms``: its uptime when that began and ended.
+    ``met`` how it bore that out. ``cut_ms``: its uptime when that began.
     """
 
     phases: Phases
     muted: Status
     met: Meeting
     cut_ms: int
-    end_ms: int
 
 
 class Follower:
@@ -118,7 +117,7 @@ class Walk:
             for moment_ms in (cut_ms, end_ms, connected_ms)
         ]
         phases = timing.phases(self._sound.played, self._sound.recorded(), self._rate, *at)
-        return Heard(phases, muted, met, cut_ms, min(end_ms, connected_ms))
+        return Heard(phases, muted, met, cut_ms)
 
     def _hear(self, seconds: float, state: str, label: str) -> None:
         """Listen for so long, or until the board is no longer in ``state``."""
