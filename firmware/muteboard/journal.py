@@ -68,7 +68,8 @@ EVENTS = (
 COMMANDED = const(0x10)
 NO_HEAD = bytes(attest.MAC)
 
-_LAYOUT = "<IIIHHIIIBBBB"
+# What is in front of the link (docs/evidence.md), the uptime in two parts.
+LAYOUT = "<IIIHHIIIBBBB"
 # Where in it are boot and uptime; pairing and epoch; data and event.
 _TIME_AT = const(4)
 _EPOCH_AT = const(14)
@@ -97,7 +98,7 @@ class Record:
             self.cause,
             self.state,
             self.sense,
-        ) = struct.unpack_from(_LAYOUT, data, 0)
+        ) = struct.unpack_from(LAYOUT, data, 0)
         self.uptime_ms = high << 32 | low
         self.link = bytes(data[_FIELDS:_SIGNED])
         self.mac = bytes(data[_SIGNED:SIZE])
@@ -262,7 +263,7 @@ class Journal:
         # Whoever tells it may have looked at the clock a moment before another did.
         self._uptime = now = max(now, self._uptime)
         struct.pack_into(
-            _LAYOUT,
+            LAYOUT,
             self._newest,
             0,
             0,

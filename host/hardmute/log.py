@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hardmute import entries
-from hardmute.entries import GENESIS, KINDS, Entry, canonical, entry_hash, is_well_formed
+from hardmute.entries import GENESIS, KINDS, Entry, Row, Run, canonical, entry_hash
 from hardmute.errors import EvidenceError, HardmuteError, LogDamagedError, LogError, UsageError
 from hardmute.report import VERDICTS, Conclusion, Status
 from muteboard import journal
@@ -269,6 +269,15 @@ class Log:
             for row in self._database.execute(query, parameters):
                 yield _to_entry(row)
 
+    def gathered(self, until_row: int = 1 << 62) -> Iterator[Entry | Run]:
+        """All entries up to ``until_row``, in order, for `verifier.read`."""
+        with self._guarded():
+            rows = self._database.execute(
+                f"SELECT {_COLUMNS} FROM entry WHERE row <= ? ORDER BY row",  # noqa: S608 (fixed text)
+                (until_row,),
+            )
+            yield from entries.gather(rows, entries.run_of_rows, _to_entry)
+
     def newest(self, board: str, kind: str) -> Entry | None:
         """The newest entry of one kind, which is not ``observation``, of ``board``."""
         found = self._first(
@@ -422,12 +431,7 @@ class Log:
         """How each branch ends in the entries up to ``last_row``, as a checkpoint says it."""
         from hardmute import verifier
 
-        check: verifier.Verifier | None = None
-        for entry in self.entries(until_row=last_row):
-            if check is None:
-                check = verifier.begin(self.entries, {}, entry)
-            check.take(entry)
-        assert check is not None
+        check = verifier.read(lambda: self.gathered(last_row), {})
         findings = check.report().findings
         if findings:
             raise EvidenceError(
@@ -746,15 +750,11 @@ def _text(value: Any) -> Any:
     return value
 
 
-def _to_entry(row: tuple[Any, ...]) -> Entry:
+def _to_entry(row: Row) -> Entry:
     try:
-        entry = Entry(*row)._replace(body=json.loads(row[4]))
-        # Only one text stands for a body: no key twice, no other order.
-        if is_well_formed(entry) and canonical(entry.body) == row[4]:
-            return entry
+        return entries.stored_entry(row)
     except (ValueError, RecursionError) as error:
         raise _Damage(row[0]) from error
-    raise _Damage(row[0])
 
 
 def _branch(entry: Entry) -> int:

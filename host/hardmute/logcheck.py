@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from hardmute import errors, paths, text, verifier
-from hardmute.entries import GENESIS, Entry, export_line, read_export
+from hardmute.entries import GENESIS, Entry, Run, export_line, read_export
 from hardmute.keys import load_verify_keys
 from hardmute.log import Log
 from hardmute.logview import incident_json, incident_line, parse_time
@@ -20,12 +20,12 @@ def verify(args: Namespace) -> int:
     secrets = load_verify_keys(args.key)
     expected = None if args.expect_head is None else _head(args.expect_head)
     if args.file is not None:
-        outcome = _check(lambda: read_export(args.file), secrets, expected)
+        outcome = _check(lambda: verifier.gathered(read_export(args.file)), secrets, expected)
     else:
         log = Log(paths.log_file())
         try:
             with log.snapshot():
-                outcome = _check(log.entries, secrets, expected)
+                outcome = _check(log.gathered, secrets, expected)
         finally:
             log.close()
     report, missing = outcome
@@ -37,20 +37,12 @@ def verify(args: Namespace) -> int:
 
 
 def _check(
-    source: Callable[[], Iterable[Entry]], secrets: verifier.Keys, expected: bytes | None
+    source: Callable[[], Iterable[Entry | Run]], secrets: verifier.Keys, expected: bytes | None
 ) -> tuple[verifier.Report, bool]:
     """The report, and whether no entry has the hash ``expected``."""
-    seen = expected is None
-
-    def watched() -> Iterator[Entry]:
-        nonlocal seen
-        for entry in source():
-            seen = seen or entry.hash == expected
-            yield entry
-
-    report = verifier.verify(watched, secrets)
+    checked = verifier.read(source, secrets)
     # Of all that was pruned, the last hash is known.
-    return report, not seen and report.base != expected
+    return checked.report(), expected is not None and not checked.has(expected)
 
 
 def _head(given: str) -> bytes:

@@ -5,15 +5,26 @@ Without the verify key of a pairing its MACs are not checked, and that is said.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from hardmute.chain import Chain
-from hardmute.entries import GENESIS, Entry, canonical, ends_of, hash_of, nonce, record_of
+from hardmute.entries import (
+    GENESIS,
+    Entry,
+    Run,
+    canonical,
+    encoded,
+    ends_of,
+    gather,
+    hash_of,
+    nonce,
+    record_of,
+    run_of_entries,
+)
 from hardmute.errors import UsageError
 from muteboard import attest, journal
 
@@ -89,7 +100,7 @@ class EpochKeys:
         self._keys: dict[tuple[str, int], list[bytes]] = {}
         # The key that was used last, ready for use: records of one epoch come together.
         self._ready: tuple[str, int, int] | None = None
-        self._inner = self._outer = hashlib.sha256()
+        self._inner = self._outer = sha256()
 
     def has(self, board: str, pairing: int) -> bool:
         """Whether the pairing's secret was given."""
@@ -114,6 +125,13 @@ class EpochKeys:
 
     def mac(self, board: str, pairing: int, epoch: int, message: bytes) -> bytes | None:
         """The MAC of ``message`` under the key of an epoch; None, and raises, as `key`."""
+        macs = self.macs(board, pairing, epoch, [message])
+        return None if macs is None else macs[0]
+
+    def macs(
+        self, board: str, pairing: int, epoch: int, messages: Iterable[bytes]
+    ) -> list[bytes] | None:
+        """The MAC of each message under the key of an epoch; None, and raises, as `key`."""
         wanted = (board, pairing, epoch)
         if wanted != self._ready:
             key = self.key(board, pairing, epoch)
@@ -121,13 +139,17 @@ class EpochKeys:
                 return None
             block = key.ljust(64, b"\0")
             # RFC 2104, up to where the message comes: twice as fast as `hmac` for each.
-            self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
-            self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+            self._inner = sha256(bytes(byte ^ 0x36 for byte in block))
+            self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
             self._ready = wanted
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(message)
-        outer.update(inner.digest())
-        return outer.digest()[: attest.MAC]
+        begin, end = self._inner.copy, self._outer.copy
+        macs: list[bytes] = []
+        for message in messages:
+            inner, outer = begin(), end()
+            inner.update(message)
+            outer.update(inner.digest())
+            macs.append(outer.digest()[: attest.MAC])
+        return macs
 
     def check_id(self, board: str, record: journal.Record) -> None:
         """Raise `UsageError` if ``record`` pairs with another secret than the one given."""
@@ -227,12 +249,30 @@ class Verifier:
     def take(self, entry: Entry) -> None:
         """Check one entry."""
         if entry.row != self._row + 1:
-            self._find(entry, f"does not follow entry {self._row}")
+            self._find(entry.row, f"does not follow entry {self._row}")
         if hash_of(self._last_hash, entry) != entry.hash:
-            self._find(entry, "does not have the hash that its content and the one before give")
-        self._row = entry.row
-        self._last_hash = entry.hash
-        self._hashes += entry.hash
+            self._find(entry.row, "does not have the hash that its content and the one before give")
+        self._go_on(entry.row, (entry.hash,))
+        self._take_content(entry)
+
+    def take_run(self, run: Run) -> None:
+        """Check each entry of ``run``, as `take` would."""
+        if run.rows[0] != self._row + 1 or run.chained(self._last_hash) != run.hashes:
+            for at in range(len(run.rows)):
+                self.take(run.entry(at))
+            return
+        self._go_on(run.rows[-1], run.hashes)
+        at = self._take_plain(run, 0)
+        while at < len(run.rows):
+            self._take_content(run.entry(at))
+            at += 1 + self._take_plain(run, at + 1)
+
+    def _go_on(self, row: int, hashes: Sequence[bytes]) -> None:
+        self._row = row
+        self._last_hash = hashes[-1]
+        self._hashes += b"".join(hashes)
+
+    def _take_content(self, entry: Entry) -> None:
         try:
             if entry.kind == "record":
                 self._take_record(entry)
@@ -243,14 +283,14 @@ class Verifier:
             elif entry.kind == "checkpoint":
                 _check_checkpoint(entry)
         except (KeyError, TypeError, ValueError, AttributeError):
-            self._find(entry, f"is no {entry.kind} as hardmute writes it")
+            self._find(entry.row, f"is no {entry.kind} as hardmute writes it")
 
-    def miss_beginning(self, first: Entry) -> None:
-        """Nothing says what came before ``first``."""
-        self._find(first, "is the first, and no checkpoint says what came before it")
+    def miss_beginning(self, first_row: int) -> None:
+        """Nothing says what came before the first entry."""
+        self._find(first_row, "is the first, and no checkpoint says what came before it")
 
-    def _find(self, entry: Entry, text: str) -> None:
-        self._findings.append(Finding(entry.row, text))
+    def _find(self, row: int, text: str) -> None:
+        self._findings.append(Finding(row, text))
 
     def _journal(self, entry: Entry) -> tuple[str, _Journal]:
         board, branch = entry.board, entry.body["branch"]
@@ -270,7 +310,7 @@ class Verifier:
         self._incidents.append(entry)
         newest = self._branches.get(board, branch if self._base else 1)
         if branch > newest + 1:
-            self._find(entry, f"begins journal {branch} of its board after journal {newest}")
+            self._find(entry.row, f"begins journal {branch} of its board after journal {newest}")
         self._branches[board] = max(branch, newest)
 
     def _take_record(self, entry: Entry) -> None:
@@ -282,13 +322,13 @@ class Verifier:
         newest = self._branches.get(board, branch if self._base else 1)
         # Where the beginning was pruned, so may have been the incident.
         if branch < newest or (branch > newest and not self._base):
-            self._find(entry, f"is of journal {branch}, where its board is at journal {newest}")
+            self._find(entry.row, f"is of journal {branch}, where its board is at journal {newest}")
         self._branches[board] = max(branch, newest)
         chain = found.chain
         begins = chain.last is None
         problem = chain.take(data)
         if problem is not None:
-            self._find(entry, f"holds a record that {problem}")
+            self._find(entry.row, f"holds a record that {problem}")
             return
         record = chain.last
         assert record is not None
@@ -304,6 +344,28 @@ class Verifier:
             found.signatures += 1
             self._check_mac(entry, board, found, record, data)
 
+    def _take_plain(self, run: Run, start: int) -> int:
+        """Check records from index ``start`` on, as far as they need no words. How many."""
+        found = self._journals.get((run.board, run.branch))
+        if found is None or self._branches.get(run.board) != run.branch:
+            return 0
+        last = found.chain.last
+        if last is None or last.epoch > _MOST_EPOCHS:
+            return 0
+        records = run.records[start:]
+        heads = found.chain.take_plain(records)
+        if not heads:
+            return 0
+        count = len(heads)
+        found.heads += b"".join(heads)
+        found.marks += array("Q", [_mark(found.chain.last)]) * count
+        found.records += count
+        if last.pairing:
+            found.signatures += count
+            rows = run.rows[start : start + count]
+            self._check_macs(last, run.board, found, rows, records[:count])
+        return count
+
     def _check_mac(
         self, entry: Entry, board: str, found: _Journal, record: journal.Record, data: bytes
     ) -> None:
@@ -315,19 +377,38 @@ class Verifier:
                 f"begins pairing {pairing} with key id {key_id_of(record)}, which is not that of"
                 " the key given",
             )
-        if pairing in found.without_key:
-            return
-        expected = self._keys.mac(board, pairing, record.epoch, data[: -attest.MAC])
-        if expected is None:
-            found.without_key.add(pairing)
-        elif expected == record.mac:
-            self._count(board, found, pairing)
-        else:
-            self._find(entry, f"holds record {record.seq}, which the board's key has not signed")
+        self._check_macs(record, board, found, (entry.row,), (data,))
 
-    def _count(self, board: str, found: _Journal, pairing: int) -> None:
-        found.macs += 1
-        self._fit.add((board, pairing))
+    def _check_macs(
+        self,
+        of: journal.Record,
+        board: str,
+        found: _Journal,
+        rows: Sequence[int],
+        records: Sequence[bytes],
+    ) -> None:
+        """Check the MACs of records of the same pairing and epoch as ``of``."""
+        if of.pairing in found.without_key:
+            return
+        signed = [data[: -attest.MAC] for data in records]
+        macs = self._keys.macs(board, of.pairing, of.epoch, signed)
+        if macs is None:
+            found.without_key.add(of.pairing)
+            return
+        wrong = [
+            (row, data)
+            for row, data, mac in zip(rows, records, macs, strict=True)
+            if data[-attest.MAC :] != mac
+        ]
+        for row, data in wrong:
+            seq = journal.Record(data).seq
+            self._find(row, f"holds record {seq}, which the board's key has not signed")
+        self._count(board, found, of.pairing, len(records) - len(wrong))
+
+    def _count(self, board: str, found: _Journal, pairing: int, macs: int) -> None:
+        if macs:
+            found.macs += macs
+            self._fit.add((board, pairing))
 
     def _take_attestation(self, entry: Entry) -> None:
         body = entry.body
@@ -341,7 +422,7 @@ class Verifier:
         found.attestations += 1
         found.signatures += 1
         if statement["board"] != board:
-            self._find(entry, "is an attestation of another board")
+            self._find(entry.row, "is an attestation of another board")
         self._check_place(entry, found, seq, pairing << 32 | epoch)
         self._check_nonce(entry, statement)
         if pairing in found.without_key:
@@ -350,43 +431,50 @@ class Verifier:
         if expected is None:
             found.without_key.add(pairing)
         elif expected.hex() == body["journal_mac"]:
-            self._count(board, found, pairing)
+            self._count(board, found, pairing, 1)
         else:
-            self._find(entry, "is an attestation that the board's key has not signed")
+            self._find(entry.row, "is an attestation that the board's key has not signed")
 
     def _check_place(self, entry: Entry, found: _Journal, seq: int, epoch: int) -> None:
         """Check that an attestation, of this pairing and epoch, speaks of a record before it."""
         known = found.after(seq)
         if known is None:
             if seq > found.seq or not found.pruned:
-                self._find(entry, f"attests record {seq}, which is not in the log before it")
+                self._find(entry.row, f"attests record {seq}, which is not in the log before it")
             return
         head, mark = known
         if head != entry.body["statement"]["head"]:
-            self._find(entry, f"attests another record {seq} than the log has")
+            self._find(entry.row, f"attests another record {seq} than the log has")
         elif mark != _UNKNOWN and epoch - (mark >> 1) not in ((0, 1) if mark & 1 else (0,)):
-            self._find(entry, f"attests record {seq} under the key of another epoch")
+            self._find(entry.row, f"attests record {seq} under the key of another epoch")
 
     def _check_nonce(self, entry: Entry, statement: dict[str, Any]) -> None:
         row = _count(entry.body["log_row"])
         salt = bytes.fromhex(entry.body["salt"])
         if row >= entry.row:
-            self._find(entry, "is an attestation that was asked for after it was given")
+            self._find(entry.row, "is an attestation that was asked for after it was given")
             return
         before = self._nonces.setdefault(statement["nonce"], entry.row)
         if before != entry.row:
-            self._find(entry, f"answers what entry {before} has answered already")
+            self._find(entry.row, f"answers what entry {before} has answered already")
         if row < self._base:
             self._unbound += 1
             return
         at = (row - self._base) * _HASH
         if nonce(bytes(self._hashes[at : at + _HASH]), salt).hex() != statement["nonce"]:
-            self._find(entry, f"attests another log up to entry {row} than this one")
+            self._find(entry.row, f"attests another log up to entry {row} than this one")
+
+    def has(self, hash_: bytes) -> bool:
+        """Whether an entry has this hash, or what was before the first."""
+        at = self._hashes.find(hash_)
+        while at > 0 and at % _HASH:
+            at = self._hashes.find(hash_, at + 1)
+        return at >= 0
 
     def ends(self) -> list[list[object]]:
         """Where each branch ends, as a checkpoint says it."""
         return [
-            [board, branch, base64.b64encode(found.chain.data).decode(), found.chain.count]
+            [board, branch, encoded(found.chain.data), found.chain.count]
             for (board, branch), found in sorted(self._journals.items())
             if found.chain.last is not None
         ]
@@ -547,29 +635,45 @@ def _count(value: object) -> int:
     return value
 
 
+def gathered(entries: Iterable[Entry]) -> Iterator[Entry | Run]:
+    """``entries`` for `read`."""
+    return gather(entries, run_of_entries, lambda entry: entry)
+
+
 def verify(source: Callable[[], Iterable[Entry]], secrets: Keys) -> Report:
     """Check all entries of ``source``, which is read twice if its beginning was pruned."""
+    return read(lambda: gathered(source()), secrets).report()
+
+
+def read(source: Callable[[], Iterable[Entry | Run]], secrets: Keys) -> Verifier:
+    """As `verify`. A verifier that has taken everything."""
     verifier: Verifier | None = None
-    for entry in source():
+    for part in source():
         if verifier is None:
-            verifier = begin(source, secrets, entry)
-        verifier.take(entry)
-    return (verifier or Verifier(secrets)).report()
+            verifier = _begin(source, secrets, part)
+        if isinstance(part, Run):
+            verifier.take_run(part)
+        else:
+            verifier.take(part)
+    return verifier or Verifier(secrets)
 
 
-def begin(source: Callable[[], Iterable[Entry]], secrets: Keys, first: Entry) -> Verifier:
-    """A verifier for ``source``, whose first entry is ``first``: all before it was pruned."""
-    if first.row == 1:
+def _begin(
+    source: Callable[[], Iterable[Entry | Run]], secrets: Keys, first: Entry | Run
+) -> Verifier:
+    """A verifier for ``source``, which begins with ``first``: all before it was pruned."""
+    row = first.rows[0] if isinstance(first, Run) else first.row
+    if row == 1:
         return Verifier(secrets)
     checkpoint = None
-    for entry in source():
-        if entry.kind == "checkpoint" and entry.body.get("row") == first.row - 1:
-            checkpoint = entry
+    for part in source():
+        if isinstance(part, Entry) and part.kind == "checkpoint" and part.body.get("row") == row - 1:
+            checkpoint = part
     if checkpoint is not None:
         try:
             return Verifier.after_prune(secrets, checkpoint)
         except (KeyError, TypeError, ValueError):
             pass
-    verifier = Verifier(secrets, first.row - 1)
-    verifier.miss_beginning(first)
+    verifier = Verifier(secrets, row - 1)
+    verifier.miss_beginning(row)
     return verifier
