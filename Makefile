@@ -11,7 +11,7 @@ ENGINE ?= host
 ON_MICROPYTHON := tests/unit tests/esp32_port tests/interpreter
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-micropython test-chip lint types wheel bench soak clean
+.PHONY: help demo test test-micropython test-chip lint types wheel bench soak release clean
 
 help:
 	@echo "make demo    the main job, on a simulated board (ENGINE=rp2040: emulated Pico)"
@@ -24,6 +24,7 @@ help:
 	@echo "make wheel   build the wheel and try it in a clean environment"
 	@echo "make bench   speed and size figures, as a table and as JSON in build/"
 	@echo "make soak    20,000 requests to the emulated Pico, for its heap (half an hour)"
+	@echo "make release the wheel, the locked image and their SHA-256, in dist/"
 	@echo "make clean   remove what these made"
 
 demo: $(VENV)/$(if $(filter rp2040,$(ENGINE)),chip,run).stamp
@@ -33,10 +34,12 @@ demo: $(VENV)/$(if $(filter rp2040,$(ENGINE)),chip,run).stamp
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n $(JOBS) -q
 
-# MicroPython for the Pico: what is cached already, or what firmware/Makefile builds.
+# MicroPython for the Pico, and the locked image: what is cached already, or what firmware/Makefile
+# builds.
 test-chip: $(VENV)/test.stamp
 	@$(BIN)/python -c 'from hardmute import runtime; runtime.find(None, download=False)' \
-	  2>/dev/null || $(MAKE) -s -C firmware runtime
+	  2>/dev/null || $(MAKE) -s -C firmware runtime-and-image
+	@$(MAKE) -s -C firmware image
 	$(BIN)/python -m pytest -n $(JOBS) -q --timeout 900 tests/emulator
 
 # $MICROPYTHON, or the interpreter that firmware/Makefile builds; its path is the last line there.
@@ -74,6 +77,14 @@ bench: $(VENV)/test.stamp
 
 soak: $(VENV)/test.stamp
 	HARDMUTE_SOAK=1 $(BIN)/python -m pytest -q tests/emulator/test_memory.py
+
+# There are no files of the hardware yet.
+release: $(VENV)/lint.stamp
+	rm -rf dist
+	$(BIN)/python -m build --wheel --outdir dist
+	@set -e; image=$$($(MAKE) -s -C firmware image | tail -n 1); \
+	cp "$$image" "$${image%.uf2}.buildinfo" dist/; \
+	cd dist; sha256sum * >SHA256SUMS; cat SHA256SUMS
 
 clean:
 	rm -rf $(VENV) build dist

@@ -17,7 +17,7 @@ from tests.emulator.workbench import Bench, Heap, Repl
 
 from bench.figure import Figure
 from hardmute import runtime
-from hardmute.sim.rp2040 import chip, files
+from hardmute.sim.rp2040 import chip, files, silicon
 from muteboard import attest, config, journal, wire
 
 LIMITS = (
@@ -38,7 +38,7 @@ _HUNG_US = 200_000
 _PASSES = 200
 _STEP_US = 20
 _NOT_YET_US = 3_000_000
-_CYCLES_PER_US = chip.FREQUENCY // 1_000_000
+_CYCLES_PER_US = silicon.FREQUENCY // 1_000_000
 # What is claimed for the PIO, and so what it counts as in a ratio: see `LIMITS`.
 _PIO_CLAIM_US = 1.0
 

@@ -68,10 +68,8 @@ def storm(
     random: Random,
     start_us: int = 0,
     grid_us: int = 1,
-    gap_us: int = GAP_MIN_US,
-    gap_max_us: int = 600_000,
 ) -> Storm:
-    """``count`` presses in a row, with gaps of ``gap_us`` to ``gap_max_us``, from ``start_us`` on.
+    """``count`` presses in a row, from ``start_us`` on.
 
     ``grid_us``: for an engine whose time is that coarse, every edge is at a multiple of it.
     Chatter that is finer is lost, and so may be a tap.
@@ -81,7 +79,7 @@ def storm(
     kinds = random.choices(list(KINDS), list(KINDS.values()), k=count)
     now_us = start_us
     for kind in kinds:
-        now_us += _gap_us(gap_us, gap_max_us, random)
+        now_us += _gap_us(random)
         now_us -= now_us % grid_us
         times = _distinct([time_us - time_us % grid_us for time_us in _press(kind, random)])
         edges += [Edge(now_us + time_us, index % 2 == 0) for index, time_us in enumerate(times)]
@@ -89,11 +87,11 @@ def storm(
     return Storm(mode, edges, kinds, now_us + 2 * STABLE_US)
 
 
-def _gap_us(least_us: int, most_us: int, random: Random) -> int:
+def _gap_us(random: Random) -> int:
     """Most gaps are about as short as they may be."""
     if random.random() < 0.8:
-        return random.randint(least_us, least_us + GAP_MIN_US)
-    return random.randint(least_us + GAP_MIN_US, most_us)
+        return random.randint(GAP_MIN_US, 2 * GAP_MIN_US)
+    return random.randint(2 * GAP_MIN_US, 600_000)
 
 
 def _press(kind: str, random: Random) -> list[int]:
@@ -212,7 +210,7 @@ def disagreements(
         latest_us = connection.from_us + late_us
         if until_us is not None and until_us <= latest_us:
             # The next press may have come before the engine could connect, and then it does not.
-            if not seen or seen[0][0] > latest_us:
+            if not seen or seen[0][0] > until_us:
                 continue
             latest_us = until_us
         wanted = [(True, connection.from_us - early_us, latest_us)]

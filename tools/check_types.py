@@ -39,6 +39,7 @@ NOT_HERE = {
     "esp32": (
         "muteboard/boards/rp2040.py",
         "muteboard/boards/rp2040_interlock.py",
+        "muteboard/boards/rp2040_sampler.py",
         "muteboard/boards/circuitpython.py",
         "safemode.py",
     ),
@@ -47,11 +48,14 @@ NOT_HERE = {
         "muteboard/boards/keystore.py",
         "muteboard/boards/rp2040.py",
         "muteboard/boards/rp2040_interlock.py",
+        "muteboard/boards/rp2040_sampler.py",
         "muteboard/boards/esp32.py",
         "muteboard/boards/micropython_board.py",
         "main.py",
     ),
 }
+# Read by MicroPython's build, in a language of its own.
+_MANIFEST = "manifest.py"
 
 
 def stubs(port: str) -> Path:
@@ -84,7 +88,7 @@ def project(port: str, folder: Path, home: Path) -> dict[str, object]:
     firmware = Path(os.path.relpath(FIRMWARE, home))
     settings: dict[str, object] = {
         "include": [str(firmware)],
-        "exclude": [str(firmware / path) for path in NOT_HERE[port]],
+        "exclude": [str(firmware / path) for path in (*NOT_HERE[port], _MANIFEST)],
         "extraPaths": [str(FIRMWARE), str(folder)],
         "stubPath": str(folder),
         "typeCheckingMode": "standard",

@@ -154,12 +154,34 @@ class App:
 
     def _look(self, now: int) -> None:
         board = self._board
+        self._replay_missed(now)
         # Edges before the level: one that comes in between is then seen again, at once. The other
         # way round it would be gone, and the level that it led to found only after an idle.
         edges = board.take_edges()
         if edges:
             self._date_edges(now)
         self.controller.step(now, board.button_down(), edges, board.sense())
+
+    def _replay_missed(self, now: int) -> None:
+        board = self._board
+        for ticks, down, edges in board.take_missed():
+            at = self._when(now, ticks)
+            self._replay_until(at)
+            self.controller.replay(at, down, edges, board.sense())
+
+    def _date_edges(self, now: int) -> None:
+        first = self._when(now, self._board.first_edge)
+        self._replay_until(first)
+        # Ticks are whole: after the last edge comes the next of them, so that nothing counts as
+        # stable sooner than it is.
+        last = min(now, self._when(now, self._board.last_edge) + 1)
+        self.controller.button.date_edges(first, last)
+
+    def _replay_until(self, at: int) -> None:
+        """Until its edge at ``at`` the button was as before: long enough to count, perhaps."""
+        mute = self.controller
+        if mute.button.first_edge is not None:
+            mute.replay(at - 1, mute.button.level, 0, self._board.sense())
 
     def _connect(self, now: int) -> int:
         """Connect, as the controller has just decided. Returns the time."""
@@ -177,13 +199,9 @@ class App:
             mute.refused(now, True)
         return now
 
-    def _date_edges(self, now: int) -> None:
-        # Ticks are whole: after the last edge comes the next of them, so that nothing counts as
-        # stable sooner than it is. An edge that came after this pass took its ticks is of now.
-        board = self._board
-        first = board.ticks_diff(self._ticks, board.first_edge)
-        last = board.ticks_diff(self._ticks, board.last_edge) - 1
-        self.controller.button.date_edges(now - max(0, first), now - max(0, last))
+    def _when(self, now: int, ticks: int) -> int:
+        """When ``ticks`` were; ``now``, for those that came after this pass took its own."""
+        return now - max(0, self._board.ticks_diff(self._ticks, ticks))
 
     def idle_ms(self) -> int:
         """How long the board may idle after the last `step`: until something is due.

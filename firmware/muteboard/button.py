@@ -48,7 +48,8 @@ class Button:
         self.length = 0
         # Presses so far that had 30 ms of stable contact.
         self.presses = 0
-        self._level = True
+        # As `step` was told last.
+        self.level = True
         self._stable_since = now
         # When the first and the last of the edges were that `step` is told next; None: not known.
         self._first: int | None = None
@@ -67,7 +68,7 @@ class Button:
 
     def due_in_ms(self, now: int) -> int | None:
         """How long a press under way stays what it is, 1 or more; None: until the next edge."""
-        if self.first_edge is None or (self._level and self.down):
+        if self.first_edge is None or (self.level and self.down):
             return None
         return max(1, DEBOUNCE_MS - (now - self._stable_since))
 
@@ -82,7 +83,7 @@ class Button:
         Edges that `date_edges` has not dated are taken to be of now. Returns `NOTHING`, `PRESSED`
         or `RELEASED`; the caller asks `consumed` whether it counts.
         """
-        if level != self._level or edges:
+        if level != self.level or edges:
             self._moved(now, level, edges)
         if self.first_edge is None:
             return NOTHING
@@ -91,7 +92,8 @@ class Button:
         if level:
             if self.down:
                 return NOTHING
-            self._pressed()
+            self.down = True
+            self.presses += 1
             return PRESSED
         self.length = self._stable_since - self.first_edge
         finished = self.down
@@ -101,21 +103,12 @@ class Button:
 
     def _moved(self, now: int, level: bool, edges: int) -> None:
         # An edge between two equal levels is contact bounce too: the wait starts again.
-        first = self._first
         if self.first_edge is None:
             if not level and not edges & EDGE_DOWN:
                 return
-            self.first_edge = now if first is None else first
+            self.first_edge = now if self._first is None else self._first
             self.consumed = False
             self.down = False
-        elif self._level and first is not None and first - self._stable_since >= DEBOUNCE_MS:
-            # It had been stable until then, and nobody came by to see it.
-            self._pressed()
-        self._level = level
+        self.level = level
         self._stable_since = now if self._last is None else self._last
         self._first = self._last = None
-
-    def _pressed(self) -> None:
-        if not self.down:
-            self.down = True
-            self.presses += 1

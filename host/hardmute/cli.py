@@ -25,6 +25,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         text = super().format_help()
         if _EXIT_CODES in text:
             text = text.replace("\n\noptions:", "\noptions:", 1)
+            text = text.replace("\n\ncommands:", "\ncommands:", 1)
             text = text.replace(f"\n\n{_EXIT_CODES}", f"\n{_EXIT_CODES}")
         return text
 
@@ -53,7 +54,7 @@ def build_parser(only: Collection[str] = ()) -> argparse.ArgumentParser:
     )
     # Whoever reads its line has found it; the screen has none to spare.
     parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
-    _add_common(parser)
+    _add_common(parser, listed=False)
     parser.add_argument("--version", action="version", version=muteboard.__version__)
     commands = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True, prog="hardmute"
@@ -75,9 +76,16 @@ def build_parser(only: Collection[str] = ()) -> argparse.ArgumentParser:
 
 
 def _add_common(
-    parser: argparse.ArgumentParser, *, device: bool = True, timeout: bool = True
+    parser: argparse.ArgumentParser,
+    *,
+    device: bool = True,
+    timeout: bool = True,
+    listed: bool = True,
 ) -> None:
-    """Options that may stand before or after the command, so neither place sets a default."""
+    """Options that may stand before or after the command, so neither place sets a default.
+
+    ``listed``: all of them in the help, not only which board.
+    """
     if device:
         parser.add_argument(
             "-d",
@@ -92,10 +100,14 @@ def _add_common(
             type=seconds,
             metavar="S",
             default=argparse.SUPPRESS,
-            help="seconds to wait for an answer (3)",
+            help="seconds to wait for an answer (3)" if listed else argparse.SUPPRESS,
         )
     parser.add_argument(
-        "-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="tracebacks"
+        "-v",
+        "--verbose",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="tracebacks" if listed else argparse.SUPPRESS,
     )
 
 
@@ -245,6 +257,14 @@ def _add_name(command: argparse.ArgumentParser) -> None:
     command.add_argument("label", nargs="?", metavar="LABEL", help="none: print it")
 
 
+def _add_doctor(command: argparse.ArgumentParser) -> None:
+    _add_common(command)
+    command.add_argument(
+        "--udev-rule", action="store_true", help="print the udev rule for Linux instead"
+    )
+    command.add_argument("--json", action="store_true", help="one JSON object")
+
+
 def _add_sim(command: argparse.ArgumentParser) -> None:
     _add_common(command, device=False, timeout=False)
     _add_engine(command)
@@ -277,6 +297,38 @@ def _add_engine(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--download", action="store_true", help="fetch that image if there is none yet"
+    )
+
+
+def _add_flash(command: argparse.ArgumentParser) -> None:
+    _add_common(command)
+    command.add_argument(
+        "--board",
+        choices=("pico", "pico_interlock", "esp32", "circuitpython"),
+        help="which board it is; pico_interlock: a Pico on the interlock board",
+    )
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    command.add_argument("--dry-run", action="store_true", help="say what would be done, only")
+    command.add_argument(
+        "--image",
+        "--offline",
+        type=Path,
+        metavar="FILE",
+        help="MicroPython, or a release image, to use; nothing is downloaded",
+    )
+    command.add_argument(
+        "--download", action="store_true", help="fetch MicroPython if there is none yet"
+    )
+    command.add_argument(
+        "--files-only", action="store_true", help="only our files, at MicroPython's prompt"
+    )
+    command.add_argument(
+        "--erase-journal",
+        action="store_true",
+        help="overwrite settings, keys and journal where the board cannot be asked for them",
+    )
+    command.add_argument(
+        "--verify", action="store_true", help="read back and compare instead (5: it differs)"
     )
 
 
@@ -317,6 +369,8 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "prove": ("prove:prove", "was it cut all the time from T to T?", _add_prove),
     "config": ("commands:config", "read or change a board's settings", _add_config),
     "name": ("commands:name", "give a board a label on this host", _add_name),
+    "flash": ("flash.command:flash", "put the firmware on a board, or update it", _add_flash),
+    "doctor": ("doctor.command:doctor", "what is wrong, and what to do about it", _add_doctor),
     "sim": ("sim.command:sim", "run a simulated board", _add_sim),
     "world": ("sim.command:world", "press, weld, unplug a simulated board", _add_world),
     "demo": ("demo:demo", "see it all on a simulated board", _add_demo),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sys
 import time
 from collections import deque
@@ -53,6 +54,11 @@ _PIPELINE = 4
 # State events that wait while something else is asked. A board sends one at each change, so that
 # this is reached by none that keeps to its own settling times.
 _MAX_EVENTS = 64
+
+# At MicroPython's prompt; the first newline ends what was half typed there. The prompt echoes it,
+# with quotes between the words that the answer has none between.
+_ASK_PROMPT = b"\r\nprint('hardmute', __import__('machine').unique_id().hex())\r\n"
+_PROMPT_ID = re.compile(rb"\nhardmute ([0-9a-f]{4,64})\r\n")
 
 _REFUSALS = {
     "bad_op": "The board's firmware does not know this request: update it.",
@@ -134,6 +140,18 @@ class Session:
             identity = parse_identity(self._await_answer(request_id, "hello"))
         self._identity = identity
         return identity._replace(simulated=True) if self._simulated else identity
+
+    def ask_prompt(self) -> str | None:
+        """The id that MicroPython's prompt prints; None where none answers within the time-out."""
+        self._write(_ASK_PROMPT)
+        self._deadline = self._clock() + self._timeout
+        heard = b""
+        while (data := self._read()) is not None:
+            # As much as a prompt says; a flood is no prompt.
+            heard = (heard + data)[-4096:]
+            if found := _PROMPT_ID.search(heard):
+                return found[1].decode()
+        return None
 
     def status(self) -> Status:
         """The board's state now."""
@@ -354,13 +372,32 @@ def connect(device: str, timeout: float) -> Generator[tuple[Session, Identity]]:
     turns out to be something else gets back the terminal settings that it had.
     Raises `UnreachableError`.
     """
+    with _opened(device, timeout) as (session, terminal):
+        identity = session.hello()
+        terminal.keep_lines_on_close()
+        yield session, identity
+
+
+def board_at_prompt(device: str, timeout: float) -> str | None:
+    """The id of the board whose MicroPython prompt is at ``device``, as in maintenance.
+
+    None where no prompt answers. What is sent is one line that prints the chip's id: firmware that
+    runs refuses it. Raises `UnreachableError` as `connect` does.
+    """
+    with _opened(device, timeout) as (session, terminal):
+        board = session.ask_prompt()
+        if board is not None:
+            terminal.keep_lines_on_close()
+        return board
+
+
+@contextlib.contextmanager
+def _opened(device: str, timeout: float) -> Generator[tuple[Session, _Terminal]]:
     with PortHolder(device, timeout), _terminal(device) as terminal:
         port = _open(device, timeout)
         try:
             session = Session(port, device, timeout, simulated=registry.is_simulated(device))
-            identity = session.hello()
-            terminal.keep_lines_on_close()
-            yield session, identity
+            yield session, terminal
         finally:
             terminal.restore_unless_kept()
             with contextlib.suppress(*_PORT_ERRORS):
@@ -430,18 +467,9 @@ def _is_no_terminal(error: BaseException | None) -> bool:
 def _permission_advice(device: str) -> str:
     advice = "run this as a user who may open it."
     if sys.platform == "linux":
-        import grp
-        import stat
-        from pathlib import Path
+        from hardmute import permission
 
-        advice = "join its group (sudo usermod -aG dialout $USER) and log in again."
-        with contextlib.suppress(OSError, KeyError):
-            found = Path(device).stat()
-            group = grp.getgrgid(found.st_gid).gr_name
-            advice = f"join its group (sudo usermod -aG {group} $USER) and log in again."
-            if found.st_gid == 0 or not found.st_mode & stat.S_IWGRP:
-                # Joining group root, or one that may not write either, is no advice.
-                advice = 'add a udev rule that gives it to your users (TAG+="uaccess").'
+        advice = permission.advice(permission.group_of(device))
     return f"You have no permission to open {device}: {advice}"
 
 

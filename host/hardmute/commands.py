@@ -10,7 +10,7 @@ from argparse import Namespace
 from collections.abc import Callable, Generator
 from typing import Any
 
-from hardmute import discovery, errors, text
+from hardmute import discovery, errors, service, text
 from hardmute.client import Session
 from hardmute.contact import Contact, Meeting
 from hardmute.log import Observation, now_ms, seen, unseen
@@ -134,12 +134,16 @@ def list_boards(args: Namespace) -> int:
 
 def config(args: Namespace) -> int:
     """`hardmute config get|set`."""
+    recorder = Recorder()
     changes: dict[str, object] | None = None
     if args.action == "set":
         from hardmute.settings import parse
 
         changes = parse(args.settings)
-    recorder = Recorder()
+        with _logged_session(args, recorder):
+            # What the state was before somebody takes the plug out.
+            pass
+        args.device = service.wait_for("setup", args, recorder)
     with _logged_session(args, recorder) as (session, identity):
         settings = session.config(changes)
     if args.json:
@@ -150,6 +154,8 @@ def config(args: Namespace) -> int:
         for key in sorted(settings):
             allowed = board_config.allowed(key) if key in board_config.DEFAULTS else "?"
             print(f"{text.printable(key)} = {text.printable(str(settings[key]))}   ({allowed})")
+        if changes is not None:
+            print(service.LEAVE.format(service="setup"))
     return recorder.exit_code
 
 

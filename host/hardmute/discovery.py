@@ -12,15 +12,18 @@ from hardmute.log import Log
 from hardmute.report import Identity, is_board_id
 from hardmute.sim import registry
 
-# (vendor, product) ids under which a hardmute board can show up. None: any product.
-_BOARD_IDS: dict[int, frozenset[int] | None] = {
-    # Raspberry Pi: 0005 is MicroPython on RP2040; CircuitPython boards take others.
-    0x2E8A: None,
-    # Adafruit: CircuitPython boards.
-    0x239A: None,
-    # Espressif: 4001 is MicroPython's native USB, 1001 the USB Serial/JTAG unit.
-    0x303A: None,
-}
+# USB vendors under whose ids, with any product, a hardmute board can show up (their udev rule is
+# in doctor/70-hardmute.rules).
+BOARD_VENDORS = frozenset(
+    {
+        # Raspberry Pi: product 0005 is MicroPython on RP2040; CircuitPython boards take others.
+        0x2E8A,
+        # Adafruit: CircuitPython boards.
+        0x239A,
+        # Espressif: 4001 is MicroPython's native USB, 1001 the USB Serial/JTAG unit.
+        0x303A,
+    }
+)
 # USB-to-serial bridges that anything may sit behind: CP210x, CH340, CH9102, FT232R. They are
 # probed only when named, or with `list --probe`.
 _BRIDGE_IDS = {(0x10C4, 0xEA60), (0x1A86, 0x7523), (0x1A86, 0x55D4), (0x0403, 0x6001)}
@@ -56,9 +59,14 @@ def serial_ports(*, bridges: bool) -> list[Port]:
         if info.vid is None or info.pid is None:
             continue
         ids = (info.vid, info.pid)
-        if info.vid in _BOARD_IDS or (bridges and ids in _BRIDGE_IDS):
+        if info.vid in BOARD_VENDORS or (bridges and ids in _BRIDGE_IDS):
             ports.append(Port(info.device, info.serial_number, ids))
     return sorted(ports)
+
+
+def bridges() -> list[Port]:
+    """Ports of bridges, behind which anything may sit: an ESP32, or a printer. None is opened."""
+    return [port for port in serial_ports(bridges=True) if port.ids in _BRIDGE_IDS]
 
 
 def find(timeout: float, *, bridges: bool = False) -> list[Found]:

@@ -35,14 +35,12 @@ class PortHolder:
         self._device = device
         self._timeout = timeout
         self._clock = clock
-        key = device if "://" in device else os.path.realpath(device)
-        # Its end tells ports apart; a file name ends at 255 bytes.
-        self._name = f"{quote(os.fsencode(key), safe='')[-200:]}.lock"
+        self._file = _lock_file(device)
         self._fd = -1
 
     def __enter__(self) -> None:
         deadline = self._clock() + self._timeout
-        self._fd = _open(paths.runtime_dir("ports") / self._name)
+        self._fd = _open(self._file)
         if self._fd < 0:
             # The state matters more than the name of who else asks; pyserial's own lock on the
             # port still keeps two processes apart.
@@ -77,6 +75,24 @@ class PortHolder:
     def _close(self) -> None:
         os.close(self._fd)
         self._fd = -1
+
+
+def holder_of(device: str) -> str | None:
+    """The hardmute process that holds ``device``, in words; None if none does."""
+    try:
+        fd = os.open(_lock_file(device), os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return None
+    try:
+        return None if try_lock(fd) else _read_holder(fd)
+    finally:
+        os.close(fd)
+
+
+def _lock_file(device: str) -> Path:
+    key = device if "://" in device else os.path.realpath(device)
+    # Its end tells ports apart; a file name ends at 255 bytes.
+    return paths.runtime_dir("ports") / f"{quote(os.fsencode(key), safe='')[-200:]}.lock"
 
 
 def _open(file: Path) -> int:

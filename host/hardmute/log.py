@@ -159,11 +159,16 @@ class Log:
 
     A damaged file is moved aside, never deleted, and a new log is begun in its place: by the next
     `Log`, or, when the damage shows later, in this one.
+
+    ``read_only``: nothing is made, changed or moved, whatever is found; the file must be there.
     """
 
-    def __init__(self, file: Path, clock: Callable[[], int] = now_ms) -> None:
+    def __init__(
+        self, file: Path, clock: Callable[[], int] = now_ms, *, read_only: bool = False
+    ) -> None:
         self.file = file
         self._clock = clock
+        self._read_only = read_only
         # Which file is open: another process may set it aside.
         self._opened: tuple[int, int] | None = None
         self._database = self._open()
@@ -244,6 +249,13 @@ class Log:
         """The hash of entry ``row``; None if it is not there (any more)."""
         found = self._first("SELECT hash FROM entry WHERE row = ?", row)
         return None if found is None else found[0]
+
+    def check_pages(self) -> None:
+        """Read the whole file as SQLite's own quick check does. Raises `LogDamagedError`."""
+        with self._guarded():
+            (said,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
+            if said != "ok":
+                raise _Damage
 
     def entries(
         self,
@@ -510,13 +522,16 @@ class Log:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            if not self.file.exists():
+            if not self.file.exists() and not self._read_only:
                 self._create()
             # Before it is opened: should it be exchanged in between, we take it for an old one.
             self._opened = self._file_id()
             self._check_wal()
             # "rw": never an empty file where another process has just set a log aside.
-            uri = f"{self.file.absolute().as_uri()}?mode=rw"
+            uri = f"{self.file.absolute().as_uri()}?mode={'ro' if self._read_only else 'rw'}"
+            if self._read_only and not self._has_wal():
+                # SQLite would make one, for whoever writes meanwhile, and leave it behind.
+                uri += "&immutable=1"
             database = sqlite3.connect(uri, timeout=_BUSY_TIMEOUT_S, uri=True)
         except _Damage as error:
             raise self._set_aside(error, wal_only=True) from error
@@ -526,8 +541,9 @@ class Log:
             # First, because a log of a newer format is left exactly as it is.
             self._check_version(database)
             _check_schema(database)
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")
+            if not self._read_only:
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute("PRAGMA synchronous = FULL")
         except LogError:
             database.close()
             raise
@@ -602,6 +618,11 @@ class Log:
         if more and any(header) and not _is_wal_header(header):
             raise _Damage
 
+    def _has_wal(self) -> bool:
+        with contextlib.suppress(OSError):
+            return Path(f"{self.file}-wal").stat().st_size > 0
+        return False
+
     def _wal_is_good(self) -> bool:
         try:
             self._check_wal()
@@ -646,8 +667,9 @@ class Log:
                 raise self._unusable(error) from error
             self._database.close()
             told = self._set_aside(error)
-            with contextlib.suppress(HardmuteError):
-                self._database = self._open()
+            if not self._read_only:
+                with contextlib.suppress(HardmuteError):
+                    self._database = self._open()
             raise told from error
 
     def _unusable(self, error: Exception) -> LogError:
@@ -657,6 +679,10 @@ class Log:
         )
 
     def _set_aside(self, error: Exception, *, wal_only: bool = False) -> LogDamagedError:
+        where = error if isinstance(error, _Damage) else ""
+        if self._read_only:
+            part = "newest part of the log" if wal_only else "log"
+            return LogDamagedError(f"The {part} {self.file} is damaged{where}.")
         try:
             with self._locked():
                 if self._file_id() != self._opened or (wal_only and self._wal_is_good()):
@@ -675,7 +701,6 @@ class Log:
                 f"The newest part of the log was damaged; it is kept as {aside}-wal, and the log "
                 "goes on without it."
             )
-        where = error if isinstance(error, _Damage) else ""
         return LogDamagedError(
             f"The log was damaged{where}; it is kept as {aside}, and a new one begins."
         )

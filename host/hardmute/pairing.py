@@ -6,26 +6,17 @@ import hmac
 import json
 import os
 import tempfile
-import time
 from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
 
-from hardmute import discovery, errors, keys, text
+from hardmute import discovery, errors, keys, service
 from hardmute.client import Session
 from hardmute.contact import Contact
 from hardmute.recorder import Recorder
 from hardmute.report import Identity, Paired
 from muteboard import attest
 
-# How often a board that is to come back in setup is looked for, and for how long, in seconds.
-_POLL_S = 0.3
-_PATIENCE_S = 300.0
-_GUIDE = """\
-This needs the board in setup, which takes a hand at its button:
-  1. unplug the board
-  2. hold its button down while you plug it in again, for 3 s, until the lamp is blue
-  3. release the button (after 10 s it would be maintenance: then begin again)"""
 _WHAT_KEYS_DO = """\
 attest key, on this host: tells at once whether an answer is this board's. Whoever has it can \
 answer in the board's place, to this host.
@@ -38,7 +29,12 @@ def pair(args: Namespace) -> int:
     file: Path = args.verify_key
     _check_writable(file)
     recorder = Recorder()
-    device = _wait_for_setup(args, recorder)
+    with discovery.open_board(args.device, args.timeout, recorder.log) as (_, identity):
+        if not identity.journal:
+            raise errors.RefusedError(
+                "This board keeps no journal, so it cannot be paired.", "unsupported"
+            )
+    device = service.wait_for("setup", args, recorder)
     with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
         contact = Contact(session, identity, recorder)
         # What this pairing ends belongs into the log before it.
@@ -80,7 +76,7 @@ def unpair(args: Namespace) -> int:
             raise errors.UsageError(f"Board {board} is not paired.")
         ends = paired and (key is None or _is_ours(session, key))
     if ends:
-        device = _wait_for_setup(args, recorder)
+        device = service.wait_for("setup", args, recorder)
         with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
             contact = Contact(session, identity, recorder)
             contact.fetch()
@@ -149,7 +145,7 @@ def _tell(made: _Made, identity: Identity, file: Path, earlier: int) -> None:
             " verify key of that one: keep both."
         )
     print(_WHAT_KEYS_DO.format(file=file))
-    print("To leave setup, unplug the board and plug it in again: until then its line stays cut.")
+    print(service.LEAVE.format(service="setup"))
 
 
 def _check_writable(file: Path) -> None:
@@ -178,53 +174,3 @@ def _is_ours(session: Session, key: bytes) -> bool:
         raise
     good = hmac.compare_digest(answer.mac, attest.mac(key, answer.signed()))
     return good and answer.nonce == nonce
-
-
-def _wait_for_setup(args: Namespace, recorder: Recorder) -> str:
-    """Guide the person until the board that is meant is in setup. Returns the port it is at.
-
-    Raises `UnreachableError` when there is none to begin with, or patience ends.
-    """
-    board: str | None = None
-    told = ""
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        named = args.device if board is None or _is_address(args.device) else board
-        try:
-            with discovery.open_board(named, args.timeout, recorder.log) as (session, identity):
-                if board not in (None, identity.board):
-                    seen = f"another board is there ({identity.board})"
-                elif not identity.journal:
-                    raise errors.RefusedError(
-                        "This board keeps no journal, so it cannot be paired.", "unsupported"
-                    )
-                else:
-                    board = identity.board
-                    service = session.status().service
-                    if service == "setup":
-                        return session.device
-                    seen = (
-                        f"connected, in {service}"
-                        if service != "none"
-                        else "connected, not in setup"
-                    )
-        except errors.UnreachableError as error:
-            if board is None:
-                raise
-            seen = text.REASONS.get(error.reason, error.reason)
-        if not told:
-            text.complain(_GUIDE)
-        if seen != told:
-            text.complain(f"Waiting for board {board} in setup: {seen} ...")
-            told = seen
-        if time.monotonic() >= deadline:
-            raise errors.UnreachableError(
-                f"Board {board} was not in setup within {_PATIENCE_S / 60:.0f} minutes: nothing"
-                " was changed.",
-                "not_in_setup",
-            )
-        time.sleep(_POLL_S)
-
-
-def _is_address(named: str | None) -> bool:
-    return named is not None and discovery.is_port(named)

@@ -10,17 +10,23 @@ import os
 import sys
 from pathlib import Path
 
+LOG_NAME = "log.sqlite3"
 _MODE = 0o700
+
+
+def data_dir() -> Path:
+    """The folder of the log and the keys. It may not exist."""
+    home = os.environ.get("HARDMUTE_HOME")
+    if home:
+        return Path(home)
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("hardmute", appauthor=False))
 
 
 def log_file() -> Path:
     """The log (SQLite). The folder is made on demand, readable by its owner only."""
-    home = os.environ.get("HARDMUTE_HOME")
-    if home:
-        return private(Path(home)) / "log.sqlite3"
-    import platformdirs
-
-    return private(Path(platformdirs.user_data_dir("hardmute", appauthor=False))) / "log.sqlite3"
+    return private(data_dir()) / LOG_NAME
 
 
 def runtime_dir(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import sys
 import urllib.error
@@ -10,15 +11,14 @@ from pathlib import Path
 
 from hardmute import paths
 from hardmute.errors import LocalError, UsageError
+from hardmute.flash import uf2
 
 NAME = "RPI_PICO.uf2"
+_SUMS = "SHA256SUMS"
 # The oldest release that the firmware supports, and the one that its tests run on. No hash is
 # pinned: this project has never held that file.
 _OFFICIAL = "https://micropython.org/resources/firmware/RPI_PICO-20250415-v1.25.0.uf2"
 _TIMEOUT_S = 30
-# UF2 block: two magic numbers first, one last (https://github.com/microsoft/uf2).
-_BLOCK = 512
-_MAGIC = (b"UF2\nWQ]\x9e", b"\x30\x6f\xb1\x0a")
 
 
 def find(given: Path | None, *, download: bool) -> Path:
@@ -26,7 +26,8 @@ def find(given: Path | None, *, download: bool) -> Path:
 
     ``given``: the one to use, whatever it is. Otherwise one from the cache, the newest first;
     otherwise the official one, if ``download`` or the person at the terminal consents. Raises
-    `UsageError` for a file that is no UF2, and `LocalError` where there is none to be had.
+    `UsageError` for a file that is no UF2, and `LocalError` where there is none to be had, or one
+    that is not as the file SHA256SUMS beside it says.
     """
     if given is not None:
         try:
@@ -34,17 +35,19 @@ def find(given: Path | None, *, download: bool) -> Path:
         except OSError as error:
             raise UsageError(f"The image {given} cannot be read ({error.strerror}).") from error
         _check(content, str(given))
+        _check_sum(content, given)
         return given
     folder = paths.cache_dir("runtime")
     cached = sorted(folder.glob(f"*/{NAME}"), key=lambda file: file.stat().st_mtime)
     if cached:
+        _check_sum(cached[-1].read_bytes(), cached[-1])
         return cached[-1]
     if download or _consents():
         return _download(folder / Path(_OFFICIAL).stem / NAME)
     raise LocalError(
-        "There is no MicroPython image for the emulated Pico yet: give one with --image FILE.uf2,"
-        f" or download {_OFFICIAL} with --download, or build one from Debian's packages with"
-        " `make -C firmware runtime`."
+        "There is no MicroPython image for the Pico yet: give one with --image FILE.uf2, or"
+        f" download {_OFFICIAL} with --download (without a network, fetch it by other means), or"
+        " build one from Debian's packages with `make -C firmware runtime`."
     )
 
 
@@ -52,7 +55,7 @@ def _consents() -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     print(
-        f"The emulated Pico needs MicroPython, once.\nDownload {_OFFICIAL} (0.7 MB)? [y/N] ",
+        f"This needs MicroPython for the Pico, once.\nDownload {_OFFICIAL} (0.7 MB)? [y/N] ",
         end="",
         file=sys.stderr,
         flush=True,
@@ -73,14 +76,26 @@ def _download(to: Path) -> Path:
     to.parent.mkdir(parents=True, exist_ok=True)
     partial = to.with_suffix(".partial")
     partial.write_bytes(content)
+    # Nobody publishes one: it tells of what changes from now on.
+    (to.parent / _SUMS).write_text(f"{hashlib.sha256(content).hexdigest()}  {NAME}\n")
     return partial.replace(to)
 
 
+def _check_sum(content: bytes, file: Path) -> None:
+    """Raise `LocalError` for a file that is not as the list beside it says."""
+    try:
+        lines = (file.parent / _SUMS).read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    digest = hashlib.sha256(content).hexdigest()
+    for line in lines:
+        listed, _, name = line.partition(" ")
+        if name.lstrip(" *") == file.name and listed.lower() != digest:
+            raise LocalError(
+                f"{file} is not what {_SUMS} beside it lists (SHA-256 {digest}): fetch it again."
+            )
+
+
 def _check(content: bytes, name: str) -> None:
-    start, end = _MAGIC
-    good = content and len(content) % _BLOCK == 0
-    for at in range(0, len(content), _BLOCK):
-        block = content[at : at + _BLOCK]
-        good = good and block.startswith(start) and block.endswith(end)
-    if not good:
-        raise UsageError(f"{name} is no UF2 image.")
+    for _ in uf2.blocks(content, name):
+        pass

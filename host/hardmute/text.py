@@ -17,6 +17,11 @@ STYLES = {
     "live": "bold green",
     "fault": "bold magenta",
     "unknown": "bold yellow",
+    # What a check of `hardmute doctor` ends with.
+    "pass": "green",
+    "warn": "yellow",
+    "fail": "bold red",
+    "skipped": "dim",
 }
 CAUSES = {
     "boot": "power-on",
@@ -40,7 +45,7 @@ REASONS = {
     "not_connected": "not connected",
     "not_fresh": "its answers were not fresh",
     "not_hardmute": "another device answered",
-    "not_in_setup": "not in setup",
+    "not_in_service": "its service mode was not opened",
     "port_held": "another hardmute held the port",
     "port_in_use": "another program held the port",
     "protocol_version": "it spoke another protocol version",

@@ -133,7 +133,7 @@ def snapshot(mute: Controller, witness: Witness) -> tuple:
         None if first is None else clip(now - first, times.stuck + 1),
         press["consumed"],
         press["down"],
-        press["_level"],
+        press["level"],
         clip(now - press["_stable_since"], DEBOUNCE),
         witness.key(),
     )

@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from _pytest.runner import runtestprotocol
 
 from hardmute import runtime
 from hardmute.errors import HardmuteError
-from workbench import Bench, Repl
+from workbench import Bench, Repl, locked_image
 
 
 @functools.cache
@@ -49,6 +50,33 @@ def _interlock_started() -> Bench:
 @functools.cache
 def _interlock_prompt() -> Repl:
     return Repl(image(), interlock=True).start()
+
+
+@functools.cache
+def _locked() -> Path:
+    try:
+        return locked_image()
+    except HardmuteError as error:
+        pytest.exit(str(error), returncode=1)
+
+
+@functools.cache
+def _locked_started() -> Bench:
+    bench = Bench(_locked(), {})
+    bench.erase_files()
+    return bench.start()
+
+
+@pytest.fixture
+def locked() -> Bench:
+    """A board that was new when the locked image came, started."""
+    return _locked_started()
+
+
+@pytest.fixture
+def fresh_locked() -> Callable[..., Bench]:
+    """For a test that wants one from before power-on, with files of its own."""
+    return functools.partial(Bench, _locked())
 
 
 @pytest.fixture
@@ -96,6 +124,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool:
         _started()
     if "repl" in names:
         _prompt()
+    if "locked" in names:
+        _locked_started()
     if "interlock" in names:
         _interlock_started()
     if "interlock_repl" in names:

@@ -7,13 +7,15 @@ import os
 import subprocess
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hardmute import errors
+from hardmute import client, errors, service
+from hardmute.recorder import Recorder
 from hardmute.sim.world import act
 
 BOARD = "5eed00015eed0001"
@@ -104,6 +106,32 @@ def test_P1_P5_a_hung_chip_is_unknown_then_muted_by_its_watchdog(host: Host) -> 
     assert (seen["state"], seen["cause"], seen["simulated"]) == ("muted", "watchdog", True)
     assert host.look()["line"] == "cut"
     host.end(watch)
+
+
+def test_maintenance_is_told_by_the_prompt(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARDMUTE_HOME", host.environment["HARDMUTE_HOME"])
+    hands = [["power-off"], ["power-on", "--hold", "3.3"], ["power-off"]]
+    hands.append(["power-on", "--hold", "10.5"])
+
+    class Time:
+        """What passes between two looks at the board; then the person does the next thing."""
+
+        now = 0.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+        def sleep(self, seconds: float) -> None:
+            self.now += seconds
+            if hands:
+                act(host.world, hands.pop(0))
+
+    monkeypatch.setattr(service, "time", Time())
+    args = Namespace(device=BOARD, timeout=20.0)
+    assert service.wait_for("maintenance", args, Recorder()) == host.device
+    assert hands == []
+    assert client.board_at_prompt(host.device, 20.0) == BOARD
+    assert host.look()["line"] == "cut"
 
 
 def test_what_the_emulated_board_cannot_be(host: Host) -> None:

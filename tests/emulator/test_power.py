@@ -11,7 +11,7 @@ from rp2040py.gpio_pin import GPIOPinState
 from hardmute.sim.rp2040 import chip
 from workbench import Bench, Repl
 
-_BOOT_ROM_END = 0x4000
+BOOT_ROM_END = 0x4000
 PULLED_DOWN = GPIOPinState.INPUT_PULL_DOWN
 
 
@@ -174,7 +174,7 @@ def test_P1_the_loader_of_the_chip_leaves_the_line_cut(repl: Repl) -> None:
     repl.begin("import machine\nmachine.bootloader()")
     repl.run_ms(500)
     assert [cause for _, cause in repl.pico.resets] == ["power", "watchdog"]
-    assert repl.pico.mcu.core.pc < _BOOT_ROM_END, "the loader does not run"
+    assert repl.pico.mcu.core.pc < BOOT_ROM_END, "the loader does not run"
     assert [level for _, level in repl.relay] == [GPIOPinState.HIGH, PULLED_DOWN]
     repl.press()
     assert not repl.connected

@@ -17,15 +17,8 @@ from press_storm import PUSH_TO_TALK, TOGGLE
 from workbench import HIGH, Bench
 
 # The record of an unmute is written first: usually 50 ms, and twice that when the file system
-# erases two blocks. The edges are dated by their interrupts, so it is only the decision that is
-# late.
+# erases two blocks. The edges are dated all the same, so it is only the decision that is late.
 _LATE_US = 150_000
-# In that time a press means "mute", and a second one would not be told from it.
-_GAP_US = 160_000
-# Half a second after a press the rest is written. While a block of flash is erased then, for 45
-# ms, no interrupt dates an edge, and a short press that meets that may count for nothing
-# (firmware/README.md). This storm leaves no such pause.
-_GAP_MAX_US = 420_000
 # The board's clock counts whole milliseconds.
 _EARLY_US = 1_000
 # The PIO's cycles.
@@ -33,9 +26,7 @@ _CUT_LATE_US = 1
 
 
 def storm_on(bench: Bench, mode: str, seed: int, count: int) -> None:
-    storm = press_storm.storm(
-        mode, count, Random(seed), bench.now_us, gap_us=_GAP_US, gap_max_us=_GAP_MAX_US
-    )
+    storm = press_storm.storm(mode, count, Random(seed), bench.now_us)
     physics = bench.physics
     for edge in storm.edges:
         physics.at(edge.time_us, physics.stick if edge.down else physics.unstick)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
+import break_in
 from muteboard import wire
 from workbench import Bench
 
 REQUEST = b'{"id":1,"op":"status"}\n'
-CONTROL = (b"\x03", b"\x04", b"\x01", b"\x02", b"\x05")
 
 
 def frames(data: bytes) -> list[dict[str, object]]:
@@ -28,7 +28,7 @@ def test_P2_noise_connects_nothing_and_the_board_still_answers(bench: Bench) -> 
         b'{"id":2,"op":"connect"}\n{"id":3,"op":"press"}\n{"id":4,"op":"unmute"}\n' * 3,
         wire.frame({"id": 5, "op": "live"})[:-3] + b"\n",
         b"import machine; machine.Pin(20, machine.Pin.OUT, value=1)\r\n",
-        *CONTROL,
+        *break_in.CONTROL,
         b"\n",
     ]
     for piece in pieces:
@@ -141,48 +141,13 @@ def test_P2_the_1200_baud_touch_does_nothing(live: Bench) -> None:
 
 @pytest.mark.parametrize("phase_us", [0, 130])
 def test_P2_nobody_breaks_in_from_reset_on(fresh: Callable[[], Bench], phase_us: int) -> None:
-    """Break-in bytes every 250 us from the moment that there is a port; then the touch as well."""
     bench = fresh()
-    bench.pico.power_on()
-    bench.pico.plug()
-    bench.run_until(lambda: bench.pico.usb.connected, 1_000_000, step_us=50)
-    bench.run_us(phase_us)
-    chance = random.Random(phase_us)
-    heard = b""
-    quiet_us = bench.now_us + 300_000
-    while bench.now_us < quiet_us:
-        if bench.pico.usb.connected:
-            bench.send(chance.choice(CONTROL) if chance.random() < 0.3 else b"\x03")
-        bench.run_us(250)
-        heard += bench.heard()
-    for baud_rate in (1200, 115200):
-        bench.pico.usb.set_baud_rate(baud_rate)
-        bench.run_ms(5)
-        bench.pico.usb.set_lines(dtr=False, rts=False)
-        bench.run_ms(100)
-        bench.pico.usb.set_lines(dtr=True, rts=True)
-        bench.send(b"\x03\x03\x01import machine\x04")
-        bench.run_ms(20)
-    bench.await_lamp()
-    bench.run_ms(500)
-    heard += bench.heard()
-    assert b">>>" not in heard
-    assert b"raw REPL" not in heard
-    bench.send(b"\n")
-    bench.run_ms(50)
-    bench.heard()
+    break_in.from_reset_on(bench, phase_us)
     assert bench.status()["state"] == "muted"
     assert bench.connect_times() == []
 
 
 def test_P2_nobody_breaks_in_later(live: Bench) -> None:
-    chance = random.Random(8)
-    for _ in range(40):
-        live.send(chance.choice(CONTROL) * chance.randint(1, 3))
-        live.run_us(chance.randint(100, 9_000))
-    live.send(b"\n")
-    live.run_ms(100)
-    heard = live.heard()
-    assert b">>>" not in heard
+    break_in.later(live)
     assert live.status()["state"] == "live"
     assert [cause for _, cause in live.pico.resets] == ["power"]

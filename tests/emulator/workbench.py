@@ -9,12 +9,18 @@ from __future__ import annotations
 import json
 import random
 import re
+import struct
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rp2040py.device.load_flash import load_uf2
 from rp2040py.gpio_pin import GPIOPinState
 
+import muteboard
+from hardmute.errors import LocalError
+from hardmute.littlefs_image import unpack
 from hardmute.sim.physics import Physics
 from hardmute.sim.rp2040 import chip, files
 from muteboard import config, wire
@@ -24,8 +30,12 @@ UNIQUE_ID = bytes.fromhex("e660583883123456")
 START_US = 5_000_000
 ANSWER_US = 1_000_000
 
-# MICROPY_BYTES_PER_GC_BLOCK: four words.
+# MICROPY_BYTES_PER_GC_BLOCK: four words. MicroPython has two bits for each (py/gc.c).
 _HEAP_BLOCK = 16
+_BLOCKS_A_BYTE = 4
+_RAM = 0x2000_0000
+
+_BUILD = Path(muteboard.__file__).parent.parent / "build_micropython.sh"
 
 HIGH = GPIOPinState.HIGH
 
@@ -45,13 +55,61 @@ class Heap(NamedTuple):
         used, free, blocks = (int(number) for number in numbers.groups())
         return cls(used, free, blocks * _HEAP_BLOCK)
 
+    @classmethod
+    def look(cls, ram: bytes) -> Heap:
+        """As it lies in the chip's memory, without a collection.
+
+        Found by what `mp_state_mem_area_t` says of itself (py/mpstate.h; laid out by py/gc.c), so
+        that no symbols are needed.
+        """
+        words = [word for (word,) in struct.iter_unpack("<I", ram)]
+        (found,) = (
+            (start - _RAM, size)
+            for start, size, finalisers, pool, end in zip(
+                words, words[1:], words[2:], words[3:], words[4:], strict=False
+            )
+            if start > _RAM
+            and size > 0
+            and finalisers == start + size + 1
+            and pool > finalisers
+            and end - pool == size * _BLOCKS_A_BYTE * _HEAP_BLOCK
+        )
+        start, size = found
+        used = "".join(
+            "-" if byte >> shift & 3 else "."
+            for byte in ram[start : start + size]
+            for shift in (0, 2, 4, 6)
+        )
+        longest = max(len(run) for run in used.split("-"))
+        return cls(*(_HEAP_BLOCK * n for n in (used.count("-"), used.count("."), longest)))
+
+
+def locked_image() -> Path:
+    """The locked image of this very tree. Raises `LocalError` where it has not been built."""
+    command = [_BUILD, "--where", "hardmute-RPI_PICO.uf2"]
+    image = Path(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    )
+    if not image.is_file():
+        raise LocalError("This tree's locked image is not built yet: make -C firmware image")
+    return image
+
 
 class Bench:
-    """An emulated Pico with ``content`` on its flash, off. ``seed``: its chance."""
+    """An emulated Pico with ``image`` and ``content`` on its flash, off. ``seed``: its chance.
+
+    ``content``: None for what ``image`` itself brings.
+    """
 
     def __init__(
-        self, image: Path, content: dict[str, bytes], seed: int = 1, *, interlock: bool = False
+        self,
+        image: Path,
+        content: dict[str, bytes] | None,
+        seed: int = 1,
+        *,
+        interlock: bool = False,
     ) -> None:
+        self.image = image
         chance = random.Random(seed)
         self.physics = Physics(len(chip.SENSE), chance, interlock=interlock)
         self.pico = chip.Pico(self.physics, image, content, unique_id=UNIQUE_ID, random=chance)
@@ -116,13 +174,30 @@ class Bench:
     def await_lamp(self) -> None:
         self.run_until(lambda: self.physics.lamp != (0, 0, 0), START_US)
 
+    # The flash.
+
+    def files(self) -> dict[str, bytes]:
+        """The files on the flash, as somebody finds them who cuts the power now."""
+        flash = self.pico.mcu.flash
+        return unpack(bytes(flash[files.START : files.START + files.SIZE]))
+
+    def erase_files(self) -> None:
+        """As the flash of a new board is: not even an empty file system."""
+        self.pico.mcu.flash[files.START : files.START + files.SIZE] = b"\xff" * files.SIZE
+
+    def reflash(self, image: Path) -> None:
+        """Power off, and copy another image over the one that is there, as BOOTSEL does."""
+        self.pico.power_off()
+        load_uf2(image, self.pico.mcu)
+        self.run_ms(20)
+
     # The hand.
 
     def press(self, hold_ms: float = 120, bounce_ms: float = 0) -> None:
         """Press now, and wait until the release has been heeded."""
         quiet_us = self.physics.press(hold_ms, bounce_ms)
         # The record of an unmute is written first.
-        self.pico.advance(quiet_us + 160_000)
+        self.pico.advance(quiet_us + 200_000)
 
     def press_at(self, time_us: int, hold_ms: float = 120, bounce_ms: float = 0) -> None:
         """Have the finger come at ``time_us``; time does not pass in this call."""
@@ -144,6 +219,10 @@ class Bench:
     @property
     def coil(self) -> bool:
         return self.physics.coil
+
+    def heap(self) -> Heap:
+        """The heap of whatever runs, garbage included."""
+        return Heap.look(bytes(self.pico.mcu.sram))
 
     def watch_relay(self) -> None:
         """Start the record of the relay's pin anew, with its level now."""
@@ -197,11 +276,6 @@ class Bench:
 
     def status(self) -> dict[str, Any]:
         return self.ask("status")
-
-    def files(self) -> dict[str, bytes]:
-        """The files on the flash, as somebody finds them who cuts the power now."""
-        flash = self.pico.mcu.flash
-        return files.unpack(bytes(flash[files.START : files.START + files.SIZE]))
 
 
 class Repl(Bench):

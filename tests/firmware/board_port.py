@@ -79,6 +79,9 @@ class Port:
                     loaded.append(_load(file))
                     patch.setitem(sys.modules, f"muteboard.boards.{file}", loaded[-1])
                     patch.setattr(boards, file, loaded[-1], raising=False)
+            if name in RP2040:
+                loaded.append(_load("rp2040_sampler"))
+                patch.setitem(sys.modules, "muteboard.boards.rp2040_sampler", loaded[-1])
             if name == "rp2040_interlock":
                 loaded.append(_load("rp2040"))
                 patch.setitem(sys.modules, "muteboard.boards.rp2040", loaded[-1])

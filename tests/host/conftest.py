@@ -31,7 +31,16 @@ from muteboard import config as board_config
 from muteboard import wire
 
 # Pseudo-terminals, flock and termios: these are about what Windows does not have.
-collect_ignore = ["test_hostile.py", "test_log.py", "test_port.py"] if os.name == "nt" else []
+_POSIX = [
+    "test_doctor.py",
+    "test_flash.py",
+    "test_flash_esp32.py",
+    "test_hostile.py",
+    "test_log.py",
+    "test_port.py",
+    "test_service.py",
+]
+collect_ignore = _POSIX if os.name == "nt" else []
 
 # A shell ignores Ctrl-C for what it starts in the background, and children inherit that; the tests
 # send it to theirs.

@@ -228,7 +228,9 @@ def test_list_shows_a_port_that_does_not_answer_as_unknown(
     assert "UNKNOWN" in cli("list").out
 
 
-@pytest.mark.parametrize("words", [("list",), ("config", "get"), ("name", "Kitchen")])
+@pytest.mark.parametrize(
+    "words", [("list",), ("config", "get"), ("config", "set", "mode=toggle"), ("name", "Kitchen")]
+)
 def test_a_board_that_has_gone_is_logged_as_unknown_by_every_command(
     sim: Sim, cli: Cli, logged: Logged, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
@@ -617,14 +619,6 @@ def test_config_get(sim: Sim, cli: Cli) -> None:
     told = cli("config", "get", "--json", "-d", sim.board).json
     assert told["board"] == sim.board
     assert told["config"]["mode"] == "toggle"
-
-
-def test_config_set_outside_setup_says_what_to_do(sim: Sim, cli: Cli) -> None:
-    told = cli("-d", sim.board, "config", "set", "max_live_s=600")
-    assert (told.code, told.out) == (2, "")
-    for words in ("only in setup", "hold its button", "for 3 s", "turns blue", "repeat"):
-        assert words in told.err
-    assert cli("-d", sim.board, "config", "get", "--json").json["config"]["max_live_s"] == 3600
 
 
 def test_config_set_in_setup_is_kept(sim: Sim, cli: Cli) -> None:

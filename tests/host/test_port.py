@@ -22,6 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import auto_reset
 import pytest
 import serial
 from fake_device import MISSING, MUTED, Board, changed, on, pty_device, stable_name
@@ -368,50 +369,31 @@ def test_a_boards_port_is_left_with_hupcl_cleared(status: dict[str, Any], cli: A
 class DevKit:
     """The auto-reset circuit of an ESP32 DevKitC, and the kernel's part in DTR and RTS.
 
-    Two NPN transistors between the bridge's lines, which are low while asserted. One pulls EN low
-    (the chip in reset): base at DTR, emitter at RTS. The other pulls IO0 low (the ROM's loader,
-    when reset ends): base at RTS, emitter at DTR. The kernel asserts both lines at once at the
-    first open, and drops both at once at the last close if HUPCL is set.
+    The kernel asserts both lines at once at the first open, and drops both at once at the last
+    close if HUPCL is set.
     """
 
-    REQUESTS = (serialposix.TIOCMBIS, serialposix.TIOCMBIC, serialposix.TIOCMSET)
-
     def __init__(self, *, dtr: bool, rts: bool, opens: int) -> None:
-        self.lines = (dtr, rts)
+        self.lines = auto_reset.Lines(dtr, rts)
         self.history = [self.lines]
         self._opens = opens
 
-    @staticmethod
-    def conducts(base: bool, emitter: bool) -> bool:
-        """Whether a transistor pulls its collector low, given which lines are asserted (low)."""
-        return emitter and not base
-
-    @classmethod
-    def in_reset(cls, lines: tuple[bool, bool]) -> bool:
-        dtr, rts = lines
-        return cls.conducts(base=dtr, emitter=rts)
-
-    @classmethod
-    def io0_low(cls, lines: tuple[bool, bool]) -> bool:
-        dtr, rts = lines
-        return cls.conducts(base=rts, emitter=dtr)
-
     @property
     def was_reset(self) -> bool:
-        return any(map(self.in_reset, self.history))
+        return any(lines.in_reset for lines in self.history)
 
     @property
     def in_loader(self) -> bool:
         """Whether the last reset ended in the ROM's loader, where anybody can flash the chip."""
         ends = (
-            self.io0_low(after)
+            after.io0_low
             for before, after in itertools.pairwise(self.history)
-            if self.in_reset(before) and not self.in_reset(after)
+            if before.in_reset and not after.in_reset
         )
         return any(list(ends)[-1:])
 
     def set(self, dtr: bool, rts: bool) -> None:
-        self.lines = (dtr, rts)
+        self.lines = auto_reset.Lines(dtr, rts)
         self.history.append(self.lines)
 
     def opened(self) -> None:
@@ -425,16 +407,8 @@ class DevKit:
             self.set(dtr=False, rts=False)
 
     def ioctl(self, request: int, argument: bytes) -> None:
-        dtr, rts = self.lines
-        (bits,) = struct.unpack("I", argument)
-        if request == serialposix.TIOCMSET:
-            self.set(bool(bits & serialposix.TIOCM_DTR), bool(bits & serialposix.TIOCM_RTS))
-            return
-        value = request == serialposix.TIOCMBIS
-        self.set(
-            value if bits & serialposix.TIOCM_DTR else dtr,
-            value if bits & serialposix.TIOCM_RTS else rts,
-        )
+        self.lines = self.lines.after(request, argument)
+        self.history.append(self.lines)
 
 
 @contextmanager
@@ -459,7 +433,7 @@ def wired(kit: DevKit, address: str, monkeypatch: pytest.MonkeyPatch) -> Iterato
         real_close(fd)
 
     def recording_ioctl(fd: Any, request: int, *rest: Any) -> Any:
-        if fd in fds and request in DevKit.REQUESTS:
+        if fd in fds and request in auto_reset.REQUESTS:
             # A pseudo-terminal has no such lines and would refuse.
             kit.ioctl(request, *rest)
             return 0
@@ -517,9 +491,9 @@ def test_opening_using_and_closing_never_resets_an_esp32(
     [(1, 1, 1, 1), (0, 0, 1, 1), (1, 0, 0, 1), (0, 1, 1, 0)],
 )
 def test_the_model_is_the_schematics_table(dtr: int, rts: int, enabled: int, io0: int) -> None:
-    lines = (not dtr, not rts)
-    assert DevKit.in_reset(lines) is not bool(enabled)
-    assert DevKit.io0_low(lines) is not bool(io0)
+    lines = auto_reset.Lines(not dtr, not rts)
+    assert lines.in_reset is not bool(enabled)
+    assert lines.io0_low is not bool(io0)
 
 
 def test_the_model_tells_the_loader_from_a_restart() -> None:

@@ -85,7 +85,7 @@ def test_the_newest_in_the_cache_is_used(cache: Path, site: dict[str, bytes]) ->
 
 def test_without_consent_nothing_is_downloaded(cache: Path, site: dict[str, bytes]) -> None:
     assert site
-    with pytest.raises(LocalError, match=r"--image .* --download, .*`make -C firmware runtime`"):
+    with pytest.raises(LocalError, match=r"--image .* --download .*`make -C firmware runtime`"):
         runtime.find(None, download=False)
     assert not cache.exists()
 
@@ -96,6 +96,16 @@ def test_with_consent_it_is_downloaded_once(cache: Path, site: dict[str, bytes])
     assert found.read_bytes() == site["body"]
     site["body"] = b""
     assert runtime.find(None, download=False) == found
+
+
+def test_a_download_that_was_changed_since_is_refused(cache: Path, site: dict[str, bytes]) -> None:
+    found = runtime.find(None, download=True)
+    content = bytearray(site["body"])
+    content[100] ^= 1
+    found.write_bytes(content)
+    with pytest.raises(LocalError, match="SHA256SUMS"):
+        runtime.find(None, download=False)
+    assert cache in found.parents
 
 
 class Terminal(io.StringIO):

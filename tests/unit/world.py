@@ -26,6 +26,8 @@ class World:
         # When the first and the last of the edges were that are not taken yet; and of those taken.
         self._first_edge = self._last_edge = 0
         self.first_edge = self.last_edge = 0
+        # While edges are seen one by one: each as (time, level, edge); None: they are not.
+        self.changes: list[tuple[int, bool, int]] | None = None
         self._plan: list[tuple[int, bool]] = []
 
     def plan(self, at: int, down: bool) -> None:
@@ -39,10 +41,14 @@ class World:
     def _press(self, at: int, down: bool) -> None:
         if down != self.down:
             self.down = down
+            edge = EDGE_DOWN if down else EDGE_UP
+            if self.changes is not None:
+                self.changes.append((at, down, edge))
+                return
             if not self._edges:
                 self._first_edge = at
             self._last_edge = at
-            self._edges |= EDGE_DOWN if down else EDGE_UP
+            self._edges |= edge
 
     def advance(self, ms: int) -> None:
         self.now += ms
@@ -54,7 +60,12 @@ class World:
 
     @property
     def has_edges(self) -> bool:
-        return self._edges != 0
+        return self._edges != 0 or bool(self.changes)
+
+    def take_changes(self) -> list[tuple[int, bool, int]]:
+        """See edges as a whole from now on, and tell those that were seen one by one."""
+        changes, self.changes = self.changes or [], None
+        return changes
 
     def take_edges(self) -> int:
         edges, self._edges = self._edges, 0

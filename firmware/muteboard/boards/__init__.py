@@ -23,6 +23,10 @@ down, never inferred at start. A board object is built with the line cut, and fr
 ``button_down()``, ``take_edges()``
     The level now; and the edges since the last call (`muteboard.button.EDGE_DOWN` and
     ``EDGE_UP``), however short.
+``take_missed()``
+    What the button did while a write kept interrupts from dating its edges: each change as (ticks,
+    whether it is down from then on, edges as of `take_edges`), in order of time; usually none. To
+    be taken before `take_edges`, which no longer tells these.
 ``first_edge``, ``last_edge``
     The ticks of the first and of the last of the edges that `take_edges` has told last: a pass of
     the superloop may come 20 ms after them.
@@ -71,13 +75,15 @@ down, never inferred at start. A board object is built with the line cut, and fr
 ``port``, ``simulated``
     Name of the board file, for a person; whether there is no real microphone line behind it.
 ``maintenance()``
-    Leave the line cut, flash the lamp, and open the board to its programmer; then return.
+    Leave the line cut, flash the lamp, and open the board to its programmer; then return. A board
+    without a prompt starts its chip's loader, and does not return.
 ``reset()``
     Restart the chip. Does not return.
 """
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Protocol
 
     class Board(Protocol):
@@ -95,6 +101,7 @@ if TYPE_CHECKING:
         def disarm(self) -> None: ...
         def sense(self) -> int: ...
         def button_down(self) -> bool: ...
+        def take_missed(self) -> Sequence[tuple[int, bool, int]]: ...
         def take_edges(self) -> int: ...
         def show(self, rgb: tuple[int, int, int]) -> None: ...
         def ticks_ms(self) -> int: ...

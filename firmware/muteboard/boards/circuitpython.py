@@ -264,6 +264,9 @@ class Board:
         self._watch_button()
         return self._down
 
+    def take_missed(self) -> tuple[()]:
+        return ()
+
     def take_edges(self) -> int:
         self._watch_button()
         edges = self._edges

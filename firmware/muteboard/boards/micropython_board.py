@@ -19,7 +19,7 @@ from muteboard.boards import keystore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 CHUNK = const(64)
@@ -92,6 +92,9 @@ class MicroPythonBoard:
 
     def button_down(self) -> bool:
         return not self._button.value()
+
+    def take_missed(self) -> "Sequence[tuple[int, bool, int]]":
+        return ()
 
     def take_edges(self) -> int:
         edges = 0

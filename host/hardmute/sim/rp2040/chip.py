@@ -19,6 +19,7 @@ from rp2040py.peripherals.vreg_and_chip_reset import HAD_POR, HAD_RUN
 from rp2040py.simulator import Simulator
 from rp2040py.utils.logging import ConsoleLogger, LogLevel
 
+from hardmute.littlefs_image import pack
 from hardmute.sim.physics import Physics
 from hardmute.sim.rp2040 import files, silicon
 from hardmute.sim.rp2040.usb import Usb
@@ -32,8 +33,6 @@ LAMP = 21
 CLEAR = 17
 LATCH = 26
 
-FREQUENCY = 125_000_000
-_CYCLE_NS = 1e9 / FREQUENCY
 # The PIO gets one instruction each time that a sleeping CPU skips to its next alarm; so after each
 # edge of an input these many cycles are stepped one by one.
 _PIO_CYCLES = 16
@@ -53,6 +52,7 @@ _USB_ROOM = 4096
 class Pico:
     """A powerless Pico with ``image`` (a UF2) and ``content`` in its flash, wired to ``physics``.
 
+    ``content``: None for the file system that the image brings, or a blank one.
     ``unique_id``: 8 bytes. ``random``: what the chip's oscillator and unpowered RAM contain.
     """
 
@@ -60,7 +60,7 @@ class Pico:
         self,
         physics: Physics,
         image: Path,
-        content: Mapping[str, bytes],
+        content: Mapping[str, bytes] | None,
         *,
         unique_id: bytes,
         random: Random,
@@ -75,7 +75,8 @@ class Pico:
         self._simulator = Simulator(rp2040=self.mcu)
         self.mcu.load_bootrom(list(BOOTROM_B1))
         load_uf2(image, self.mcu)
-        self.mcu.flash[files.START : files.START + files.SIZE] = files.pack(content)
+        if content is not None:
+            self.mcu.flash[files.START : files.START + files.SIZE] = pack(content, files.SIZE)
         self.usb = Usb(self.mcu, controller, _USB_ROOM)
         # (time in us, "power" | "run" | "watchdog") of every reset.
         self.resets: list[tuple[float, str]] = []
@@ -115,7 +116,7 @@ class Pico:
         if self.physics.powered:
             self.usb.service()
             end_ns = to_us * 1000 - self._offset_ns
-            while (left := end_ns - self.clock.nanos) > _CYCLE_NS:
+            while (left := end_ns - self.clock.nanos) > silicon.CYCLE_NS:
                 self._stop_alarm.schedule(left)
                 self._simulator.stopped = False
                 execute_batch(self._simulator, 1)
@@ -142,7 +143,7 @@ class Pico:
     def _step_pio(self) -> None:
         self._pio_steps -= 1
         if self._pio_steps > 0:
-            self._pio_alarm.schedule(_CYCLE_NS)
+            self._pio_alarm.schedule(silicon.CYCLE_NS)
 
     # Wiring.
 
@@ -151,7 +152,7 @@ class Pico:
         # A button to ground; released, the pull decides.
         pin.set_input_value(False) if down else pin.release_input()
         self._pio_steps = _PIO_CYCLES
-        self._pio_alarm.schedule(_CYCLE_NS)
+        self._pio_alarm.schedule(silicon.CYCLE_NS)
 
     def _on_contact(self) -> None:
         for index, gpio in enumerate(SENSE):

@@ -40,6 +40,10 @@ _ROSC_STABLE_ENABLED = 1 << 31 | 1 << 12
 _FRAME_NS = 1_000_000
 _FRAME_NUMBERS = 0x7FF
 
+# The system clock, in Hz.
+FREQUENCY = 125_000_000
+CYCLE_NS = 1e9 / FREQUENCY
+
 # An alarm must come between two instructions, not within one.
 _BEFORE_ALARM_NS = 1_000
 
@@ -145,8 +149,18 @@ class Flash(RPSSI):
         left_ns = self._busy_until_ns - clock.nanos
         if clock.has_scheduled_alarm:
             left_ns = min(left_ns, clock.nanos_to_next_alarm - _BEFORE_ALARM_NS)
-        if left_ns > 0:
-            clock.tick(left_ns)
+        while left_ns > 0:
+            step_ns = min(left_ns, self._until_pio_ns())
+            clock.tick(step_ns)
+            for pio in self.rp2040.pio:
+                pio.advance(round(step_ns / CYCLE_NS))
+            left_ns -= step_ns
+
+    def _until_pio_ns(self) -> float:
+        """How long the state machines have nothing to do, or a microsecond."""
+        # In 1/256 of a cycle.
+        due = min(pio.next_due_fp - pio.cycle_fp for pio in self.rp2040.pio)
+        return max(1000, due / 256 * CYCLE_NS)
 
     def _apply_command(self) -> None:
         command = bytes(self._tx_buffer[:4])

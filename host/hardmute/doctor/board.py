@@ -1,0 +1,149 @@
+"""What the board itself says, asked with ``hello`` and ``status`` alone."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+
+import muteboard
+from hardmute import discovery, errors, keys, paths, text, walltime
+from hardmute.doctor.finding import Finding, failed, passed, skipped, warned
+from hardmute.doctor.machine import Machine
+from hardmute.log import Log
+from hardmute.report import Identity, Status, conclude, warning_text
+
+# How far a board's clock may be off the host's, beyond what their crystals explain, in ms. An
+# observation is dated when the answer is there.
+_SLACK_MS = 2_000
+_ADVICE = {
+    "no_answer": "Look at its lamp. Dark: it may be blank, or lack files (`hardmute flash`)."
+    " Flashing blue: it is in maintenance; unplug it and plug it in again. Red or green: another"
+    " kind of device may be at this port; `hardmute list` shows the others.",
+    "no_port": "Plug the board in, with a cable that carries data; `hardmute list` shows where"
+    " boards are.",
+    "not_connected": "Plug the board in, with a cable that carries data; `hardmute list` shows"
+    " which are there.",
+    "no_board": "See usb.",
+    "no_permission": "See permission.",
+    "port_held": "See port_holder.",
+    "port_in_use": "See port_holder. If that names nobody, the program is another user's: sudo"
+    " fuser -v, and the port, names it.",
+}
+
+
+def check(args: Namespace, machine: Machine, log: Log | None) -> Iterator[Finding]:
+    """The checks of the board that is meant. Raises `UsageError` as `open_board` does."""
+    names = ("firmware", "state", "pairing", "board_clock")
+    try:
+        with discovery.open_board(args.device, args.timeout, log) as (session, identity):
+            status = session.status()
+            now_ms = machine.now_ms()
+    except errors.UnreachableError as error:
+        advice = _ADVICE.get(error.reason, "")
+        yield failed("board", text.printable(str(error)), advice, error.exit_code)
+        for name in names:
+            yield skipped(name, "the board was not asked")
+        return
+    simulated = ", a simulated one," if identity.simulated else ""
+    yield passed("board", f"board {identity.board}{simulated} answers at {session.device}")
+    yield _firmware(identity)
+    yield _state(status)
+    yield _pairing(identity, status)
+    yield _clock(identity.board, status, log, now_ms)
+
+
+def _firmware(identity: Identity) -> Finding:
+    ours = muteboard.__version__
+    if identity.firmware == ours:
+        return passed("firmware", f"the board says that it runs {ours}, as this hardmute has it")
+    return warned(
+        "firmware",
+        f"the board says that it runs {identity.firmware}, and this hardmute has {ours}",
+        "Update the older of the two: `hardmute flash` for the board.",
+    )
+
+
+def _state(status: Status) -> Finding:
+    verdict, proof, reason = conclude(status)
+    if verdict == "fault":
+        return failed(
+            "state",
+            f"fault: {reason}",
+            'Check relay and sense wires (firmware/README.md, "A check after each step"). Once all'
+            " contacts read open, one press of the button ends the fault.",
+            errors.FAULT,
+        )
+    told = [warning_text(warning) for warning in status.warnings]
+    if status.service != "none":
+        told.append(f"the board is in {status.service}, and its line stays cut until then")
+    if told:
+        return warned(
+            "state",
+            f"{verdict}; {'; '.join(told)}",
+            "Unplug the board and plug it in again; if that stays, `hardmute flash` it anew.",
+        )
+    return passed("state", f"{verdict} ({proof}), and the board warns of nothing")
+
+
+def _pairing(identity: Identity, status: Status) -> Finding:
+    board = identity.board
+    try:
+        key = keys.load_attest_key(board) if paths.data_dir().is_dir() else None
+    except errors.LocalError as error:
+        return failed("pairing", str(error), "Restore it, or pair again.", error.exit_code)
+    pairing = status.journal.pairing if status.journal is not None else 0
+    if key is not None and not pairing:
+        return failed(
+            "pairing",
+            "this host has a key of the board, and the board says that it is not paired",
+            "It was reflashed, or exchanged for another one. If that was you: `hardmute unpair`,"
+            ' then `hardmute pair` (docs/evidence.md, "Keys").',
+            errors.TAMPERED,
+        )
+    if key is None and pairing:
+        return warned(
+            "pairing",
+            "the board is paired, and this host has no key to have its word proved with",
+            "Restore the key from a backup, or pair again (`hardmute pair`).",
+        )
+    if key is None:
+        what = "is not paired" if identity.journal else "keeps no journal, so it cannot be paired"
+        return passed("pairing", f"the board {what}; its word is `sensed` at most")
+    return passed(
+        "pairing", f"board and host say pairing {pairing}; `hardmute verify` has it proved"
+    )
+
+
+def _clock(board: str, status: Status, log: Log | None, now_ms: int) -> Finding:
+    """Has the host's clock gone on as the board's has?"""
+    name = "board_clock"
+    if log is None:
+        return skipped(name, "there is no log to compare with")
+    if "boot_not_counted" in status.warnings:
+        return skipped(name, "the board does not count its starts")
+    offsets: list[tuple[int, int]] = []
+    try:
+        near = list(log.observations(board, now_ms, now_ms))
+    except errors.HardmuteError:
+        return skipped(name, "the log cannot be read")
+    for seen in near:
+        if seen.boot != status.boot or seen.uptime_ms is None:
+            continue
+        ran_ms = status.uptime_ms - seen.uptime_ms
+        offset = now_ms - seen.at_ms - ran_ms
+        if ran_ms >= 0:
+            explained = abs(offset) <= ran_ms * walltime.TOLERANCE + _SLACK_MS
+            offsets.append((0 if explained else offset, seen.at_ms))
+    if not offsets:
+        return skipped(name, "this host has not met the board since the board was started")
+    offset, since_ms = max(offsets, key=lambda each: abs(each[0]))
+    if not offset:
+        return passed(name, "this host's clock has gone on as the board's has")
+    way = "forward" if offset > 0 else "back"
+    return warned(
+        name,
+        f"by the board's clock, this host's was set {way} by {text.duration(abs(offset))} since"
+        f" {text.local_time(since_ms)}",
+        "If the host's clock is right now, nothing need be done: the log has both times. If not,"
+        " set it (Linux: sudo timedatectl set-ntp true).",
+    )

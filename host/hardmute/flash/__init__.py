@@ -1,0 +1,1 @@
+"""`hardmute flash`: from an empty board to one that answers (extra ``flash``)."""

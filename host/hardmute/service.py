@@ -1,0 +1,100 @@
+"""Guides a person to open a board's service mode, and waits until the board is in it."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Literal
+
+from hardmute import client, discovery, errors, text
+from hardmute.recorder import Recorder
+from hardmute.report import Identity
+
+# How often a board that is to come back is looked for, and for how long, in seconds.
+POLL_S = 0.3
+_PATIENCE_S = 300.0
+# What the person does at the button (firmware/README.md, "Service modes").
+_HOLDS = {
+    "setup": """\
+  2. hold its button down while you plug it in again, for 3 s, until the lamp is blue
+  3. release the button (after 10 s it would be maintenance: then begin again)""",
+    "maintenance": """\
+  2. hold its button down while you plug it in again, for 10 s, until the lamp flashes blue
+  3. release the button""",
+}
+LEAVE = "To leave {service}, unplug the board and plug it in again: until then its line stays cut."
+
+# Given the board that is meant: the place where it is in the service now, or None.
+Look = Callable[[Identity], str | None]
+
+
+def wait_for(
+    service: Literal["setup", "maintenance"],
+    args: Namespace,
+    recorder: Recorder,
+    look: Look | None = None,
+) -> str:
+    """Guide the person until the board that is meant is in ``service``. Returns where it is.
+
+    ``args``: ``device`` and ``timeout`` of the command. The board has to answer once, so that it
+    is known which one is meant; with several and none named that is a `UsageError`.
+    ``look`` finds a board that does not answer in ``service``; without one that is a board at
+    MicroPython's prompt, told by its id, and its port is returned.
+
+    Raises `UnreachableError` where there is no board to begin with, or patience ends, after five
+    minutes.
+    """
+    meant: Identity | None = None
+    device = ""
+    told = ""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        by_port = args.device is not None and discovery.is_port(args.device)
+        named = args.device if meant is None or by_port else meant.board
+        try:
+            with discovery.open_board(named, args.timeout, recorder.log) as (session, identity):
+                if meant is not None and meant.board != identity.board:
+                    seen = f"another board is there ({identity.board})"
+                else:
+                    meant, device = identity, session.device
+                    at = session.status().service
+                    if at == service == "setup":
+                        return device
+                    seen = "connected, " + (f"in {at}" if at != "none" else f"not in {service}")
+        except errors.UnreachableError as error:
+            if meant is None:
+                raise
+            if service == "maintenance":
+                found = look(meant) if look else _prompt_of(meant.board, device, args.timeout)
+                if found is not None:
+                    return found
+            seen = text.REASONS.get(error.reason, error.reason)
+        if not told:
+            text.complain(
+                f"This needs the board in {service}, which takes a hand at its button:\n"
+                f"  1. unplug the board\n{_HOLDS[service]}"
+            )
+        if seen != told:
+            text.complain(f"Waiting for board {meant.board} in {service}: {seen} ...")
+            told = seen
+        if time.monotonic() >= deadline:
+            raise errors.UnreachableError(
+                f"Board {meant.board} was not in {service} within {_PATIENCE_S / 60:.0f} minutes:"
+                " nothing was changed.",
+                "not_in_service",
+            )
+        time.sleep(POLL_S)
+
+
+def _prompt_of(board: str, device: str, timeout: float) -> str | None:
+    """The port where ``board`` is at MicroPython's prompt. ``device``: where it was last."""
+    ports = [device, *(port.device for port in discovery.serial_ports(bridges=False))]
+    for port in dict.fromkeys(ports):
+        try:
+            if client.board_at_prompt(port, timeout) == board:
+                return port
+        except errors.UnreachableError:
+            # Not plugged in yet, or somebody else's.
+            continue
+    return None

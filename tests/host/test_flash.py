@@ -1,0 +1,318 @@
+"""`hardmute flash` for a Pico in BOOTSEL and for a CIRCUITPY drive, whose drives are folders here.
+
+A simulated board stands for the one that comes back after it was written. That what is written
+runs is shown in tests/emulator.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from boot_rom import BootRom
+from conftest import Cli, Sim
+from hardmute import discovery, errors
+from hardmute.flash import bootsel, circuitpy, drives, image, tree, uf2
+from muteboard import config
+
+FILES_AT = 0x100A_0000
+FILES_SIZE = 1408 * 1024
+FLASH_SIZE = 2 << 20
+INFO = "UF2 Bootloader v3.0\r\nModel: Raspberry Pi RP2\r\nBoard-ID: RPI-RP2\r\n"
+BOOT_OUT = (
+    "Adafruit CircuitPython 9.2.8 on 2025-05-28; Raspberry Pi Pico with rp2040\r\n"
+    "Board ID:raspberry_pi_pico\r\nUID:E660583883123456\r\n"
+)
+
+
+def runtime(
+    board: str = "pico", version: str = "v1.25.0", frozen: tuple[str, ...] = ()
+) -> dict[int, bytes]:
+    """Pages with the binary info of a MicroPython and no program: synthetic, it starts nothing."""
+    data = bytearray(b"\xff" * 4096)
+    end = 0x400
+
+    def add(content: bytes) -> int:
+        nonlocal end
+        at, end = end, end + len(content) + -len(content) % 4
+        data[at : at + len(content)] = content
+        return uf2.FLASH + at
+
+    # Type in the low half of the first word (pico-sdk, pico/binary_info/structure.h).
+    def entry(which: int, value: str) -> int:
+        text = add(value.encode() + b"\0")
+        return add(struct.pack("<III", 6 | 0x5250 << 16, which, text))
+
+    entries = [
+        entry(0x0203_1C86, "MicroPython"),
+        entry(0x11A9_BC3A, version),
+        entry(0xB63C_FFBB, board),
+        *(entry(0x4A99_D719, module) for module in frozen),
+    ]
+    label = add(b"MicroPython\0")
+    entries.append(add(struct.pack("<IIII", 7 | 0x5250 << 16, label, FILES_AT, FILES_SIZE)))
+    first = add(struct.pack(f"<{len(entries)}I", *entries))
+    last = first + 4 * len(entries)
+    struct.pack_into("<5I", data, 0x100, 0x7188_EBF2, first, last, 0, 0xE71A_A390)
+    return {uf2.FLASH + at: bytes(data[at : at + 256]) for at in range(0, len(data), 256)}
+
+
+def uf2_file(path: Path, pages: dict[int, bytes] | None = None) -> Path:
+    path.write_bytes(uf2.write(runtime() if pages is None else pages))
+    return path
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What is mounted; a test adds to it."""
+    found: list[Path] = []
+    monkeypatch.setattr(drives, "mounted", lambda: found)
+    return found
+
+
+@pytest.fixture
+def drive(tmp_path: Path, places: list[Path]) -> Path:
+    folder = tmp_path / "RPI-RP2"
+    folder.mkdir()
+    (folder / "INFO_UF2.TXT").write_text(INFO)
+    places.append(folder)
+    return folder
+
+
+@pytest.fixture
+def circuit(tmp_path: Path, places: list[Path]) -> Path:
+    folder = tmp_path / "CIRCUITPY"
+    folder.mkdir()
+    (folder / "boot_out.txt").write_text(BOOT_OUT)
+    places.append(folder)
+    return folder
+
+
+def comes_back(monkeypatch: pytest.MonkeyPatch, sim: Sim, when: Callable[[], bool]) -> None:
+    """The simulated board is plugged in as soon as ``when``."""
+
+    def serial_ports(*, bridges: bool) -> list[discovery.Port]:  # noqa: ARG001 (its signature)
+        return [discovery.Port(sim.device, None, None)] if when() else []
+
+    monkeypatch.setattr(discovery, "serial_ports", serial_ports)
+
+
+def test_an_empty_pico_gets_one_image_and_is_verified(
+    cli: Cli, sim: Sim, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = drive / "hardmute.uf2"
+    comes_back(monkeypatch, sim, written.exists)
+    stock = uf2_file(tmp_path / "stock.uf2")
+    told = cli("flash", "--yes", "--erase-journal", "--image", stock)
+    assert told.code == errors.OK, told
+    assert f"Found: an RP2040 in BOOTSEL at {drive}" in told.out
+    assert "MUTED" in told.out
+    rom = BootRom(b"\x00" * FLASH_SIZE).copy(written.read_bytes())
+    assert rom.done
+    pages = {uf2.FLASH + at: bytes(rom.flash[at : at + 256]) for at in range(0, FLASH_SIZE, 256)}
+    for page, content in runtime().items():
+        assert pages[page] == content
+    held = image.files(image.parse_pages(pages, "the flash"))
+    assert held == {**tree.program(), "config.json": config.dump(config.DEFAULTS)}
+
+
+def test_P1_an_interrupted_copy_starts_nothing(tmp_path: Path) -> None:
+    blank = BootRom(b"\xff" * FLASH_SIZE)
+    content = uf2_file(tmp_path / "a.uf2").read_bytes()
+    blank.copy(content[:-512])
+    assert not blank.done
+    # The page that the boot ROM starts from is the last.
+    assert blank.flash[:256] == b"\xff" * 256
+
+
+@pytest.mark.parametrize("frozen", [(), ("muteboard/app.py",)])
+def test_P6_what_may_lose_a_journal_is_confirmed_and_a_locked_update_loses_none(
+    cli: Cli,
+    sim: Sim,
+    drive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    frozen: tuple[str, ...],
+) -> None:
+    comes_back(monkeypatch, sim, (drive / "hardmute.uf2").exists)
+    file = uf2_file(tmp_path / "a.uf2", runtime(frozen=frozen))
+    told = cli("flash", "--image", file, "--yes")
+    if frozen:
+        assert "settings, keys and journal stay" in told.out
+        pages = uf2.read((drive / "hardmute.uf2").read_bytes(), "written")
+        assert max(pages) < FILES_AT
+    else:
+        assert told.code == errors.USAGE
+        assert "--erase-journal" in told.err
+        assert not (drive / "hardmute.uf2").exists()
+
+
+def test_dry_run_writes_nothing(cli: Cli, drive: Path, tmp_path: Path) -> None:
+    told = cli("flash", "--dry-run", "--image", uf2_file(tmp_path / "a.uf2"))
+    assert told.code == errors.OK
+    assert [path.name for path in drive.iterdir()] == ["INFO_UF2.TXT"]
+
+
+@pytest.mark.parametrize(
+    ("pages", "said"),
+    [(runtime(board="pico2"), "pico2"), (runtime(version="v1.24.1"), "1.25")],
+)
+def test_an_image_that_is_not_for_it_is_refused(
+    cli: Cli, drive: Path, tmp_path: Path, pages: dict[int, bytes], said: str
+) -> None:
+    told = cli("flash", "--erase-journal", "--image", uf2_file(tmp_path / "a.uf2", pages))
+    assert told.code == errors.USAGE
+    assert said in told.err
+    assert [path.name for path in drive.iterdir()] == ["INFO_UF2.TXT"]
+
+
+def test_an_image_for_another_chip_is_refused(cli: Cli, drive: Path, tmp_path: Path) -> None:
+    file = uf2_file(tmp_path / "a.uf2")
+    file.write_bytes(
+        file.read_bytes().replace(struct.pack("<I", uf2.RP2040), struct.pack("<I", 0xE48B_FF59))
+    )
+    told = cli("flash", "--erase-journal", "--image", file)
+    assert told.code == errors.USAGE
+    assert "RP2350" in told.err
+    assert not (drive / "hardmute.uf2").exists()
+
+
+@pytest.mark.parametrize("end", [0, 700, 512])
+def test_an_image_that_was_cut_short_is_refused(
+    cli: Cli, drive: Path, tmp_path: Path, end: int
+) -> None:
+    file = uf2_file(tmp_path / "a.uf2")
+    file.write_bytes(file.read_bytes()[:end])
+    told = cli("flash", "--yes", "--erase-journal", "--image", file)
+    assert told.code == errors.USAGE
+    assert str(file) in told.err
+    assert not (drive / "hardmute.uf2").exists()
+
+
+def test_two_boards_in_bootsel_are_listed_and_none_is_written(
+    cli: Cli, drive: Path, places: list[Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "RPI-RP2 1"
+    shutil.copytree(drive, other)
+    places.append(other)
+    told = cli("flash", "--erase-journal", "--image", uf2_file(tmp_path / "a.uf2"))
+    assert told.code == errors.USAGE
+    assert str(drive) in told.err
+    assert str(other) in told.err
+    assert not (drive / "hardmute.uf2").exists()
+
+
+def test_another_boot_loader_is_refused(cli: Cli, drive: Path, tmp_path: Path) -> None:
+    (drive / "INFO_UF2.TXT").write_text(INFO.replace("RPI-RP2", "RP2350"))
+    told = cli("-d", drive, "flash", "--erase-journal", "--image", uf2_file(tmp_path / "a.uf2"))
+    assert told.code == errors.USAGE
+    assert "RP2350" in told.err
+
+
+def test_nothing_to_flash_says_what_to_do(cli: Cli, places: list[Path]) -> None:
+    assert places == []
+    told = cli("flash")
+    assert told.code == errors.UNKNOWN
+    assert "BOOTSEL" in told.err
+
+
+@pytest.mark.parametrize("number", [28, 5])
+def test_a_drive_that_is_full_or_goes_away_is_said_so(
+    drive: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    count = 0
+
+    def fsync(_descriptor: int) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(bootsel, "os", SimpleNamespace(fsync=fsync))
+    with pytest.raises(errors.LocalError, match="is full" if number == 28 else "went away"):
+        bootsel.write(drive, uf2.write(runtime()), lambda _done, _total: None)
+
+
+def test_mounts_with_spaces_are_read() -> None:
+    mounts = (
+        "/dev/sda1 /media/me/RPI-RP2 vfat rw 0 0\n"
+        "/dev/sdb1 /media/me/MY\\040BOARD vfat rw 0 0\n"
+        "/dev/root / ext4 rw 0 0\n"
+    )
+    assert drives.parse_mounts(mounts) == [Path("/media/me/RPI-RP2"), Path("/media/me/MY BOARD")]
+
+
+# CircuitPython.
+
+
+def test_a_circuitpy_drive_gets_the_files_and_the_libraries(
+    cli: Cli, sim: Sim, circuit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (circuit / "code.py").write_text("print('hello')")
+    (circuit / "mine.txt").write_text("stays")
+    # The board that comes back has to be the one whose drive this is.
+    (circuit / "boot_out.txt").write_text(BOOT_OUT.replace("E660583883123456", sim.board.upper()))
+    comes_back(monkeypatch, sim, (circuit / "boot.py").exists)
+    told = cli("flash", "--yes")
+    assert told.code == errors.OK, told
+    assert circuitpy.differences(circuit, circuitpy.files()) == []
+    assert (circuit / "lib" / "neopixel.py").is_file()
+    assert (circuit / "mine.txt").read_text() == "stays"
+
+
+def test_what_differs_on_a_circuitpy_drive_is_named(cli: Cli, circuit: Path) -> None:
+    circuitpy.install(circuit, circuitpy.files(), lambda _done, _total: None)
+    assert cli("flash", "--verify").code == errors.OK
+    (circuit / "muteboard" / "wire.py").write_text("# other")
+    (circuit / "muteboard" / "extra.py").write_text("")
+    told = cli("flash", "--verify")
+    assert told.code == errors.TAMPERED
+    assert "muteboard/wire.py differs" in told.err
+    assert "muteboard/extra.py is not ours" in told.err
+
+
+def test_a_full_circuitpy_drive_is_refused_before_anything_changes(
+    cli: Cli, circuit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (circuit / "code.py").write_text("print('hello')")
+    monkeypatch.setattr(
+        circuitpy.shutil, "disk_usage", lambda _place: SimpleNamespace(free=20_000)
+    )
+    told = cli("flash", "--yes")
+    assert told.code == errors.LOCAL
+    assert "Nothing was changed" in told.err
+    assert (circuit / "code.py").read_text() == "print('hello')"
+
+
+def test_P1_a_circuitpy_drive_that_goes_away_in_the_middle_has_no_program(
+    circuit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (circuit / "code.py").write_text("print('hello')")
+    real = drives.write
+    count = 0
+
+    def write(file: Path, content: bytes) -> None:
+        nonlocal count
+        count += 1
+        if count == 5:
+            raise OSError(5, "Input/output error")
+        real(file, content)
+
+    monkeypatch.setattr(drives, "write", write)
+    with pytest.raises(errors.LocalError, match="went away"):
+        circuitpy.install(circuit, circuitpy.files(), lambda _done, _total: None)
+    assert not (circuit / "code.py").exists()
+    assert not (circuit / "boot.py").exists()
+
+
+def test_an_old_circuitpython_is_refused(cli: Cli, circuit: Path) -> None:
+    (circuit / "boot_out.txt").write_text(BOOT_OUT.replace("9.2.8", "8.2.0"))
+    told = cli("flash", "--yes")
+    assert told.code == errors.USAGE
+    assert "9 or later" in told.err
