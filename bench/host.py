@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from bench.figure import Figure
-from hardmute import client, keys, verifier
+from hardmute import client, keys
 from hardmute.__main__ import main
 from hardmute.entries import GENESIS, canonical, encoded, nonce
 from hardmute.log import Log, Observation, iso_time
@@ -106,10 +106,10 @@ def verification() -> list[Figure]:
         key = secrets[_BOARD, 1]
         hashed = _hashed(log, records)
         bare = _best(lambda: [hmac.new(key, data, "sha256").digest() for data in hashed], 5)
-        report = verifier.read(log.gathered, secrets).report()
+        report = log.verified(secrets).report()
         assert not report.findings
         assert report.branches[0].macs == len(records)
-        verified = _best(lambda: verifier.read(log.gathered, secrets), 5)
+        verified = _best(lambda: log.verified(secrets), 5)
         # Closing folds the write-ahead log in.
         log.close()
         size = log.file.stat().st_size / len(records)

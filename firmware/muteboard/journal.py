@@ -68,8 +68,7 @@ EVENTS = (
 COMMANDED = const(0x10)
 NO_HEAD = bytes(attest.MAC)
 
-# What is in front of the link (docs/evidence.md), the uptime in two parts.
-LAYOUT = "<IIIHHIIIBBBB"
+_LAYOUT = "<IIIHHIIIBBBB"
 # Where in it are boot and uptime; pairing and epoch; data and event.
 _TIME_AT = const(4)
 _EPOCH_AT = const(14)
@@ -98,7 +97,7 @@ class Record:
             self.cause,
             self.state,
             self.sense,
-        ) = struct.unpack_from(LAYOUT, data, 0)
+        ) = struct.unpack_from(_LAYOUT, data, 0)
         self.uptime_ms = high << 32 | low
         self.link = bytes(data[_FIELDS:_SIGNED])
         self.mac = bytes(data[_SIGNED:SIZE])
@@ -263,7 +262,7 @@ class Journal:
         # Whoever tells it may have looked at the clock a moment before another did.
         self._uptime = now = max(now, self._uptime)
         struct.pack_into(
-            LAYOUT,
+            _LAYOUT,
             self._newest,
             0,
             0,

@@ -6,24 +6,29 @@ Without the verify key of a pairing its MACs are not checked, and that is said.
 from __future__ import annotations
 
 import hmac
+import itertools
+import struct
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from hardmute.chain import Chain
+from hardmute.chain import NO_MAC, PARTS, Chain
 from hardmute.entries import (
+    FIRST_MS,
     GENESIS,
+    LAST_MS,
     Entry,
-    Run,
+    Row,
     canonical,
     encoded,
     ends_of,
-    gather,
     hash_of,
     nonce,
+    record_around,
     record_of,
-    run_of_entries,
+    text_around,
 )
 from hardmute.errors import UsageError
 from muteboard import attest, journal
@@ -100,7 +105,7 @@ class EpochKeys:
         self._keys: dict[tuple[str, int], list[bytes]] = {}
         # The key that was used last, ready for use: records of one epoch come together.
         self._ready: tuple[str, int, int] | None = None
-        self._inner = self._outer = sha256()
+        self._sign: Callable[[bytes], bytes] | None = None
 
     def has(self, board: str, pairing: int) -> bool:
         """Whether the pairing's secret was given."""
@@ -125,31 +130,19 @@ class EpochKeys:
 
     def mac(self, board: str, pairing: int, epoch: int, message: bytes) -> bytes | None:
         """The MAC of ``message`` under the key of an epoch; None, and raises, as `key`."""
-        macs = self.macs(board, pairing, epoch, [message])
-        return None if macs is None else macs[0]
+        sign = self.signer(board, pairing, epoch)
+        return None if sign is None else sign(message)
 
-    def macs(
-        self, board: str, pairing: int, epoch: int, messages: Iterable[bytes]
-    ) -> list[bytes] | None:
-        """The MAC of each message under the key of an epoch; None, and raises, as `key`."""
+    def signer(self, board: str, pairing: int, epoch: int) -> Callable[[bytes], bytes] | None:
+        """What makes MACs under the key of an epoch; None, and raises, as `key`."""
         wanted = (board, pairing, epoch)
         if wanted != self._ready:
             key = self.key(board, pairing, epoch)
             if key is None:
                 return None
-            block = key.ljust(64, b"\0")
-            # RFC 2104, up to where the message comes: twice as fast as `hmac` for each.
-            self._inner = sha256(bytes(byte ^ 0x36 for byte in block))
-            self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
+            self._sign = _signer(key)
             self._ready = wanted
-        begin, end = self._inner.copy, self._outer.copy
-        macs: list[bytes] = []
-        for message in messages:
-            inner, outer = begin(), end()
-            inner.update(message)
-            outer.update(inner.digest())
-            macs.append(outer.digest()[: attest.MAC])
-        return macs
+        return self._sign
 
     def check_id(self, board: str, record: journal.Record) -> None:
         """Raise `UsageError` if ``record`` pairs with another secret than the one given."""
@@ -163,6 +156,21 @@ class EpochKeys:
         """Whether the secret given, if one is, is that of the pairing that ``record`` begins."""
         secret = self._secrets.get((board, record.pairing))
         return secret is None or key_id_of(record) == attest.key_id(secret).hex()
+
+
+def _signer(key: bytes) -> Callable[[bytes], bytes]:
+    """HMAC (RFC 2104), begun up to where the message comes: twice as fast as `hmac` for each."""
+    block = key.ljust(64, b"\0")
+    inner = sha256(bytes(byte ^ 0x36 for byte in block))
+    outer = sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def sign(message: bytes) -> bytes:
+        within, around = inner.copy(), outer.copy()
+        within.update(message)
+        around.update(within.digest())
+        return around.digest()[: attest.MAC]
+
+    return sign
 
 
 def key_id_of(record: journal.Record) -> str:
@@ -222,6 +230,8 @@ class Verifier:
         self._incidents: list[Entry] = []
         self._checkpoint: Entry | None = None
         self._unbound = 0
+        # Board, branch and journal of the newest record.
+        self._newest: tuple[str, int, _Journal] | None = None
 
     @classmethod
     def after_prune(cls, secrets: Keys, checkpoint: Entry) -> Verifier:
@@ -249,30 +259,12 @@ class Verifier:
     def take(self, entry: Entry) -> None:
         """Check one entry."""
         if entry.row != self._row + 1:
-            self._find(entry.row, f"does not follow entry {self._row}")
+            self._find(entry, f"does not follow entry {self._row}")
         if hash_of(self._last_hash, entry) != entry.hash:
-            self._find(entry.row, "does not have the hash that its content and the one before give")
-        self._go_on(entry.row, (entry.hash,))
-        self._take_content(entry)
-
-    def take_run(self, run: Run) -> None:
-        """Check each entry of ``run``, as `take` would."""
-        if run.rows[0] != self._row + 1 or run.chained(self._last_hash) != run.hashes:
-            for at in range(len(run.rows)):
-                self.take(run.entry(at))
-            return
-        self._go_on(run.rows[-1], run.hashes)
-        at = self._take_plain(run, 0)
-        while at < len(run.rows):
-            self._take_content(run.entry(at))
-            at += 1 + self._take_plain(run, at + 1)
-
-    def _go_on(self, row: int, hashes: Sequence[bytes]) -> None:
-        self._row = row
-        self._last_hash = hashes[-1]
-        self._hashes += b"".join(hashes)
-
-    def _take_content(self, entry: Entry) -> None:
+            self._find(entry, "does not have the hash that its content and the one before give")
+        self._row = entry.row
+        self._last_hash = entry.hash
+        self._hashes += entry.hash
         try:
             if entry.kind == "record":
                 self._take_record(entry)
@@ -283,14 +275,96 @@ class Verifier:
             elif entry.kind == "checkpoint":
                 _check_checkpoint(entry)
         except (KeyError, TypeError, ValueError, AttributeError):
-            self._find(entry.row, f"is no {entry.kind} as hardmute writes it")
+            self._find(entry, f"is no {entry.kind} as hardmute writes it")
 
-    def miss_beginning(self, first_row: int) -> None:
-        """Nothing says what came before the first entry."""
-        self._find(first_row, "is the first, and no checkpoint says what came before it")
+    def unusual(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Those of ``rows``, entries as the log stores them, that `take` must be given.
 
-    def _find(self, row: int, text: str) -> None:
-        self._findings.append(Finding(row, text))
+        The others are taken here, four times as fast.
+        """
+        row = next(rows, None)
+        while row is not None:
+            yield row
+            row = self._take_usual(rows)
+
+    def _take_usual(self, rows: Iterator[Row]) -> Row | None:
+        """Take ``rows`` as long as they are usual. Returns the first that is not; None: the end.
+
+        A usual entry is a record that `take` would find nothing wrong with. It follows one that
+        `take` has accepted, in its branch, start, pairing and epoch, with no turn between; its
+        event, cause and state are together in one that `take` has accepted; its text is what
+        those bytes must have. What else a record must be is checked here.
+        """
+        first = next(rows, None)
+        if first is None or first[2] != "record" or self._newest is None:
+            return first
+        board, branch, found = self._newest
+        data, head, usual = found.chain.data, found.chain.head, found.chain.usual
+        newest = journal.Record(data)
+        pairing, checked = newest.pairing, newest.pairing not in found.without_key
+        seq, boot, uptime, epoch, what, _, _ = PARTS.unpack(data)
+        if what not in usual or self._branches[board] != branch or newest.epoch > _MOST_EPOCHS:
+            return first
+        sign = self._keys.signer(board, pairing, newest.epoch) if pairing and checked else None
+        number, log_hash, hashes, heads = self._row, self._last_hash, self._hashes, found.heads
+        start, middle, end = text_around("record", board)
+        before, after = record_around(branch)
+        record_at = slice(len(before), -len(after))
+        row: Row | None = first
+        try:
+            for row in itertools.chain((first,), rows):
+                next_number, at_ms, kind, owner, body, next_hash = row
+                text = f"{start}{at_ms}{middle}{body}{end}{next_number}}}"
+                record = a2b_base64(body[record_at])
+                next_seq, next_boot, now, next_epoch, what, link, mac = PARTS.unpack(record)
+                if (
+                    # SQLite holds what somebody has put into the file, whatever the schema says.
+                    type(next_number) is not int
+                    or type(at_ms) is not int
+                    or next_number != number + 1
+                    or not FIRST_MS <= at_ms <= LAST_MS
+                    or kind != "record"
+                    or owner != board
+                    or body != before + b2a_base64(record, newline=False).decode() + after
+                    or next_hash != sha256(log_hash + text.encode()).digest()
+                    or next_seq != seq + 1
+                    or next_boot != boot
+                    or now < uptime
+                    or next_epoch != epoch
+                    or what not in usual
+                    or link != head
+                    or (sign is not None and mac != sign(record[: -attest.MAC]))
+                    or (not pairing and mac != NO_MAC)
+                ):
+                    break
+                # `journal.head_of`, which has to do for every interpreter.
+                head = sha256(record).digest()[: attest.MAC]
+                hashes += next_hash
+                heads += head
+                number, log_hash, seq, uptime, data = next_number, next_hash, next_seq, now, record
+            else:
+                row = None
+        except (ValueError, TypeError, struct.error):
+            # This is no record in base64: `take` will say so.
+            pass
+        count = number - self._row
+        if count:
+            self._row, self._last_hash = number, log_hash
+            found.chain.skip(count, data, head)
+            found.marks += array("Q", [_mark(newest)]) * count
+            found.records += count
+            if pairing:
+                found.signatures += count
+            if sign is not None:
+                self._count(board, found, pairing, count)
+        return row
+
+    def miss_beginning(self, first: Entry) -> None:
+        """Nothing says what came before ``first``."""
+        self._find(first, "is the first, and no checkpoint says what came before it")
+
+    def _find(self, entry: Entry, text: str) -> None:
+        self._findings.append(Finding(entry.row, text))
 
     def _journal(self, entry: Entry) -> tuple[str, _Journal]:
         board, branch = entry.board, entry.body["branch"]
@@ -310,7 +384,7 @@ class Verifier:
         self._incidents.append(entry)
         newest = self._branches.get(board, branch if self._base else 1)
         if branch > newest + 1:
-            self._find(entry.row, f"begins journal {branch} of its board after journal {newest}")
+            self._find(entry, f"begins journal {branch} of its board after journal {newest}")
         self._branches[board] = max(branch, newest)
 
     def _take_record(self, entry: Entry) -> None:
@@ -322,13 +396,13 @@ class Verifier:
         newest = self._branches.get(board, branch if self._base else 1)
         # Where the beginning was pruned, so may have been the incident.
         if branch < newest or (branch > newest and not self._base):
-            self._find(entry.row, f"is of journal {branch}, where its board is at journal {newest}")
+            self._find(entry, f"is of journal {branch}, where its board is at journal {newest}")
         self._branches[board] = max(branch, newest)
         chain = found.chain
         begins = chain.last is None
         problem = chain.take(data)
         if problem is not None:
-            self._find(entry.row, f"holds a record that {problem}")
+            self._find(entry, f"holds a record that {problem}")
             return
         record = chain.last
         assert record is not None
@@ -343,28 +417,7 @@ class Verifier:
         if record.pairing:
             found.signatures += 1
             self._check_mac(entry, board, found, record, data)
-
-    def _take_plain(self, run: Run, start: int) -> int:
-        """Check records from index ``start`` on, as far as they need no words. How many."""
-        found = self._journals.get((run.board, run.branch))
-        if found is None or self._branches.get(run.board) != run.branch:
-            return 0
-        last = found.chain.last
-        if last is None or last.epoch > _MOST_EPOCHS:
-            return 0
-        records = run.records[start:]
-        heads = found.chain.take_plain(records)
-        if not heads:
-            return 0
-        count = len(heads)
-        found.heads += b"".join(heads)
-        found.marks += array("Q", [_mark(found.chain.last)]) * count
-        found.records += count
-        if last.pairing:
-            found.signatures += count
-            rows = run.rows[start : start + count]
-            self._check_macs(last, run.board, found, rows, records[:count])
-        return count
+        self._newest = board, branch, found
 
     def _check_mac(
         self, entry: Entry, board: str, found: _Journal, record: journal.Record, data: bytes
@@ -377,38 +430,19 @@ class Verifier:
                 f"begins pairing {pairing} with key id {key_id_of(record)}, which is not that of"
                 " the key given",
             )
-        self._check_macs(record, board, found, (entry.row,), (data,))
-
-    def _check_macs(
-        self,
-        of: journal.Record,
-        board: str,
-        found: _Journal,
-        rows: Sequence[int],
-        records: Sequence[bytes],
-    ) -> None:
-        """Check the MACs of records of the same pairing and epoch as ``of``."""
-        if of.pairing in found.without_key:
+        if pairing in found.without_key:
             return
-        signed = [data[: -attest.MAC] for data in records]
-        macs = self._keys.macs(board, of.pairing, of.epoch, signed)
-        if macs is None:
-            found.without_key.add(of.pairing)
-            return
-        wrong = [
-            (row, data)
-            for row, data, mac in zip(rows, records, macs, strict=True)
-            if data[-attest.MAC :] != mac
-        ]
-        for row, data in wrong:
-            seq = journal.Record(data).seq
-            self._find(row, f"holds record {seq}, which the board's key has not signed")
-        self._count(board, found, of.pairing, len(records) - len(wrong))
+        expected = self._keys.mac(board, pairing, record.epoch, data[: -attest.MAC])
+        if expected is None:
+            found.without_key.add(pairing)
+        elif expected == record.mac:
+            self._count(board, found, pairing, 1)
+        else:
+            self._find(entry, f"holds record {record.seq}, which the board's key has not signed")
 
     def _count(self, board: str, found: _Journal, pairing: int, macs: int) -> None:
-        if macs:
-            found.macs += macs
-            self._fit.add((board, pairing))
+        found.macs += macs
+        self._fit.add((board, pairing))
 
     def _take_attestation(self, entry: Entry) -> None:
         body = entry.body
@@ -422,7 +456,7 @@ class Verifier:
         found.attestations += 1
         found.signatures += 1
         if statement["board"] != board:
-            self._find(entry.row, "is an attestation of another board")
+            self._find(entry, "is an attestation of another board")
         self._check_place(entry, found, seq, pairing << 32 | epoch)
         self._check_nonce(entry, statement)
         if pairing in found.without_key:
@@ -433,36 +467,36 @@ class Verifier:
         elif expected.hex() == body["journal_mac"]:
             self._count(board, found, pairing, 1)
         else:
-            self._find(entry.row, "is an attestation that the board's key has not signed")
+            self._find(entry, "is an attestation that the board's key has not signed")
 
     def _check_place(self, entry: Entry, found: _Journal, seq: int, epoch: int) -> None:
         """Check that an attestation, of this pairing and epoch, speaks of a record before it."""
         known = found.after(seq)
         if known is None:
             if seq > found.seq or not found.pruned:
-                self._find(entry.row, f"attests record {seq}, which is not in the log before it")
+                self._find(entry, f"attests record {seq}, which is not in the log before it")
             return
         head, mark = known
         if head != entry.body["statement"]["head"]:
-            self._find(entry.row, f"attests another record {seq} than the log has")
+            self._find(entry, f"attests another record {seq} than the log has")
         elif mark != _UNKNOWN and epoch - (mark >> 1) not in ((0, 1) if mark & 1 else (0,)):
-            self._find(entry.row, f"attests record {seq} under the key of another epoch")
+            self._find(entry, f"attests record {seq} under the key of another epoch")
 
     def _check_nonce(self, entry: Entry, statement: dict[str, Any]) -> None:
         row = _count(entry.body["log_row"])
         salt = bytes.fromhex(entry.body["salt"])
         if row >= entry.row:
-            self._find(entry.row, "is an attestation that was asked for after it was given")
+            self._find(entry, "is an attestation that was asked for after it was given")
             return
         before = self._nonces.setdefault(statement["nonce"], entry.row)
         if before != entry.row:
-            self._find(entry.row, f"answers what entry {before} has answered already")
+            self._find(entry, f"answers what entry {before} has answered already")
         if row < self._base:
             self._unbound += 1
             return
         at = (row - self._base) * _HASH
         if nonce(bytes(self._hashes[at : at + _HASH]), salt).hex() != statement["nonce"]:
-            self._find(entry.row, f"attests another log up to entry {row} than this one")
+            self._find(entry, f"attests another log up to entry {row} than this one")
 
     def has(self, hash_: bytes) -> bool:
         """Whether an entry has this hash, or what was before the first."""
@@ -635,45 +669,35 @@ def _count(value: object) -> int:
     return value
 
 
-def gathered(entries: Iterable[Entry]) -> Iterator[Entry | Run]:
-    """``entries`` for `read`."""
-    return gather(entries, run_of_entries, lambda entry: entry)
-
-
 def verify(source: Callable[[], Iterable[Entry]], secrets: Keys) -> Report:
     """Check all entries of ``source``, which is read twice if its beginning was pruned."""
-    return read(lambda: gathered(source()), secrets).report()
+    return verified(source, secrets).report()
 
 
-def read(source: Callable[[], Iterable[Entry | Run]], secrets: Keys) -> Verifier:
-    """As `verify`. A verifier that has taken everything."""
-    verifier: Verifier | None = None
-    for part in source():
-        if verifier is None:
-            verifier = _begin(source, secrets, part)
-        if isinstance(part, Run):
-            verifier.take_run(part)
-        else:
-            verifier.take(part)
-    return verifier or Verifier(secrets)
+def verified(source: Callable[[], Iterable[Entry]], secrets: Keys) -> Verifier:
+    """As `verify`: the verifier that has taken them."""
+    verifier = begin(next(iter(source()), None), source(), secrets)
+    for entry in source():
+        verifier.take(entry)
+    return verifier
 
 
-def _begin(
-    source: Callable[[], Iterable[Entry | Run]], secrets: Keys, first: Entry | Run
-) -> Verifier:
-    """A verifier for ``source``, which begins with ``first``: all before it was pruned."""
-    row = first.rows[0] if isinstance(first, Run) else first.row
-    if row == 1:
+def begin(first: Entry | None, entries: Iterable[Entry], secrets: Keys) -> Verifier:
+    """A verifier for a log that begins with ``first``: whatever was before it was pruned.
+
+    ``entries``: those among which the newest checkpoint of that is.
+    """
+    if first is None or first.row == 1:
         return Verifier(secrets)
     checkpoint = None
-    for part in source():
-        if isinstance(part, Entry) and part.kind == "checkpoint" and part.body.get("row") == row - 1:
-            checkpoint = part
+    for entry in entries:
+        if entry.kind == "checkpoint" and entry.body.get("row") == first.row - 1:
+            checkpoint = entry
     if checkpoint is not None:
         try:
             return Verifier.after_prune(secrets, checkpoint)
         except (KeyError, TypeError, ValueError):
             pass
-    verifier = Verifier(secrets, row - 1)
-    verifier.miss_beginning(row)
+    verifier = Verifier(secrets, first.row - 1)
+    verifier.miss_beginning(first)
     return verifier
