@@ -71,6 +71,17 @@ def nonce(log_hash: bytes, salt: bytes) -> bytes:
     return hashlib.sha256(b"hardmute nonce" + log_hash + salt).digest()[:16]
 
 
+def stored_entry(row: Row) -> Entry:
+    """The entry that the log stores as ``row``. Raises `ValueError`, `TypeError` or
+    `RecursionError` if hardmute has not written it.
+    """
+    entry = Entry(*row[:4], json.loads(row[4]), row[5])
+    # Only one text stands for a body: no key twice, no other order.
+    if not is_well_formed(entry) or canonical(entry.body) != row[4]:
+        raise ValueError
+    return entry
+
+
 def export_line(entry: Entry) -> str:
     """``entry`` as a line of an export, without the newline."""
     return canonical({**entry._asdict(), "hash": entry.hash.hex()})

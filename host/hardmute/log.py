@@ -5,7 +5,6 @@ Everything is an entry (docs/evidence.md), in one SQLite file. Every contact add
 """
 
 import contextlib
-import json
 import os
 import sqlite3
 import struct
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardmute import entries
-from hardmute.entries import GENESIS, KINDS, Entry, Row, canonical, entry_hash, is_well_formed
+from hardmute.entries import GENESIS, KINDS, Entry, Row, canonical, entry_hash
 from hardmute.errors import EvidenceError, HardmuteError, LogDamagedError, LogError, UsageError
 from hardmute.report import VERDICTS, Conclusion, Status
 from muteboard import journal
@@ -781,13 +780,9 @@ def _text(value: Any) -> Any:
 
 def _to_entry(row: Row) -> Entry:
     try:
-        entry = Entry(*row[:4], json.loads(row[4]), row[5])
-        # Only one text stands for a body: no key twice, no other order.
-        if is_well_formed(entry) and canonical(entry.body) == row[4]:
-            return entry
+        return entries.stored_entry(row)
     except (ValueError, TypeError, RecursionError) as error:
         raise _Damage(row[0]) from error
-    raise _Damage(row[0])
 
 
 def _branch(entry: Entry) -> int:

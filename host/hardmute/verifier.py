@@ -86,8 +86,6 @@ class Report(NamedTuple):
     first_row: int
     head_row: int
     head: bytes
-    # The hash before the first entry.
-    base: bytes
     findings: list[Finding]
     branches: list[Branch]
     incidents: list[Entry]
@@ -521,7 +519,6 @@ class Verifier:
             first_row=self._base + 1,
             head_row=self._row,
             head=self._last_hash,
-            base=bytes(self._hashes[:_HASH]),
             findings=sorted(self._findings + unfit, key=lambda finding: finding.row),
             branches=[
                 Branch(
