@@ -289,7 +289,7 @@ class Log:
 
         checkpoints = self.entries(kinds=("checkpoint",))
         check = verifier.begin(next(self.entries(), None), checkpoints, secrets)
-        query = f"SELECT {_COLUMNS} FROM entry WHERE row <= ? ORDER BY row"  # noqa: S608 (fixed text)
+        query = f"SELECT {_COLUMNS} FROM entry WHERE row BETWEEN 0 AND ? ORDER BY row"  # noqa: S608 (fixed text)
         with self._guarded():
             for row in check.unusual(self._database.execute(query, (until_row,))):
                 check.take(_to_entry(row))
