@@ -95,7 +95,8 @@ def verify(export, secrets, expect=None):  # yields what each line has, or raise
             need(said.row < row and all(ends), "a checkpoint of what comes after it")
         elif kind != "observation":
             most = newest.setdefault(board, said.branch if base else 1)
-            need(board is not None and (said.branch <= most + 1 or kind != "incident"), "branch")
+            follows = kind != "incident" or said.branch in (most, most + 1)
+            need(board is not None and follows, "no branch of its board, or not its newest")
             newest[board] = max(most, said.branch)
         if kind in ("record", "end"):
             by, was, end = unpack(said.record), last.get(place), kind == "end"

@@ -383,6 +383,8 @@ class Verifier:
         newest = self._branches.get(board, branch if self._base else 1)
         if branch > newest + 1:
             self._find(entry, f"begins journal {branch} of its board after journal {newest}")
+        elif branch < newest:
+            self._find(entry, f"is of journal {branch}, where its board is at journal {newest}")
         self._branches[board] = max(branch, newest)
 
     def _take_record(self, entry: Entry) -> None:

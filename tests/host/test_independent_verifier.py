@@ -233,6 +233,26 @@ def test_both_accept_a_good_log(history: Any, tmp_path: Path) -> None:
     assert seen.count("record") == sum(entry.kind == "record" for entry in entries)
 
 
+def test_P6_both_find_an_incident_of_another_branch_than_the_newest_or_the_next(
+    tmp_path: Path,
+) -> None:
+    """Where the beginning was pruned too: the checkpoint, or a record, says which is newest."""
+    for prune in (False, True):
+        folder = tmp_path / str(prune)
+        folder.mkdir()
+        made = Made(folder)
+        older_flash(made)
+        if prune:
+            made.clock.pass_ms(1000)
+            assert made.host.log.prune(made.host.now_ms) is not None
+        entries = made.entries()
+        for branch, good in ((0, False), (1, False), (2, True), (3, True), (4, False)):
+            body = {"branch": branch, "what": "bad_head", "text": "x"}
+            end = Entry(0, entries[-1].at_ms, "incident", made.board.id, body, b"")
+            before = bytes.fromhex(entries[0].body["hash"]) if prune else GENESIS
+            assert is_good(text_of(rechained([*entries, end], before)), made.secrets) == good
+
+
 # Somebody who changes bytes of the export.
 
 
