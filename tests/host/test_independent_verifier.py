@@ -50,7 +50,7 @@ def is_good(data: bytes, secrets: Secrets, expect: bytes | None = None) -> bool:
     except EvidenceError:
         ours = False
     try:
-        [*independent_verifier.verify(data, secrets, expect and expect.hex())]
+        [*independent_verifier.verify(data, secrets, expect)]
         theirs, why = True, "good"
     except independent_verifier.BAD as error:
         theirs, why = False, str(error)
@@ -444,6 +444,25 @@ def test_P6_both_say_the_same_of_a_changed_body_under_new_hashes(
     assert found > total // 2
 
 
+@pytest.mark.parametrize("number", ["pairing", "epoch", "seq", "log_row"])
+def test_P6_both_refuse_numbers_of_more_than_32_bits(number: str, tmp_path: Path) -> None:
+    """Where no record says otherwise: of the number before the first only the head is known."""
+    made = Made(tmp_path)
+    made.board.boot()
+    made.board.pair()
+    first = made.host.attest(made.board)
+    made.run()
+    statement, body = dict(first.body["statement"]), dict(first.body)
+    statement |= {"seq": 0, "head": journal.NO_HEAD.hex(), "pairing": 7, "epoch": 7}
+    for value, good in ((0xFFFFFFFF, number in ("pairing", "epoch")), (1 << 32, False)):
+        altered = {**body, "log_row": 0, "salt": "00" * 16}
+        (altered if number == "log_row" else statement)[number] = value
+        statement["nonce"] = verifier.nonce(GENESIS, bytes(16)).hex()
+        entries = [e for e in made.entries() if e.kind == "record"]
+        end = first._replace(body={**altered, "statement": dict(statement)})
+        assert is_good(text_of(rechained([*entries, end])), {}) == good, value
+
+
 def test_P6_a_statement_cannot_pass_for_a_pair_record(small: Small) -> None:
     """A record of a pairing under another key goes unchecked. No attestation asks for that."""
     entries, secrets = small
@@ -592,6 +611,21 @@ def test_it_runs_alone_and_exits_as_it_says(tmp_path: Path) -> None:
     assert out.startswith("bad: line 4: ")
     export.unlink()
     assert run()[0] == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["a", "b"], ["--nonsense", "a"], ["a", "--key"], ["a", "--expect-head", "00"], ["none"]],
+    ids=" ".join,
+)
+def test_it_says_how_it_is_called(words: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-I", "-S", str(Path(independent_verifier.__file__)), *words]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("usage: EXPORT ")
+    assert "Traceback" not in done.stderr
 
 
 def test_it_imports_nothing_of_ours_and_needs_the_standard_library_alone() -> None:
