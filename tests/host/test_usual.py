@@ -168,6 +168,15 @@ def test_P6_both_say_the_same_with_any_keys(case: Case) -> None:
                 is_good(with_records(rows[: at + 4], {at: bytes(changed)}), keys)
 
 
+def test_both_say_the_same_of_an_epoch_that_no_board_lives_to_see(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, secrets = case
+    monkeypatch.setattr(verifier, "_MOST_EPOCHS", 0)
+    assert not is_good(rows, secrets)
+    assert is_good(rows, {})
+
+
 @pytest.mark.parametrize("case", [pruned], indirect=True)
 def test_P6_both_say_the_same_of_any_bit_of_a_record(case: Case) -> None:
     rows, secrets = case
