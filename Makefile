@@ -11,7 +11,7 @@ ENGINE ?= host
 ON_MICROPYTHON := tests/unit tests/esp32_port tests/interpreter
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-micropython test-chip lint types wheel bench soak release clean
+.PHONY: help demo test test-micropython test-chip images lint types wheel bench soak release clean
 
 help:
 	@echo "make demo    the main job, on a simulated board (ENGINE=rp2040: emulated Pico)"
@@ -36,10 +36,12 @@ test: $(VENV)/test.stamp
 
 # MicroPython for the Pico, and the locked image: what is cached already, or what firmware/Makefile
 # builds.
-test-chip: $(VENV)/test.stamp
+images: $(VENV)/test.stamp
 	@$(BIN)/python -c 'from hardmute import runtime; runtime.find(None, download=False)' \
 	  2>/dev/null || $(MAKE) -s -C firmware runtime-and-image
 	@$(MAKE) -s -C firmware image
+
+test-chip: images
 	$(BIN)/python -m pytest -n $(JOBS) -q --timeout 900 tests/emulator
 
 # $MICROPYTHON, or the interpreter that firmware/Makefile builds; its path is the last line there.
@@ -69,22 +71,27 @@ wheel: $(VENV)/lint.stamp
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute import board_files; board_files.micropython()'
 	build/wheel-venv/bin/hardmute demo --svg build/wheel/demo.svg >/dev/null
+	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32]"
+	cd build && wheel-venv/bin/python -c \
+	  'from hardmute import littlefs_image as image; from hardmute.flash import tree; \
+	  files = tree.program(); assert "muteboard/app.mpy" in files; \
+	  assert image.unpack(image.pack(files, 1 << 20)) == files'
 	@echo "the wheel works in a clean environment: $$(ls build/wheel/*.whl)"
 
-bench: $(VENV)/test.stamp
+bench: images
 	@mkdir -p build
 	$(BIN)/python -m bench --json build/bench.json
 
 soak: $(VENV)/test.stamp
 	HARDMUTE_SOAK=1 $(BIN)/python -m pytest -q tests/emulator/test_memory.py
 
-# There are no files of the hardware yet.
 release: $(VENV)/lint.stamp
 	rm -rf dist
 	$(BIN)/python -m build --wheel --outdir dist
 	@set -e; image=$$($(MAKE) -s -C firmware image | tail -n 1); \
 	cp "$$image" "$${image%.uf2}.buildinfo" dist/; \
 	cd dist; sha256sum * >SHA256SUMS; cat SHA256SUMS
+	@echo "No hardware files are among them: there are none yet."
 
 clean:
 	rm -rf $(VENV) build dist

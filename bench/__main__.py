@@ -32,7 +32,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         # Before minutes of other benchmarks.
-        chip.image()
+        chip.images()
     except HardmuteError as error:
         sys.exit(str(error))
     console = Console()

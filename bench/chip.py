@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rp2040py.gpio_pin import GPIOPinState
-from tests.emulator.workbench import Bench, Heap, Repl
+from tests.emulator.workbench import Bench, Heap, Repl, locked_image
 
 from bench.figure import Figure
 from hardmute import runtime
@@ -137,6 +137,11 @@ def image() -> Path:
     return runtime.find(None, download=False)
 
 
+def images() -> tuple[Path, Path]:
+    """That, and the locked image. Raises `hardmute.errors.HardmuteError` where one is missing."""
+    return image(), locked_image()
+
+
 def chip_figures() -> list[Figure]:
     """The firmware on an emulated Pico, and naive programs on another."""
     chance = random.Random(_SEED)
@@ -163,16 +168,18 @@ def chip_figures() -> list[Figure]:
         Figure("  ratio ours : naive, which does not sense", firmware["event"] / polled_line, "×"),
         Figure("status, asked → answered, median", firmware["status"], "ms"),
         *prompt,
-        Figure(
-            "power-on → relay pin driven low",
-            firmware["defined"],
-            "ms",
-        ),
-        Figure("power-on → the same, polled (naive)", polled_defined, "ms"),
-        Figure("power-on → button watched", firmware["watched"], "ms"),
-        Figure("power-on → first answer", firmware["answer"], "ms"),
+        Figure("power-on → relay pin low, polled (naive)", polled_defined, "ms"),
+        *_starts("", firmware),
+        *_starts(", locked image", _start(Bench(locked_image(), {}))),
         *_sizes(),
     ]
+
+
+def _starts(which: str, found: dict[str, float]) -> Iterator[Figure]:
+    yield Figure(f"power-on → relay pin driven low{which}", found["defined"], "ms")
+    yield Figure(f"power-on → button watched{which}", found["watched"], "ms")
+    yield Figure(f"power-on → first answer{which}", found["answer"], "ms")
+    yield Figure(f"heap free then, garbage not counted{which}", found["heap"], "kB")
 
 
 def _latencies(
@@ -262,16 +269,7 @@ def _firmware(
 ) -> tuple[tuple[list[float], float | None], dict[str, float]]:
     """Edge -> pin in us, also of a hung CPU; and times in ms, by name."""
     bench = Bench(image(), files.firmware(config.dump(config.DEFAULTS)))
-    bench.pico.power_on()
-    bench.pico.plug()
-    assert bench.pico.mcu.gpio[chip.RELAY].value == GPIOPinState.INPUT_PULL_DOWN
-    found: dict[str, float] = {"defined": _drives_low_ms(bench)}
-    button = bench.pico.mcu.gpio[chip.BUTTON]
-    bench.run_until(lambda: bool(button.irq_enable_mask), _NOT_YET_US, _STEP_US)
-    found["watched"] = bench.now_us / 1000
-    bench.timed("status")
-    found["answer"] = bench.now_us / 1000
-    bench.run_ms(100)
+    found = _start(bench)
     found["status"] = statistics.median(_answers(bench, "status", chance))
     bench.ask("watch")
     latencies: list[float] = []
@@ -290,6 +288,22 @@ def _firmware(
     found["event"] = statistics.median(events)
     bench.press(hold_ms=60)
     return (latencies, _hung(bench)), found
+
+
+def _start(bench: Bench) -> dict[str, float]:
+    """Power it on; what happened when, in ms from then, and the heap that is left, in kB."""
+    bench.pico.power_on()
+    bench.pico.plug()
+    assert bench.pico.mcu.gpio[chip.RELAY].value == GPIOPinState.INPUT_PULL_DOWN
+    found: dict[str, float] = {"defined": _drives_low_ms(bench)}
+    button = bench.pico.mcu.gpio[chip.BUTTON]
+    bench.run_until(lambda: bool(button.irq_enable_mask), _NOT_YET_US, _STEP_US)
+    found["watched"] = bench.now_us / 1000
+    bench.timed("status")
+    found["answer"] = bench.now_us / 1000
+    found["heap"] = bench.heap().free / 1000
+    bench.run_ms(100)
+    return found
 
 
 def _drives_low_ms(bench: Bench) -> float:
@@ -420,4 +434,9 @@ def _sizes() -> list[Figure]:
         Figure("MicroPython's image", _payload(image().read_bytes()) / 1000, "kB"),
         Figure("our files", sizes[0], "kB"),
         Figure("our files, compiled by mpy-cross", sizes[1], "kB"),
+        Figure(
+            "locked image: no compiler, our files frozen",
+            _payload(locked_image().read_bytes()) / 1000,
+            "kB",
+        ),
     ]

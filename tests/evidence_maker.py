@@ -266,6 +266,7 @@ class MadeHost:
                 faults=(),
                 warnings=(),
                 service="none",
+                took_ms=4,
             )
         )
 

@@ -10,6 +10,7 @@ from argparse import Namespace
 from collections.abc import Callable, Generator
 from typing import Any
 
+import muteboard
 from hardmute import discovery, errors, service, text
 from hardmute.client import Session
 from hardmute.contact import Contact, Meeting
@@ -333,17 +334,23 @@ def _report(
     """Open the board, ``ask`` for its status, log it, print it."""
     recorder = Recorder()
     source = args.command
+    firmware = None
     try:
         with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
+            firmware = identity.firmware
             met = ask(session, Contact(session, identity, recorder))
             observation = _record_seen(recorder, met, identity, session, source)
     except errors.UnreachableError as error:
         observation = _record_unseen(recorder, args.device, error, source)
         text.complain(error)
     if args.json:
-        print(json.dumps(observation.as_json()))
+        matches = None if firmware is None else firmware == muteboard.__version__
+        told = {"firmware": firmware, "firmware_matches": matches}
+        print(json.dumps(observation.as_json() | told))
     else:
         _print_observation(recorder, observation)
+        if firmware is not None:
+            _print_firmware(firmware)
     if explain and observation.verdict != "unknown":
         _explain(args, observation, require)
     return errors.worst(
@@ -378,6 +385,8 @@ def _record_seen(
         device=session.device,
         source=source,
         at_ms=met.heard_ms,
+        # Rounded up: it must not seem to be known better than it is.
+        took_ms=-((met.asked_us - met.heard_us) // 1000),
     )
     recorder.add(observation)
     return observation
@@ -443,6 +452,15 @@ def _print_observation(recorder: Recorder, observation: Observation) -> None:
         text.detail(f"in {observation.service}: the line stays cut until the power has been off")
     for warning in observation.warnings or ():
         text.detail(f"warning: {warning_text(warning)}")
+
+
+def _print_firmware(firmware: str) -> None:
+    """By the board's own word: `hardmute flash --verify` reads it back."""
+    ours = muteboard.__version__
+    if firmware == ours:
+        text.detail(f"firmware {firmware}, as this hardmute carries it")
+    else:
+        text.detail(f"firmware {firmware}; this hardmute carries {ours}: update the older")
 
 
 def _print_contacts(observation: Observation) -> None:

@@ -12,7 +12,8 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from hardmute.entries import Entry
-from hardmute.log import record_of
+from hardmute.log import observation_of, record_of
+from hardmute.report import fault_text
 from hardmute.walltime import TOLERANCE, Anchor, BootClock, Bounds
 from muteboard import journal, wire
 
@@ -23,6 +24,7 @@ _SLACK_MS = 250
 # drawn as an interval.
 COARSE_MS = 60_000
 ONE_SIDED = "not attested on both sides"
+_LOST = "the board could not write all records"
 _NOT_BORNE_OUT = "the board said muted, but a contact was closed"
 
 
@@ -47,10 +49,19 @@ class Attested(NamedTuple):
         return Anchor(self.uptime_ms, self.sent_ms, self.received_ms)
 
 
+class Sighted(NamedTuple):
+    """An answer of a board that signs nothing, for its clock alone."""
+
+    boot: int
+    uptime_ms: int
+    anchor: Anchor
+
+
 class Part(NamedTuple):
     """The line was ``state`` from ``start`` to ``end``, for ``length_ms`` by the board's clock.
 
     ``note``: for a person, why it is not bracketed (see above), or unknown; None if it is.
+    ``faults``: for a person, which contacts contradicted the command.
     """
 
     state: str
@@ -59,6 +70,7 @@ class Part(NamedTuple):
     end: Bounds
     length_ms: int
     note: str | None
+    faults: str | None = None
 
     @property
     def bracketed(self) -> bool:
@@ -73,6 +85,7 @@ class _Event(NamedTuple):
     cause: str
     # Events before this one were lost.
     lost: bool
+    faults: str | None
 
 
 def attested(entry: Entry) -> Attested:
@@ -94,6 +107,17 @@ def attested(entry: Entry) -> Attested:
         host_boot=body["host_boot"],
         checked=body["checked"] is True,
     )
+
+
+def _sighted(entry: Entry) -> Sighted | None:
+    """The answer in an observation; None where none was asked for, or given."""
+    seen = observation_of(entry)
+    told = (seen.boot, seen.uptime_ms, seen.took_ms)
+    match told:
+        case (int(boot), int(uptime_ms), int(took_ms)):
+            return Sighted(boot, uptime_ms, Anchor(uptime_ms, seen.at_ms - took_ms, seen.at_ms))
+        case _:
+            return None
 
 
 def _borne_out(state: str, commanded: bool, sensed: bool) -> str:
@@ -124,9 +148,12 @@ def clocks_agree(first: Attested, second: Attested) -> bool:
 
 
 def parts(entries: Iterable[Entry]) -> list[Part]:
-    """The parts that one board's entries, in order, tell of; from oldest to newest."""
+    """The parts that one board's entries, in order, tell of; from oldest to newest.
+
+    Observations only date the records of starts of which nothing was attested.
+    """
     found: list[Part] = []
-    run: list[Attested | _Event] = []
+    run: list[Attested | Sighted | _Event] = []
     branch = None
     for entry in entries:
         if entry.kind == "incident":
@@ -138,6 +165,10 @@ def parts(entries: Iterable[Entry]) -> list[Part]:
                 found += _read(run)
                 run, branch = [], entry.body["branch"]
             run.append(attested(entry) if entry.kind == "attestation" else _event(entry))
+        elif entry.kind == "observation":
+            sighted = _sighted(entry)
+            if sighted is not None:
+                run.append(sighted)
     return found + _read(run)
 
 
@@ -154,12 +185,20 @@ def _event(entry: Entry) -> _Event:
         ),
         wire.CAUSES[record.cause],
         record.event == journal.OVERRUN,
+        _faults(record.data) if record.event == journal.FAULT else None,
     )
 
 
-def _read(run: Sequence[Attested | _Event]) -> list[Part]:
+def _faults(data: int) -> str:
+    """The contacts of a ``fault`` record (docs/evidence.md), as an answer's faults are told."""
+    names = [f"closed:{bit + 1}" for bit in range(8) if data >> bit & 1]
+    names += [f"open:{bit + 1}" for bit in range(8) if data >> bit + 8 & 1]
+    return ", ".join(map(fault_text, names))
+
+
+def _read(run: Sequence[Attested | Sighted | _Event]) -> list[Part]:
     """The parts of an unbroken stretch of one branch."""
-    boots: dict[int, list[Attested | _Event]] = {}
+    boots: dict[int, list[Attested | Sighted | _Event]] = {}
     for item in run:
         boots.setdefault(item.boot, []).append(item)
     clocks = _clocks(boots)
@@ -168,7 +207,7 @@ def _read(run: Sequence[Attested | _Event]) -> list[Part]:
         clock = clocks[boot]
         if found:
             found.append(_off(found[-1].end, clock.at(0)))
-        found += _read_boot(items, clock)
+        found += _read_boot([item for item in items if not isinstance(item, Sighted)], clock)
     return found
 
 
@@ -190,11 +229,11 @@ class _Clock:
         return Bounds(self._start.earliest + uptime_ms, self._start.latest + uptime_ms)
 
 
-def _clocks(boots: dict[int, list[Attested | _Event]]) -> dict[int, _Clock]:
+def _clocks(boots: dict[int, list[Attested | Sighted | _Event]]) -> dict[int, _Clock]:
     anchored = {
         boot: BootClock(anchors)
         for boot, items in boots.items()
-        if (anchors := [item.anchor for item in items if isinstance(item, Attested)])
+        if (anchors := _anchors(items, Attested) or _anchors(items, Sighted))
     }
     order = list(boots)
     found: dict[int, _Clock] = {}
@@ -215,7 +254,13 @@ def _clocks(boots: dict[int, list[Attested | _Event]]) -> dict[int, _Clock]:
     return found
 
 
-def _last(items: Sequence[Attested | _Event]) -> int:
+def _anchors(
+    items: Sequence[Attested | Sighted | _Event], kind: type[Attested | Sighted]
+) -> list[Anchor]:
+    return [item.anchor for item in items if isinstance(item, kind)]
+
+
+def _last(items: Sequence[Attested | Sighted | _Event]) -> int:
     return max(item.uptime_ms for item in items)
 
 
@@ -249,6 +294,7 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> list[Part]:
             end,
             max(0, after.uptime_ms - item.uptime_ms),
             _NOT_BORNE_OUT if said.state == "unknown" else doubts[index],
+            recorded.faults if recorded is not None and said.state == "fault" else None,
         )
         last = found[-1] if found else None
         if last is not None and (last.state, last.cause, last.note) == (
@@ -266,6 +312,9 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> list[Part]:
 def _doubts(ordered: Sequence[Attested | _Event]) -> list[str | None]:
     """For each item: why what follows it is not bracketed; None if it is."""
     found: list[str | None] = [ONE_SIDED] * len(ordered)
+    for index, item in enumerate(ordered[1:]):
+        if isinstance(item, _Event) and item.lost:
+            found[index] = _LOST
     marks = [index for index, item in enumerate(ordered) if isinstance(item, Attested)]
     for first, second in pairwise(marks):
         one, other = ordered[first], ordered[second]
@@ -276,7 +325,7 @@ def _doubts(ordered: Sequence[Attested | _Event]) -> list[str | None]:
         if [item.seq for item in between] != list(range(one.seq + 1, other.seq + 1)):
             doubt = "records are missing"
         elif any(item.lost for item in between):
-            doubt = "the board could not write all records"
+            doubt = _LOST
         elif not clocks_agree(one, other):
             doubt = "the clocks of board and host disagree"
         found[first:second] = [doubt] * (second - first)

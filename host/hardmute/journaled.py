@@ -1,7 +1,7 @@
 """What a board's journal says that the line was, as intervals of the timeline.
 
-For boards whose answers this host has checked: without attestations nothing ties the records to
-wall time. Whether the log is intact is for `hardmute log verify`; what does not fit is left out.
+Answers tie its records to wall time: attestations that this host has checked, or else whatever it
+was told. Whether the log is intact is for `hardmute log verify`; what does not fit is left out.
 """
 
 from __future__ import annotations
@@ -17,31 +17,35 @@ _ANSWER_MS = 5_000
 
 def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interval]:
     """The intervals that the journal of ``board`` tells of, in order, within [since, until)."""
-    if log.newest(board, "attestation") is None:
-        return []
-    first, last = log.attestations_around(board, since_ms, until_ms)
-    entries = list(log.entries(board, ("record", "attestation", "incident"), first, last))
+    signs = log.newest(board, "attestation") is not None
+    around = log.attestations_around if signs else log.contacts_around
+    kinds = ("record", "attestation", "incident", "observation")
+    entries = list(log.entries(board, kinds, *around(board, since_ms, until_ms)))
     check = Excerpt(board, {}, log.hash_at)
     for entry in entries:
-        check.take(entry)
+        if entry.kind != "observation":
+            check.take(entry)
     if check.findings:
         return []
     trusted = [
         entry for entry in entries if entry.kind != "attestation" or entry.body["checked"] is True
     ]
     found: list[Interval] = []
+    joins = False
     for part in parts(trusted):
         interval = _interval(part)
         if interval is None or (found and interval.start_ms < found[-1].end_ms):
             # The second is of a host whose clock went back: the contacts tell it.
+            joins = False
             continue
         if (
-            found
+            joins
             and found[-1].state == interval.state
             and interval.start_ms - found[-1].end_ms < _ANSWER_MS
         ):
             interval = interval._replace(start_ms=found[-1].end_ms)
         found.append(interval)
+        joins = True
     return clip(found, since_ms, until_ms)
 
 
@@ -57,8 +61,15 @@ def _interval(part: Part) -> Interval | None:
         end_ms,
         part.state,
         part.cause,
-        "attested" if part.bracketed else "sensed",
-        None,
+        _proof(part),
+        part.faults or None,
         end_ms - start_ms if part.state == "live" else 0,
         edge_ms,
     )
+
+
+def _proof(part: Part) -> str | None:
+    if part.bracketed:
+        return "attested"
+    # As an answer that tells a fault has none.
+    return None if part.state == "fault" else "sensed"

@@ -73,7 +73,8 @@ class _Damage(Exception):  # noqa: N818 (never leaves this module)
 class Observation(NamedTuple):
     """One contact with a board, or one attempt. ``at_ms``: host time, ms since the epoch, UTC.
 
-    From ``state`` on, the board's own words; all None when it could not be reached.
+    From ``state`` on, the board's own words; all None when it could not be reached. ``took_ms``:
+    from asking for them until they were there; None for what was not asked for.
     """
 
     at_ms: int
@@ -97,6 +98,7 @@ class Observation(NamedTuple):
     faults: tuple[str, ...] | None = None
     warnings: tuple[str, ...] | None = None
     service: str | None = None
+    took_ms: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The record as `--json` prints it."""
@@ -122,9 +124,16 @@ def now_ms() -> int:
 
 
 def seen(
-    status: Status, conclusion: Conclusion, *, board: str, device: str, source: str, at_ms: int
+    status: Status,
+    conclusion: Conclusion,
+    *,
+    board: str,
+    device: str,
+    source: str,
+    at_ms: int,
+    took_ms: int | None = None,
 ) -> Observation:
-    """The observation that a board answered with ``status`` at ``at_ms``."""
+    """The observation that a board answered with ``status`` at ``at_ms``, after ``took_ms``."""
     words = status._asdict()
     del words["simulated"], words["journal"]
     return Observation(
@@ -136,6 +145,7 @@ def seen(
         verdict=conclusion.verdict,
         proof=conclusion.proof,
         reason=conclusion.reason,
+        took_ms=took_ms,
         **words,
     )
 
@@ -341,6 +351,35 @@ class Log:
         if after is not None:
             (last,) = after
         return first, last
+
+    def contacts_around(self, board: str, from_ms: int, to_ms: int) -> tuple[int, int]:
+        """The rows between which stands all that contacts have fetched about [from, to).
+
+        The first is that of the last record before the last contact before ``from_ms``, the other
+        that of the first contact after ``to_ms``; without such, the log's first and last row.
+        """
+        query = (
+            f"SELECT {_COLUMNS} FROM entry WHERE kind = 'observation' AND board = ?"  # noqa: S608 (fixed text)
+            " AND at_ms {} ? ORDER BY at_ms {}"
+        )
+        before = self._first_reached(query.format("<=", "DESC"), board, from_ms)
+        after = self._first_reached(query.format(">=", "ASC"), board, to_ms)
+        first, last = before or 0, after or self.head()[0]
+        record = self._first(
+            "SELECT max(row) FROM entry WHERE board = ? AND kind = 'record'"
+            " AND kind <> 'observation' AND row < ?",
+            board,
+            first,
+        )
+        return (first if record is None or record[0] is None else record[0]), last
+
+    def _first_reached(self, query: str, *parameters: object) -> int | None:
+        """The row of the first observation found at which the board was reached."""
+        with self._guarded():
+            for row in self._database.execute(query, parameters):
+                if observation_of(_to_entry(row)).state is not None:
+                    return row[0]
+        return None
 
     def incidents(self, board: str | None, since_ms: int, until_ms: int) -> list[Entry]:
         """The incidents of ``board``, or all, that were found in [since, until), by row."""

@@ -100,7 +100,24 @@ def overlay_journal(found: list[Interval], journaled: list[Interval]) -> list[In
             for piece in pieces
             if piece.length_ms > 0
         ]
-    return _merge(sorted(result, key=lambda interval: (interval.start_ms, interval.end_ms)))
+    return _merge(_closed(sorted(result, key=lambda one: (one.start_ms, one.end_ms))))
+
+
+def _closed(found: list[Interval]) -> list[Interval]:
+    """``found`` without what only seems unknown, the interval before not being known so well."""
+    closed: list[Interval] = []
+    for interval in found:
+        last = closed[-1] if closed else None
+        if (
+            last is not None
+            and interval.state == "unknown"
+            and last.end_ms == interval.start_ms
+            and interval.length_ms <= last.plus_minus_ms
+        ):
+            closed[-1] = _clipped(last, last.start_ms, interval.end_ms)
+        else:
+            closed.append(interval)
+    return closed
 
 
 def total_live_ms(found: Iterable[Interval]) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from hardmute import client, errors, service
+from hardmute.flash import prompt, tree
 from hardmute.recorder import Recorder
 from hardmute.sim.world import act
 
@@ -33,11 +34,12 @@ class Host:
         ready = json.loads(self.process.stdout.readline())
         self.world, self.device = ready["world"], ready["device"]
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, stderr: int | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "hardmute", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            stderr=stderr,
             env=self.environment,
             text=True,
         )
@@ -53,6 +55,25 @@ class Host:
 
     def look(self) -> dict[str, Any]:
         return act(self.world, ["look"])
+
+    def maintenance(self) -> None:
+        act(self.world, ["power-off"])
+        act(self.world, ["power-on", "--hold", "10.5"])
+
+    def flash(self, *options: str) -> tuple[int, str]:
+        """`hardmute flash`, with somebody who does what it asks for; what it said."""
+        process = self.start(
+            "flash", "--device", self.device, "--timeout", "5", *options, stderr=subprocess.STDOUT
+        )
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "Unplug the board" in line:
+                act(self.world, ["power-off"])
+                act(self.world, ["power-on"])
+        process.stdout.close()
+        return process.wait(_DEADLINE_S), said
 
     def end(self, process: subprocess.Popen[str]) -> None:
         process.terminate()
@@ -132,6 +153,48 @@ def test_maintenance_is_told_by_the_prompt(host: Host, monkeypatch: pytest.Monke
     assert hands == []
     assert client.board_at_prompt(host.device, 20.0) == BOARD
     assert host.look()["line"] == "cut"
+
+
+def test_P1_P6_an_interrupted_update_starts_nothing_and_the_next_one_keeps_what_was(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARDMUTE_HOME", host.environment["HARDMUTE_HOME"])
+    for _ in range(2):
+        act(host.world, ["press"])
+    assert host.board("status")[0] == errors.OK
+    (before,) = host.run("log", "verify")[1]["branches"]
+
+    def pull_the_plug(done: int, total: int) -> None:
+        if done > total // 2:
+            act(host.world, ["power-off"])
+
+    host.maintenance()
+    with (
+        prompt.opened(host.device, 20.0) as board,
+        pytest.raises(errors.UnreachableError, match="the line stays cut"),
+    ):
+        board.install(tree.program(), pull_the_plug)
+    act(host.world, ["power-on"])
+    assert host.board("status")[0] == errors.UNKNOWN
+    assert client.board_at_prompt(host.device, 20.0) == BOARD
+    assert host.look()["line"] == "cut"
+    code, said = host.flash("--files-only", "--yes")
+    assert code == errors.OK, said
+    host.maintenance()
+    with prompt.opened(host.device, 20.0) as board:
+        board._write("muteboard/evil.py", b"import os\n", lambda _done, _total: None)
+    code, said = host.flash("--verify")
+    assert code == errors.TAMPERED
+    assert "proof level: reported" in said
+    assert said.endswith(":\n  muteboard/evil.py is not ours\n")
+    act(host.world, ["power-off"])
+    act(host.world, ["power-on"])
+    assert host.board("status")[0] == errors.OK
+    code, told = host.run("log", "verify")
+    assert (code, told["incidents"]) == (errors.OK, [])
+    (branch,) = told["branches"]
+    assert branch["first_seq"] == before["first_seq"]
+    assert branch["last_seq"] > before["last_seq"] > before["first_seq"]
 
 
 def test_what_the_emulated_board_cannot_be(host: Host) -> None:

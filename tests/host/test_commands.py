@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import hardmute
+import muteboard
 from conftest import Cli, Sim, StartSim, StartWatch
 from hardmute import client, demo, discovery, text
 from hardmute.discovery import Port
@@ -32,7 +33,8 @@ MINUTE = 60_000
 
 def as_logged(told: dict[str, Any]) -> Observation:
     """The record that a command's JSON says it has logged."""
-    fields = {key: value for key, value in told.items() if key != "at"}
+    unlogged = ("at", "firmware", "firmware_matches")
+    fields = {key: value for key, value in told.items() if key not in unlogged}
     for key in ("sense", "faults", "warnings"):
         if fields[key] is not None:
             fields[key] = tuple(fields[key])
@@ -87,6 +89,7 @@ def test_status_for_a_person(sim: Sim, cli: Cli) -> None:
     assert "a simulated board: no real microphone is cut by it" in muted[1]
     assert ", by power-on" in muted[2]
     assert "1 of 1 contacts sensed open" in muted[3]
+    assert muted[4].strip() == f"firmware {muteboard.__version__}, as this hardmute carries it"
     sim.act("press")
     live = cli("-d", sim.board, "status").out
     assert live.startswith("LIVE     board")
@@ -94,6 +97,21 @@ def test_status_for_a_person(sim: Sim, cli: Cli) -> None:
     assert "mutes itself in 1 h 00 min" in live
     assert "\x1b" not in live, "no colours into a pipe"
     assert max(map(len, live.splitlines())) <= 80
+
+
+def test_status_says_whether_the_firmware_is_ours(
+    sim: Sim, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = muteboard.__version__
+    told = cli("-d", sim.board, "status", "--json").json
+    assert (told["firmware"], told["firmware_matches"]) == (ours, True)
+    monkeypatch.setattr(muteboard, "__version__", "99.0.0")
+    assert (
+        f"firmware {ours}; this hardmute carries 99.0.0: update the older"
+        in cli("-d", sim.board, "status").out
+    )
+    told = cli("-d", sim.board, "status", "--json").json
+    assert (told["firmware"], told["firmware_matches"]) == (ours, False)
 
 
 def test_options_stand_before_or_after_the_command(sim: Sim, cli: Cli) -> None:

@@ -239,6 +239,92 @@ def test_a_drive_that_is_full_or_goes_away_is_said_so(
         bootsel.write(drive, uf2.write(runtime()), lambda _done, _total: None)
 
 
+# Reading a board in BOOTSEL back.
+
+
+@pytest.fixture
+def picotool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program that stands for picotool; the file that it takes for the flash."""
+    flash = tmp_path / "flash.bin"
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    tool = folder / "picotool"
+    tool.write_text(
+        f'#!/bin/sh\n[ "$1 $2" = "save -a" ] && exec cp "{flash}" "$3"\n'
+        "echo 'No accessible RP-series devices in BOOTSEL mode were found.'\nexit 1\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return flash
+
+
+def flash_of(files: dict[str, bytes], below: dict[int, bytes] | None = None) -> bytearray:
+    """The flash of a Pico with these files and the synthetic MicroPython on it."""
+    program = image.Image("", below or runtime(), "", FILES_AT, FILES_SIZE, locked=False)
+    rom = BootRom(b"\xff" * FLASH_SIZE).copy(uf2.write(image.join(program, files)))
+    assert rom.done
+    return rom.flash
+
+
+def test_what_is_on_a_board_in_bootsel_is_read_back_and_compared(
+    cli: Cli, drive: Path, tmp_path: Path, picotool: Path
+) -> None:
+    data = {"config.json": b"{}", "keys": bytes(4096), "journal/00000001": b"records"}
+    ours = {**tree.program(), **data}
+    stock = uf2_file(tmp_path / "stock.uf2")
+    picotool.write_bytes(flash_of(ours))
+    told = cli("flash", "--verify", "--image", stock)
+    assert told.code == errors.OK, told
+    assert "the chip's boot ROM told them" in told.out
+    assert "reported" not in told.out
+    assert sorted(path.name for path in drive.iterdir()) == ["INFO_UF2.TXT"]
+
+    changed = {**ours, "main.py": b"import os", "lib/evil.py": b""}
+    del changed["boot.py"]
+    other = runtime(version="v1.26.0")
+    picotool.write_bytes(flash_of(changed, other))
+    told = cli("flash", "--verify", "--image", stock)
+    assert told.code == errors.TAMPERED
+    assert told.err.splitlines()[1:] == [
+        f"  MicroPython is not that of {stock}",
+        "  boot.py is missing",
+        "  lib/evil.py is not ours",
+        "  main.py differs",
+    ]
+
+
+@pytest.mark.usefixtures("drive")
+def test_one_bit_below_the_files_is_found(cli: Cli, tmp_path: Path, picotool: Path) -> None:
+    stock = uf2_file(tmp_path / "stock.uf2")
+    flash = flash_of(tree.program())
+    flash[0x7FF] ^= 0x10
+    picotool.write_bytes(flash)
+    assert cli("flash", "--verify", "--image", stock).code == errors.TAMPERED
+
+
+@pytest.mark.usefixtures("drive")
+def test_P6_a_locked_image_is_compared_and_its_journal_is_none_of_it(
+    cli: Cli, tmp_path: Path, picotool: Path
+) -> None:
+    locked = runtime(frozen=("muteboard/app.py",))
+    release = uf2_file(tmp_path / "hardmute.uf2", locked)
+    picotool.write_bytes(flash_of({"config.json": b"{}", "journal/00000001": b"records"}, locked))
+    assert cli("flash", "--verify", "--image", release).code == errors.OK
+
+
+@pytest.mark.usefixtures("drive")
+def test_picotool_that_is_not_there_or_fails_is_said(
+    cli: Cli, picotool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = cli("flash", "--verify")
+    assert told.code == errors.LOCAL
+    assert "picotool could not read the board" in told.err
+    monkeypatch.setenv("PATH", str(picotool.parent))
+    told = cli("flash", "--verify")
+    assert told.code == errors.LOCAL
+    assert "install it" in told.err
+
+
 def test_mounts_with_spaces_are_read() -> None:
     mounts = (
         "/dev/sda1 /media/me/RPI-RP2 vfat rw 0 0\n"

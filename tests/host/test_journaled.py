@@ -109,17 +109,97 @@ def test_P5_where_the_journal_is_not_whole_it_shows_nothing_as_muted(
     assert "attested" not in {one.proof for one in shown(told)}
 
 
-def test_without_an_answer_that_was_checked_the_contacts_tell(tmp_path: Path) -> None:
-    story = Story(tmp_path / "log.sqlite3")
-    story.board.unpair()
+@pytest.fixture
+def unpaired(tmp_path: Path) -> Iterator[Story]:
+    """A story without a pairing, and so without attestations."""
+    made = Story(tmp_path / "unpaired.sqlite3")
+    made.board.unpair()
+    made.attest()
+    assert made.host.log.newest(made.board.id, "attestation") is None
+    yield made
+    made.host.log.close()
+
+
+def test_P6_contacts_date_the_journal_of_a_board_that_signs_nothing(unpaired: Story) -> None:
+    lives: list[int] = []
+    for _ in range(3):
+        unpaired.pass_minutes(60)
+        lives.append(unpaired.now)
+        unpaired.board.live_for(10 * MINUTE)
+    unpaired.pass_minutes(60)
+    unpaired.attest()
+    found = shown(unpaired)
+    assert [one.state for one in found] == ["muted", *["live", "muted"] * 3]
+    live = [one for one in found if one.state == "live"]
+    assert {one.proof for one in live} == {"sensed"}
+    for one, truth in zip(live, lives, strict=True):
+        assert abs(one.start_ms - truth) <= one.plus_minus_ms
+        assert abs(one.end_ms - (truth + 10 * MINUTE)) <= one.plus_minus_ms
+        assert 0 < one.plus_minus_ms <= 4 * HOUR * 100 // 1_000_000
+    # A part of it, which begins and ends between two contacts.
+    (timeline,) = read(unpaired.host.log, unpaired.board.id, lives[1] - MINUTE, lives[2] - MINUTE)
+    assert [one.state for one in timeline.intervals] == ["muted", "live", "muted"]
+
+
+def test_P5_not_even_a_short_time_without_power_is_called_muted(told: Story) -> None:
+    told.pass_minutes(10)
+    told.attest()
+    told.clock.pass_ms(3_000)
+    told.board.boot()
+    told.pass_minutes(10)
+    told.attest()
+    muted, unknown, again = shown(told)
+    assert (muted.state, again.state) == ("muted", "muted")
+    assert unknown.note == "the board was off or restarted"
+    assert 2_500 < unknown.length_ms < 3_500
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_P4_the_journal_says_which_contact_was_at_fault(
+    told: Story, unpaired: Story, paired: bool
+) -> None:
+    story = told if paired else unpaired
+    story.board.go_live()
+    story.pass_minutes(1)
+    story.board.fault()
+    story.pass_minutes(10)
+    story.board.mute()
+    story.pass_minutes(10)
     story.attest()
-    story.pass_minutes(30)
-    story.board.live_for(MINUTE)
-    story.pass_minutes(30)
-    story.attest()
-    assert states(story) == ["muted", "live", "muted"]
-    assert {one.plus_minus_ms for one in shown(story)} == {0}
-    story.host.log.close()
+    (fault,) = [one for one in shown(story) if one.state == "fault"]
+    assert fault.note == "contact 1 read closed although the line was commanded cut"
+    assert fault.proof == ("attested" if paired else None)
+
+
+def test_P5_a_start_that_no_host_saw_lies_between_its_neighbours(unpaired: Story) -> None:
+    unpaired.pass_minutes(30)
+    unpaired.board.boot()
+    unpaired.pass_minutes(10)
+    unpaired.board.live_for(MINUTE)
+    unpaired.pass_minutes(5)
+    unpaired.board.boot()
+    unpaired.pass_minutes(10)
+    unpaired.attest()
+    # When it was off, of all that, nobody knows.
+    assert "live" not in states(unpaired)
+    (unknown,) = [one for one in shown(unpaired) if one.state == "unknown"]
+    assert unknown.length_ms >= 45 * MINUTE
+
+
+@pytest.mark.parametrize("why", ["overrun", "incident", "tampered"])
+def test_P5_nor_does_the_journal_of_a_board_that_signs_nothing(unpaired: Story, why: str) -> None:
+    unpaired.pass_minutes(30)
+    if why == "overrun":
+        unpaired.board.note(journal.OVERRUN, 3)
+    elif why == "incident":
+        unpaired.host.incident(unpaired.board, "fork", branch=1)
+    else:
+        unpaired.host.append_record(unpaired.board, bytes(journal.SIZE))
+    unpaired.board.changes += 7
+    unpaired.board.since_ms = unpaired.board.uptime_ms
+    unpaired.pass_minutes(30)
+    unpaired.attest()
+    assert "unknown" in states(unpaired)
 
 
 def test_P5_a_time_that_was_twice_is_left_to_the_contacts(told: Story) -> None:

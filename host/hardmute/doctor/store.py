@@ -100,7 +100,7 @@ def _log(
 
 def _disk(machine: Machine, folder: Path) -> Finding:
     free = machine.free_bytes(_nearest(folder))
-    said = f"{free / 1e6:,.1f} MB are free for the log"
+    said = f"{free / 1e6:,.0f} MB are free for the log"
     if free < _FULL_BYTES:
         return failed("disk", said, f"Free some space where {folder} is.", errors.LOCAL)
     if free < _LOW_BYTES:

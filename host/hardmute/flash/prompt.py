@@ -99,6 +99,11 @@ class Prompt:
         with self._explained():
             return bytes(self._transport.fs_readfile(path, _CHUNK, watch))
 
+    def sha256(self, path: str) -> bytes:
+        """The hash of a file, as the board's own MicroPython reckons it."""
+        with self._explained():
+            return bytes(self._transport.fs_hashfile(path, "sha256", _CHUNK))
+
     def install(self, files: Mapping[str, bytes], progress: Progress) -> None:
         """Write ``files``, and remove what else lies in our package. The board's data stay.
 
