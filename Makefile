@@ -10,8 +10,10 @@ ENGINE ?= host
 # Tests that run on a real MicroPython interpreter as well as on CPython, or only there.
 ON_MICROPYTHON := tests/unit tests/esp32_port tests/interpreter
 
+AUDIO_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-micropython test-chip images lint types wheel bench soak release clean
+.PHONY: help demo test test-micropython test-chip test-audio images lint types wheel bench soak release clean
 
 help:
 	@echo "make demo    the main job, on a simulated board (ENGINE=rp2040: emulated Pico)"
@@ -20,6 +22,8 @@ help:
 	@echo "             the firmware's tests on a real MicroPython interpreter"
 	@echo "make test-chip"
 	@echo "             the firmware as it is flashed, on an emulated Pico"
+	@echo "make test-audio"
+	@echo "             by ear, on a real PulseAudio (four minutes, in real time)"
 	@echo "make lint    style and types (make types: types alone)"
 	@echo "make wheel   build the wheel and try it in a clean environment"
 	@echo "make bench   speed and size figures, as a table and as JSON in build/"
@@ -43,6 +47,13 @@ images: $(VENV)/test.stamp
 
 test-chip: images
 	$(BIN)/python -m pytest -n $(JOBS) -q --timeout 900 tests/emulator
+
+# One test at a time: they play and record in real time.
+test-audio: $(VENV)/test.stamp
+	@for needed in pulseaudio pactl parec pacat; do command -v $$needed >/dev/null || { \
+	  echo "$$needed is missing: sudo apt-get install --no-install-recommends $(AUDIO_PACKAGES)"; \
+	  exit 1; }; done
+	$(BIN)/python -m pytest -q tests/audio
 
 # $MICROPYTHON, or the interpreter that firmware/Makefile builds; its path is the last line there.
 test-micropython: $(VENV)/test.stamp

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from hardmute.entries import Entry
 from hardmute.log import observation_of, record_of
+from hardmute.report import fault_text
 from hardmute.walltime import TOLERANCE, Anchor, BootClock, Bounds
 from muteboard import journal, wire
 
@@ -60,6 +61,7 @@ class Part(NamedTuple):
     """The line was ``state`` from ``start`` to ``end``, for ``length_ms`` by the board's clock.
 
     ``note``: for a person, why it is not bracketed (see above), or unknown; None if it is.
+    ``faults``: for a person, which contacts contradicted the command.
     """
 
     state: str
@@ -68,6 +70,7 @@ class Part(NamedTuple):
     end: Bounds
     length_ms: int
     note: str | None
+    faults: str | None = None
 
     @property
     def bracketed(self) -> bool:
@@ -82,6 +85,7 @@ class _Event(NamedTuple):
     cause: str
     # Events before this one were lost.
     lost: bool
+    faults: str | None
 
 
 def attested(entry: Entry) -> Attested:
@@ -181,7 +185,15 @@ def _event(entry: Entry) -> _Event:
         ),
         wire.CAUSES[record.cause],
         record.event == journal.OVERRUN,
+        _faults(record.data) if record.event == journal.FAULT else None,
     )
+
+
+def _faults(data: int) -> str:
+    """The contacts of a ``fault`` record (docs/evidence.md), as an answer's faults are told."""
+    names = [f"closed:{bit + 1}" for bit in range(8) if data >> bit & 1]
+    names += [f"open:{bit + 1}" for bit in range(8) if data >> bit + 8 & 1]
+    return ", ".join(map(fault_text, names))
 
 
 def _read(run: Sequence[Attested | Sighted | _Event]) -> list[Part]:
@@ -282,6 +294,7 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> list[Part]:
             end,
             max(0, after.uptime_ms - item.uptime_ms),
             _NOT_BORNE_OUT if said.state == "unknown" else doubts[index],
+            recorded.faults if recorded is not None and said.state == "fault" else None,
         )
         last = found[-1] if found else None
         if last is not None and (last.state, last.cause, last.note) == (

@@ -33,18 +33,21 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
         entry for entry in entries if entry.kind != "attestation" or entry.body["checked"] is True
     ]
     found: list[Interval] = []
+    joins = False
     for part in parts(trusted):
         interval = _interval(part)
         if interval is None or (found and interval.start_ms < found[-1].end_ms):
             # The second is of a host whose clock went back: the contacts tell it.
+            joins = False
             continue
         if (
-            found
+            joins
             and found[-1].state == interval.state
             and interval.start_ms - found[-1].end_ms < _ANSWER_MS
         ):
             interval = interval._replace(start_ms=found[-1].end_ms)
         found.append(interval)
+        joins = True
     listened = heard.within(entries, since_ms, until_ms)
     return clip(_with_heard(found, listened), since_ms, until_ms)
 
@@ -77,8 +80,15 @@ def _interval(part: Part) -> Interval | None:
         end_ms,
         part.state,
         part.cause,
-        "attested" if part.bracketed else "sensed",
-        None,
+        _proof(part),
+        part.faults or None,
         end_ms - start_ms if part.state == "live" else 0,
         edge_ms,
     )
+
+
+def _proof(part: Part) -> str | None:
+    if part.bracketed:
+        return "attested"
+    # As an answer that tells a fault has none.
+    return None if part.state == "fault" else "sensed"

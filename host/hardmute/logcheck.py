@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hardmute import errors, paths, text, verifier
-from hardmute.entries import GENESIS, Entry, export_line, read_export
+from hardmute.entries import GENESIS, export_line, read_export
 from hardmute.keys import load_verify_keys
 from hardmute.log import Log
 from hardmute.logview import incident_json, incident_line, parse_time
@@ -20,37 +19,22 @@ def verify(args: Namespace) -> int:
     secrets = load_verify_keys(args.key)
     expected = None if args.expect_head is None else _head(args.expect_head)
     if args.file is not None:
-        outcome = _check(lambda: read_export(args.file), secrets, expected)
+        checked = verifier.verified(lambda: read_export(args.file), secrets)
     else:
         log = Log(paths.log_file())
         try:
             with log.snapshot():
-                outcome = _check(log.entries, secrets, expected)
+                checked = log.verified(secrets)
         finally:
             log.close()
-    report, missing = outcome
+    report = checked.report()
+    # Of all that was pruned, the last hash is known.
+    missing = expected is not None and not checked.has(expected)
     if args.json:
         print(json.dumps(_as_json(report, missing)))
     else:
         _print(report, missing)
     return errors.TAMPERED if report.findings or missing else errors.OK
-
-
-def _check(
-    source: Callable[[], Iterable[Entry]], secrets: verifier.Keys, expected: bytes | None
-) -> tuple[verifier.Report, bool]:
-    """The report, and whether no entry has the hash ``expected``."""
-    seen = expected is None
-
-    def watched() -> Iterator[Entry]:
-        nonlocal seen
-        for entry in source():
-            seen = seen or entry.hash == expected
-            yield entry
-
-    report = verifier.verify(watched, secrets)
-    # Of all that was pruned, the last hash is known.
-    return report, not seen and report.base != expected
 
 
 def _head(given: str) -> bytes:

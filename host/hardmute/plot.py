@@ -32,6 +32,7 @@ BANDS = {
 _ROW_INCHES = 1.05
 # Causes are written below the band unless it is narrower than this part of the axis.
 _LABEL_WIDTH = 0.07
+_NARROW = 0.004
 
 
 def write_svg(timelines: list[BoardTimeline], file: Path | BinaryIO) -> None:
@@ -52,13 +53,15 @@ def _draw_row(axes: Axes, y: float, timeline: BoardTimeline) -> None:
     start, end = timeline.intervals[0].start_ms, timeline.intervals[-1].end_ms
     for interval in timeline.intervals:
         colour, hatch, half = BANDS[interval.state]
+        # The outline of a narrow one would hide its colour.
+        narrow = interval.length_ms < _NARROW * (end - start)
         axes.broken_barh(
             [(_days(interval.start_ms), _days(interval.end_ms) - _days(interval.start_ms))],
             (y - half, 2 * half),
             facecolor=colour,
             hatch=hatch,
-            edgecolor="black",
-            linewidth=0.4,
+            edgecolor=colour if narrow else "black",
+            linewidth=0.8 if narrow else 0.4,
         )
         if interval.cause and interval.length_ms >= _LABEL_WIDTH * max(1, end - start):
             axes.text(
@@ -85,6 +88,7 @@ def _frame(axes: Axes, timelines: list[BoardTimeline]) -> None:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=locator.tz))
     axes.grid(axis="x", linewidth=0.3)
     axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.figure.legend(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Sequence
 from html import escape
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ h1 { font-size: 1.6rem; margin-bottom: 0; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .25rem .5rem; border-bottom: 1px solid #ccc;
   vertical-align: top; }
+td:nth-child(-n+4) { white-space: nowrap; }
 svg { width: 100%; height: auto; }
 small, .small { font-size: .85rem; color: #333; overflow-wrap: anywhere; }
 @media print { body { margin: 0; max-width: none; } tr { break-inside: avoid; } }
@@ -47,11 +49,12 @@ small, .small { font-size: .85rem; color: #333; overflow-wrap: anywhere; }
 <h1>Was the microphone off?</h1>
 <p class="small">A receipt by $made_by, made $made</p>
 <p class="verdict">$verdict</p>
+<p>$totals</p>
 <p>From <strong>$start</strong> to <strong>$end</strong>, by the clock of the computer that asked
 ($zone). Board <strong>$board</strong>.</p>
 $picture
 <table>
-<thead><tr><th>From</th><th>For</th><th>The microphone was</th><th>Known to</th><th>Why</th></tr>
+<thead><tr><th>From</th><th>For</th><th>Microphone</th><th>Known to</th><th>Why</th></tr>
 </thead>
 <tbody>
 $rows
@@ -79,6 +82,7 @@ _WORDS = {
     "unknown": "Not known for the whole time: see below for the parts that are proven.",
 }
 _STATES = {"muted": "off", "live": "ON", "fault": "FAULT", "unknown": "not known"}
+_TOTALS = {"muted": "off, proven", "live": "ON", "fault": "in a fault", "unknown": "not known"}
 
 
 def page(content: dict[str, Any], proof: Proof) -> str:
@@ -93,6 +97,7 @@ def page(content: dict[str, Any], proof: Proof) -> str:
         made_by=escape(content["made_by"]),
         made=text.local_time(content["made_ms"]),
         verdict=_WORDS[proof.verdict],
+        totals=_totals(proof.intervals),
         start=text.local_time(proof.from_ms),
         end=text.local_time(proof.to_ms),
         zone=escape(zone),
@@ -119,6 +124,16 @@ def embedded(page: str) -> str:
 
 def _hashed(body: str) -> str:
     return f"{body}{_HASH_MARK}{hashlib.sha256(body.encode()).hexdigest()} -->\n"
+
+
+def _totals(intervals: Sequence[Proven]) -> str:
+    """How long it was what."""
+    parts: list[str] = []
+    for state, words in _TOTALS.items():
+        ms = sum(one.end_ms - one.start_ms for one in intervals if one.state == state)
+        if ms:
+            parts.append(f"{words}: <strong>{text.duration(ms)}</strong>")
+    return "The microphone was " + "; ".join(parts) + "."
 
 
 def _row(interval: Proven) -> str:

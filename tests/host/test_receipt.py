@@ -105,6 +105,30 @@ def test_P6_a_receipt_rewritten_by_somebody_without_the_key_is_found(
     assert (proof.exit_code, proof.intervals) == (5, [])
 
 
+def test_P6_an_entry_of_a_receipt_deleted_doubled_or_swapped_is_found(
+    made: Path, key: Path
+) -> None:
+    """Under a new hash, by somebody without the key."""
+    secrets = keys.load_verify_keys([key])
+    entries = json.loads(made.read_text())["entries"]
+    assert prove.check_receipt(forged(made, lambda _: None), secrets)[0].exit_code == 0
+
+    others = [entries[:at] + entries[at + 1 :] for at in range(len(entries))]
+    others += [entries[: at + 1] + entries[at:] for at in range(len(entries))]
+    others += [
+        [*entries[:at], entries[at + 1], entries[at], *entries[at + 2 :]]
+        for at in range(len(entries) - 1)
+    ]
+    for other in others:
+        try:
+            proof, _ = prove.check_receipt(
+                forged(made, lambda content, other=other: content.update(entries=other)), secrets
+            )
+        except EvidenceError:
+            continue
+        assert (proof.exit_code, proof.intervals) == (5, [])
+
+
 def test_P5_a_receipt_claims_no_more_than_its_evidence(made: Path, key: Path) -> None:
     """Even from a forger who strips the signature."""
 

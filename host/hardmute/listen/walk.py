@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hardmute.client import Session
-from hardmute.contact import Contact, Meeting
+from hardmute.contact import Contact
 from hardmute.errors import UnreachableError
 from hardmute.listen import timing
 from hardmute.listen.outcome import CannotTellError, Phases
@@ -33,12 +33,11 @@ def longest_s(seconds: float) -> float:
 
 class Heard(NamedTuple):
     """A walk that was complete. ``muted``: what the board said while it was to be muted, and
-    ``met`` how it bore that out. ``cut_ms``: its uptime when that began.
+    ``cut_ms`` its uptime when that began.
     """
 
     phases: Phases
     muted: Status
-    met: Meeting
     cut_ms: int
 
 
@@ -97,7 +96,8 @@ class Walk:
         cut = self._pressed("live", "Press the button now: mute.")
         self._hear(seconds + _LEAD_S, cut.state, "listening while it is muted")
         muted, end_ms = cut, self._follower.uptime_ms()
-        met = self._contact.meet()
+        # So that its journal, and its signature if it has one, bear it out.
+        self._contact.meet()
         if self._follower.status.state == "muted":
             self._pressed("muted", "Press the button once more: live again.")
         connected = self._follower.status
@@ -117,7 +117,7 @@ class Walk:
             for moment_ms in (cut_ms, end_ms, connected_ms)
         ]
         phases = timing.phases(self._sound.played, self._sound.recorded(), self._rate, *at)
-        return Heard(phases, muted, met, cut_ms)
+        return Heard(phases, muted, cut_ms)
 
     def _hear(self, seconds: float, state: str, label: str) -> None:
         """Listen for so long, or until the board is no longer in ``state``."""
