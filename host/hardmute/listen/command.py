@@ -69,7 +69,12 @@ def verify(args: Namespace) -> int:
         text.detail(f"now the board is {conclusion.verdict} (proof level: {conclusion.proof})")
     return errors.worst(
         verdict_code(listened.outcome, listened.state),
-        exit_code(conclusion.verdict, conclusion.proof),
+        # What was heard is asked for by its own exit code.
+        exit_code(
+            conclusion.verdict,
+            conclusion.proof,
+            "sensed" if args.require == "heard" else args.require,
+        ),
         recorder.exit_code,
     )
 
