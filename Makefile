@@ -82,11 +82,12 @@ wheel: $(VENV)/lint.stamp
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute import board_files; board_files.micropython()'
 	build/wheel-venv/bin/hardmute demo --svg build/wheel/demo.svg >/dev/null
-	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32]"
+	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32,listen]"
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute import littlefs_image as image; from hardmute.flash import tree; \
 	  files = tree.program(); assert "muteboard/app.mpy" in files; \
 	  assert image.unpack(image.pack(files, 1 << 20)) == files'
+	cd build && wheel-venv/bin/python -c 'from hardmute.listen import detector, offline'
 	@echo "the wheel works in a clean environment: $$(ls build/wheel/*.whl)"
 
 bench: images

@@ -190,8 +190,8 @@ class Result(NamedTuple):
 
 
 Listen = Callable[..., Result]
-# What the person does at a word of the command, by a part of it.
-Person = dict[str, Callable[[], object]]
+# What happens at a word of the command, by a part of it; given the command's process.
+Person = dict[str, Callable[["subprocess.Popen[str]"], object]]
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def listen(room: Room, world: str) -> Listen:  # noqa: ARG001 (for its effect)
                     said.append(line)
                     for part, deed in (also or {}).items():
                         if part in line:
-                            deed()
+                            deed(process)
                     if line.startswith("Press"):
                         act(world, ["press"])
                 out = process.stdout.read()

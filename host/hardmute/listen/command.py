@@ -218,10 +218,9 @@ def _wait_until_live(follower: Follower, say: Callable[[str], None]) -> None:
     if follower.status.state == "live":
         return
     say("Press the button: to begin with, the microphone must be live.")
-    deadline = time.monotonic() + walk.PRESS_S
+    patience = follower.patience()
     while follower.status.state != "live":
-        if time.monotonic() > deadline:
-            raise CannotTellError("no_press")
+        patience()
         follower.follow()
 
 

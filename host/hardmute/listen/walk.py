@@ -65,6 +65,16 @@ class Follower:
         self._zero = min(self._zero, self._clock() - status.uptime_ms / 1000)
         self.status = status
 
+    def patience(self) -> Callable[[], None]:
+        """To be called now and then: raises `CannotTellError` when nobody has pressed for long."""
+        end = self._clock() + PRESS_S
+
+        def check() -> None:
+            if self._clock() > end:
+                raise CannotTellError("no_press")
+
+        return check
+
     def uptime_ms(self) -> int:
         """The board's uptime now."""
         return round(1000 * (self._clock() - self._zero))
@@ -129,11 +139,10 @@ class Walk:
 
     def _pressed(self, state: str, words: str) -> Status:
         """Ask for a press and wait until the board is no longer in ``state``."""
-        deadline = time.monotonic() + PRESS_S
+        patience = self._follower.patience()
         with self._screen.ask(words):
             while self._follower.status.state == state:
-                if time.monotonic() > deadline:
-                    raise CannotTellError("no_press")
+                patience()
                 self._next()
         return self._follower.status
 
