@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 ENGINE ?= host
+SOUND ?= pulseaudio
 
 # Tests that run on a real MicroPython interpreter as well as on CPython, or only there.
 ON_MICROPYTHON := tests/unit tests/esp32_port tests/interpreter
@@ -48,12 +49,13 @@ images: $(VENV)/test.stamp
 test-chip: images
 	$(BIN)/python -m pytest -n $(JOBS) -q --timeout 900 tests/emulator
 
+# SOUND=pipewire: on PipeWire, WirePlumber and a D-Bus of its own, which it then needs as well.
 # One test at a time: they play and record in real time.
 test-audio: $(VENV)/test.stamp
 	@for needed in pulseaudio pactl parec pacat; do command -v $$needed >/dev/null || { \
 	  echo "$$needed is missing: sudo apt-get install --no-install-recommends $(AUDIO_PACKAGES)"; \
 	  exit 1; }; done
-	$(BIN)/python -m pytest -q tests/audio
+	HARDMUTE_SOUND_SERVER=$(SOUND) $(BIN)/python -m pytest -q tests/audio
 
 # $MICROPYTHON, or the interpreter that firmware/Makefile builds; its path is the last line there.
 test-micropython: $(VENV)/test.stamp
