@@ -120,6 +120,11 @@ def test_muted_for_too_short_a_time(listen: Listen, world: str) -> None:
     )
 
 
+def test_P5_a_board_that_goes_away_meanwhile_is_unknown(listen: Listen, world: str) -> None:
+    result = listen(also={AGAIN: lambda _: act(world, ["unplug"])})
+    assert (result.code, result.out) == (3, "")
+
+
 def test_ctrl_c_leaves_nobody_live(listen: Listen, world: str) -> None:
     def interrupt(process: subprocess.Popen[str]) -> None:
         threading.Timer(1.5, process.send_signal, [signal.SIGINT]).start()

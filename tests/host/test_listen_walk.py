@@ -190,6 +190,23 @@ def test_what_ends_it_without_a_verdict(react: dict[str, list[str]], reason: str
     assert scene.now - begin < PRESS_S + 10
 
 
+@pytest.mark.parametrize("after_s", [0.0, 5.0, 7.0])
+def test_a_device_that_is_unplugged_ends_it(after_s: float) -> None:
+    """The board goes on, and no sample comes any more."""
+
+    class Unplugged(Scene):
+        @property
+        def count(self) -> int:
+            return min(super().count, round(after_s * RATE))
+
+    scene = Unplugged({MUTE: ["muted"], AGAIN: ["live"]})
+    begin = scene.now
+    with pytest.raises(CannotTellError) as caught:
+        scene.through()
+    assert caught.value.reason == "lost_samples"
+    assert scene.now - begin < after_s + 5
+
+
 def test_P5_a_restart_in_between_is_unknown() -> None:
     scene = Scene({MUTE: ["muted"]})
     events = scene.watch()
