@@ -355,7 +355,7 @@ def journal_end(pairing: int) -> dict[str, Any]:
     ("has_key", "pairing", "result", "code", "says"),
     [
         (False, 0, "pass", 0, "is not paired"),
-        (True, 2, "pass", 0, "say pairing 2"),
+        (True, 2, "fail", 3, "malformed"),
         (False, 2, "warn", 0, "has no key"),
         (True, 0, "fail", 5, "says that it is not paired"),
     ],
@@ -369,6 +369,24 @@ def test_key_and_pairing_belong_together(
     found = ask(Board(hello=JOURNALED, status=journal_end(pairing)))["pairing"]
     assert (found.result, found.code) == (result, code)
     assert says in found.text
+
+
+def test_P5_a_key_of_another_pairing_fails(sim: Sim, cli: Cli, tmp_path: Path) -> None:
+    sim.act("power-off")
+    sim.act("power-on", "--hold", "3.3")
+    assert cli("-d", sim.board, "pair", "--verify-key", tmp_path / "key.json").code == errors.OK
+    checks = {
+        each["name"]: each for each in cli("-d", sim.board, "doctor", "--json").json["checks"]
+    }
+    assert checks["pairing"]["result"] == "pass"
+    assert "with the key of this host, pairing 1" in checks["pairing"]["text"]
+
+    keys.remove_attest_key(sim.board)
+    keys.save_attest_key(sim.board, bytes(attest.KEY))
+    told = cli("-d", sim.board, "doctor", "--json")
+    assert told.code == errors.TAMPERED
+    checks = {each["name"]: each for each in told.json["checks"]}
+    assert "a key, of pairing 1, that is not this host's" in checks["pairing"]["text"]
 
 
 def test_a_damaged_key(home: Path) -> None:
