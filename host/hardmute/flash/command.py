@@ -77,7 +77,13 @@ def flash(args: Namespace) -> int:
     with _progress() as progress:
         job.run(progress)
     device = _await_board(args, job, before)
-    verifying = {"command": "verify", "device": device, "require": "sensed", "json": False}
+    verifying = {
+        "command": "verify",
+        "device": device,
+        "require": "sensed",
+        "listen": False,
+        "json": False,
+    }
     return commands.verify(Namespace(**{**vars(args), **verifying}))
 
 
