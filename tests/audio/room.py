@@ -25,7 +25,7 @@ from hardmute.sim.world import act
 RATE = 48_000
 _BLOCK = 960
 # What the room has in stock, so that a busy machine loses nothing: far more than comes at once.
-_STOCK_MS, _CHUNK_MS = 300, 20
+_STOCK_MS, _CHUNK_MS = 450, 20
 _LINE = RATE
 _ECHOES = ((0, 1.0), (37, 0.5), (113, -0.4), (401, 0.3), (1009, -0.2), (2503, 0.1))
 
