@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 ENGINE ?= host
+SOUND ?= pulseaudio
 
 # Tests that run on a real MicroPython interpreter as well as on CPython, or only there.
 ON_MICROPYTHON := tests/unit tests/esp32_port tests/interpreter
@@ -48,12 +49,13 @@ images: $(VENV)/test.stamp
 test-chip: images
 	$(BIN)/python -m pytest -n $(JOBS) -q --timeout 900 tests/emulator
 
+# SOUND=pipewire: on PipeWire, WirePlumber and a D-Bus of its own, which it then needs as well.
 # One test at a time: they play and record in real time.
 test-audio: $(VENV)/test.stamp
 	@for needed in pulseaudio pactl parec pacat; do command -v $$needed >/dev/null || { \
 	  echo "$$needed is missing: sudo apt-get install --no-install-recommends $(AUDIO_PACKAGES)"; \
 	  exit 1; }; done
-	$(BIN)/python -m pytest -q tests/audio
+	HARDMUTE_SOUND_SERVER=$(SOUND) $(BIN)/python -m pytest -q tests/audio
 
 # $MICROPYTHON, or the interpreter that firmware/Makefile builds; its path is the last line there.
 test-micropython: $(VENV)/test.stamp
@@ -82,11 +84,12 @@ wheel: $(VENV)/lint.stamp
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute import board_files; board_files.micropython()'
 	build/wheel-venv/bin/hardmute demo --svg build/wheel/demo.svg >/dev/null
-	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32]"
+	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32,listen]"
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute import littlefs_image as image; from hardmute.flash import tree; \
 	  files = tree.program(); assert "muteboard/app.mpy" in files; \
 	  assert image.unpack(image.pack(files, 1 << 20)) == files'
+	cd build && wheel-venv/bin/python -c 'from hardmute.listen import detector, offline'
 	@echo "the wheel works in a clean environment: $$(ls build/wheel/*.whl)"
 
 bench: images

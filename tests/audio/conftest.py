@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import pytest
 
@@ -28,9 +28,9 @@ _START_S = 20.0
 _END_S = 120.0
 _SETTINGS = """\
 load-module module-native-protocol-unix socket={socket} auth-anonymous=1
-load-module module-null-sink sink_name=speaker rate=48000 channels=1 format=float32le
-load-module module-null-sink sink_name=micbus rate=48000 channels=1 format=float32le
-load-module module-remap-source source_name=mic master=micbus.monitor channels=1 remix=no
+load-module module-null-sink sink_name=speaker rate=48000 channels=1 channel_map=mono
+load-module module-null-sink sink_name=micbus rate=48000 channels=1 channel_map=mono
+load-module module-remap-source source_name=mic master=micbus.monitor channels=1 channel_map=mono
 set-default-sink speaker
 set-default-source mic
 """
@@ -69,33 +69,58 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def server(folder: Path) -> Iterator[None]:
-    """A real PulseAudio, whose only devices are null sinks."""
+    """A real sound server with no devices but null sinks: PulseAudio, or what
+    ``HARDMUTE_SOUND_SERVER`` says: ``pipewire``.
+    """
     sound = folder / "sound"
-    sound.mkdir()
-    socket = sound / "native"
-    settings = sound / "settings.pa"
-    settings.write_text(_SETTINGS.format(socket=socket))
-    environment = {
-        "HOME": str(sound),
-        "XDG_RUNTIME_DIR": str(sound),
-        "PULSE_RUNTIME_PATH": str(sound / "runtime"),
-        "PULSE_SERVER": f"unix:{socket}",
-    }
-    options = ["--exit-idle-time=-1", "--disallow-exit", "--use-pid-file=no", "--disable-shm=yes"]
-    options += ["--daemonize=no", "--realtime=no", "--high-priority=no", "-n", "-F", str(settings)]
-    own = {name: value for name, value in os.environ.items() if name != "DBUS_SESSION_BUS_ADDRESS"}
+    sound.mkdir(mode=0o700)
+    own = {"HOME": str(sound), "XDG_RUNTIME_DIR": str(sound)}
+    start = {"pulseaudio": _pulseaudio, "pipewire": _pipewire}
+    named = os.environ.get("HARDMUTE_SOUND_SERVER", "pulseaudio")
     with pytest.MonkeyPatch.context() as patch, (sound / "log").open("w") as log:
-        patch.setenv("PULSE_SERVER", environment["PULSE_SERVER"])
+        patch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
         patch.delenv("PULSE_SOURCE", raising=False)
         patch.delenv("PULSE_SINK", raising=False)
-        with _process(
-            "pulseaudio", *options, env={**own, **environment}, stdout=log, stderr=log
-        ) as process:
-            _wait(
-                lambda: process.poll() is None and pactl("info", check=False).returncode == 0,
-                "PulseAudio",
-            )
+        with start[named](sound, {**os.environ, **own}, log) as address:
+            patch.setenv("PULSE_SERVER", address)
+            _wait(lambda: "mic" in pactl("list", "short", "sources", check=False).stdout, named)
             yield
+
+
+@contextlib.contextmanager
+def _pulseaudio(sound: Path, environment: dict[str, str], log: IO[str]) -> Generator[str]:
+    socket, settings = sound / "native", sound / "settings.pa"
+    settings.write_text(_SETTINGS.format(socket=socket))
+    options = ["--exit-idle-time=-1", "--disallow-exit", "--use-pid-file=no", "--disable-shm=yes"]
+    options += ["--daemonize=no", "--realtime=no", "--high-priority=no", "-n", "-F", str(settings)]
+    environment |= {"PULSE_RUNTIME_PATH": str(sound / "runtime")}
+    with _process("pulseaudio", *options, env=environment, stdout=log, stderr=log):
+        yield f"unix:{socket}"
+
+
+@contextlib.contextmanager
+def _pipewire(sound: Path, environment: dict[str, str], log: IO[str]) -> Generator[str]:
+    bus, address = sound / "bus", f"unix:{sound / 'pulse' / 'native'}"
+    environment |= {
+        "DBUS_SESSION_BUS_ADDRESS": f"unix:path={bus}",
+        "PIPEWIRE_RUNTIME_DIR": str(sound),
+    }
+    to = {"env": environment, "stdout": log, "stderr": log}
+    with (
+        _process("dbus-daemon", "--session", "--nofork", f"--address=unix:path={bus}", **to),
+        _process("pipewire", **to),
+    ):
+        _wait((sound / "pipewire-0").exists, "PipeWire")
+        with _process("wireplumber", **to), _process("pipewire-pulse", **to):
+            _wait((sound / "pulse" / "native").exists, "PipeWire's PulseAudio")
+            # Long periods: nothing here runs with real-time priority.
+            quantum = ["pw-metadata", "-n", "settings", "0", "clock.force-quantum", "8192"]
+            subprocess.run(quantum, check=True, env=environment, stdout=log)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("PULSE_SERVER", address)
+                for line in _SETTINGS.splitlines()[1:]:
+                    pactl(*line.format(socket="").split())
+            yield address
 
 
 def pactl(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -165,8 +190,8 @@ class Result(NamedTuple):
 
 
 Listen = Callable[..., Result]
-# What the person does at a word of the command, by a part of it.
-Person = dict[str, Callable[[], object]]
+# What happens at a word of the command, by a part of it; given the command's process.
+Person = dict[str, Callable[["subprocess.Popen[str]"], object]]
 
 
 @pytest.fixture
@@ -195,7 +220,7 @@ def listen(room: Room, world: str) -> Listen:  # noqa: ARG001 (for its effect)
                     said.append(line)
                     for part, deed in (also or {}).items():
                         if part in line:
-                            deed()
+                            deed(process)
                     if line.startswith("Press"):
                         act(world, ["press"])
                 out = process.stdout.read()

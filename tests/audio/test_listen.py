@@ -50,7 +50,7 @@ def test_a_press_is_heard_to_cut_the_line(listen: Listen) -> None:
 
 
 def test_a_welded_contact_is_heard(listen: Listen, world: str) -> None:
-    result = listen(also={MUTE: lambda: act(world, ["weld"])})
+    result = listen(also={MUTE: lambda _: act(world, ["weld"])})
     told = result.json
     assert (result.code, told["verdict"], told["state"]) == (4, "live", "fault")
     assert abs(told["leak_cdb"]) < 100
@@ -91,7 +91,7 @@ def test_the_wrong_device(listen: Listen) -> None:
 def test_a_stream_that_runs_dry(listen: Listen, room: Room) -> None:
     """In the middle of the muted phase, for longer than the room has sound in stock."""
 
-    def stall() -> None:
+    def stall(_: object) -> None:
         assert room.process is not None
         threading.Timer(1.5, room.process.send_signal, [signal.SIGSTOP]).start()
         threading.Timer(2.2, room.process.send_signal, [signal.SIGCONT]).start()
@@ -106,7 +106,7 @@ def test_clipping(listen: Listen, room: Room) -> None:
 
 def test_the_speaker_turned_down_in_between(listen: Listen) -> None:
     try:
-        told = why_not(listen(also={AGAIN: lambda: pactl("set-sink-volume", "speaker", "70%")}))
+        told = why_not(listen(also={AGAIN: lambda _: pactl("set-sink-volume", "speaker", "70%")}))
     finally:
         pactl("set-sink-volume", "speaker", "100%")
     assert told == "changed"
@@ -114,10 +114,23 @@ def test_the_speaker_turned_down_in_between(listen: Listen) -> None:
 
 def test_muted_for_too_short_a_time(listen: Listen, world: str) -> None:
     """Somebody presses twice at the word."""
-    assert why_not(listen(also={MUTE: lambda: act(world, ["press"])})) in (
+    assert why_not(listen(also={MUTE: lambda _: act(world, ["press"])})) in (
         "too_short",
         "unsteady",
     )
+
+
+def test_P5_a_board_that_goes_away_meanwhile_is_unknown(listen: Listen, world: str) -> None:
+    result = listen(also={AGAIN: lambda _: act(world, ["unplug"])})
+    assert (result.code, result.out) == (3, "")
+
+
+def test_ctrl_c_leaves_nobody_live(listen: Listen, world: str) -> None:
+    def interrupt(process: subprocess.Popen[str]) -> None:
+        threading.Timer(1.5, process.send_signal, [signal.SIGINT]).start()
+
+    assert listen(also={AGAIN: interrupt}).code == 130
+    assert act(world, ["look"])["line"] == "cut"
 
 
 def test_an_echo_canceller_in_the_system(listen: Listen) -> None:

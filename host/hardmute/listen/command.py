@@ -30,16 +30,20 @@ from hardmute.report import Identity, conclude, exit_code
 
 # Between the warning and the sound.
 _WARNING_S = 2.0
+# What two presses take, about, and what is left out around them.
+_PRESSES_S = 10.0
 _SEED = 16
 
 
 class _Listened(NamedTuple):
-    """What came of it: the entry for the log, and the board's last word."""
+    """What came of it: the entry for the log; what the board said meanwhile, and what it says now,
+    or why that cannot be known.
+    """
 
     body: dict[str, Any]
     outcome: Outcome
     state: str | None
-    now: Meeting
+    now: Meeting | errors.UnreachableError
 
 
 def verify(args: Namespace) -> int:
@@ -52,10 +56,15 @@ def verify(args: Namespace) -> int:
         with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
             chosen = _devices(args, listed, identity.board)
             listened = _listen(args, session, identity, recorder, *chosen)
-            conclusion = conclude(listened.now.status, attested=listened.now.signed is not None)
-            observation = commands.record_seen(
-                recorder, listened.now, identity, session, args.command
-            )
+            if isinstance(listened.now, Meeting):
+                observation = commands.record_seen(
+                    recorder, listened.now, identity, session, args.command
+                )
+            else:
+                text.complain(listened.now)
+                observation = commands.record_unseen(
+                    recorder, identity.board, listened.now, args.command
+                )
     except errors.UnreachableError as error:
         commands.record_unseen(recorder, args.device, error, args.command)
         raise
@@ -66,15 +75,13 @@ def verify(args: Namespace) -> int:
         _print(listened.outcome, listened.state, args)
         if identity.simulated:
             text.detail("a simulated board: no real microphone is cut by it")
-        text.detail(f"now the board is {conclusion.verdict} (proof level: {conclusion.proof})")
+        proof = f" (proof level: {observation.proof})" if observation.proof else ""
+        text.detail(f"now the board is {observation.verdict}{proof}")
+    # What was heard is asked for by its own exit code.
+    require = "sensed" if args.require == "heard" else args.require
     return errors.worst(
         verdict_code(listened.outcome, listened.state),
-        # What was heard is asked for by its own exit code.
-        exit_code(
-            conclusion.verdict,
-            conclusion.proof,
-            "sensed" if args.require == "heard" else args.require,
-        ),
+        exit_code(observation.verdict, observation.proof, require),
         recorder.exit_code,
     )
 
@@ -131,7 +138,7 @@ def _listen(
     played = probe.noise(os.urandom(_SEED), round(walk.longest_s(args.seconds) * RATE), RATE)
     sound = Duplex(played, RATE, microphone, speaker)
     screen = Screen(sound.level_dbfs, quiet=args.json)
-    _warn(say, microphone, speaker)
+    _warn(say, microphone, speaker, args.seconds)
     follower = Follower(session)
     walked: Heard | None = None
     try:
@@ -148,9 +155,11 @@ def _listen(
         with contextlib.suppress(errors.UnreachableError):
             session.hello()
             session.mute()
+    # As the host concludes it: a board that says muted may contradict itself.
+    state = None if walked is None else conclude(walked.muted).verdict
     body = evidence.body(
         outcome,
-        state=None if walked is None else walked.muted.state,
+        state=state,
         when=None if walked is None else _when(follower, walked),
         required_db=args.required,
         confidence=args.confidence,
@@ -161,8 +170,7 @@ def _listen(
         simulated=identity.simulated,
     )
     recorder.use(lambda log: log.append(heard.KIND, identity.board, body))
-    # It attests to a log that has this in it.
-    return _Listened(body, outcome, body["state"], _meet_muted(args, session, contact))
+    return _Listened(body, outcome, state, _meet_muted(args, session, contact))
 
 
 def _judge(args: Namespace, sound: Duplex, walked: Heard) -> Outcome:
@@ -194,34 +202,44 @@ def _when(follower: Follower, walked: Heard) -> When:
     )
 
 
-def _meet_muted(args: Namespace, session: Session, contact: Contact) -> Meeting:
-    """Meet the board once it has cut the line, or has had the time to."""
+def _meet_muted(
+    args: Namespace, session: Session, contact: Contact
+) -> Meeting | errors.UnreachableError:
+    """Meet the board once it has cut the line, or has had the time to.
+
+    If it is paired it attests to a log that has what was heard in it.
+    """
     deadline = time.monotonic() + args.timeout
-    while session.status().state == "live" and time.monotonic() < deadline:
-        pass
-    return contact.meet()
+    try:
+        while session.status().state == "live" and time.monotonic() < deadline:
+            pass
+        return contact.meet()
+    except errors.UnreachableError as error:
+        # What was heard is told all the same.
+        return error
 
 
 def _say(words: str) -> None:
     print(words, flush=True)
 
 
-def _warn(say: Callable[[str], None], microphone: Device, speaker: Device) -> None:
+def _warn(say: Callable[[str], None], microphone: Device, speaker: Device, seconds: float) -> None:
     say(f"Microphone: {microphone.title}. Speaker: {speaker.title}.")
     for device in (microphone, speaker):
         if device.virtual is not None:
             say(f"{device.title} is no hardware ({device.virtual}): it may hear something else.")
-    say(f"For about 20 s it plays a soft noise ({probe.LEVEL_DBFS:.0f} dBFS): headphones off.")
+    about = round(seconds + 2 * walk.LIVE_S + _PRESSES_S)
+    level = f"{probe.LEVEL_DBFS:.0f} dBFS"
+    say(f"For about {about} s it plays a soft noise ({level}): headphones off.")
 
 
 def _wait_until_live(follower: Follower, say: Callable[[str], None]) -> None:
     if follower.status.state == "live":
         return
     say("Press the button: to begin with, the microphone must be live.")
-    deadline = time.monotonic() + walk.PRESS_S
+    patience = follower.patience()
     while follower.status.state != "live":
-        if time.monotonic() > deadline:
-            raise CannotTellError("no_press")
+        patience()
         follower.follow()
 
 

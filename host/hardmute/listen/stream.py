@@ -23,6 +23,7 @@ RATE = 48_000
 # Long buffers: nothing here is in a hurry, and a busy machine drops nothing.
 _LATENCY_S = 0.3
 _METER_S = 0.1
+_BEGIN_S = 0.7
 
 
 class Duplex:
@@ -93,8 +94,9 @@ class Duplex:
         played[:] = 0
         played[: stop - start, 0] = self.played[start:stop]
         self._recorded[start:stop] = heard[: stop - start, 0]
-        # "Underflow" of the input is how a server begins: there is nothing yet.
-        self.lost = self.lost or status.input_overflow or status.output_underflow
+        # How it begins is no loss: some have nothing to give yet, and nothing to play.
+        if start > _BEGIN_S * self._rate:
+            self.lost = self.lost or bool(status)
         self._times.append(time.monotonic())
         self.count = stop
         self._counts.append(stop)

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from hardmute.client import Session
 from hardmute.contact import Contact
 from hardmute.errors import UnreachableError
@@ -24,6 +22,8 @@ LIVE_S = 2.0
 PRESS_S = 45.0
 # What is recorded beyond what counts: the delay of most devices, and what is left out at an edge.
 _LEAD_S = 1.0
+# A device that delivers nothing for so long has been unplugged.
+_STILL_S = 3.0
 
 
 def longest_s(seconds: float) -> float:
@@ -65,6 +65,20 @@ class Follower:
         self._zero = min(self._zero, self._clock() - status.uptime_ms / 1000)
         self.status = status
 
+    def patience(self) -> Callable[[], None]:
+        """To be called now and then: raises `CannotTellError` when nobody has pressed for long."""
+        end = self._clock() + PRESS_S
+
+        def check() -> None:
+            if self._clock() > end:
+                raise CannotTellError("no_press")
+
+        return check
+
+    def now(self) -> float:
+        """This host's clock."""
+        return self._clock()
+
     def uptime_ms(self) -> int:
         """The board's uptime now."""
         return round(1000 * (self._clock() - self._zero))
@@ -85,6 +99,8 @@ class Walk:
         self._sound = sound
         self._rate = rate
         self._screen = screen
+        # How many samples there were when there were more than before, and when that was.
+        self._count, self._moved = -1, follower.now()
 
     def through(self, seconds: float) -> Heard:
         """Until all has been heard, ``seconds`` of it muted.
@@ -129,17 +145,20 @@ class Walk:
 
     def _pressed(self, state: str, words: str) -> Status:
         """Ask for a press and wait until the board is no longer in ``state``."""
-        deadline = time.monotonic() + PRESS_S
+        patience = self._follower.patience()
         with self._screen.ask(words):
             while self._follower.status.state == state:
-                if time.monotonic() > deadline:
-                    raise CannotTellError("no_press")
+                patience()
                 self._next()
         return self._follower.status
 
     def _next(self) -> None:
+        """Take what the board says next, as long as there is sound with it."""
         if self._sound.full:
             raise CannotTellError("no_press")
-        if np.isnan(self._sound.level_dbfs()):
-            raise CannotTellError("lost_samples")
         self._follower.follow()
+        now = self._follower.now()
+        if self._sound.count != self._count:
+            self._count, self._moved = self._sound.count, now
+        elif now > self._moved + _STILL_S:
+            raise CannotTellError("lost_samples")
