@@ -171,6 +171,18 @@ def test_a_leak_in_one_band_is_heard_though_the_whole_is_quiet_enough() -> None:
     assert found.leak_db == pytest.approx(46, abs=2)
 
 
+@pytest.mark.parametrize("later_ms", [-4.0, 3.0, 20.0])
+def test_a_leak_by_another_way_is_heard(later_ms: float) -> None:
+    """Another microphone, elsewhere in the same room, in the place of the one that is cut."""
+    taken = take(ROOM, 1)
+    start, stop = taken.phases.muted
+    through = take(ROOM._replace(leak_db=0.0, delay_ms=ROOM.delay_ms + later_ms), 1).recorded
+    recorded = taken.recorded.copy()
+    recorded[start:stop] += 0.01 * through[start:stop]
+    found = judge(*taken._replace(recorded=recorded))
+    assert found.verdict == "live"
+
+
 # When it cannot tell.
 
 

@@ -40,6 +40,8 @@ _GAP_S = 0.01
 # noise: where there is less, the sound never was in the air.
 _COPY_DB = -55.0
 _BESIDE_HZ = 300.0
+# So many lags are looked at: the width of the band times 90 ms.
+_WAYS = 270
 
 
 def judge(
@@ -141,14 +143,20 @@ def _conclude(
     least, most = _between_db(whole, risk, live_error)
     # Six bands are six chances to be wrong.
     bounds = [_between_db(part, risk / len(parts), live_error) for part in parts]
-    # The loudest that stands out: over all, or where one band gives it away.
+    # By another way than the live microphone's; there are many, and so many chances to err.
+    other = whole._replace(gain=whole.elsewhere)
+    elsewhere = _between_db(other, risk / _WAYS, live_error)
+    # The loudest that stands out: over all, or where one band, or another way, gives it away.
     told = [whole] if math.isfinite(most) else []
     if most < required_db:
         verdict, reason = "live", None
     elif any(highest < required_db for _, highest in bounds):
         verdict, reason = "live", None
         told += [part for part, (_, high) in zip(parts, bounds, strict=True) if high < required_db]
-    elif least >= required_db:
+    elif elsewhere[1] < required_db:
+        verdict, reason = "live", None
+        told.append(other)
+    elif min(least, elsewhere[0]) >= required_db:
         verdict, reason = "muted", None
     else:
         verdict, reason = "inconclusive", "too_noisy"

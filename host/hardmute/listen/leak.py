@@ -13,7 +13,7 @@ from hardmute.listen.probe import HIGH_HZ, LOW_HZ
 from hardmute.listen.signals import Complex, Real
 
 # Where a leak would be, around where the probe was heard; and where only noise can be.
-_NEAR_S, FAR_S = 0.00025, (0.05, 0.25)
+_NEAR_S, _WIDE_S, FAR_S = 0.00025, 0.045, (0.05, 0.25)
 # How softly each half begins and ends: a hum that is cut off hard would spread over the band.
 _EDGE_S, _EDGE = 0.1, 0.1
 _CLICK_SIGMAS = 5.0
@@ -21,12 +21,14 @@ _CLICK_SIGMAS = 5.0
 
 class Leak(NamedTuple):
     """``gain``: of the probe while muted, relative to live; ``sigma`` of each of its two parts,
-    known from so many independent ``numbers``.
+    known from so many independent ``numbers``. ``elsewhere``: as ``gain``, by any other way, up to
+    `_WIDE_S` earlier or later.
     """
 
     gain: float
     sigma: float
     numbers: float
+    elsewhere: float = 0.0
 
     def bound(self, risk: float) -> float:
         """What the true gain exceeds with a probability of ``risk`` at the most."""
@@ -85,10 +87,13 @@ def _leak(cross: Complex, weight: Real, size: int, rate: float, unsure_s: float)
     margin = round(FAR_S[1] * rate)
     near = math.ceil((_NEAR_S + unsure_s) * rate)
     # ``expected`` begins `margin` early: no lag is at -margin.
-    gain = float(np.max(found[np.arange(-near, near + 1) - margin]))
+    wide = max(near, round(_WIDE_S * rate))
+    gain, elsewhere = (
+        float(np.max(found[np.arange(-reach, reach + 1) - margin])) for reach in (near, wide)
+    )
     far = np.arange(round(FAR_S[0] * rate), margin)
     noise = np.concatenate([found[far - margin], found[-far - margin]])
     sigma = math.sqrt(float(np.mean(noise**2)) / 2)
     # How wide the band is that counts: as if it were flat.
     width = float(weight.sum()) ** 2 / max(float(np.sum(weight**2)), 1e-300) * rate / size
-    return Leak(gain, sigma, max(4.0, width * len(noise) / rate))
+    return Leak(gain, sigma, max(4.0, width * len(noise) / rate), elsewhere)

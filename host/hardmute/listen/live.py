@@ -18,6 +18,8 @@ from hardmute.listen.signals import Real
 # The probe must stand out from the room so far, in sigmas, that its level is known.
 LEAST_Z = 10.0
 _MOST_CHANGE_DB = 1.5
+# A delay that is known no better is that of noise.
+_MOST_UNSURE_S = 0.005
 _MOST_SPREAD_DB = 3.0
 
 
@@ -46,6 +48,8 @@ def listen(source: Source, heard: Real, before: Window, after: Window) -> Live:
         if z < LEAST_Z:
             raise CannotTellError("inaudible")
     timing, unsure = _follow(source, heard, first, before, after)
+    if unsure > source.count(_MOST_UNSURE_S):
+        raise CannotTellError("inaudible")
     windows = _learned(source, before), _first(source, after)
     # Each phase by what the other has taught. Noise that was learned as well makes both gains too
     # small by the same; a real change makes one larger.
