@@ -29,7 +29,7 @@ help:
 	@echo "make wheel   build the wheel and try it in a clean environment"
 	@echo "make bench   speed and size figures, as a table and as JSON in build/"
 	@echo "make soak    20,000 requests to the emulated Pico, for its heap (half an hour)"
-	@echo "make release the wheel, the locked image and their SHA-256, in dist/"
+	@echo "make release wheel, locked image, fabrication files and their SHA-256, in dist/"
 	@echo "make clean   remove what these made"
 
 demo: $(VENV)/$(if $(filter rp2040,$(ENGINE)),chip,run).stamp
@@ -103,9 +103,9 @@ release: $(VENV)/lint.stamp
 	rm -rf dist
 	$(BIN)/python -m build --wheel --outdir dist
 	@set -e; image=$$($(MAKE) -s -C firmware image | tail -n 1); \
-	cp "$$image" "$${image%.uf2}.buildinfo" dist/; \
-	cd dist; sha256sum * >SHA256SUMS; cat SHA256SUMS
-	@echo "No hardware files are among them: there are none yet."
+	cp "$$image" "$${image%.uf2}.buildinfo" dist/
+	$(MAKE) -s -C hardware fab
+	@cd dist; sha256sum * >SHA256SUMS; cat SHA256SUMS
 
 clean:
 	rm -rf $(VENV) build dist

@@ -481,6 +481,8 @@ def _print_contacts(observation: Observation) -> None:
         text.detail("they agree with the command again: one press of the button ends the fault")
     elif opened:
         text.detail(f"the line is still cut by contact {' and '.join(opened)}")
+    else:
+        text.detail("the microphone may still be connected: pull its plug, then `hardmute doctor`")
 
 
 def _explain(args: Namespace, observation: Observation, require: str) -> None:
@@ -507,7 +509,7 @@ def _explain(args: Namespace, observation: Observation, require: str) -> None:
 
 def _what_lacks(require: str) -> str:
     if require == "attested":
-        return "not attested: `hardmute pair` lets this board prove its word"
+        return "not attested: `hardmute pair --verify-key FILE` lets it prove its word"
     if require == "heard":
         return "not heard: `hardmute verify --listen` asks the microphone itself"
     return f"this board has no sense contact, so it cannot prove {require!r}"

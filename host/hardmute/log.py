@@ -432,18 +432,22 @@ class Log:
 
     def _pruned_ends(self, board: str) -> list[tuple[int, bytes | None]]:
         """Branches of ``board`` and their last records, as the newest checkpoint says."""
-        found = self._first(
-            f"SELECT {_COLUMNS} FROM entry WHERE board IS NULL AND kind = 'checkpoint'"  # noqa: S608 (fixed text)
-            " AND kind <> 'observation' ORDER BY row DESC LIMIT 1"
-        )
-        if found is None:
+        checkpoint = self._checkpoint()
+        if checkpoint is None:
             return []
-        checkpoint = _to_entry(found)
         try:
             ends = entries.ends_of(checkpoint.body)
         except (KeyError, TypeError, ValueError) as error:
             raise _Damage(checkpoint.row) from error
         return [(branch, record) for (of, branch), (record, _) in ends.items() if of == board]
+
+    def _checkpoint(self) -> Entry | None:
+        """The newest checkpoint."""
+        found = self._first(
+            f"SELECT {_COLUMNS} FROM entry WHERE board IS NULL AND kind = 'checkpoint'"  # noqa: S608 (fixed text)
+            " AND kind <> 'observation' ORDER BY row DESC LIMIT 1"
+        )
+        return None if found is None else _to_entry(found)
 
     def prune(self, before_ms: int) -> Entry | None:
         """Remove the oldest entries, up to the first that is of ``before_ms`` or later.
@@ -482,6 +486,16 @@ class Log:
             self._database.execute("VACUUM")
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return checkpoint
+
+    def pruned_before(self) -> int:
+        """What `prune` was last told, in ms since the epoch; the beginning of time if never."""
+        checkpoint = self._checkpoint()
+        if checkpoint is None:
+            return entries.FIRST_MS
+        before_ms = checkpoint.body.get("before_ms")
+        if type(before_ms) is not int:
+            raise _Damage(checkpoint.row)
+        return before_ms
 
     def _verified_ends(self, last_row: int) -> list[list[object]]:
         """How each branch ends in the entries up to ``last_row``, as a checkpoint says it."""

@@ -11,7 +11,7 @@ from hardmute import errors, paths, text, verifier
 from hardmute.entries import GENESIS, export_line, read_export
 from hardmute.keys import load_verify_keys
 from hardmute.log import Log
-from hardmute.logview import incident_json, incident_line, parse_time
+from hardmute.logview import incident_json, parse_time, print_incidents
 
 
 def verify(args: Namespace) -> int:
@@ -33,7 +33,7 @@ def verify(args: Namespace) -> int:
     if args.json:
         print(json.dumps(_as_json(report, missing)))
     else:
-        _print(report, missing)
+        _print(report, expected, missing=missing)
     return errors.TAMPERED if report.findings or missing else errors.OK
 
 
@@ -110,10 +110,10 @@ def _as_json(report: verifier.Report, missing: bool) -> dict[str, Any]:
     }
 
 
-def _print(report: verifier.Report, missing: bool) -> None:
+def _print(report: verifier.Report, expected: bytes | None, *, missing: bool) -> None:
     if report.findings:
         first = report.findings[0]
-        print(f"TAMPERED  entry {first.row} {first.text}")
+        text.say(f"TAMPERED  entry {first.row} {first.text}")
         if len(report.findings) > 1:
             text.detail(f"and {len(report.findings) - 1} more; --json lists them")
     elif missing:
@@ -131,10 +131,12 @@ def _print(report: verifier.Report, missing: bool) -> None:
         _print_branch(branch)
     if report.unbound:
         text.detail(f"{report.unbound} attestations are bound to entries that were pruned")
-    for entry in report.incidents:
-        text.detail(incident_line(entry))
+    print_incidents(report.incidents)
     print(f"head {report.head_row} {report.head.hex()}")
-    text.detail("note the head: an older copy of this log is found only with --expect-head")
+    if expected is None:
+        text.detail("note the head: an older copy of this log is found only with --expect-head")
+    elif not missing:
+        text.detail("the expected head is there")
 
 
 def _print_branch(branch: verifier.Branch) -> None:
@@ -145,11 +147,16 @@ def _print_branch(branch: verifier.Branch) -> None:
         f"records {branch.first_seq} to {branch.last_seq}" if branch.records else "no records"
     )
     text.detail(f"{name}: {records}, {branch.attestations} attestations")
+    if not branch.signatures:
+        text.detail("  none of it is signed: the board was not paired")
+        return
+    records_signed = branch.signatures - branch.attestations
+    signed = f"{records_signed} of the records and all attestations are signed"
     if branch.pairings_without_key:
         which = ", ".join(map(str, branch.pairings_without_key))
         text.detail(
-            f"  {branch.macs} of {branch.signatures} signatures checked;"
+            f"  {signed}: {branch.macs} of {branch.signatures} signatures checked;"
             f" no key for pairing {which}: the rest may be by anybody who has had this log"
         )
     else:
-        text.detail(f"  all {branch.signatures} signatures checked")
+        text.detail(f"  {signed}: all {branch.signatures} signatures checked")

@@ -265,7 +265,9 @@ def prove(args: Namespace) -> int:
     log = Log(paths.log_file())
     try:
         board = _board(args.device, log)
-        first, last = log.attestations_around(board, from_ms, to_ms)
+        # Without any, nothing is of any time.
+        attests = log.newest(board, "attestation") is not None
+        first, last = log.attestations_around(board, from_ms, to_ms) if attests else (1, 0)
         entries = list(log.entries(board, EVIDENCE, first, last))
         simulated = board not in log.real_boards()
         proof = examine(board, from_ms, to_ms, entries, secrets, log.hash_at)
@@ -275,6 +277,8 @@ def prove(args: Namespace) -> int:
     finally:
         log.close()
     _print(proof, as_json=args.json)
+    if args.receipt is not None and not args.json:
+        text.detail(f"receipt: {args.receipt}")
     return proof.exit_code
 
 
@@ -329,14 +333,19 @@ def _print_interval(interval: Proven) -> None:
 
 
 def _rests_on(proof: Proof) -> str:
+    if not proof.signatures:
+        return (
+            "rests on nothing: this board has signed nothing of that time; `hardmute pair"
+            " --verify-key FILE` lets it"
+        )
     if proof.signatures and proof.signed == proof.signatures:
         return (
             f"rests on {proof.signed} signatures of the board, all checked with the verify key; "
-            "and on this host's clock"
+            "and on the clock of the host that asked"
         )
     return (
-        "rests on what this host checked at the time with the attest key, on its log and clock; "
-        "with --key also on the board's own signatures"
+        "rests on what the host that asked checked at the time with the attest key, on its log "
+        "and clock; with --key also on the board's own signatures"
     )
 
 

@@ -48,7 +48,7 @@ small, .small { font-size: .85rem; color: #333; overflow-wrap: anywhere; }
 <body>
 <h1>Was the microphone off?</h1>
 <p class="small">A receipt by $made_by, made $made</p>
-<p class="verdict">$verdict</p>
+<p class="verdict">$simulated$verdict</p>
 <p>$totals</p>
 <p>From <strong>$start</strong> to <strong>$end</strong>, by the clock of the computer that asked
 ($zone). Board <strong>$board</strong>.</p>
@@ -96,6 +96,7 @@ def page(content: dict[str, Any], proof: Proof) -> str:
         colour=BANDS[proof.verdict][0],
         made_by=escape(content["made_by"]),
         made=text.local_time(content["made_ms"]),
+        simulated="A simulated board, which cuts no real microphone. " if proof.simulated else "",
         verdict=_WORDS[proof.verdict],
         totals=_totals(proof.intervals),
         start=text.local_time(proof.from_ms),

@@ -116,6 +116,11 @@ def detail(line: str) -> None:
     print(_wrapped(line, sys.stdout, indent=" " * _INDENT))
 
 
+def say(line: str) -> None:
+    """Print a line by itself, wrapped at words on a terminal."""
+    print(_wrapped(line, sys.stdout, indent=""))
+
+
 def complain(error: object) -> None:
     """Print an error for a person, on standard error."""
     print(_wrapped(str(error), sys.stderr, indent=""), file=sys.stderr)

@@ -69,9 +69,14 @@ def test_the_pins_are_those_of_the_board_files() -> None:
 
     found = pins("rp2040")
     found |= pins("rp2040_interlock")
-    wanted = {"BUTTON": chip.BUTTON, "RELAY": chip.RELAY, "SENSE": chip.SENSE[0]}
+    wanted = {"BUTTON": chip.BUTTON, "RELAY": chip.RELAY}
     wanted |= {"LAMP": chip.LAMP, "CLEAR": chip.CLEAR, "LATCH": chip.LATCH}
     assert {name: int(found[name]) for name in wanted} == wanted
+    senses = re.search(
+        r"^_SENSE = (\(.+\))$", (folder / "rp2040_interlock.py").read_text(), re.MULTILINE
+    )
+    assert senses is not None
+    assert senses[1] == repr(chip.INTERLOCK_SENSE)
 
 
 def test_it_says_which_board_it_is(interlock: Bench) -> None:
@@ -236,14 +241,16 @@ def test_a_bounce_that_toggles_twice_is_no_fault(interlock: Bench) -> None:
     assert interlock.status()["warnings"] == []
 
 
-def test_weld_is_a_fault_and_its_end_leaves_the_latch_clear(live: Bench) -> None:
-    live.physics.weld(0)
+@pytest.mark.parametrize("contact", [1, 2])
+def test_weld_is_a_fault_and_its_end_leaves_the_latch_clear(live: Bench, contact: int) -> None:
+    live.physics.weld(contact - 1)
     live.press()
     live.run_ms(200)
     status = live.status()
-    assert (status["state"], status["faults"]) == ("fault", ["closed:1"])
+    assert (status["state"], status["faults"]) == ("fault", [f"closed:{contact}"])
+    assert not live.connected
     assert not live.physics.latch
-    live.physics.unweld(0)
+    live.physics.unweld(contact - 1)
     live.run_ms(_SURPRISE_MS)
     live.press()
     at_rest(live, "button")

@@ -111,7 +111,8 @@ class Bench:
     ) -> None:
         self.image = image
         chance = random.Random(seed)
-        self.physics = Physics(len(chip.SENSE), chance, interlock=interlock)
+        senses = chip.INTERLOCK_SENSE if interlock else chip.SENSE
+        self.physics = Physics(len(senses), chance, interlock=interlock)
         self.pico = chip.Pico(self.physics, image, content, unique_id=UNIQUE_ID, random=chance)
         # (time in us, level or pull) of the relay's pin since `watch_relay`.
         self.relay: list[tuple[float, GPIOPinState]] = []

@@ -19,7 +19,7 @@ RP2040 = ("rp2040", "rp2040_interlock")
 PORTS = (*RP2040, "esp32", "circuitpython")
 PINS: dict[str, tuple[Any, Any, tuple[Any, ...], Any]] = {
     "rp2040": (18, 20, (19,), 21),
-    "rp2040_interlock": (18, 20, (19,), 21),
+    "rp2040_interlock": (18, 20, (19, 22), 21),
     "esp32": (21, 19, (18,), 23),
     "circuitpython": ("GP18", "GP20", ("GP19",), "GP21"),
 }

@@ -651,7 +651,10 @@ def test_doctor_finds_nothing_wrong_with_a_simulated_board(sim: Sim, cli: Cli, h
     shown = cli("doctor", "-d", sim.board)
     assert shown.code == errors.OK
     lines = shown.out.splitlines()
-    assert [line.split(":")[0].split()[1] for line in lines] == NAMES
+    # What says the same of several checks is one line.
+    named = [line.split(":")[0].split(maxsplit=1)[1].split(", ") for line in lines]
+    assert [name for names in named for name in names] == NAMES
+    assert named[0] == list(ports.NAMES)
     assert {line.split()[0] for line in lines} == {"PASS", "SKIPPED"}
     assert "a simulated one, answers at" in shown.out
     assert "\x1b" not in shown.out

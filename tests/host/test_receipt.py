@@ -14,6 +14,7 @@ import pytest
 from evidence_maker import BOARD, MINUTE, Story, at
 from hardmute import keys, prove
 from hardmute.errors import EvidenceError, UsageError
+from hardmute.log import Log
 from hardmute.receipt_page import embedded
 
 
@@ -196,6 +197,20 @@ def test_a_page_for_a_person(cli: Any, key: Path, tmp_path: Path) -> None:
     assert result.code == 1
     assert "itself is signed" in result.out
     assert "what the page itself says to a reader is not signed" in result.out
+
+
+def test_a_page_of_a_simulated_board_says_so_first(
+    cli: Any, story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert story.board.id == BOARD
+    monkeypatch.setattr(Log, "real_boards", lambda _: [])
+    file = tmp_path / "receipt.html"
+    words = ("prove", "-d", BOARD, "--from", at(2), "--to", at(30), "--receipt", file)
+    result = cli(*map(str, words))
+    assert (result.code, f"receipt: {file}" in result.out) == (0, True)
+    verdict = Page(file.read_text(encoding="utf-8")).seen.partition("Was the microphone off?")[2]
+    simulated = verdict.index("A simulated board, which cuts no real microphone.")
+    assert simulated < verdict.index("Yes: the microphone was cut off")
 
 
 def test_P6_any_bit_of_a_page_that_flips_is_found(cli: Any, story: Story, tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ def _discard():
 
 
 class Board(MicroPythonBoard):
+    senses = _SENSE
     contacts = len(_SENSE)
     settle_ms = _SETTLE_MS
     port = "rp2040"
@@ -130,7 +131,7 @@ class Board(MicroPythonBoard):
         # Looked up here: `cut` must not allocate.
         self._discard = _discard[0][0]
         self.cut()
-        super().__init__(_BUTTON, _SENSE, _LAMP)
+        super().__init__(_BUTTON, self.senses, _LAMP)
         # A soft reset leaves the chip's reset cause alone, but not the scratch registers at zero.
         self._cold = self._cold and not any(self.retained())
         self._writable = select.poll()

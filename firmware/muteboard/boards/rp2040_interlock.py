@@ -1,16 +1,18 @@
 """Raspberry Pi Pico (RP2040) with the hardware interlock, with MicroPython.
 
-The button clocks a latch in hardware that each press toggles. Coil = latch and ALLOW. This chip
+The board is hardware/inline: two relays in series, one at the host and one at the microphone. The
+button clocks a latch in hardware that each press toggles. Coils = latch and ALLOW. This chip
 drives ALLOW, which only gates, and CLEAR, which only clears: it can only take away. Whatever runs
-here, nothing energises the coil before a press has set the latch.
+here, nothing energises a coil before a press has set the latch.
 
 | pin | is | polarity | why this pin |
 |---|---|---|---|
 | GP17 | CLEAR of the latch, pull-up to 3V3 (10 kΩ) | low = clears, open drain | beside the rest |
 | GP18 | button to GND, through 10 kΩ or more | low = down, pull-up | as in `rp2040` |
-| GP19 | sense, pole B: COM here, NC to GND | high = closed, pull-up | as in `rp2040` |
+| GP19 | sense at the host: pole B, COM here, NC to GND | high = closed, pull-up | as in `rp2040` |
 | GP20 | ALLOW, pull-down | high = allowed | as the relay in `rp2040` |
 | GP21 | lamp, WS2812 data | - | as in `rp2040` |
+| GP22 | sense at the microphone | as GP19 | as in `rp2040` |
 | GP26 | the latch, through 10 kΩ or more | high = set, pull-down | away from what it checks |
 
 CLEAR is active low because an open drain is: this chip pulls it down or lets it go, as the supply
@@ -32,11 +34,15 @@ from micropython import const
 
 from muteboard.boards import rp2040
 
+# At the host, at the microphone.
+_SENSE = (19, 22)
 _CLEAR = const(17)
 _LATCH = const(26)
 
 
 class Board(rp2040.Board):
+    senses = _SENSE
+    contacts = len(_SENSE)
     port = "rp2040_interlock"
 
     def __init__(self):

@@ -102,14 +102,14 @@ def _pairing(session: Session, identity: Identity, status: Status) -> Finding:
             "pairing",
             "this host has a key of the board, and the board says that it is not paired",
             "It was reflashed, or exchanged for another one. If that was you: `hardmute unpair`,"
-            ' then `hardmute pair` (docs/evidence.md, "Keys").',
+            ' then `hardmute pair --verify-key FILE` (docs/evidence.md, "Keys").',
             errors.TAMPERED,
         )
     if key is None and pairing:
         return warned(
             "pairing",
             "the board is paired, and this host has no key to have its word proved with",
-            "Restore the key from a backup, or pair again (`hardmute pair`).",
+            "Restore the key from a backup, or pair again (`hardmute pair --verify-key FILE`).",
         )
     if key is None:
         what = "is not paired" if identity.journal else "keeps no journal, so it cannot be paired"

@@ -28,6 +28,7 @@ from hardmute.sim.rp2040.usb import Usb
 # MicroPython can import; a test compares.
 BUTTON = 18
 SENSE = (19,)
+INTERLOCK_SENSE = (19, 22)
 RELAY = 20
 LAMP = 21
 CLEAR = 17
@@ -66,9 +67,10 @@ class Pico:
         random: Random,
     ) -> None:
         assert len(unique_id) == 8
-        assert len(physics.relays) == len(SENSE)
+        self._senses = INTERLOCK_SENSE if physics.interlock else SENSE
+        assert len(physics.relays) == len(self._senses)
         self.physics = physics
-        self.contacts = len(SENSE)
+        self.contacts = len(self._senses)
         self.mcu, controller, self.flash = silicon.make(unique_id, random)
         self.clock = self.mcu.clock
         self.mcu.logger = ConsoleLogger(LogLevel.ERROR)
@@ -155,7 +157,7 @@ class Pico:
         self._pio_alarm.schedule(silicon.CYCLE_NS)
 
     def _on_contact(self) -> None:
-        for index, gpio in enumerate(SENSE):
+        for index, gpio in enumerate(self._senses):
             # The rest contact, to ground: open while the relay's contact is closed.
             pin = self.mcu.gpio[gpio]
             pin.release_input() if self.physics.closed(index) else pin.set_input_value(False)

@@ -1,0 +1,34 @@
+"""Simulate the inline board: ``python run.py FOLDER``, where tables and pictures go.
+
+Exit code 1: a limit is missed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import faults
+import moments
+import small_signal
+from circuit import Circuit
+from results import Figure, write_table
+
+
+def main() -> int:
+    board = Path(__file__).parents[1] / "inline"
+    folder = Path(sys.argv[1])
+    circuit = Circuit.of(board / "inline.kicad_sch")
+    figures: list[Figure] = []
+    for study in (small_signal, moments, faults):
+        figures += study.run(circuit, folder)
+    header = ["figure", "simulated", "unit", "limit", "met"]
+    rows = [[f.name, f"{f.value:.4g}", f.unit, f.limit, "yes" if f.ok else "NO"] for f in figures]
+    write_table(folder / "summary.csv", header, rows)
+    for row in rows:
+        print(" | ".join(row))
+    return 0 if all(figure.ok for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
