@@ -43,6 +43,8 @@ class Circuit:
                 raise SpiceError(f"KiCad exported no netlist: {done.stderr[-500:]}")
             text = file.read_text()
         lines = [_plain(line) for line in text.splitlines() if line.strip()]
+        # KiCad's order is not that of the parts, and what is drawn or solved depends on it.
+        lines.sort(key=_reference)
         return cls(tuple(line for line in lines if not line.startswith((".title", ".end"))))
 
     @property

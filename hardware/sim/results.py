@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -63,8 +64,9 @@ def write_curves(
     settings: dict[Any, Any] = {"svg.hashsalt": "hardmute", "svg.fonttype": "none", "font.size": 9}
     with mpl.rc_context(settings):
         figure, axes = pyplot.subplots(figsize=(7.2, 4.2), layout="constrained")
-        for name, (x, y) in curves.items():
-            axes.plot(x, y, label=name, linewidth=1.4)
+        # Broken, where two may lie upon each other.
+        for (name, (x, y)), style in zip(curves.items(), cycle(("-", "-", "--")), strict=False):
+            axes.plot(x, y, style, label=name, linewidth=1.4)
         for name, y in (limits or {}).items():
             axes.axhline(y, color="0.35", linestyle="--", linewidth=1)
             axes.annotate(
