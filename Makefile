@@ -6,12 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 ENGINE ?= host
+SOUND ?= pulseaudio
 
 # Tests that run on a real MicroPython interpreter as well as on CPython, or only there.
 ON_MICROPYTHON := tests/unit tests/esp32_port tests/interpreter
 
+AUDIO_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-micropython test-chip images lint types wheel bench soak release clean
+.PHONY: help demo test test-micropython test-chip test-audio images lint types wheel bench soak release clean
 
 help:
 	@echo "make demo    the main job, on a simulated board (ENGINE=rp2040: emulated Pico)"
@@ -20,11 +23,13 @@ help:
 	@echo "             the firmware's tests on a real MicroPython interpreter"
 	@echo "make test-chip"
 	@echo "             the firmware as it is flashed, on an emulated Pico"
+	@echo "make test-audio"
+	@echo "             by ear, on a real PulseAudio (four minutes, in real time)"
 	@echo "make lint    style and types (make types: types alone)"
 	@echo "make wheel   build the wheel and try it in a clean environment"
 	@echo "make bench   speed and size figures, as a table and as JSON in build/"
 	@echo "make soak    20,000 requests to the emulated Pico, for its heap (half an hour)"
-	@echo "make release the wheel, the locked image and their SHA-256, in dist/"
+	@echo "make release wheel, locked image, fabrication files and their SHA-256, in dist/"
 	@echo "make clean   remove what these made"
 
 demo: $(VENV)/$(if $(filter rp2040,$(ENGINE)),chip,run).stamp
@@ -43,6 +48,14 @@ images: $(VENV)/test.stamp
 
 test-chip: images
 	$(BIN)/python -m pytest -n $(JOBS) -q --timeout 900 tests/emulator
+
+# SOUND=pipewire: on PipeWire, WirePlumber and a D-Bus of its own, which it then needs as well.
+# One test at a time: they play and record in real time.
+test-audio: $(VENV)/test.stamp
+	@for needed in pulseaudio pactl parec pacat; do command -v $$needed >/dev/null || { \
+	  echo "$$needed is missing: sudo apt-get install --no-install-recommends $(AUDIO_PACKAGES)"; \
+	  exit 1; }; done
+	HARDMUTE_SOUND_SERVER=$(SOUND) $(BIN)/python -m pytest -q tests/audio
 
 # $MICROPYTHON, or the interpreter that firmware/Makefile builds; its path is the last line there.
 test-micropython: $(VENV)/test.stamp
@@ -71,11 +84,12 @@ wheel: $(VENV)/lint.stamp
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute import board_files; board_files.micropython()'
 	build/wheel-venv/bin/hardmute demo --svg build/wheel/demo.svg >/dev/null
-	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32]"
+	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32,listen]"
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute import littlefs_image as image; from hardmute.flash import tree; \
 	  files = tree.program(); assert "muteboard/app.mpy" in files; \
 	  assert image.unpack(image.pack(files, 1 << 20)) == files'
+	cd build && wheel-venv/bin/python -c 'from hardmute.listen import detector, offline'
 	@echo "the wheel works in a clean environment: $$(ls build/wheel/*.whl)"
 
 bench: images
@@ -89,9 +103,9 @@ release: $(VENV)/lint.stamp
 	rm -rf dist
 	$(BIN)/python -m build --wheel --outdir dist
 	@set -e; image=$$($(MAKE) -s -C firmware image | tail -n 1); \
-	cp "$$image" "$${image%.uf2}.buildinfo" dist/; \
-	cd dist; sha256sum * >SHA256SUMS; cat SHA256SUMS
-	@echo "The hardware's are made by: make -C hardware fab"
+	cp "$$image" "$${image%.uf2}.buildinfo" dist/
+	$(MAKE) -s -C hardware fab
+	@cd dist; sha256sum * >SHA256SUMS; cat SHA256SUMS
 
 clean:
 	rm -rf $(VENV) build dist

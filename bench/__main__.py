@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import board, chip, host
+from bench import board, chip, host, listen
 from hardmute.errors import HardmuteError
 
 BENCHMARKS = (
@@ -21,6 +21,9 @@ BENCHMARKS = (
     host.verification,
     host.proving,
     board.flood_memory,
+    listen.provable,
+    listen.detection,
+    listen.calibration,
     chip.chip_figures,
     chip.journal_figures,
 )

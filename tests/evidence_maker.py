@@ -17,7 +17,7 @@ from typing import Any
 from fakeboard import FakeBoard
 
 from hardmute import verifier
-from hardmute.entries import Entry, export_line
+from hardmute.entries import Entry, Row, canonical, export_line, stored_entry
 from hardmute.log import Log, Observation, iso_time, unseen
 from muteboard import attest, journal, wire
 
@@ -297,6 +297,20 @@ class MadeHost:
 def write_export(file: Path, entries: list[Entry]) -> None:
     """An export of any ``entries``, whether they fit together or not."""
     file.write_text("".join(f"{export_line(entry)}\n" for entry in entries), encoding="ascii")
+
+
+def stored(entries: list[Entry]) -> list[Row]:
+    """``entries`` as a log stores them."""
+    return [(*entry[:4], canonical(entry.body), entry.hash) for entry in entries]
+
+
+def verify_stored(rows: list[Row], secrets: verifier.Keys) -> verifier.Report:
+    """What `log verify` says of a log that stores ``rows``. Raises as `stored_entry`."""
+    found = list(map(stored_entry, rows)) if rows and rows[0][0] != 1 else []
+    check = verifier.begin(stored_entry(rows[0]) if rows else None, found, secrets)
+    for row in check.unusual(iter(rows)):
+        check.take(stored_entry(row))
+    return check.report()
 
 
 def copy_of(entry: Entry) -> Entry:

@@ -1,5 +1,4 @@
-"""A second verifier of exports, written from docs/evidence.md alone; no code of hardmute's in it.
-EXPORT.jsonl [--key FILE ...] [--expect-head HASH]. Exit code 0: good; 5: bad; 2: usage, keys."""
+"""EXPORT [--key FILE]... [--expect-head HEX]: 0 good, 5 bad, 2 usage. docs/evidence.md in code."""
 
 import getopt
 import json
@@ -20,7 +19,7 @@ ENTRY = "row:int=[1-9] at_ms:int kind:str board:str|NoneType body:dict hash:x64"
 STATEMENT = "board:str pairing:int=[1-9] epoch:int=[0-9] seq:int=[0-9] head:x32 nonce:x32"
 END = "board:str branch:int=[1-9] record:str count:int=-?[1-9]|NoneType"
 BODIES = {
-    "observation": "",
+    **dict.fromkeys(("observation", "listening"), ""),
     "record": "branch:int=[1-9] record:str",
     "incident": "branch:int=[1-9] what:str text:str",
     "checkpoint": "row:int=[1-9] hash:x64 ends:list before_ms:int",
@@ -91,11 +90,10 @@ def verify(export, secrets, expect=None):  # yields what each line has, or raise
             said = typed(entry["body"], BODIES[kind])
         by, place = None, (board, vars(said).get("branch"))
         if kind == "checkpoint":
-            ends = [unpack(typed(end, END).record) for end in said.ends]
-            need(said.row < row and all(ends), "a checkpoint of what comes after it")
-        elif kind != "observation":
+            need(said.row < row and all(unpack(typed(e, END).record) for e in said.ends), "row")
+        elif kind not in ("observation", "listening"):
             most = newest.setdefault(board, said.branch if base else 1)
-            need(board is not None and (said.branch <= most + 1 or kind != "incident"), "branch")
+            need(board is not None and (place[1] - most in (0, 1) or kind != "incident"), "branch")
             newest[board] = max(most, said.branch)
         if kind in ("record", "end"):
             by, was, end = unpack(said.record), last.get(place), kind == "end"
@@ -115,9 +113,9 @@ def verify(export, secrets, expect=None):  # yields what each line has, or raise
             by, claimed = typed(said.statement, STATEMENT), said.journal_mac
             message = canonical(said.statement).encode()
             salted = b"hardmute nonce" + hashes.get(said.log_row, b"") + bytes.fromhex(said.salt)
+            need(max(by.pairing, by.epoch, by.seq, said.log_row) < 1 << 32, "not below 2^32")
             fits = said.log_row < base or by.nonce == sha256(salted).hexdigest()[:32]
-            need(fits and said.log_row < row, "nonce does not fit, or is of what comes after it")
-            need(used.setdefault(by.nonce, row) == row, "nonce was answered before")
+            need(fits and used.setdefault(by.nonce, row) == row > said.log_row, "bad nonce")
             known = heads.get((place, by.seq), set()) & {by.head, (by.head, by.pairing, by.epoch)}
             need(by.board == board and (known or by.seq < cut.get(place, 0)), "no such record")
         owner = board, by and by.pairing
@@ -132,18 +130,20 @@ def verify(export, secrets, expect=None):  # yields what each line has, or raise
         if row > base:
             yield kind
     need({owner for owner, _ in other} & {*secrets} <= right, "a key is not its pairing's")
-    need(expect is None or bytes.fromhex(expect) in hashes.values(), "no entry has this hash")
+    need(not expect or expect in hashes.values(), "no entry has this hash")
 
 
 if __name__ == "__main__":
     code, secrets, seen = 2, {}, []
     try:
         options, (path,) = getopt.gnu_getopt(sys.argv[1:], "", ["key=", "expect-head="])
+        need(len(head := bytes.fromhex(dict(options).get("--expect-head", ""))) in (0, 32), "head")
         for key in [json.loads(Path(k).read_bytes()) for name, k in options if name == "--key"]:
             secret = secrets[key["board"], key["pairing"]] = bytes.fromhex(key["secret"])
             need(digest(secret, b"hardmute id", "sha256")[:4].hex() == key["key_id"], "bad key_id")
         export, code = Path(path).read_bytes(), 5
-        seen.extend(verify(export, secrets, dict(options).get("--expect-head")))
+        seen.extend(verify(export, secrets, head))
         print("good:", ", ".join(f"{seen.count(what)} {what}" for what in sorted({*seen})))
     except (OSError, getopt.error, *BAD) as error:
-        sys.exit(print("bad:", f"line {len(seen) + 1}: {error}" if code == 5 else error) or code)
+        told = f"bad: line {len(seen) + 1}: {error}" if code == 5 else f"{error}\nusage: {__doc__}"
+        sys.exit(print(told, file=sys.stdout if code == 5 else sys.stderr) or code)

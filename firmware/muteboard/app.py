@@ -350,8 +350,10 @@ def _count_boot(board, least: int) -> tuple[int, bool]:
         count = int((board.load("boot") or b"0").decode())
     except (ValueError, UnicodeError):
         count = 0
-    count = max(max(0, count), least)
-    count = count + 1 if count < _MAX_BOOTS else 1
+    if not 0 <= count < _MAX_BOOTS:
+        # No board lives to see it. The journal's boots must not fall: that passes for tampering.
+        count = 0
+    count = max(count, least) + 1
     try:
         board.store("boot", str(count).encode())
     except OSError:

@@ -5,9 +5,16 @@ Rule 6, the MACs, needs the verify key.
 
 from __future__ import annotations
 
+import struct
+
 from muteboard import attest, journal, wire
 
-_NO_MAC = bytes(attest.MAC)
+NO_MAC = bytes(attest.MAC)
+# The events with rules of their own, also for the record after them.
+_TURNS = (journal.SEAL, journal.PAIR, journal.UNPAIR)
+# Of a record: seq; boot; the low part of the uptime; its high part, pairing and epoch; event,
+# cause and state; link; MAC.
+PARTS = struct.Struct("<I4sI8s8x3sx16s16s")
 
 
 class Chain:
@@ -21,6 +28,8 @@ class Chain:
         self.head = journal.NO_HEAD
         # The records of the newest epoch so far: None where the reading began in the middle of it.
         self.count: int | None = None
+        # Event, cause and state, as in `PARTS`, of each record so far that is no turn.
+        self.usual: set[bytes] = set()
         # The highest pairing so far.
         self._pairing = 0
 
@@ -50,7 +59,19 @@ class Chain:
         self.data = data
         self.head = journal.head_of(data)
         self._pairing = max(self._pairing, record.pairing)
+        if record.event not in _TURNS:
+            self.usual.add(data[28:31])
         return None
+
+    def skip(self, records: int, data: bytes, head: bytes) -> None:
+        """Go on by so many ``records``, no turn among them, which `take` would find nothing wrong
+        with: ``data`` is the last, ``head`` that after it.
+        """
+        self.last = journal.Record(data)
+        self.data = data
+        self.head = head
+        if self.count is not None:
+            self.count += records
 
     def _counted(self, record: journal.Record, last: journal.Record | None) -> int | None:
         """Which of its epoch ``record`` is; None: not known."""
@@ -93,7 +114,7 @@ def _stands_alone(record: journal.Record) -> str | None:
     """What is wrong with a record, whatever came before it."""
     if record.seq == 0:
         return "has the number 0"
-    if record.pairing == 0 and (record.epoch or record.mac != _NO_MAC):
+    if record.pairing == 0 and (record.epoch or record.mac != NO_MAC):
         return "has an epoch or a MAC without a pairing"
     if record.event == journal.PAIR and (record.pairing == 0 or record.epoch):
         return f"begins pairing {record.pairing} with epoch {record.epoch}"

@@ -111,12 +111,20 @@ def _add_common(
     )
 
 
-def seconds(given: str) -> float:
-    """A time-out; argparse names this function in its error."""
-    value = float(given)
-    if not 0.01 <= value <= 3600:
-        raise argparse.ArgumentTypeError("0.01 to 3600 seconds")
-    return value
+def _number(lowest: float, highest: float, unit: str) -> Callable[[str], float]:
+    """A type for argparse, which names the function in its error."""
+
+    def number(given: str) -> float:
+        value = float(given)
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(f"{lowest:g} to {highest:g}{unit}")
+        return value
+
+    return number
+
+
+seconds = _number(0.01, 3600, " seconds")
+seconds.__name__ = "seconds"
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:
@@ -145,6 +153,63 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
         choices=("reported", "sensed", "attested", "heard"),
         help="least proof for exit code 0: reported, sensed (default), attested, heard",
     )
+    command.add_argument(
+        "--listen",
+        action="store_true",
+        help="by ear: play a soft noise, ask the microphone itself",
+    )
+    _add_devices(command)
+    command.add_argument(
+        "--required",
+        type=_number(20, 120, " dB"),
+        default=60.0,
+        metavar="DB",
+        help="how much weaker the noise must be while muted (60)",
+    )
+    _add_seconds(command)
+    command.add_argument(
+        "--confidence",
+        type=_number(1e-9, 0.05, ""),
+        default=1e-6,
+        metavar="P",
+        help="how likely the verdict may be wrong (1e-6)",
+    )
+    command.add_argument(
+        "--recording", type=Path, metavar="FILE.wav", help="judge a recording made elsewhere"
+    )
+    command.add_argument(
+        "--probe", type=Path, metavar="FILE.wav", help="what was played for it (`audio probe`)"
+    )
+    command.add_argument("--svg", type=Path, metavar="FILE", help="draw what was heard")
+
+
+def _add_devices(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--input", metavar="NAME", help="the microphone (`hardmute audio`)")
+    command.add_argument("--output", metavar="NAME", help="the speaker")
+
+
+def _add_seconds(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--seconds",
+        type=_number(1, 60, " seconds"),
+        default=5.0,
+        metavar="S",
+        help="how long it is listened to while muted (5)",
+    )
+
+
+def _add_audio(command: argparse.ArgumentParser) -> None:
+    _add_common(command)
+    _add_devices(command)
+    command.add_argument("--json", action="store_true", help="one JSON object")
+    actions = command.add_subparsers(dest="action", metavar="probe")
+    action = actions.add_parser(
+        "probe", help="write the noise as a file", formatter_class=_Formatter
+    )
+    _add_common(action, device=False, timeout=False)
+    _add_seconds(action)
+    action.add_argument("file", type=Path, metavar="FILE.wav")
+    action.set_defaults(run="listen.offline:write")
 
 
 def _add_pair(command: argparse.ArgumentParser) -> None:
@@ -363,6 +428,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "watch": ("commands:watch", "follow a board until Ctrl-C", _add_state),
     "mute": ("commands:mute", "cut the line; nothing here connects it", _add_state),
     "verify": ("commands:verify", "verdict and proof level, checked afresh", _add_verify),
+    "audio": ("listen.audio:audio", "microphones and speakers for `verify --listen`", _add_audio),
     "pair": ("pairing:pair", "make the keys for proof (in setup)", _add_pair),
     "unpair": ("pairing:unpair", "end a board's pairing (in setup)", _add_state),
     "log": ("logview:show", "what was live, when, for how long, and why", _add_log),

@@ -51,6 +51,8 @@ STREAM_SILENCE_S = 3.0
 # Requests for the journal that are under way at once: of at most 60 bytes each, they fit the 256
 # that a board buffers.
 _PIPELINE = 4
+# What a line begins with where MicroPython reads it instead of the firmware.
+_PROMPT = b">>> "
 # State events that wait while something else is asked. A board sends one at each change, so that
 # this is reached by none that keeps to its own settling times.
 _MAX_EVENTS = 64
@@ -67,7 +69,7 @@ _REFUSALS = {
     "you plug it in again, for 3 s, until the lamp turns blue, and then repeat this command.",
     "storage": "The board could not store that, or read it: its flash is full or damaged.",
     "unsupported": "This board keeps no journal, so it can be neither paired nor asked for one.",
-    "not_paired": "The board is not paired: `hardmute pair` does that.",
+    "not_paired": "The board is not paired: `hardmute pair --verify-key FILE` does that.",
     "busy": "The board cannot write down now what has happened: ask again.",
 }
 
@@ -119,6 +121,7 @@ class Session:
         self._lines = self._read_lines()
         self._deadline = 0.0
         self._last_error: str | None = None
+        self._prompted = False
         # What ``hello`` said, and every status must bear out.
         self._identity: Identity | None = None
         # The id of the watch under way, and its events that came while an answer was awaited.
@@ -258,6 +261,7 @@ class Session:
     def _await_answer(self, request_id: int, op: str) -> dict[str, Any]:
         self._deadline = self._clock() + self._timeout
         self._last_error = None
+        self._prompted = False
         while True:
             answer = self._next_message()
             if answer is None:
@@ -274,6 +278,11 @@ class Session:
             raise RefusedError(_REFUSALS.get(code, f"The board refused {op!r} ({code})."), code)
 
     def _no_answer(self) -> str:
+        if self._prompted:
+            return (
+                f"{self.device} is at MicroPython's prompt: in maintenance, or its files are not"
+                " complete, which `hardmute flash` mends."
+            )
         if self._last_error:
             return (
                 f"{self.device} answers, but nothing that counts as a hardmute frame "
@@ -289,6 +298,7 @@ class Session:
         for line in self._lines:
             if line is None:
                 return None
+            self._prompted = self._prompted or line.startswith(_PROMPT)
             try:
                 return wire.unframe(line, need_crc=True)
             except wire.WireError as error:

@@ -54,6 +54,10 @@ def mute(args: Namespace) -> int:
 
 def verify(args: Namespace) -> int:
     """`hardmute verify`: the verdict, its proof level, and what it rests on."""
+    if args.listen:
+        from hardmute.listen import command
+
+        return command.verify(args)
 
     def ask_twice(_: Session, contact: Contact) -> Meeting:
         first = contact.meet()
@@ -107,7 +111,7 @@ def list_boards(args: Namespace) -> int:
             with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
                 met = Contact(session, identity, recorder).meet()
                 conclusion = _conclude(met)
-                _record_seen(recorder, met, identity, session, "list")
+                record_seen(recorder, met, identity, session, "list")
                 row |= {
                     "board": identity.board,
                     "firmware": identity.firmware,
@@ -119,7 +123,7 @@ def list_boards(args: Namespace) -> int:
             row |= {"simulated": device in simulated, "verdict": "unknown", "reason": str(error)}
             if board is not None:
                 # A port that never was a board's is no board that cannot be reached.
-                _record_unseen(recorder, device, error, "list")
+                record_unseen(recorder, device, error, "list")
         row["label"] = recorder.log.label(row["board"]) if recorder.log and row["board"] else None
         rows.append(row)
     if args.json:
@@ -339,9 +343,9 @@ def _report(
         with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
             firmware = identity.firmware
             met = ask(session, Contact(session, identity, recorder))
-            observation = _record_seen(recorder, met, identity, session, source)
+            observation = record_seen(recorder, met, identity, session, source)
     except errors.UnreachableError as error:
-        observation = _record_unseen(recorder, args.device, error, source)
+        observation = record_unseen(recorder, args.device, error, source)
         text.complain(error)
     if args.json:
         matches = None if firmware is None else firmware == muteboard.__version__
@@ -364,10 +368,10 @@ def _logged_session(args: Namespace, recorder: Recorder) -> Generator[tuple[Sess
     try:
         with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
             met = Contact(session, identity, recorder).meet()
-            _record_seen(recorder, met, identity, session, args.command)
+            record_seen(recorder, met, identity, session, args.command)
             yield session, identity
     except errors.UnreachableError as error:
-        _record_unseen(recorder, args.device, error, args.command)
+        record_unseen(recorder, args.device, error, args.command)
         raise
 
 
@@ -375,9 +379,10 @@ def _conclude(met: Meeting) -> Conclusion:
     return conclude(met.status, attested=met.signed is not None)
 
 
-def _record_seen(
+def record_seen(
     recorder: Recorder, met: Meeting, identity: Identity, session: Session, source: str
 ) -> Observation:
+    """Log what a meeting has shown."""
     observation = seen(
         met.status,
         _conclude(met),
@@ -392,9 +397,10 @@ def _record_seen(
     return observation
 
 
-def _record_unseen(
+def record_unseen(
     recorder: Recorder, named: str | None, error: errors.UnreachableError, source: str
 ) -> Observation:
+    """Log that there was no state to be had of the board that was ``named``."""
     from hardmute.sim import registry
 
     board = discovery.board_for(named, recorder.log) if recorder.log is not None else None
@@ -475,6 +481,8 @@ def _print_contacts(observation: Observation) -> None:
         text.detail("they agree with the command again: one press of the button ends the fault")
     elif opened:
         text.detail(f"the line is still cut by contact {' and '.join(opened)}")
+    else:
+        text.detail("the microphone may still be connected: pull its plug, then `hardmute doctor`")
 
 
 def _explain(args: Namespace, observation: Observation, require: str) -> None:
@@ -501,8 +509,10 @@ def _explain(args: Namespace, observation: Observation, require: str) -> None:
 
 def _what_lacks(require: str) -> str:
     if require == "attested":
-        return "not attested: `hardmute pair` lets this board prove its word"
-    return f"this board and this version of hardmute cannot prove {require!r}"
+        return "not attested: `hardmute pair --verify-key FILE` lets it prove its word"
+    if require == "heard":
+        return "not heard: `hardmute verify --listen` asks the microphone itself"
+    return f"this board has no sense contact, so it cannot prove {require!r}"
 
 
 def _print_boards(rows: list[dict[str, Any]]) -> None:

@@ -162,7 +162,7 @@ class Contact:
             signed = Signed(
                 answer, salt, row, sent_ms, received_ms, sent_us, anchor_us, key is not None
             )
-            problem = self._is_foreign(answer, asked, key)
+            problem = foreign(answer, asked, self._board, key)
             if problem is not None:
                 self._incident("bad_mac", problem, **_body(signed))
                 return None
@@ -172,19 +172,6 @@ class Contact:
             f"The board took more than {FRESH_US / 1e6:g} s to attest: its answer may be of"
             " another time.",
             "not_fresh",
-        )
-
-    def _is_foreign(self, answer: Attested, asked: bytes, key: bytes | None) -> str | None:
-        """Why this cannot be this board's answer to us; None if it can."""
-        if answer.nonce != asked:
-            return "it attests to a nonce that was not asked for: an answer of another time"
-        if answer.board != self._board:
-            return f"board {answer.board} attests in its place"
-        if key is None or hmac.compare_digest(answer.mac, attest.mac(key, answer.signed())):
-            return None
-        return (
-            f"it attests under a key, of pairing {answer.end.pairing}, that is not this host's:"
-            " it is another board, or was paired with another host"
         )
 
     def _keep(self, signed: Signed, branch: int) -> None:
@@ -263,6 +250,24 @@ class Contact:
             if self._recorder.log is None:
                 break
         return last + 1
+
+
+def foreign(answer: Attested, asked: bytes, board: str, key: bytes | None) -> str | None:
+    """Why this cannot be the answer of ``board`` to the nonce ``asked``; None if it can.
+
+    ``key``: this host's attest key, None if it has none.
+    """
+    if answer.nonce != asked:
+        return "it attests to a nonce that was not asked for: an answer of another time"
+    if answer.board != board:
+        return f"board {answer.board} attests in its place"
+    if key is None or hmac.compare_digest(answer.mac, attest.mac(key, answer.signed())):
+        return None
+    return (
+        f"it attests under a key, of pairing {answer.end.pairing}, that is not this host's: it is"
+        " another board, or was paired with another host. If that was you, `hardmute unpair` ends"
+        " it here; to be this board's host again, pair again"
+    )
 
 
 def _ends(intake: Intake, end: JournalEnd) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -14,11 +14,13 @@ from muteboard import journal
 
 # What entry 1 is chained to.
 GENESIS = bytes(32)
-KINDS = ("observation", "record", "attestation", "incident", "checkpoint")
+# An entry as the log stores it: as `Entry`, the body as text.
+Row = tuple[int, int, str, "str | None", str, bytes]
+KINDS = ("observation", "record", "attestation", "incident", "checkpoint", "listening")
 # Far beyond the longest entry of ours, an observation with text from the operating system.
 _LONGEST_LINE = 1 << 20
 # The years 1 to 9999, which every clock and calendar of ours can tell.
-_FIRST_MS, _LAST_MS = -62_135_510_400_000, 253_402_214_400_000
+FIRST_MS, LAST_MS = -62_135_510_400_000, 253_402_214_400_000
 _KEYS = {"row", "at_ms", "kind", "board", "body", "hash"}
 
 
@@ -41,19 +43,20 @@ def canonical(value: object) -> str:
     return _ENCODER.encode(value)
 
 
-def entry_text(row: int, at_ms: int, kind: str, board: str | None, body: str) -> str:
-    """What an entry's hash covers beside the hash before. ``body``: canonical JSON already."""
-    return (
-        f'{{"at_ms":{at_ms},"board":{canonical(board)},"body":{body},'
-        f'"kind":{canonical(kind)},"row":{row}}}'
-    )
+def text_around(kind: str, board: str | None) -> tuple[str, str, str]:
+    """Of the text that an entry's hash covers: what comes before ``at_ms``, between that and the
+    body (canonical JSON already), and between the body and ``row``. A ``}`` ends it.
+    """
+    return '{"at_ms":', f',"board":{canonical(board)},"body":', f',"kind":{canonical(kind)},"row":'
 
 
 def entry_hash(
     before: bytes, row: int, at_ms: int, kind: str, board: str | None, body: str
 ) -> bytes:
     """The hash of an entry that follows one with hash ``before``."""
-    return hashlib.sha256(before + entry_text(row, at_ms, kind, board, body).encode()).digest()
+    start, middle, end = text_around(kind, board)
+    text = f"{start}{at_ms}{middle}{body}{end}{row}}}"
+    return hashlib.sha256(before + text.encode()).digest()
 
 
 def hash_of(before: bytes, entry: Entry) -> bytes:
@@ -68,9 +71,26 @@ def nonce(log_hash: bytes, salt: bytes) -> bytes:
     return hashlib.sha256(b"hardmute nonce" + log_hash + salt).digest()[:16]
 
 
+def stored_entry(row: Row) -> Entry:
+    """The entry that the log stores as ``row``. Raises `ValueError`, `TypeError` or
+    `RecursionError` if hardmute has not written it.
+    """
+    entry = Entry(*row[:4], json.loads(row[4]), row[5])
+    # Only one text stands for a body: no key twice, no other order.
+    if not is_well_formed(entry) or canonical(entry.body) != row[4]:
+        raise ValueError
+    return entry
+
+
 def export_line(entry: Entry) -> str:
     """``entry`` as a line of an export, without the newline."""
     return canonical({**entry._asdict(), "hash": entry.hash.hex()})
+
+
+def record_around(branch: int) -> tuple[str, str]:
+    """What is around the record in the body of its entry."""
+    before, after = canonical({"branch": branch, "record": "|"}).split("|")
+    return before, after
 
 
 def record_of(body: dict[str, Any]) -> bytes:
@@ -92,11 +112,17 @@ def ends_of(body: dict[str, Any]) -> dict[tuple[str, int], tuple[bytes, int | No
     return ends
 
 
-def _record(encoded: str) -> bytes:
-    data = base64.b64decode(encoded, validate=True)
-    if len(data) != journal.SIZE:
+def _record(text: str) -> bytes:
+    data = a2b_base64(text, strict_mode=True)
+    # Only one text stands for a record: what base64 leaves over at the end is zero.
+    if len(data) != journal.SIZE or encoded(data) != text:
         raise ValueError
     return data
+
+
+def encoded(record: bytes) -> str:
+    """``record`` as the body of its entry has it."""
+    return b2a_base64(record, newline=False).decode()
 
 
 def read_export(file: Path) -> Iterator[Entry]:
@@ -155,7 +181,7 @@ def is_well_formed(entry: Entry) -> bool:
     return (
         _is_count(entry.row)
         and _is_integer(entry.at_ms)
-        and _FIRST_MS <= entry.at_ms <= _LAST_MS
+        and FIRST_MS <= entry.at_ms <= LAST_MS
         and entry.kind in KINDS
         and (entry.board is None or isinstance(entry.board, str))  # pyright: ignore[reportUnnecessaryIsInstance] - untrusted
         and isinstance(entry.body, dict)  # pyright: ignore[reportUnnecessaryIsInstance] - untrusted

@@ -4,9 +4,8 @@ incident (docs/evidence.md).
 
 from __future__ import annotations
 
-from base64 import b64encode
-
 from hardmute.chain import Chain
+from hardmute.entries import encoded
 from hardmute.errors import UnreachableError
 from hardmute.log import Log
 from hardmute.recorder import Recorder
@@ -166,10 +165,7 @@ class Intake:
                     return False
                 taken = taken[taken.index(tail) + 1 :]
             for data in taken:
-                log.append(
-                    "record",
-                    self._board,
-                    {"branch": self.branch, "record": b64encode(data).decode()},
-                )
+                body = {"branch": self.branch, "record": encoded(data)}
+                log.append("record", self._board, body)
             self._stored = (self.branch, self._tail)
         return True

@@ -6,9 +6,11 @@ was told. Whether the log is intact is for `hardmute log verify`; what does not 
 
 from __future__ import annotations
 
+from hardmute import heard
+from hardmute.heard import Heard
 from hardmute.history import COARSE_MS, ONE_SIDED, Part, parts
 from hardmute.log import Log
-from hardmute.timeline import Interval, clip
+from hardmute.timeline import Interval, clip, overlay_journal
 from hardmute.verifier import Excerpt
 
 # While an answer was on its way nothing happened that is not recorded.
@@ -19,7 +21,7 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
     """The intervals that the journal of ``board`` tells of, in order, within [since, until)."""
     signs = log.newest(board, "attestation") is not None
     around = log.attestations_around if signs else log.contacts_around
-    kinds = ("record", "attestation", "incident", "observation")
+    kinds = ("record", "attestation", "incident", "observation", heard.KIND)
     entries = list(log.entries(board, kinds, *around(board, since_ms, until_ms)))
     check = Excerpt(board, {}, log.hash_at)
     for entry in entries:
@@ -46,7 +48,24 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
             interval = interval._replace(start_ms=found[-1].end_ms)
         found.append(interval)
         joins = True
-    return clip(found, since_ms, until_ms)
+    listened = heard.within(entries, since_ms, until_ms)
+    return clip(_with_heard(found, listened), since_ms, until_ms)
+
+
+def _with_heard(found: list[Interval], listened: list[Heard]) -> list[Interval]:
+    """What was heard: it bears out the interval that it was in, or is a fault of its own."""
+    marked = list(found)
+    for one in listened:
+        for index, interval in enumerate(marked):
+            within = interval.start_ms <= one.from_ms and one.to_ms <= interval.end_ms
+            if within and interval.state == one.verdict == "muted":
+                marked[index] = interval._replace(proof="heard", note=one.told)
+    leaks = [
+        Interval(one.from_ms, one.to_ms, "fault", None, "heard", one.told, 0)
+        for one in sorted(listened, key=lambda one: one.from_ms)
+        if one.is_leak
+    ]
+    return overlay_journal(marked, leaks)
 
 
 def _interval(part: Part) -> Interval | None:

@@ -5,7 +5,6 @@ Everything is an entry (docs/evidence.md), in one SQLite file. Every contact add
 """
 
 import contextlib
-import json
 import os
 import sqlite3
 import struct
@@ -13,13 +12,16 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardmute import entries
-from hardmute.entries import GENESIS, KINDS, Entry, canonical, entry_hash, is_well_formed
+from hardmute.entries import GENESIS, KINDS, Entry, Row, canonical, entry_hash
 from hardmute.errors import EvidenceError, HardmuteError, LogDamagedError, LogError, UsageError
 from hardmute.report import VERDICTS, Conclusion, Status
 from muteboard import journal
+
+if TYPE_CHECKING:
+    from hardmute.verifier import Keys, Verifier
 
 _SCHEMA_VERSION = 2
 _SCHEMA = """
@@ -291,6 +293,18 @@ class Log:
             for row in self._database.execute(query, parameters):
                 yield _to_entry(row)
 
+    def verified(self, secrets: "Keys", until_row: int = 1 << 62) -> "Verifier":
+        """The verifier that has taken all entries up to ``until_row``."""
+        from hardmute import verifier
+
+        checkpoints = self.entries(kinds=("checkpoint",))
+        check = verifier.begin(next(self.entries(), None), checkpoints, secrets)
+        query = f"SELECT {_COLUMNS} FROM entry WHERE row BETWEEN 0 AND ? ORDER BY row"  # noqa: S608 (fixed text)
+        with self._guarded():
+            for row in check.unusual(self._database.execute(query, (until_row,))):
+                check.take(_to_entry(row))
+        return check
+
     def newest(self, board: str, kind: str) -> Entry | None:
         """The newest entry of one kind, which is not ``observation``, of ``board``."""
         found = self._first(
@@ -418,18 +432,22 @@ class Log:
 
     def _pruned_ends(self, board: str) -> list[tuple[int, bytes | None]]:
         """Branches of ``board`` and their last records, as the newest checkpoint says."""
-        found = self._first(
-            f"SELECT {_COLUMNS} FROM entry WHERE board IS NULL AND kind = 'checkpoint'"  # noqa: S608 (fixed text)
-            " AND kind <> 'observation' ORDER BY row DESC LIMIT 1"
-        )
-        if found is None:
+        checkpoint = self._checkpoint()
+        if checkpoint is None:
             return []
-        checkpoint = _to_entry(found)
         try:
             ends = entries.ends_of(checkpoint.body)
         except (KeyError, TypeError, ValueError) as error:
             raise _Damage(checkpoint.row) from error
         return [(branch, record) for (of, branch), (record, _) in ends.items() if of == board]
+
+    def _checkpoint(self) -> Entry | None:
+        """The newest checkpoint."""
+        found = self._first(
+            f"SELECT {_COLUMNS} FROM entry WHERE board IS NULL AND kind = 'checkpoint'"  # noqa: S608 (fixed text)
+            " AND kind <> 'observation' ORDER BY row DESC LIMIT 1"
+        )
+        return None if found is None else _to_entry(found)
 
     def prune(self, before_ms: int) -> Entry | None:
         """Remove the oldest entries, up to the first that is of ``before_ms`` or later.
@@ -469,16 +487,19 @@ class Log:
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return checkpoint
 
+    def pruned_before(self) -> int:
+        """What `prune` was last told, in ms since the epoch; the beginning of time if never."""
+        checkpoint = self._checkpoint()
+        if checkpoint is None:
+            return entries.FIRST_MS
+        before_ms = checkpoint.body.get("before_ms")
+        if type(before_ms) is not int:
+            raise _Damage(checkpoint.row)
+        return before_ms
+
     def _verified_ends(self, last_row: int) -> list[list[object]]:
         """How each branch ends in the entries up to ``last_row``, as a checkpoint says it."""
-        from hardmute import verifier
-
-        check: verifier.Verifier | None = None
-        for entry in self.entries(until_row=last_row):
-            if check is None:
-                check = verifier.begin(self.entries, {}, entry)
-            check.take(entry)
-        assert check is not None
+        check = self.verified({}, last_row)
         findings = check.report().findings
         if findings:
             raise EvidenceError(
@@ -810,15 +831,11 @@ def _text(value: Any) -> Any:
     return value
 
 
-def _to_entry(row: tuple[Any, ...]) -> Entry:
+def _to_entry(row: Row) -> Entry:
     try:
-        entry = Entry(*row)._replace(body=json.loads(row[4]))
-        # Only one text stands for a body: no key twice, no other order.
-        if is_well_formed(entry) and canonical(entry.body) == row[4]:
-            return entry
-    except (ValueError, RecursionError) as error:
+        return entries.stored_entry(row)
+    except (ValueError, TypeError, RecursionError) as error:
         raise _Damage(row[0]) from error
-    raise _Damage(row[0])
 
 
 def _branch(entry: Entry) -> int:

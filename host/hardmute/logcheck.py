@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hardmute import errors, paths, text, verifier
-from hardmute.entries import GENESIS, Entry, export_line, read_export
+from hardmute.entries import GENESIS, export_line, read_export
 from hardmute.keys import load_verify_keys
 from hardmute.log import Log
-from hardmute.logview import incident_json, incident_line, parse_time
+from hardmute.logview import incident_json, parse_time, print_incidents
 
 
 def verify(args: Namespace) -> int:
@@ -20,37 +19,22 @@ def verify(args: Namespace) -> int:
     secrets = load_verify_keys(args.key)
     expected = None if args.expect_head is None else _head(args.expect_head)
     if args.file is not None:
-        outcome = _check(lambda: read_export(args.file), secrets, expected)
+        checked = verifier.verified(lambda: read_export(args.file), secrets)
     else:
         log = Log(paths.log_file())
         try:
             with log.snapshot():
-                outcome = _check(log.entries, secrets, expected)
+                checked = log.verified(secrets)
         finally:
             log.close()
-    report, missing = outcome
+    report = checked.report()
+    # Of all that was pruned, the last hash is known.
+    missing = expected is not None and not checked.has(expected)
     if args.json:
         print(json.dumps(_as_json(report, missing)))
     else:
-        _print(report, missing)
+        _print(report, expected, missing=missing)
     return errors.TAMPERED if report.findings or missing else errors.OK
-
-
-def _check(
-    source: Callable[[], Iterable[Entry]], secrets: verifier.Keys, expected: bytes | None
-) -> tuple[verifier.Report, bool]:
-    """The report, and whether no entry has the hash ``expected``."""
-    seen = expected is None
-
-    def watched() -> Iterator[Entry]:
-        nonlocal seen
-        for entry in source():
-            seen = seen or entry.hash == expected
-            yield entry
-
-    report = verifier.verify(watched, secrets)
-    # Of all that was pruned, the last hash is known.
-    return report, not seen and report.base != expected
 
 
 def _head(given: str) -> bytes:
@@ -126,10 +110,10 @@ def _as_json(report: verifier.Report, missing: bool) -> dict[str, Any]:
     }
 
 
-def _print(report: verifier.Report, missing: bool) -> None:
+def _print(report: verifier.Report, expected: bytes | None, *, missing: bool) -> None:
     if report.findings:
         first = report.findings[0]
-        print(f"TAMPERED  entry {first.row} {first.text}")
+        text.say(f"TAMPERED  entry {first.row} {first.text}")
         if len(report.findings) > 1:
             text.detail(f"and {len(report.findings) - 1} more; --json lists them")
     elif missing:
@@ -147,10 +131,12 @@ def _print(report: verifier.Report, missing: bool) -> None:
         _print_branch(branch)
     if report.unbound:
         text.detail(f"{report.unbound} attestations are bound to entries that were pruned")
-    for entry in report.incidents:
-        text.detail(incident_line(entry))
+    print_incidents(report.incidents)
     print(f"head {report.head_row} {report.head.hex()}")
-    text.detail("note the head: an older copy of this log is found only with --expect-head")
+    if expected is None:
+        text.detail("note the head: an older copy of this log is found only with --expect-head")
+    elif not missing:
+        text.detail("the expected head is there")
 
 
 def _print_branch(branch: verifier.Branch) -> None:
@@ -161,11 +147,16 @@ def _print_branch(branch: verifier.Branch) -> None:
         f"records {branch.first_seq} to {branch.last_seq}" if branch.records else "no records"
     )
     text.detail(f"{name}: {records}, {branch.attestations} attestations")
+    if not branch.signatures:
+        text.detail("  none of it is signed: the board was not paired")
+        return
+    records_signed = branch.signatures - branch.attestations
+    signed = f"{records_signed} of the records and all attestations are signed"
     if branch.pairings_without_key:
         which = ", ".join(map(str, branch.pairings_without_key))
         text.detail(
-            f"  {branch.macs} of {branch.signatures} signatures checked;"
+            f"  {signed}: {branch.macs} of {branch.signatures} signatures checked;"
             f" no key for pairing {which}: the rest may be by anybody who has had this log"
         )
     else:
-        text.detail(f"  all {branch.signatures} signatures checked")
+        text.detail(f"  {signed}: all {branch.signatures} signatures checked")

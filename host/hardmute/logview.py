@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from argparse import Namespace
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ from hardmute.timeline import Interval, intervals, overlay_journal, total_live_m
 
 # Times are shown to the second.
 _WORTH_SAYING_MS = 1000
+_TIME = re.compile(r"\d\d:\d\d(:\d\d)?")
 DEFAULT_WINDOW = timedelta(days=7)
 
 
@@ -36,7 +39,11 @@ class BoardTimeline(NamedTuple):
 
 
 def read(log: Log, board: str | None, since_ms: int, until_ms: int) -> list[BoardTimeline]:
-    """The timelines of ``board``, or of every board with anything to show."""
+    """The timelines of ``board``, or of every board with anything to show.
+
+    Nothing of what has been pruned is told, though what is left may speak of it.
+    """
+    since_ms = max(since_ms, log.pruned_before())
     known = [entry for entry in log.boards() if board in (None, entry[0])]
     wanted: list[tuple[str | None, str | None, bool]] = [*known]
     if board is None:
@@ -56,6 +63,7 @@ def show(args: Namespace) -> int:
     since_ms, until_ms, timelines, incidents = _read_for(args)
     if args.csv is not None:
         _write_csv(timelines, args.csv)
+        print(args.csv)
         return errors.OK
     if args.json:
         print(
@@ -75,8 +83,7 @@ def show(args: Namespace) -> int:
         )
     for timeline in timelines:
         print_timeline(timeline)
-    for incident in incidents:
-        text.detail(incident_line(incident))
+    print_incidents(incidents)
     return errors.OK
 
 
@@ -120,10 +127,17 @@ def _read_for(args: Namespace) -> tuple[int, int, list[BoardTimeline], list[Entr
         log.close()
 
 
-def incident_line(entry: Entry) -> str:
-    """An incident for a person. What is in it may be from somebody else's export."""
-    board, said = (text.printable(str(of)) for of in (entry.board, entry.body.get("text", "")))
-    return f"incident at {text.local_time(entry.at_ms)}, board {board}: {said}"
+def print_incidents(found: Iterable[Entry]) -> None:
+    """Incidents for a person, those that say the same in one. They may be from an export."""
+    times: dict[tuple[str, str], list[int]] = {}
+    for entry in found:
+        said = text.printable(str(entry.board)), text.printable(str(entry.body.get("text", "")))
+        times.setdefault(said, []).append(entry.at_ms)
+    for (board, said), at_ms in times.items():
+        when = text.local_time(at_ms[0])
+        if len(at_ms) > 1:
+            when = f"{len(at_ms)} times from {when} to {text.local_time(at_ms[-1])}"
+        text.detail(f"incident at {when}, board {board}: {said}")
 
 
 def incident_json(entry: Entry) -> dict[str, Any]:
@@ -132,9 +146,15 @@ def incident_json(entry: Entry) -> dict[str, Any]:
 
 
 def parse_time(given: str) -> int:
-    """A point in time, in ms since the epoch: ISO 8601, or so long ago as ``90m`` says."""
+    """A point in time, in ms since the epoch: ISO 8601, a time of today, so long ago as ``90m``
+    says, or ``now``.
+    """
     units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
     try:
+        if given == "now":
+            return now_ms()
+        if _TIME.fullmatch(given):
+            given = f"{text.local_time(now_ms())[:10]}T{given}"
         if given[-1:] in units and given[:-1].isdecimal():
             ago = timedelta(**{units[given[-1]]: int(given[:-1])})
             return now_ms() - int(ago.total_seconds() * 1000)
@@ -142,7 +162,8 @@ def parse_time(given: str) -> int:
         return int(moment.timestamp() * 1000)
     except (ValueError, OverflowError, OSError):
         raise errors.UsageError(
-            f"{given!r} is no time: give 2026-11-23, 2026-11-23T14:00, or 90m, 12h, 7d for ago."
+            f"{given!r} is no time: give 2026-11-23, 2026-11-23T14:00, 14:00 for today, 90m, 12h"
+            " or 7d for ago, or now."
         ) from None
 
 

@@ -10,9 +10,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
 
-from hardmute import discovery, errors, keys, service
+from hardmute import discovery, errors, keys, service, text
 from hardmute.client import Session
-from hardmute.contact import Contact
+from hardmute.contact import Contact, foreign
 from hardmute.recorder import Recorder
 from hardmute.report import Identity, Paired
 from muteboard import attest
@@ -74,7 +74,7 @@ def unpair(args: Namespace) -> int:
         paired = status.journal is not None and status.journal.pairing > 0
         if key is None and not paired:
             raise errors.UsageError(f"Board {board} is not paired.")
-        ends = paired and (key is None or _is_ours(session, key))
+        ends = paired and (key is None or _is_ours(session, board, key))
     if ends:
         device = service.wait_for("setup", args, recorder)
         with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
@@ -94,8 +94,10 @@ def unpair(args: Namespace) -> int:
             json.dumps({"board": board, "board_unpaired": ends, "host_unpaired": key is not None})
         )
     else:
-        print(said)
-        print("What was recorded stays checkable with the verify key of its pairing: keep that.")
+        text.say(said)
+        text.say(
+            "What was recorded stays checkable with the verify key of its pairing: keep that."
+        )
     return recorder.exit_code
 
 
@@ -136,16 +138,16 @@ def _store(made: _Made, board: str, file: Path) -> None:
 
 def _tell(made: _Made, identity: Identity, file: Path, earlier: int) -> None:
     paired = made.paired
-    print(
+    text.say(
         f"Board {identity.board} is paired (pairing {paired.pairing}, key {paired.key_id.hex()})."
     )
     if earlier:
-        print(
+        text.say(
             f"It ends pairing {earlier}. What was recorded until now stays checkable with the"
             " verify key of that one: keep both."
         )
-    print(_WHAT_KEYS_DO.format(file=file))
-    print(service.LEAVE.format(service="setup"))
+    text.say(_WHAT_KEYS_DO.format(file=file))
+    text.say(service.LEAVE.format(service="setup"))
 
 
 def _check_writable(file: Path) -> None:
@@ -163,7 +165,7 @@ def _check_writable(file: Path) -> None:
         ) from error
 
 
-def _is_ours(session: Session, key: bytes) -> bool:
+def _is_ours(session: Session, board: str, key: bytes) -> bool:
     """Whether the board has this host's attest key."""
     nonce = os.urandom(attest.MAC)
     try:
@@ -172,5 +174,4 @@ def _is_ours(session: Session, key: bytes) -> bool:
         if error.code == "not_paired":
             return False
         raise
-    good = hmac.compare_digest(answer.mac, attest.mac(key, answer.signed()))
-    return good and answer.nonce == nonce
+    return foreign(answer, nonce, board, key) is None

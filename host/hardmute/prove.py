@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import muteboard
-from hardmute import errors, paths, text, verifier
+from hardmute import errors, heard, paths, text, verifier
 from hardmute.discovery import known_board
 from hardmute.entries import GENESIS, Entry, canonical, entry_of, export_line
+from hardmute.heard import Heard
 from hardmute.history import COARSE_MS, ONE_SIDED, Part, attested, parts
 from hardmute.keys import load_verify_keys
 from hardmute.log import Log, iso_time, now_ms
 from hardmute.logview import edges, parse_time
 from muteboard import attest
 
-EVIDENCE = ("record", "attestation", "incident")
+EVIDENCE = ("record", "attestation", "incident", heard.KIND)
 _KIND = "receipt"
 _VERSION = 1
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
@@ -58,6 +59,8 @@ class Proof(NamedTuple):
     findings: list[verifier.Finding]
     # Known to be no real board.
     simulated: bool = False
+    # When, within what is proven muted, the microphone itself was heard to be cut.
+    heard: list[Heard] = []  # noqa: RUF012 (a tuple's default; nobody changes it)
 
     @property
     def verdict(self) -> str:
@@ -90,12 +93,36 @@ def examine(
     for entry in entries:
         checked.take(entry)
     intervals: list[Proven] = []
+    listened: list[Heard] = []
     if not checked.findings:
         trusted = [entry for entry in entries if _counts(entry, checked)]
-        intervals = cover(parts(trusted), from_ms, to_ms)
+        listened = heard.within(entries, from_ms, to_ms)
+        intervals = cover(parts(trusted), from_ms, to_ms, listened)
     return Proof(
-        board, from_ms, to_ms, intervals, checked.macs, checked.signatures, checked.findings
+        board,
+        from_ms,
+        to_ms,
+        intervals,
+        checked.macs,
+        checked.signatures,
+        checked.findings,
+        heard=_borne_out(listened, intervals),
     )
+
+
+def _borne_out(listened: list[Heard], intervals: list[Proven]) -> list[Heard]:
+    """What was heard to be cut while it was proven to be muted: proof level `heard`."""
+    return [
+        one
+        for one in listened
+        if one.verdict == "muted"
+        and any(
+            interval.state == "muted"
+            and interval.start_ms <= one.from_ms
+            and one.to_ms <= interval.end_ms
+            for interval in intervals
+        )
+    ]
 
 
 def _counts(entry: Entry, checked: verifier.Excerpt) -> bool:
@@ -105,9 +132,18 @@ def _counts(entry: Entry, checked: verifier.Excerpt) -> bool:
     return entry.row in checked.signed_rows or attested(entry).checked
 
 
-def cover(found: Iterable[Part], from_ms: int, to_ms: int) -> list[Proven]:
-    """The intervals that fill [from, to), unknown where nothing is proven."""
-    drawn: list[Proven] = []
+def cover(
+    found: Iterable[Part], from_ms: int, to_ms: int, listened: Iterable[Heard] = ()
+) -> list[Proven]:
+    """The intervals that fill [from, to), unknown where nothing is proven.
+
+    A leak that was heard while the board said muted is a fault.
+    """
+    drawn = [
+        Proven(one.from_ms, one.to_ms, "fault", None, 0, one.told)
+        for one in listened
+        if one.is_leak
+    ]
     notes: list[tuple[int, int, str]] = []
     for part in found:
         interval = _interval(part)
@@ -229,7 +265,9 @@ def prove(args: Namespace) -> int:
     log = Log(paths.log_file())
     try:
         board = _board(args.device, log)
-        first, last = log.attestations_around(board, from_ms, to_ms)
+        # Without any, nothing is of any time.
+        attests = log.newest(board, "attestation") is not None
+        first, last = log.attestations_around(board, from_ms, to_ms) if attests else (1, 0)
         entries = list(log.entries(board, EVIDENCE, first, last))
         simulated = board not in log.real_boards()
         proof = examine(board, from_ms, to_ms, entries, secrets, log.hash_at)
@@ -239,6 +277,8 @@ def prove(args: Namespace) -> int:
     finally:
         log.close()
     _print(proof, as_json=args.json)
+    if args.receipt is not None and not args.json:
+        text.detail(f"receipt: {args.receipt}")
     return proof.exit_code
 
 
@@ -276,6 +316,8 @@ def _print(proof: Proof, *, as_json: bool) -> None:
         )
         for interval in proof.intervals:
             _print_interval(interval)
+    for one in proof.heard:
+        text.detail(f"heard, {one.told}")
     if proof.simulated:
         text.detail("a simulated board: no real microphone was cut by it")
     text.detail(_rests_on(proof))
@@ -291,14 +333,19 @@ def _print_interval(interval: Proven) -> None:
 
 
 def _rests_on(proof: Proof) -> str:
+    if not proof.signatures:
+        return (
+            "rests on nothing: this board has signed nothing of that time; `hardmute pair"
+            " --verify-key FILE` lets it"
+        )
     if proof.signatures and proof.signed == proof.signatures:
         return (
             f"rests on {proof.signed} signatures of the board, all checked with the verify key; "
-            "and on this host's clock"
+            "and on the clock of the host that asked"
         )
     return (
-        "rests on what this host checked at the time with the attest key, on its log and clock; "
-        "with --key also on the board's own signatures"
+        "rests on what the host that asked checked at the time with the attest key, on its log "
+        "and clock; with --key also on the board's own signatures"
     )
 
 
@@ -316,6 +363,10 @@ def _as_json(proof: Proof) -> dict[str, Any]:
                 "end": iso_time(interval.end_ms),
             }
             for interval in proof.intervals
+        ],
+        "heard": [
+            {**one._asdict(), "start": iso_time(one.from_ms), "end": iso_time(one.to_ms)}
+            for one in proof.heard
         ],
         "signatures": proof.signatures,
         "signatures_checked": proof.signed,

@@ -48,7 +48,7 @@ small, .small { font-size: .85rem; color: #333; overflow-wrap: anywhere; }
 <body>
 <h1>Was the microphone off?</h1>
 <p class="small">A receipt by $made_by, made $made</p>
-<p class="verdict">$verdict</p>
+<p class="verdict">$simulated$verdict</p>
 <p>$totals</p>
 <p>From <strong>$start</strong> to <strong>$end</strong>, by the clock of the computer that asked
 ($zone). Board <strong>$board</strong>.</p>
@@ -96,6 +96,7 @@ def page(content: dict[str, Any], proof: Proof) -> str:
         colour=BANDS[proof.verdict][0],
         made_by=escape(content["made_by"]),
         made=text.local_time(content["made_ms"]),
+        simulated="A simulated board, which cuts no real microphone. " if proof.simulated else "",
         verdict=_WORDS[proof.verdict],
         totals=_totals(proof.intervals),
         start=text.local_time(proof.from_ms),
@@ -148,6 +149,14 @@ def _row(interval: Proven) -> str:
 
 
 def _rests(proof: Proof) -> str:
+    heard = "".join(
+        f" The microphone itself was listened to {one.told} than while it was on."
+        for one in proof.heard
+    )
+    return _rests_on_signatures(proof) + escape(heard)
+
+
+def _rests_on_signatures(proof: Proof) -> str:
     if proof.signatures and proof.signed == proof.signatures:
         return f"All {proof.signed} signatures of the board were checked when this was made."
     return (

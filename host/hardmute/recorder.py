@@ -101,8 +101,15 @@ class Recorder:
 
     def incident(self, board: str, branch: int, what: str, said: str, **details: object) -> None:
         """Store that the evidence of ``board`` does not hold, and complain. ``said``: a clause."""
-        body = {"branch": branch, "what": what, "text": said, **details}
-        self.use(lambda log: log.append("incident", board, body))
+
+        def store(log: Log) -> None:
+            with log.transaction():
+                # Another process may have begun a branch meanwhile.
+                newest, _ = log.journal_end(board) or (branch, None)
+                body = {"branch": max(branch, newest), "what": what, "text": said, **details}
+                log.append("incident", board, body)
+
+        self.use(store)
         self.tell(errors.EvidenceError(f"Board {board}: {said}."))
 
     def tell(self, error: errors.HardmuteError) -> None:

@@ -164,19 +164,10 @@ def parse_status(answer: dict[str, Any], identity: Identity | None = None) -> St
     fields = _Fields(answer)
     remute = answer.get("remute_in_ms")
     status = Status(
-        state=fields.choice("state", wire.STATES),
-        command=fields.choice("command", wire.COMMANDS),
-        sense=fields.bits("sense"),
-        cause=fields.choice("cause", wire.CAUSES),
-        since_ms=fields.integer("since_ms", high=_MAX_MS),
-        uptime_ms=fields.integer("uptime_ms", high=_MAX_MS),
-        boot=fields.integer("boot"),
-        changes=fields.integer("changes"),
-        live_ms=fields.integer("live_ms", high=_MAX_MS),
+        **_stated(fields),
         remute_in_ms=None if remute is None else fields.integer("remute_in_ms", high=_MAX_MS),
         faults=fields.words("faults"),
         warnings=fields.words("warnings"),
-        service=fields.choice("service", wire.SERVICES),
         simulated=fields.boolean("simulated"),
         journal=_journal_end(fields) if "seq" in answer else None,
     )
@@ -192,6 +183,22 @@ def parse_status(answer: dict[str, Any], identity: Identity | None = None) -> St
     return status
 
 
+def _stated(fields: "_Fields") -> dict[str, Any]:
+    """What both answers say of the state."""
+    return {
+        "state": fields.choice("state", wire.STATES),
+        "command": fields.choice("command", wire.COMMANDS),
+        "sense": fields.bits("sense"),
+        "cause": fields.choice("cause", wire.CAUSES),
+        "since_ms": fields.integer("since_ms", high=_MAX_MS),
+        "uptime_ms": fields.integer("uptime_ms", high=_MAX_MS),
+        "boot": fields.integer("boot"),
+        "changes": fields.integer("changes"),
+        "live_ms": fields.integer("live_ms", high=_MAX_MS),
+        "service": fields.choice("service", wire.SERVICES),
+    }
+
+
 def parse_attested(answer: dict[str, Any], identity: Identity | None = None) -> Attested:
     """Check the form of an ``attest`` answer. Raises `UnreachableError`.
 
@@ -199,19 +206,10 @@ def parse_attested(answer: dict[str, Any], identity: Identity | None = None) -> 
     """
     fields = _Fields(answer)
     status = Status(
-        state=fields.choice("state", wire.STATES),
-        command=fields.choice("command", wire.COMMANDS),
-        sense=fields.bits("sense"),
-        cause=fields.choice("cause", wire.CAUSES),
-        since_ms=fields.integer("since_ms", high=_MAX_MS),
-        uptime_ms=fields.integer("uptime_ms", high=_MAX_MS),
-        boot=fields.integer("boot"),
-        changes=fields.integer("changes"),
-        live_ms=fields.integer("live_ms", high=_MAX_MS),
+        **_stated(fields),
         remute_in_ms=None,
         faults=(),
         warnings=(),
-        service=fields.choice("service", wire.SERVICES),
         simulated=identity is not None and identity.simulated,
     )
     _check_times(status)

@@ -10,18 +10,17 @@ from typing import Literal
 from hardmute import client, discovery, errors, text
 from hardmute.recorder import Recorder
 from hardmute.report import Identity
+from hardmute.sim import registry
 
 # How often a board that is to come back is looked for, and for how long, in seconds.
 POLL_S = 0.3
 _PATIENCE_S = 300.0
-# What the person does at the button (firmware/README.md, "Service modes").
-_HOLDS = {
-    "setup": """\
-  2. hold its button down while you plug it in again, for 3 s, until the lamp is blue
-  3. release the button (after 10 s it would be maintenance: then begin again)""",
-    "maintenance": """\
-  2. hold its button down while you plug it in again, for 10 s, until the lamp flashes blue
-  3. release the button""",
+# For how long the button is held (firmware/README.md, "Service modes"), in seconds: at least, and
+# what a simulated finger takes.
+_HOLDS = {"setup": (3, 3.3), "maintenance": (10, 10.5)}
+_UNTIL = {
+    "setup": ("until the lamp is blue", " (after 10 s it would be maintenance: then begin again)"),
+    "maintenance": ("until the lamp flashes blue", ""),
 }
 LEAVE = "To leave {service}, unplug the board and plug it in again: until then its line stays cut."
 
@@ -73,7 +72,8 @@ def wait_for(
         if not told:
             text.complain(
                 f"This needs the board in {service}, which takes a hand at its button:\n"
-                f"  1. unplug the board\n{_HOLDS[service]}"
+                + _hands(service)
+                + (_world_words(meant.board, service) if meant.simulated else "")
             )
         if seen != told:
             text.complain(f"Waiting for board {meant.board} in {service}: {seen} ...")
@@ -85,6 +85,27 @@ def wait_for(
                 "not_in_service",
             )
         time.sleep(POLL_S)
+
+
+def _hands(service: str) -> str:
+    """What the person does."""
+    until, beware = _UNTIL[service]
+    return (
+        "  1. unplug the board\n"
+        "  2. hold its button down while you plug it in again,\n"
+        f"     for {_HOLDS[service][0]} s, {until}\n"
+        f"  3. release the button{beware}"
+    )
+
+
+def _world_words(board: str, service: str) -> str:
+    """What does the same to a simulated board."""
+    world = next((entry.world for entry in registry.running() if entry.board == board), "PATH")
+    return (
+        "\nIt is a simulated board, so that hand is:\n"
+        f"  hardmute world {world} power-off\n"
+        f"  hardmute world {world} power-on --hold {_HOLDS[service][1]}"
+    )
 
 
 def _prompt_of(board: str, device: str, timeout: float) -> str | None:

@@ -91,17 +91,21 @@ def console() -> Console:
 _INDENT = 9
 
 
-def headline(verdict: str, rest: str) -> None:
-    """Print a verdict and what belongs to it. rich is loaded for a terminal only."""
-    word = verdict.upper()
+def headline(verdict: str, rest: str, word: str | None = None) -> None:
+    """Print a verdict and what belongs to it. rich is loaded for a terminal only.
+
+    ``word``: what it is called, where that is not the verdict itself.
+    """
+    word = word or verdict.upper()
+    indent = max(_INDENT, len(word) + 2)
     if not sys.stdout.isatty():
-        print(f"{word:<{_INDENT}}{rest}")
+        print(f"{word:<{indent}}{rest}")
         return
     from rich.table import Table
     from rich.text import Text
 
     grid = Table.grid(padding=0)
-    grid.add_column(width=_INDENT)
+    grid.add_column(width=indent)
     grid.add_column()
     grid.add_row(Text(word, style=STYLES[verdict]), Text(rest))
     console().print(grid)
@@ -110,6 +114,11 @@ def headline(verdict: str, rest: str) -> None:
 def detail(line: str) -> None:
     """Print a line that belongs to the headline above it, wrapped at words on a terminal."""
     print(_wrapped(line, sys.stdout, indent=" " * _INDENT))
+
+
+def say(line: str) -> None:
+    """Print a line by itself, wrapped at words on a terminal."""
+    print(_wrapped(line, sys.stdout, indent=""))
 
 
 def complain(error: object) -> None:

@@ -5,15 +5,32 @@ Without the verify key of a pairing its MACs are not checked, and that is said.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
+import itertools
+import struct
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
 from typing import Any, NamedTuple
 
-from hardmute.chain import Chain
-from hardmute.entries import GENESIS, Entry, canonical, ends_of, hash_of, nonce, record_of
+from hardmute import heard
+from hardmute.chain import NO_MAC, PARTS, Chain
+from hardmute.entries import (
+    FIRST_MS,
+    GENESIS,
+    LAST_MS,
+    Entry,
+    Row,
+    canonical,
+    encoded,
+    ends_of,
+    hash_of,
+    nonce,
+    record_around,
+    record_of,
+    text_around,
+)
 from hardmute.errors import UsageError
 from muteboard import attest, journal
 
@@ -70,8 +87,6 @@ class Report(NamedTuple):
     first_row: int
     head_row: int
     head: bytes
-    # The hash before the first entry.
-    base: bytes
     findings: list[Finding]
     branches: list[Branch]
     incidents: list[Entry]
@@ -89,7 +104,7 @@ class EpochKeys:
         self._keys: dict[tuple[str, int], list[bytes]] = {}
         # The key that was used last, ready for use: records of one epoch come together.
         self._ready: tuple[str, int, int] | None = None
-        self._inner = self._outer = hashlib.sha256()
+        self._sign: Callable[[bytes], bytes] | None = None
 
     def has(self, board: str, pairing: int) -> bool:
         """Whether the pairing's secret was given."""
@@ -114,20 +129,19 @@ class EpochKeys:
 
     def mac(self, board: str, pairing: int, epoch: int, message: bytes) -> bytes | None:
         """The MAC of ``message`` under the key of an epoch; None, and raises, as `key`."""
+        sign = self.signer(board, pairing, epoch)
+        return None if sign is None else sign(message)
+
+    def signer(self, board: str, pairing: int, epoch: int) -> Callable[[bytes], bytes] | None:
+        """What makes MACs under the key of an epoch; None, and raises, as `key`."""
         wanted = (board, pairing, epoch)
         if wanted != self._ready:
             key = self.key(board, pairing, epoch)
             if key is None:
                 return None
-            block = key.ljust(64, b"\0")
-            # RFC 2104, up to where the message comes: twice as fast as `hmac` for each.
-            self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
-            self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+            self._sign = _signer(key)
             self._ready = wanted
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(message)
-        outer.update(inner.digest())
-        return outer.digest()[: attest.MAC]
+        return self._sign
 
     def check_id(self, board: str, record: journal.Record) -> None:
         """Raise `UsageError` if ``record`` pairs with another secret than the one given."""
@@ -141,6 +155,21 @@ class EpochKeys:
         """Whether the secret given, if one is, is that of the pairing that ``record`` begins."""
         secret = self._secrets.get((board, record.pairing))
         return secret is None or key_id_of(record) == attest.key_id(secret).hex()
+
+
+def _signer(key: bytes) -> Callable[[bytes], bytes]:
+    """HMAC (RFC 2104), begun up to where the message comes: twice as fast as `hmac` for each."""
+    block = key.ljust(64, b"\0")
+    inner = sha256(bytes(byte ^ 0x36 for byte in block))
+    outer = sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def sign(message: bytes) -> bytes:
+        within, around = inner.copy(), outer.copy()
+        within.update(message)
+        around.update(within.digest())
+        return around.digest()[: attest.MAC]
+
+    return sign
 
 
 def key_id_of(record: journal.Record) -> str:
@@ -200,6 +229,8 @@ class Verifier:
         self._incidents: list[Entry] = []
         self._checkpoint: Entry | None = None
         self._unbound = 0
+        # Board, branch and journal of the newest record.
+        self._newest: tuple[str, int, _Journal] | None = None
 
     @classmethod
     def after_prune(cls, secrets: Keys, checkpoint: Entry) -> Verifier:
@@ -245,6 +276,88 @@ class Verifier:
         except (KeyError, TypeError, ValueError, AttributeError):
             self._find(entry, f"is no {entry.kind} as hardmute writes it")
 
+    def unusual(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Those of ``rows``, entries as the log stores them, that `take` must be given.
+
+        The others are taken here, four times as fast.
+        """
+        row = next(rows, None)
+        while row is not None:
+            yield row
+            row = self._take_usual(rows)
+
+    def _take_usual(self, rows: Iterator[Row]) -> Row | None:
+        """Take ``rows`` as long as they are usual. Returns the first that is not; None: the end.
+
+        A usual entry is a record that `take` would find nothing wrong with. It follows one that
+        `take` has accepted, in its branch, start, pairing and epoch, with no turn between; its
+        event, cause and state are together in one that `take` has accepted; its text is what
+        those bytes must have. What else a record must be is checked here.
+        """
+        first = next(rows, None)
+        if first is None or first[2] != "record" or self._newest is None:
+            return first
+        board, branch, found = self._newest
+        data, head, usual = found.chain.data, found.chain.head, found.chain.usual
+        newest = journal.Record(data)
+        pairing, checked = newest.pairing, newest.pairing not in found.without_key
+        seq, boot, uptime, epoch, what, _, _ = PARTS.unpack(data)
+        if what not in usual or self._branches[board] != branch or newest.epoch > _MOST_EPOCHS:
+            return first
+        sign = self._keys.signer(board, pairing, newest.epoch) if pairing and checked else None
+        number, log_hash, hashes, heads = self._row, self._last_hash, self._hashes, found.heads
+        start, middle, end = text_around("record", board)
+        before, after = record_around(branch)
+        record_at = slice(len(before), -len(after))
+        row: Row | None = first
+        try:
+            for row in itertools.chain((first,), rows):
+                next_number, at_ms, kind, owner, body, next_hash = row
+                text = f"{start}{at_ms}{middle}{body}{end}{next_number}}}"
+                record = a2b_base64(body[record_at])
+                next_seq, next_boot, now, next_epoch, what, link, mac = PARTS.unpack(record)
+                if (
+                    # SQLite holds what somebody has put into the file, whatever the schema says.
+                    type(next_number) is not int
+                    or type(at_ms) is not int
+                    or next_number != number + 1
+                    or not FIRST_MS <= at_ms <= LAST_MS
+                    or kind != "record"
+                    or owner != board
+                    or body != before + b2a_base64(record, newline=False).decode() + after
+                    or next_hash != sha256(log_hash + text.encode()).digest()
+                    or next_seq != seq + 1
+                    or next_boot != boot
+                    or now < uptime
+                    or next_epoch != epoch
+                    or what not in usual
+                    or link != head
+                    or (sign is not None and mac != sign(record[: -attest.MAC]))
+                    or (not pairing and mac != NO_MAC)
+                ):
+                    break
+                # `journal.head_of`, which has to do for every interpreter.
+                head = sha256(record).digest()[: attest.MAC]
+                hashes += next_hash
+                heads += head
+                number, log_hash, seq, uptime, data = next_number, next_hash, next_seq, now, record
+            else:
+                row = None
+        except (ValueError, TypeError, struct.error):
+            # This is no record in base64: `take` will say so.
+            pass
+        count = number - self._row
+        if count:
+            self._row, self._last_hash = number, log_hash
+            found.chain.skip(count, data, head)
+            found.marks += array("Q", [_mark(newest)]) * count
+            found.records += count
+            if pairing:
+                found.signatures += count
+            if sign is not None:
+                self._count(board, found, pairing, count)
+        return row
+
     def miss_beginning(self, first: Entry) -> None:
         """Nothing says what came before ``first``."""
         self._find(first, "is the first, and no checkpoint says what came before it")
@@ -271,6 +384,8 @@ class Verifier:
         newest = self._branches.get(board, branch if self._base else 1)
         if branch > newest + 1:
             self._find(entry, f"begins journal {branch} of its board after journal {newest}")
+        elif branch < newest:
+            self._find(entry, f"is of journal {branch}, where its board is at journal {newest}")
         self._branches[board] = max(branch, newest)
 
     def _take_record(self, entry: Entry) -> None:
@@ -303,6 +418,7 @@ class Verifier:
         if record.pairing:
             found.signatures += 1
             self._check_mac(entry, board, found, record, data)
+        self._newest = board, branch, found
 
     def _check_mac(
         self, entry: Entry, board: str, found: _Journal, record: journal.Record, data: bytes
@@ -321,12 +437,12 @@ class Verifier:
         if expected is None:
             found.without_key.add(pairing)
         elif expected == record.mac:
-            self._count(board, found, pairing)
+            self._count(board, found, pairing, 1)
         else:
             self._find(entry, f"holds record {record.seq}, which the board's key has not signed")
 
-    def _count(self, board: str, found: _Journal, pairing: int) -> None:
-        found.macs += 1
+    def _count(self, board: str, found: _Journal, pairing: int, macs: int) -> None:
+        found.macs += macs
         self._fit.add((board, pairing))
 
     def _take_attestation(self, entry: Entry) -> None:
@@ -350,7 +466,7 @@ class Verifier:
         if expected is None:
             found.without_key.add(pairing)
         elif expected.hex() == body["journal_mac"]:
-            self._count(board, found, pairing)
+            self._count(board, found, pairing, 1)
         else:
             self._find(entry, "is an attestation that the board's key has not signed")
 
@@ -383,10 +499,17 @@ class Verifier:
         if nonce(bytes(self._hashes[at : at + _HASH]), salt).hex() != statement["nonce"]:
             self._find(entry, f"attests another log up to entry {row} than this one")
 
+    def has(self, hash_: bytes) -> bool:
+        """Whether an entry has this hash, or what was before the first."""
+        at = self._hashes.find(hash_)
+        while at > 0 and at % _HASH:
+            at = self._hashes.find(hash_, at + 1)
+        return at >= 0
+
     def ends(self) -> list[list[object]]:
         """Where each branch ends, as a checkpoint says it."""
         return [
-            [board, branch, base64.b64encode(found.chain.data).decode(), found.chain.count]
+            [board, branch, encoded(found.chain.data), found.chain.count]
             for (board, branch), found in sorted(self._journals.items())
             if found.chain.last is not None
         ]
@@ -399,7 +522,6 @@ class Verifier:
             first_row=self._base + 1,
             head_row=self._row,
             head=self._last_hash,
-            base=bytes(self._hashes[:_HASH]),
             findings=sorted(self._findings + unfit, key=lambda finding: finding.row),
             branches=[
                 Branch(
@@ -460,6 +582,9 @@ class Excerpt:
                 return
             if entry.kind == "incident":
                 self._begin(None)
+                return
+            if entry.kind == heard.KIND:
+                heard.read(entry)
                 return
             if entry.body["branch"] != self._branch:
                 self._begin(entry.body["branch"])
@@ -549,20 +674,26 @@ def _count(value: object) -> int:
 
 def verify(source: Callable[[], Iterable[Entry]], secrets: Keys) -> Report:
     """Check all entries of ``source``, which is read twice if its beginning was pruned."""
-    verifier: Verifier | None = None
+    return verified(source, secrets).report()
+
+
+def verified(source: Callable[[], Iterable[Entry]], secrets: Keys) -> Verifier:
+    """As `verify`: the verifier that has taken them."""
+    verifier = begin(next(iter(source()), None), source(), secrets)
     for entry in source():
-        if verifier is None:
-            verifier = begin(source, secrets, entry)
         verifier.take(entry)
-    return (verifier or Verifier(secrets)).report()
+    return verifier
 
 
-def begin(source: Callable[[], Iterable[Entry]], secrets: Keys, first: Entry) -> Verifier:
-    """A verifier for ``source``, whose first entry is ``first``: all before it was pruned."""
-    if first.row == 1:
+def begin(first: Entry | None, entries: Iterable[Entry], secrets: Keys) -> Verifier:
+    """A verifier for a log that begins with ``first``: whatever was before it was pruned.
+
+    ``entries``: those among which the newest checkpoint of that is.
+    """
+    if first is None or first.row == 1:
         return Verifier(secrets)
     checkpoint = None
-    for entry in source():
+    for entry in entries:
         if entry.kind == "checkpoint" and entry.body.get("row") == first.row - 1:
             checkpoint = entry
     if checkpoint is not None:

@@ -129,7 +129,9 @@ def test_the_export_is_the_records_and_the_attestation_and_both_verifiers_accept
     (branch,) = report.branches
     # All but the record from before the pairing are signed, and so is the attestation.
     assert branch.macs == branch.signatures == len(VECTORS["records"])
-    seen = [*independent_verifier.verify(export.read_bytes(), SECRETS, VECTORS["head"])]
+    seen = [
+        *independent_verifier.verify(export.read_bytes(), SECRETS, bytes.fromhex(VECTORS["head"]))
+    ]
     assert len(seen) == len(VECTORS["export"])
     found = list(entries.read_export(export))
     records = [base64.b64decode(e.body["record"]).hex() for e in found if e.kind == "record"]

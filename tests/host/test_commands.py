@@ -363,8 +363,8 @@ def test_verify_requires_a_level(sim: Sim, cli: Cli) -> None:
         assert told.code == code, require
         assert f"proof level: sensed (asked for: {require})" in told.out
         refusals = {
-            "attested": "not attested: `hardmute pair` lets this board prove its word",
-            "heard": "this board and this version of hardmute cannot prove 'heard'",
+            "attested": "not attested: `hardmute pair --verify-key FILE` lets it prove its word",
+            "heard": "not heard: `hardmute verify --listen` asks the microphone itself",
         }
         for level, refusal in refusals.items():
             assert (refusal in told.out) is (level == require)

@@ -355,7 +355,7 @@ def journal_end(pairing: int) -> dict[str, Any]:
     ("has_key", "pairing", "result", "code", "says"),
     [
         (False, 0, "pass", 0, "is not paired"),
-        (True, 2, "pass", 0, "say pairing 2"),
+        (True, 2, "fail", 3, "malformed"),
         (False, 2, "warn", 0, "has no key"),
         (True, 0, "fail", 5, "says that it is not paired"),
     ],
@@ -369,6 +369,24 @@ def test_key_and_pairing_belong_together(
     found = ask(Board(hello=JOURNALED, status=journal_end(pairing)))["pairing"]
     assert (found.result, found.code) == (result, code)
     assert says in found.text
+
+
+def test_P5_a_key_of_another_pairing_fails(sim: Sim, cli: Cli, tmp_path: Path) -> None:
+    sim.act("power-off")
+    sim.act("power-on", "--hold", "3.3")
+    assert cli("-d", sim.board, "pair", "--verify-key", tmp_path / "key.json").code == errors.OK
+    checks = {
+        each["name"]: each for each in cli("-d", sim.board, "doctor", "--json").json["checks"]
+    }
+    assert checks["pairing"]["result"] == "pass"
+    assert "with the key of this host, pairing 1" in checks["pairing"]["text"]
+
+    keys.remove_attest_key(sim.board)
+    keys.save_attest_key(sim.board, bytes(attest.KEY))
+    told = cli("-d", sim.board, "doctor", "--json")
+    assert told.code == errors.TAMPERED
+    checks = {each["name"]: each for each in told.json["checks"]}
+    assert "a key, of pairing 1, that is not this host's" in checks["pairing"]["text"]
 
 
 def test_a_damaged_key(home: Path) -> None:
@@ -633,7 +651,10 @@ def test_doctor_finds_nothing_wrong_with_a_simulated_board(sim: Sim, cli: Cli, h
     shown = cli("doctor", "-d", sim.board)
     assert shown.code == errors.OK
     lines = shown.out.splitlines()
-    assert [line.split(":")[0].split()[1] for line in lines] == NAMES
+    # What says the same of several checks is one line.
+    named = [line.split(":")[0].split(maxsplit=1)[1].split(", ") for line in lines]
+    assert [name for names in named for name in names] == NAMES
+    assert named[0] == list(ports.NAMES)
     assert {line.split()[0] for line in lines} == {"PASS", "SKIPPED"}
     assert "a simulated one, answers at" in shown.out
     assert "\x1b" not in shown.out

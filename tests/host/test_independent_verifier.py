@@ -1,4 +1,7 @@
-"""Two verifiers that share nothing but docs/evidence.md say the same of every log, good or bad."""
+"""Two verifiers that share nothing but docs/evidence.md say the same of every log, good or bad.
+
+And hardmute's says the same, word for word, of an export and of a log that stores the same.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from typing import Any, cast
 import pytest
 
 import independent_verifier
-from evidence_maker import Clock, MadeBoard, MadeHost
+from evidence_maker import Clock, MadeBoard, MadeHost, stored, verify_stored
 from hardmute import keys, verifier
 from hardmute.entries import GENESIS, Entry, export_line, hash_of, read_export
 from hardmute.errors import EvidenceError
@@ -39,15 +42,15 @@ def is_good(data: bytes, secrets: Secrets, expect: bytes | None = None) -> bool:
     """The word of both verifiers, which must be the same and come without a traceback."""
     file = cast("Path", InMemory(data))
     try:
-        report = verifier.verify(lambda: read_export(file), secrets)
-        ours = not report.findings
-        if expect is not None:
-            heads = {entry.hash for entry in read_export(file)} if ours else set()
-            ours = ours and (expect in heads or expect == report.base)
+        entries = list(read_export(file))
+        checked = verifier.verified(lambda: entries, secrets)
+        report = checked.report()
+        assert verify_stored(stored(entries), secrets) == report
+        ours = not report.findings and (expect is None or checked.has(expect))
     except EvidenceError:
         ours = False
     try:
-        [*independent_verifier.verify(data, secrets, expect and expect.hex())]
+        [*independent_verifier.verify(data, secrets, expect)]
         theirs, why = True, "good"
     except independent_verifier.BAD as error:
         theirs, why = False, str(error)
@@ -228,6 +231,26 @@ def test_both_accept_a_good_log(history: Any, tmp_path: Path) -> None:
     assert not is_good(data, {}, bytes(31) + b"1")
     seen = [*independent_verifier.verify(data, made.secrets)]
     assert seen.count("record") == sum(entry.kind == "record" for entry in entries)
+
+
+def test_P6_both_find_an_incident_of_another_branch_than_the_newest_or_the_next(
+    tmp_path: Path,
+) -> None:
+    """Where the beginning was pruned too: the checkpoint, or a record, says which is newest."""
+    for prune in (False, True):
+        folder = tmp_path / str(prune)
+        folder.mkdir()
+        made = Made(folder)
+        older_flash(made)
+        if prune:
+            made.clock.pass_ms(1000)
+            assert made.host.log.prune(made.host.now_ms) is not None
+        entries = made.entries()
+        for branch, good in ((0, False), (1, False), (2, True), (3, True), (4, False)):
+            body = {"branch": branch, "what": "bad_head", "text": "x"}
+            end = Entry(0, entries[-1].at_ms, "incident", made.board.id, body, b"")
+            before = bytes.fromhex(entries[0].body["hash"]) if prune else GENESIS
+            assert is_good(text_of(rechained([*entries, end], before)), made.secrets) == good
 
 
 # Somebody who changes bytes of the export.
@@ -421,6 +444,25 @@ def test_P6_both_say_the_same_of_a_changed_body_under_new_hashes(
     assert found > total // 2
 
 
+@pytest.mark.parametrize("number", ["pairing", "epoch", "seq", "log_row"])
+def test_P6_both_refuse_numbers_of_more_than_32_bits(number: str, tmp_path: Path) -> None:
+    """Where no record says otherwise: of the number before the first only the head is known."""
+    made = Made(tmp_path)
+    made.board.boot()
+    made.board.pair()
+    first = made.host.attest(made.board)
+    made.run()
+    statement, body = dict(first.body["statement"]), dict(first.body)
+    statement |= {"seq": 0, "head": journal.NO_HEAD.hex(), "pairing": 7, "epoch": 7}
+    for value, good in ((0xFFFFFFFF, number in ("pairing", "epoch")), (1 << 32, False)):
+        altered = {**body, "log_row": 0, "salt": "00" * 16}
+        (altered if number == "log_row" else statement)[number] = value
+        statement["nonce"] = verifier.nonce(GENESIS, bytes(16)).hex()
+        entries = [e for e in made.entries() if e.kind == "record"]
+        end = first._replace(body={**altered, "statement": dict(statement)})
+        assert is_good(text_of(rechained([*entries, end])), {}) == good, value
+
+
 def test_P6_a_statement_cannot_pass_for_a_pair_record(small: Small) -> None:
     """A record of a pairing under another key goes unchecked. No attestation asks for that."""
     entries, secrets = small
@@ -569,6 +611,21 @@ def test_it_runs_alone_and_exits_as_it_says(tmp_path: Path) -> None:
     assert out.startswith("bad: line 4: ")
     export.unlink()
     assert run()[0] == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["a", "b"], ["--nonsense", "a"], ["a", "--key"], ["a", "--expect-head", "00"], ["none"]],
+    ids=" ".join,
+)
+def test_it_says_how_it_is_called(words: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-I", "-S", str(Path(independent_verifier.__file__)), *words]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("usage: EXPORT ")
+    assert "Traceback" not in done.stderr
 
 
 def test_it_imports_nothing_of_ours_and_needs_the_standard_library_alone() -> None:

@@ -337,6 +337,18 @@ def test_P6_what_is_left_after_a_prune_verifies(made: Home, cli: Any) -> None:
         assert verifier.verify(lambda: entries, made.board.secrets).findings, index  # noqa: B023 (called at once)
 
 
+def test_what_was_pruned_is_not_told_by_what_is_left(made: Home, cli: Any) -> None:
+    """A contact after it tells since when, and for how long there was sound before."""
+    pruned_ms = made.host.now_ms - 60_000
+    made.host.log.close()
+    assert cli("log", "prune", "--before", _iso(pruned_ms)).code == OK
+    window = ("log", "--since", _iso(START_MS), "--until", _iso(made.host.now_ms))
+    for told in (cli(*window, "--json").json["boards"] for _ in range(2)):
+        starts = [one["start_ms"] for board in told for one in board["intervals"]]
+        assert min(starts, default=pruned_ms) >= pruned_ms
+        assert sum(board["live_ms"] for board in told) == 0
+
+
 def _iso(at_ms: int) -> str:
     from hardmute.log import iso_time
 

@@ -14,6 +14,7 @@ import pytest
 from evidence_maker import BOARD, MINUTE, Story, at
 from hardmute import keys, prove
 from hardmute.errors import EvidenceError, UsageError
+from hardmute.log import Log
 from hardmute.receipt_page import embedded
 
 
@@ -105,6 +106,30 @@ def test_P6_a_receipt_rewritten_by_somebody_without_the_key_is_found(
     assert (proof.exit_code, proof.intervals) == (5, [])
 
 
+def test_P6_an_entry_of_a_receipt_deleted_doubled_or_swapped_is_found(
+    made: Path, key: Path
+) -> None:
+    """Under a new hash, by somebody without the key."""
+    secrets = keys.load_verify_keys([key])
+    entries = json.loads(made.read_text())["entries"]
+    assert prove.check_receipt(forged(made, lambda _: None), secrets)[0].exit_code == 0
+
+    others = [entries[:at] + entries[at + 1 :] for at in range(len(entries))]
+    others += [entries[: at + 1] + entries[at:] for at in range(len(entries))]
+    others += [
+        [*entries[:at], entries[at + 1], entries[at], *entries[at + 2 :]]
+        for at in range(len(entries) - 1)
+    ]
+    for other in others:
+        try:
+            proof, _ = prove.check_receipt(
+                forged(made, lambda content, other=other: content.update(entries=other)), secrets
+            )
+        except EvidenceError:
+            continue
+        assert (proof.exit_code, proof.intervals) == (5, [])
+
+
 def test_P5_a_receipt_claims_no_more_than_its_evidence(made: Path, key: Path) -> None:
     """Even from a forger who strips the signature."""
 
@@ -172,6 +197,20 @@ def test_a_page_for_a_person(cli: Any, key: Path, tmp_path: Path) -> None:
     assert result.code == 1
     assert "itself is signed" in result.out
     assert "what the page itself says to a reader is not signed" in result.out
+
+
+def test_a_page_of_a_simulated_board_says_so_first(
+    cli: Any, story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert story.board.id == BOARD
+    monkeypatch.setattr(Log, "real_boards", lambda _: [])
+    file = tmp_path / "receipt.html"
+    words = ("prove", "-d", BOARD, "--from", at(2), "--to", at(30), "--receipt", file)
+    result = cli(*map(str, words))
+    assert (result.code, f"receipt: {file}" in result.out) == (0, True)
+    verdict = Page(file.read_text(encoding="utf-8")).seen.partition("Was the microphone off?")[2]
+    simulated = verdict.index("A simulated board, which cuts no real microphone.")
+    assert simulated < verdict.index("Yes: the microphone was cut off")
 
 
 def test_P6_any_bit_of_a_page_that_flips_is_found(cli: Any, story: Story, tmp_path: Path) -> None:

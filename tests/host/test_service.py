@@ -154,6 +154,15 @@ def test_maintenance_is_told_by_the_prompt_of_that_very_board(
     assert f"Waiting for board {BOARD} in maintenance: no answer ..." in told
 
 
+def test_a_board_at_the_prompt_is_told_so(home: Path, cli: Cli) -> None:
+    assert home
+    with pty_device(Swapped(prompt(BOARD))) as device:
+        told = cli("-d", device.address, "--timeout", "0.5", "status")
+    assert told.code == errors.UNKNOWN
+    assert "is at MicroPython's prompt" in told.err
+    assert "`hardmute flash` mends" in told.err
+
+
 def test_a_prompt_that_is_there_from_the_beginning_says_nothing_of_which_board_is_meant(
     home: Path,
 ) -> None:

@@ -143,6 +143,10 @@ def test_P6_the_loot_is_all_there_is_and_holds_no_earlier_key(loot: Loot) -> Non
         assert key not in flash
 
 
+def findings(entries: list[Entry], secrets: verifier.Keys) -> list[verifier.Finding]:
+    return verifier.verify(lambda: entries, secrets).findings
+
+
 # What he cannot do.
 
 
@@ -163,6 +167,9 @@ def test_P6_he_cannot_rewrite_what_a_sealed_epoch_has_recorded(loot: Loot) -> No
             log, target, lambda now: loot.key if now.epoch < loot.epoch else true_key(loot, now)
         )
         assert not is_good(text_of(mine), loot.secrets)
+        assert "has not signed" in findings(mine, loot.secrets)[0].text
+        # Whoever has no verify key cannot tell.
+        assert is_good(text_of(mine), {})
         # It is the keys alone that he lacks: with them it would pass.
         assert is_good(
             text_of(forgery(log, target, lambda now: true_key(loot, now))), loot.secrets
@@ -220,6 +227,11 @@ def test_P6_he_cannot_attest_for_a_time_before_his(loot: Loot) -> None:
                 }
                 entries = rechained([*loot.log[:at], entry._replace(body=body)])
                 assert not is_good(text_of(entries), loot.secrets), (at, epoch)
+                if (epoch, key) == (loot.epoch, loot.key):
+                    # All that he can sign.
+                    assert findings(entries, loot.secrets) == [
+                        (at + 1, f"attests record {said['seq']} under the key of another epoch")
+                    ]
 
 
 def test_P6_he_cannot_change_what_a_known_head_covers(loot: Loot) -> None:

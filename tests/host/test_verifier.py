@@ -6,7 +6,6 @@ import base64
 import copy
 import json
 import os
-import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ import pytest
 
 from evidence_maker import BOARD, Clock, MadeBoard, MadeHost, write_export
 from hardmute import verifier
-from hardmute.entries import GENESIS, Entry, export_line, hash_of, nonce, read_export, record_of
+from hardmute.entries import GENESIS, Entry, export_line, hash_of, read_export, record_of
 from hardmute.errors import EvidenceError
-from muteboard import attest, journal
 
 OTHER = "0123456789abcdef"
 
@@ -341,95 +339,6 @@ def test_P6_an_unpaired_board_attests_nothing(long: Case) -> None:
     index = long.of("attestation")[-1]
     found = long.findings(long.with_statement(index, pairing=0, epoch=0), keys=False)
     assert found[0] == (index + 1, "is no attestation as hardmute writes it")
-
-
-# Somebody who has the board.
-
-
-class Thief:
-    """What is on the board at some time: its current key. And the whole log, to write in."""
-
-    def __init__(self, board: MadeBoard) -> None:
-        fields = struct.unpack("<HHI4s32s32s", board.flash.keys or b"")
-        self.board = board.id
-        self.pairing, self.epoch, self.key = fields[0], fields[2], fields[5]
-
-    def sign(self, record: bytes) -> bytes:
-        return record[:48] + attest.mac(self.key, record[:48])
-
-    def statement(self, **fields: Any) -> tuple[dict[str, Any], str]:
-        made = {"board": self.board, "pairing": self.pairing, "epoch": self.epoch, **fields}
-        return made, verifier.journal_mac(self.key, made)
-
-
-@pytest.fixture(scope="module")
-def robbed(folder: Path) -> tuple[Case, Thief]:
-    clock = Clock()
-    board = MadeBoard(clock)
-    host = MadeHost(folder / "robbed.sqlite3", clock)
-    board.boot()
-    board.pair()
-    host.contact(board)
-    for _ in range(3):
-        board.boot()
-        clock.pass_ms(1_000)
-        board.live_for(5_000)
-        host.contact(board)
-    case = Case(list(host.log.entries()), board.secrets)
-    host.log.close()
-    assert case.findings(case.entries) == []
-    return case, Thief(board)
-
-
-def test_P6_a_thief_cannot_rewrite_an_epoch_that_was_sealed(robbed: tuple[Case, Thief]) -> None:
-    """He says that it was not live, in every way he can sign, and links all that follows."""
-    case, thief = robbed
-    indices = case.of("record")
-    sealed = [i for i in indices[1:] if _record(case, i).epoch < thief.epoch]
-    assert len(sealed) > 8
-    # The attestations go: they commit to what was. What is left rests on the records alone.
-    for target in sealed:
-        entries = [entry for entry in case.entries if entry.kind == "record"]
-        link = None
-        for at, index in enumerate(indices):
-            data = record_of(entries[at].body)
-            if link is not None:
-                data = data[:32] + link + data[48:]
-            if index == target:
-                # The state is muted, the contacts are open.
-                data = data[:30] + b"\x00\x02" + data[32:]
-            if index >= target:
-                data = thief.sign(data)
-                link = journal.head_of(data)
-            body = {"branch": 1, "record": base64.b64encode(data).decode()}
-            entries[at] = entries[at]._replace(body=body)
-        found = case.findings(rechained(entries))
-        assert "has not signed" in found[0].text
-        assert case.findings(rechained(entries), keys=False) == [], "only the key shows it"
-
-
-def _record(case: Case, index: int) -> journal.Record:
-    return journal.Record(record_of(case.entries[index].body))
-
-
-def test_P6_a_thief_cannot_attest_for_a_time_before_his(robbed: tuple[Case, Thief]) -> None:
-    case, thief = robbed
-    for index in case.of("attestation")[:-1]:
-        genuine = case.entries[index].body["statement"]
-        salt, row = bytes(16), index
-        asked = nonce(case.entries[row - 1].hash, salt)
-        said, mac = thief.statement(
-            **{key: genuine[key] for key in ("seq", "head", "boot", "uptime_ms")},
-            state="muted",
-            nonce=asked.hex(),
-        )
-        body = {"statement": said, "journal_mac": mac, "salt": salt.hex(), "log_row": row}
-        forged = case.entries[index]._replace(body={**case.entries[index].body, **body})
-        entries = rechained([*case.entries[:index], forged])
-        found = case.findings(entries)
-        assert found == [
-            (index + 1, f"attests record {genuine['seq']} under the key of another epoch")
-        ]
 
 
 # Keys that are not the right ones.

@@ -99,6 +99,19 @@ def test_broken_boot_counter_starts_again(blob):
     assert bench.board.blobs["boot"] == b"1"
 
 
+@pytest.mark.parametrize("blob", [b"", b"1", b"999999999", b"9" * 40])
+def test_P6_a_broken_boot_counter_does_not_fall_behind_the_journal(blob):
+    """Whoever has fetched the journal would take that for tampering."""
+    board = FakeBoard()
+    for _ in range(3):
+        Bench(board)
+        board = board.after_reset()
+    board.blobs["boot"] = blob
+    bench = Bench(board)
+    assert bench.ask("status")["boot"] == 4
+    assert bench.board.blobs["boot"] == b"4"
+
+
 def test_boot_that_cannot_be_stored_is_a_warning():
     board = FakeBoard()
     board.failing["store"] = OSError(28)

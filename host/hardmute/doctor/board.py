@@ -1,16 +1,20 @@
-"""What the board itself says, asked with ``hello`` and ``status`` alone."""
+"""What the board itself says: nothing that it is asked here changes or records anything."""
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections.abc import Iterator
 
 import muteboard
 from hardmute import discovery, errors, keys, paths, text, walltime
+from hardmute.client import Session
+from hardmute.contact import foreign
 from hardmute.doctor.finding import Finding, failed, passed, skipped, warned
 from hardmute.doctor.machine import Machine
 from hardmute.log import Log
 from hardmute.report import Identity, Status, conclude, warning_text
+from muteboard import attest
 
 # How far a board's clock may be off the host's, beyond what their crystals explain, in ms. An
 # observation is dated when the answer is there.
@@ -38,6 +42,7 @@ def check(args: Namespace, machine: Machine, log: Log | None) -> Iterator[Findin
         with discovery.open_board(args.device, args.timeout, log) as (session, identity):
             status = session.status()
             now_ms = machine.now_ms()
+            pairing = _pairing(session, identity, status)
     except errors.UnreachableError as error:
         advice = _ADVICE.get(error.reason, "")
         yield failed("board", text.printable(str(error)), advice, error.exit_code)
@@ -48,7 +53,7 @@ def check(args: Namespace, machine: Machine, log: Log | None) -> Iterator[Findin
     yield passed("board", f"board {identity.board}{simulated} answers at {session.device}")
     yield _firmware(identity)
     yield _state(status)
-    yield _pairing(identity, status)
+    yield pairing
     yield _clock(identity.board, status, log, now_ms)
 
 
@@ -85,7 +90,7 @@ def _state(status: Status) -> Finding:
     return passed("state", f"{verdict} ({proof}), and the board warns of nothing")
 
 
-def _pairing(identity: Identity, status: Status) -> Finding:
+def _pairing(session: Session, identity: Identity, status: Status) -> Finding:
     board = identity.board
     try:
         key = keys.load_attest_key(board) if paths.data_dir().is_dir() else None
@@ -97,21 +102,28 @@ def _pairing(identity: Identity, status: Status) -> Finding:
             "pairing",
             "this host has a key of the board, and the board says that it is not paired",
             "It was reflashed, or exchanged for another one. If that was you: `hardmute unpair`,"
-            ' then `hardmute pair` (docs/evidence.md, "Keys").',
+            ' then `hardmute pair --verify-key FILE` (docs/evidence.md, "Keys").',
             errors.TAMPERED,
         )
     if key is None and pairing:
         return warned(
             "pairing",
             "the board is paired, and this host has no key to have its word proved with",
-            "Restore the key from a backup, or pair again (`hardmute pair`).",
+            "Restore the key from a backup, or pair again (`hardmute pair --verify-key FILE`).",
         )
     if key is None:
         what = "is not paired" if identity.journal else "keeps no journal, so it cannot be paired"
         return passed("pairing", f"the board {what}; its word is `sensed` at most")
-    return passed(
-        "pairing", f"board and host say pairing {pairing}; `hardmute verify` has it proved"
-    )
+    asked = os.urandom(attest.MAC)
+    try:
+        problem = foreign(session.attest(asked), asked, board, key)
+    except errors.RefusedError as error:
+        return warned("pairing", f"the board signs nothing now: {error}", "Run `hardmute status`.")
+    except errors.UnreachableError as error:
+        return failed("pairing", str(error), "Run `hardmute status`.", error.exit_code)
+    if problem is not None:
+        return failed("pairing", problem, 'See docs/evidence.md, "Keys".', errors.TAMPERED)
+    return passed("pairing", f"the board has signed with the key of this host, pairing {pairing}")
 
 
 def _clock(board: str, status: Status, log: Log | None, now_ms: int) -> Finding:

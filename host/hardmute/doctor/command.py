@@ -1,6 +1,7 @@
 """`hardmute doctor`: runs the checks, prints them, and sums them up in an exit code.
 
-It changes nothing and logs nothing; of a board it asks ``hello`` and ``status``.
+It changes nothing and logs nothing; of a board it asks ``hello`` and ``status``, and has one that
+is paired sign.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
+from itertools import groupby
 from pathlib import Path
 
 import muteboard
@@ -39,16 +41,23 @@ def doctor(args: Namespace) -> int:
             text.complain(_RULE_GOES)
         return errors.OK
     findings: list[Finding] = []
-    for finding in examine(args, machine.here()):
-        findings.append(finding)
+    for alike in _alike(examine(args, machine.here())):
+        findings += alike
         if not args.json:
-            text.headline(finding.result, f"{finding.name}: {finding.text}")
-            if finding.todo:
-                text.detail(finding.todo)
+            names = ", ".join(finding.name for finding in alike)
+            text.headline(alike[0].result, f"{names}: {alike[0].text}")
+            if alike[0].todo:
+                text.detail(alike[0].todo)
     if args.json:
         checks = [finding.as_json() for finding in findings]
         print(json.dumps({"hardmute": muteboard.__version__, "checks": checks}))
     return errors.worst(*(finding.code for finding in findings))
+
+
+def _alike(found: Iterable[Finding]) -> Iterator[list[Finding]]:
+    """Findings that say the same of one thing after another, in one."""
+    for _, alike in groupby(found, key=lambda finding: finding[1:]):
+        yield list(alike)
 
 
 def examine(args: Namespace, computer: Machine) -> Iterator[Finding]:

@@ -79,7 +79,7 @@ def read_back() -> dict[int, bytes]:
     if tool is None:
         raise LocalError(
             "A board in BOOTSEL is read back with picotool, which is not installed: install it "
-            "(Debian: apt install picotool; macOS: brew install picotool; else "
+            "(Debian 13: apt install picotool; macOS: brew install picotool; else "
             "https://github.com/raspberrypi/picotool), or read back in maintenance instead."
         )
     with tempfile.TemporaryDirectory() as folder:

@@ -29,7 +29,8 @@ _WORD = "erase"
 _ERASES = (
     "This overwrites the whole flash: the settings, the keys and the journal of a board that has "
     "run hardmute before. Nothing of that can be read in BOOTSEL, so whether there is any is not "
-    "known. To keep it, update the files in maintenance instead (plug the board in as usual)."
+    f"known, and a typed word ({_WORD!r}) confirms it. To keep it, plug the board in without "
+    "BOOTSEL and run this again: then only its files are updated."
 )
 
 Progress = Callable[[int, int], None]
@@ -63,21 +64,31 @@ def flash(args: Namespace) -> int:
     kinds = (targets.RUNNING, targets.PROMPT) if args.files_only else None
     target = targets.find(args.device, args.timeout, recorder.log, args.board, kinds)
     job = _JOBS[target.kind](args, target, recorder)
-    print(f"Found: {job.found}.")
+    text.say(f"Found: {job.found}.")
     for number, step in enumerate(job.steps, 1):
-        # Before what stderr says to it.
-        print(f"  {number}. {step}", flush=True)
+        text.say(f"{number}. {step}")
+    # Before what stderr says to it.
+    sys.stdout.flush()
     for warning in job.warnings:
         text.complain(f"Warning: {warning}")
+    erases = job.erases and not args.erase_journal
+    if erases:
+        text.complain(_ERASES)
     if args.dry_run:
         print("Nothing was done (--dry-run).")
         return errors.OK
-    _confirm(args, job)
+    _confirm(args, erases=erases)
     before = {port.device for port in discovery.serial_ports(bridges=False)}
     with _progress() as progress:
         job.run(progress)
     device = _await_board(args, job, before)
-    verifying = {"command": "verify", "device": device, "require": "sensed", "json": False}
+    verifying = {
+        "command": "verify",
+        "device": device,
+        "require": "sensed",
+        "listen": False,
+        "json": False,
+    }
     return commands.verify(Namespace(**{**vars(args), **verifying}))
 
 
@@ -97,19 +108,20 @@ def _bootsel_job(args: Namespace, target: targets.Target, _recorder: Recorder) -
         # A release: as it is, but in the order that makes an interruption harmless.
         pages = given.pages
         content = uf2.write(pages)
-        what = f"write {given.name}, in which the firmware is frozen, to the board's flash"
+        what = f"{given.name}, in which the firmware is frozen"
         if not given.has_files:
-            what += ": settings, keys and journal stay"
+            what += "; settings, keys and journal stay"
     else:
         content, files = whole_uf2(given, _board_word(args))
         compiled = "compiled" if "muteboard/app.mpy" in files else "as sources"
         what = (
-            f"write one image: MicroPython {given.version} ({given.name}) and a new file system "
-            f"with hardmute {muteboard.__version__} ({len(files)} files, {compiled})"
+            f"MicroPython {given.version} from {given.name}, and a new file system with "
+            f"{len(files)} files of hardmute {muteboard.__version__}, {compiled}"
+            + (f", for the board {args.board}" if args.board else "")
         )
     return Job(
         found=str(target),
-        steps=[f"{what} ({len(content) // 2048} KiB)", "wait for the board, and verify it"],
+        steps=[f"write {len(content) // 2048} KiB: {what}", "wait for the board, and verify it"],
         run=partial(bootsel.write, drive, content),
         erases=given.has_files or not given.locked,
         by_hand=False,
@@ -361,10 +373,9 @@ def _numbers(version: str) -> list[int]:
 # Asking, doing, waiting.
 
 
-def _confirm(args: Namespace, job: Job) -> None:
+def _confirm(args: Namespace, *, erases: bool) -> None:
     terminal = sys.stdin.isatty()
-    if job.erases and not args.erase_journal:
-        text.complain(_ERASES)
+    if erases:
         if not terminal:
             raise errors.UsageError(
                 "Nobody is there to confirm that: --erase-journal does. Nothing was changed."
@@ -394,9 +405,18 @@ def _progress() -> Generator[Progress]:
     from rich.console import Console
     from rich.progress import Progress as Bar
 
-    with Bar(console=Console(stderr=True)) as bar:
-        task = bar.add_task("writing", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar = Bar(console=Console(stderr=True))
+    task = bar.add_task("writing", total=None)
+
+    def show(done: int, total: int) -> None:
+        # While somebody's hand is waited for nothing is written yet.
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
 
 
 def _await_board(args: Namespace, job: Job, before: set[str]) -> str:
@@ -421,6 +441,7 @@ def _await_board(args: Namespace, job: Job, before: set[str]) -> str:
             try:
                 with client.connect(place, args.timeout) as (_, identity):
                     if job.board in (None, identity.board):
+                        text.complain(f"Board {identity.board} is back. Verifying it ...")
                         return place
             except errors.UnreachableError:
                 # Not there yet, or somebody else's.

@@ -87,7 +87,7 @@ def find(
         listed = "".join(f"\n  {target}" for target in found)
         raise UsageError(f"Several boards are there; name one with --device:{listed}")
     if not found:
-        raise UnreachableError(_none(), "no_board")
+        raise UnreachableError(_none(board), "no_board")
     return found[0]
 
 
@@ -152,16 +152,24 @@ def _port(device: str, timeout: float) -> Target | None:
     return None if board is None else Target(PROMPT, device, board)
 
 
-def _none() -> str:
+def _none(board: str | None) -> str:
     lost = drives.unmounted()
     if lost:
         return (
             f"A board shows its drive {lost[0]}, which is not mounted: mount it (udisksctl mount "
             f"-b /dev/disk/by-label/{lost[0]}), and name the folder with --device."
         )
+    if board == "circuitpython":
+        return "No CIRCUITPY drive is mounted, and no board that runs hardmute is there."
+    if board == "esp32":
+        return (
+            "No ESP32 is there: plug it in, or name its port with -d; `hardmute doctor` says what"
+            " this computer sees."
+        )
     bridges = [port.device for port in discovery.serial_ports(bridges=True)]
     hint = f" For an ESP32 say --board esp32 ({', '.join(bridges)})." if bridges else ""
     return (
         "No board is there to be flashed. An empty Pico: hold its BOOTSEL button while you plug "
-        f"it in, and a drive RPI-RP2 appears.{hint}"
+        f"it in, and a drive RPI-RP2 appears. One that is in use: plug it in; `hardmute doctor` "
+        f"says what this computer sees.{hint}"
     )

@@ -1,0 +1,282 @@
+"""`hardmute verify --listen`: is the microphone cut? Asked of the microphone itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hardmute import commands, discovery, errors, heard, text
+from hardmute.client import Session
+from hardmute.contact import Contact, Meeting
+from hardmute.listen import devices, evidence, offline, probe, timing, walk
+from hardmute.listen.detector import judge
+from hardmute.listen.devices import Device
+from hardmute.listen.evidence import When
+from hardmute.listen.outcome import REASONS, CannotTellError, Outcome
+from hardmute.listen.screen import Screen
+from hardmute.listen.stream import RATE, Duplex
+from hardmute.listen.walk import Follower, Heard, Walk
+from hardmute.log import now_ms
+from hardmute.recorder import Recorder
+from hardmute.report import Identity, conclude, exit_code
+
+# Between the warning and the sound.
+_WARNING_S = 2.0
+# What two presses take, about, and what is left out around them.
+_PRESSES_S = 10.0
+_SEED = 16
+
+
+class _Listened(NamedTuple):
+    """What came of it: the entry for the log; what the board said meanwhile, and what it says now,
+    or why that cannot be known.
+    """
+
+    body: dict[str, Any]
+    outcome: Outcome
+    state: str | None
+    now: Meeting | errors.UnreachableError
+
+
+def verify(args: Namespace) -> int:
+    """`hardmute verify --listen`."""
+    if args.recording is not None or args.probe is not None:
+        return offline.verify(args)
+    listed = devices.devices()
+    recorder = Recorder()
+    try:
+        with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
+            chosen = _devices(args, listed, identity.board)
+            listened = _listen(args, session, identity, recorder, *chosen)
+            if isinstance(listened.now, Meeting):
+                observation = commands.record_seen(
+                    recorder, listened.now, identity, session, args.command
+                )
+            else:
+                text.complain(listened.now)
+                observation = commands.record_unseen(
+                    recorder, identity.board, listened.now, args.command
+                )
+    except errors.UnreachableError as error:
+        commands.record_unseen(recorder, args.device, error, args.command)
+        raise
+    draw(listened.outcome, args.svg)
+    if args.json:
+        print(json.dumps({**listened.body, "board": identity.board, "now": observation.as_json()}))
+    else:
+        _print(listened.outcome, listened.state, args)
+        if identity.simulated:
+            text.detail("a simulated board: no real microphone is cut by it")
+        proof = f" (proof level: {observation.proof})" if observation.proof else ""
+        text.detail(f"now the board is {observation.verdict}{proof}")
+    # What was heard is asked for by its own exit code.
+    require = "sensed" if args.require == "heard" else args.require
+    return errors.worst(
+        verdict_code(listened.outcome, listened.state),
+        exit_code(observation.verdict, observation.proof, require),
+        recorder.exit_code,
+    )
+
+
+def draw(outcome: Outcome, file: Path | None) -> None:
+    """Draw ``outcome`` into ``file``, if one was asked for and there is something to draw."""
+    if file is None or not outcome.bands:
+        return
+    from hardmute.listen.plot import write_svg
+
+    try:
+        write_svg(outcome, file)
+    except OSError as error:
+        raise errors.LocalError(
+            f"{file} cannot be written ({error.strerror or error})."
+        ) from error
+
+
+def verdict_code(outcome: Outcome, state: str | None) -> int:
+    """The exit code for what was heard while the board said ``state`` (None: not asked)."""
+    if state == "fault":
+        return errors.FAULT
+    if outcome.verdict == "muted":
+        return errors.OK
+    if outcome.verdict == "live":
+        return errors.LIVE if state is None else errors.FAULT
+    return errors.UNKNOWN
+
+
+def _devices(args: Namespace, listed: list[Device], board: str) -> tuple[Device, Device]:
+    """Microphone and speaker: as named, as remembered for this board, or the usual ones."""
+    before = devices.remembered(board)
+    named = {kind: getattr(args, kind) for kind in ("input", "output")}
+    microphone, speaker = (
+        devices.choose(listed, kind, name if name is not None else before.get(kind))
+        for kind, name in named.items()
+    )
+    if any(named.values()):
+        devices.remember(board, {"input": microphone.name, "output": speaker.name})
+    return microphone, speaker
+
+
+def _listen(
+    args: Namespace,
+    session: Session,
+    identity: Identity,
+    recorder: Recorder,
+    microphone: Device,
+    speaker: Device,
+) -> _Listened:
+    say = recorder.note if args.json else _say
+    contact = Contact(session, identity, recorder)
+    commands.record_seen(recorder, contact.meet(), identity, session, args.command)
+    played = probe.noise(os.urandom(_SEED), round(walk.longest_s(args.seconds) * RATE), RATE)
+    sound = Duplex(played, RATE, microphone, speaker)
+    screen = Screen(sound.level_dbfs, quiet=args.json)
+    _warn(say, microphone, speaker, args.seconds)
+    follower = Follower(session)
+    walked: Heard | None = None
+    try:
+        _wait_until_live(follower, say)
+        say("The noise begins.")
+        time.sleep(_WARNING_S)
+        with sound, screen.shown():
+            walked = Walk(follower, contact, sound, RATE, screen).through(args.seconds)
+        outcome = _judge(args, sound, walked)
+    except CannotTellError as reason:
+        outcome = Outcome("inconclusive", reason.reason)
+    finally:
+        # Nobody is left live, whatever has happened; nor in the middle of a stream of events.
+        with contextlib.suppress(errors.UnreachableError):
+            session.hello()
+            session.mute()
+    # As the host concludes it: a board that says muted may contradict itself.
+    state = None if walked is None else conclude(walked.muted).verdict
+    body = evidence.body(
+        outcome,
+        state=state,
+        when=None if walked is None else _when(follower, walked),
+        required_db=args.required,
+        confidence=args.confidence,
+        microphone=microphone,
+        speaker=speaker,
+        rate=RATE,
+        versions=devices.versions(),
+        simulated=identity.simulated,
+    )
+    recorder.use(lambda log: log.append(heard.KIND, identity.board, body))
+    return _Listened(body, outcome, state, _meet_muted(args, session, contact))
+
+
+def _judge(args: Namespace, sound: Duplex, walked: Heard) -> Outcome:
+    recorded = sound.recorded()
+    if sound.lost or np.isnan(recorded).any():
+        return Outcome("inconclusive", "lost_samples")
+    return judge(
+        sound.played,
+        recorded,
+        RATE,
+        walked.phases,
+        required_db=args.required,
+        confidence=args.confidence,
+    )
+
+
+def _when(follower: Follower, walked: Heard) -> When:
+    """When what counts of the muted phase was recorded, by the host's wall time as it is now."""
+    offset = now_ms() - 1000 * time.monotonic()
+    start, stop = walked.phases.muted
+    from_ms = walked.cut_ms + round(1000 * timing.EDGE_S)
+    to_ms = from_ms + max(0, round(1000 * (stop - start) / RATE))
+    return When(
+        round(offset + 1000 * follower.moment(from_ms)),
+        round(offset + 1000 * follower.moment(to_ms)),
+        walked.muted.boot,
+        from_ms,
+        to_ms,
+    )
+
+
+def _meet_muted(
+    args: Namespace, session: Session, contact: Contact
+) -> Meeting | errors.UnreachableError:
+    """Meet the board once it has cut the line, or has had the time to.
+
+    If it is paired it attests to a log that has what was heard in it.
+    """
+    deadline = time.monotonic() + args.timeout
+    try:
+        while session.status().state == "live" and time.monotonic() < deadline:
+            pass
+        return contact.meet()
+    except errors.UnreachableError as error:
+        # What was heard is told all the same.
+        return error
+
+
+def _say(words: str) -> None:
+    print(words, flush=True)
+
+
+def _warn(say: Callable[[str], None], microphone: Device, speaker: Device, seconds: float) -> None:
+    say(f"Microphone: {microphone.title}. Speaker: {speaker.title}.")
+    for device in (microphone, speaker):
+        if device.virtual is not None:
+            say(f"{device.title} is no hardware ({device.virtual}): it may hear something else.")
+    about = round(seconds + 2 * walk.LIVE_S + _PRESSES_S)
+    level = f"{probe.LEVEL_DBFS:.0f} dBFS"
+    say(f"For about {about} s it plays a soft noise ({level}): headphones off.")
+
+
+def _wait_until_live(follower: Follower, say: Callable[[str], None]) -> None:
+    if follower.status.state == "live":
+        return
+    say("Press the button: to begin with, the microphone must be live.")
+    patience = follower.patience()
+    while follower.status.state != "live":
+        patience()
+        follower.follow()
+
+
+def _print(outcome: Outcome, state: str | None, args: Namespace) -> None:
+    print_outcome(outcome, args.required, args.confidence)
+    if outcome.verdict == "live" and state == "muted":
+        text.detail(
+            "and the board says that it is muted: either its relay does not cut this line,"
+        )
+        text.detail("or this is another microphone than the one behind the board")
+    if state == "fault":
+        text.detail("the board itself says fault: its contacts contradict the command")
+
+
+def print_outcome(outcome: Outcome, required_db: float, confidence: float) -> None:
+    """The verdict for a person."""
+    if outcome.verdict == "muted":
+        text.headline(
+            "muted",
+            f"what the microphone hears is weaker by at least {outcome.least_db:.1f} dB"
+            f" (asked for: {required_db:g}; wrong once in {1 / confidence:,.0f})",
+            word="PROVEN MUTED",
+        )
+        if outcome.leak_db is not None:
+            text.detail(f"a leak of -{outcome.leak_db:.1f} dB is there, and allowed")
+        text.detail(
+            "listened to from 1 to 4 kHz for "
+            f"{outcome.muted_s:.1f} s; noise that software makes up in place of silence"
+        )
+        text.detail("cannot be told from a line that is cut")
+    elif outcome.verdict == "live":
+        text.headline("live", f"leak of -{outcome.leak_db:.1f} dB: the microphone hears the noise")
+    else:
+        why, advice = REASONS[outcome.reason or ""]
+        text.headline("unknown", why, word="INCONCLUSIVE")
+        if outcome.least_db is not None:
+            text.detail(
+                f"proven are {outcome.least_db:.1f} dB, and {required_db:g} were asked for"
+            )
+        text.detail(advice)
