@@ -94,9 +94,10 @@ class Duplex:
         played[:] = 0
         played[: stop - start, 0] = self.played[start:stop]
         self._recorded[start:stop] = heard[: stop - start, 0]
-        # How it begins is no loss: some have nothing to give yet, and nothing to play.
+        # "Underflow" of the input is how a server begins: it has nothing yet. Later on it leaves a
+        # gap, which the recording itself shows. Nor is it a loss if nothing is played at first.
         if start > _BEGIN_S * self._rate:
-            self.lost = self.lost or bool(status)
+            self.lost = self.lost or status.input_overflow or status.output_underflow
         self._times.append(time.monotonic())
         self.count = stop
         self._counts.append(stop)
