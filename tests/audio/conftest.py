@@ -23,6 +23,10 @@ import pytest
 from hardmute.sim.world import act
 from room import Control
 
+# A shell starts background jobs with Ctrl-C ignored, and whatever they start inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 BOARD = "5eed0a0d10"
 # Sound does not wait: before whatever else the machine does, where that is allowed. (Where it is
 # not, `nice` says so and goes on.)
