@@ -127,10 +127,13 @@ seconds = _number(0.01, 3600, " seconds")
 seconds.__name__ = "seconds"
 
 
-def _add_json(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--json", action="store_true", help="one JSON object (watch: a line each)"
-    )
+def _add_json(command: argparse.ArgumentParser, words: str = "one JSON object") -> None:
+    command.add_argument("--json", action="store_true", help=words)
+
+
+def _add_watch(command: argparse.ArgumentParser) -> None:
+    _add_common(command)
+    _add_json(command, "a JSON object for each change, a line each")
 
 
 def _add_state(command: argparse.ArgumentParser) -> None:
@@ -201,7 +204,7 @@ def _add_seconds(command: argparse.ArgumentParser) -> None:
 def _add_audio(command: argparse.ArgumentParser) -> None:
     _add_common(command)
     _add_devices(command)
-    command.add_argument("--json", action="store_true", help="one JSON object")
+    _add_json(command)
     actions = command.add_subparsers(dest="action", metavar="probe")
     action = actions.add_parser(
         "probe", help="write the noise as a file", formatter_class=_Formatter
@@ -253,7 +256,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view.add_argument(
         "--expect-head", metavar="HASH", help="a head that was noted earlier: it must be there"
     )
-    view.add_argument("--json", action="store_true", help="one JSON object")
+    _add_json(view)
     view.set_defaults(run="logcheck:verify")
     view = views.add_parser("export", help="all of it as JSON lines", formatter_class=_Formatter)
     _add_common(view, device=False, timeout=False)
@@ -301,7 +304,7 @@ def _add_prove(command: argparse.ArgumentParser) -> None:
         "--receipt", type=Path, metavar="FILE", help="write a receipt, .json or .html"
     )
     command.add_argument("--check", type=Path, metavar="FILE", help="check a receipt instead")
-    command.add_argument("--json", action="store_true", help="one JSON object")
+    _add_json(command)
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:
@@ -327,7 +330,7 @@ def _add_doctor(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--udev-rule", action="store_true", help="print the udev rule for Linux instead"
     )
-    command.add_argument("--json", action="store_true", help="one JSON object")
+    _add_json(command)
 
 
 def _add_sim(command: argparse.ArgumentParser) -> None:
@@ -425,7 +428,7 @@ def _add_completion(command: argparse.ArgumentParser) -> None:
 _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = {
     "list": ("commands:list_boards", "boards, their ports and states", _add_list),
     "status": ("commands:status", "is the microphone cut?", _add_state),
-    "watch": ("commands:watch", "follow a board until Ctrl-C", _add_state),
+    "watch": ("commands:watch", "follow a board until Ctrl-C", _add_watch),
     "mute": ("commands:mute", "cut the line; nothing here connects it", _add_state),
     "verify": ("commands:verify", "verdict and proof level, checked afresh", _add_verify),
     "audio": ("listen.audio:audio", "microphones and speakers for `verify --listen`", _add_audio),

@@ -64,7 +64,7 @@ class Port:
             self.mp = MicroPython(self.chip, "rp2" if name in RP2040 else name, **settings)
             fakes = self.mp
             modules = ("machine", "micropython", *(("esp32",) if name == "esp32" else ()))
-            replaced = ("time", "select", "sys", "os", "open")
+            replaced = ("gc", "time", "select", "sys", "os", "open")
         self.fakes = {module: getattr(fakes, module) for module in modules}
         if name in RP2040:
             self.state_machines: list[Any] = []

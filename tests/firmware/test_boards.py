@@ -54,6 +54,13 @@ def test_the_relay_is_driven_low_before_anything_else(port: Port) -> None:
     assert ("drive", port.chip.relay, 1) not in port.chip.log
 
 
+def test_P2_garbage_is_collected_before_a_collection_takes_as_long_as_a_press(port: Port) -> None:
+    port.start()
+    if port.name != "circuitpython":
+        assert port.mp.garbage is not None
+        assert 0 < port.mp.garbage <= 1 << 14
+
+
 def test_the_contract_is_complete(port: Port) -> None:
     board = port.start()
     text = (FIRMWARE / "muteboard" / "boards" / "__init__.py").read_text()

@@ -69,6 +69,9 @@ class Modules:
         self.before_access: Callable[[], None] | None = None
         self.machine = _machine(self)
         self.micropython = _micropython(self)
+        # Bytes between two collections.
+        self.garbage: int | None = None
+        self.gc = _gc(self)
         self.time = _time(chip)
         self.select = _select(chip)
         self.sys = _sys(chip, port)
@@ -318,6 +321,13 @@ class _Packets:
     def __getitem__(self, at: int) -> int:
         assert at == 0x5010_0090
         return 1 | (self._chip.packets & 1) << 13 if self._chip.packets else 0
+
+
+def _gc(modules: Modules) -> Module:
+    def threshold(amount: int) -> None:
+        modules.garbage = amount
+
+    return Module({"threshold": threshold})
 
 
 def _micropython(modules: Modules) -> Module:
