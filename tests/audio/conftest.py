@@ -172,7 +172,13 @@ def world(home: Path) -> Iterator[str]:  # noqa: ARG001 (for its effect)
 
 @pytest.fixture
 def room(folder: Path, world: str) -> Iterator[Room]:
-    """The room, with the board's contacts in the microphone's line."""
+    """The room, with the board's contacts in the microphone's line, at full volume and not muted:
+    whatever a test has left, or an echo canceller's gain control.
+    """
+    for kind, names in (("sink", ("speaker", "micbus")), ("source", ("micbus.monitor", "mic"))):
+        for name in names:
+            pactl(f"set-{kind}-volume", name, "100%")
+            pactl(f"set-{kind}-mute", name, "0")
     made = Room(folder / "room.json")
     made.change(world=world)
     command = [sys.executable, str(Path(__file__).with_name("room.py")), str(folder / "room.json")]

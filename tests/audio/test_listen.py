@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from conftest import BOARD, Listen, Room, pactl
+from conftest import BOARD, Listen, Person, Room, pactl
 from hardmute.entries import canonical
 from hardmute.heard import KIND
 from hardmute.log import Log, iso_time
@@ -105,11 +105,8 @@ def test_clipping(listen: Listen, room: Room) -> None:
 
 
 def test_the_speaker_turned_down_in_between(listen: Listen) -> None:
-    try:
-        told = why_not(listen(also={AGAIN: lambda _: pactl("set-sink-volume", "speaker", "70%")}))
-    finally:
-        pactl("set-sink-volume", "speaker", "100%")
-    assert told == "changed"
+    deeds: Person = {AGAIN: lambda _: pactl("set-sink-volume", "speaker", "70%")}
+    assert why_not(listen(also=deeds)) == "changed"
 
 
 def test_muted_for_too_short_a_time(listen: Listen, world: str) -> None:
@@ -154,11 +151,8 @@ def test_an_echo_canceller_in_the_system(listen: Listen) -> None:
 
 def test_a_mute_of_the_system_is_released_and_restored(listen: Listen) -> None:
     pactl("set-source-mute", "mic", "1")
-    try:
-        result = listen()
-        assert "Mute: yes" in pactl("get-source-mute", "mic").stdout
-    finally:
-        pactl("set-source-mute", "mic", "0")
+    result = listen()
+    assert "Mute: yes" in pactl("get-source-mute", "mic").stdout
     assert (result.code, result.json["verdict"]) == (0, "muted")
 
 

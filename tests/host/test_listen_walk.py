@@ -12,6 +12,7 @@ import pytest
 from hardmute.errors import UnreachableError
 from hardmute.listen import walk
 from hardmute.listen.outcome import CannotTellError, Phases
+from hardmute.listen.timing import Moment
 from hardmute.listen.walk import PRESS_S, Follower, Heard, Walk
 from hardmute.report import Status
 
@@ -98,8 +99,9 @@ class Scene:
     def count(self) -> int:
         return round((self.now - self.begun) * RATE)
 
-    def count_at(self, moment: float) -> int:
-        return round((moment - self.begun) * RATE)
+    def at(self, moment: float) -> Moment:
+        count = round((moment - self.begun) * RATE)
+        return Moment(count, count)
 
     @property
     def full(self) -> bool:
@@ -126,8 +128,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
     """What `timing.phases` was asked for: cut, end, connected."""
     asked: list[tuple[int, int, int]] = []
 
-    def phases(_played: Any, _recorded: Any, _rate: int, *at: int) -> Phases:
-        asked.append((at[0], at[1], at[2]))
+    def phases(_played: Any, _recorded: Any, _rate: int, *at: Moment) -> Phases:
+        asked.append((at[0].arrived, at[1].arrived, at[2].arrived))
         return Phases((0, 1), (1, 2), (2, 3))
 
     monkeypatch.setattr(walk.timing, "phases", phases)

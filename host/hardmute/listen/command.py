@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from hardmute import commands, discovery, errors, heard, text
 from hardmute.client import Session
 from hardmute.contact import Contact, Meeting
@@ -174,12 +172,11 @@ def _listen(
 
 
 def _judge(args: Namespace, sound: Duplex, walked: Heard) -> Outcome:
-    recorded = sound.recorded()
-    if sound.lost or np.isnan(recorded).any():
+    if sound.lost:
         return Outcome("inconclusive", "lost_samples")
     return judge(
         sound.played,
-        recorded,
+        walked.recorded,
         RATE,
         walked.phases,
         required_db=args.required,

@@ -1,7 +1,8 @@
 """Plays and records at once, sample by sample. What is recorded stays in memory.
 
-A library that copies both through one buffer may hand back what was played as what was recorded;
-here each sample has its place, and a place that was never filled shows.
+Speaker and microphone are a stream each. One stream for both ends by itself on Linux now and then:
+PortAudio asks how late the one side is while it waits for the other, and takes the sound server's
+"not known yet" for a failure (alsa-plugins issue 65).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from hardmute.errors import LocalError
 from hardmute.listen import devices
 from hardmute.listen.devices import Device
+from hardmute.listen.timing import Moment
 
 RATE = 48_000
 # Long buffers: nothing here is in a hurry, and a busy machine drops nothing.
@@ -38,11 +40,8 @@ class Duplex:
         self._library = devices.sounddevice()
         self.played = played
         self._rate = rate
-        self._recorded = np.full(len(played), np.nan, dtype=np.float32)
-        # When so many samples had arrived: seconds of the monotonic clock, and their number.
-        self._times: list[float] = []
-        self._counts: list[int] = []
-        self.count = 0
+        self._recorded = np.zeros(len(played), dtype=np.float32)
+        self._given, self._arrived = _Count(), _Count()
         # The system has said that it lost some.
         self.lost = False
         self._streams = contextlib.ExitStack()
@@ -54,17 +53,21 @@ class Duplex:
             opening.enter_context(devices.released(microphone))
             opening.enter_context(devices.routed(microphone, speaker))
             try:
-                opening.enter_context(
-                    self._library.Stream(
-                        samplerate=self._rate,
-                        device=(microphone.number, speaker.number),
-                        channels=1,
-                        dtype="float32",
-                        latency=_LATENCY_S,
-                        dither_off=True,
-                        callback=self._pass_on,
+                for stream, device, callback in (
+                    (self._library.InputStream, microphone, self._take),
+                    (self._library.OutputStream, speaker, self._give),
+                ):
+                    opening.enter_context(
+                        stream(
+                            samplerate=self._rate,
+                            device=device.number,
+                            channels=1,
+                            dtype="float32",
+                            latency=_LATENCY_S,
+                            dither_off=True,
+                            callback=callback,
+                        )
                     )
-                )
             except (self._library.PortAudioError, ValueError) as error:
                 raise LocalError(
                     f"{microphone.name} and {speaker.name} cannot be opened together at "
@@ -81,31 +84,36 @@ class Duplex:
     ) -> None:
         self._streams.__exit__(kind, error, trace)
 
-    def _pass_on(
-        self,
-        heard: NDArray[np.float32],
-        played: NDArray[np.float32],
-        frames: int,
-        _: Any,
-        status: Any,
-    ) -> None:
-        """PortAudio's own thread calls this for every few samples."""
-        start, stop = self.count, min(self.count + frames, len(self.played))
+    # PortAudio's own threads call these two for every few samples.
+
+    def _give(self, played: NDArray[np.float32], frames: int, _: Any, status: Any) -> None:
+        start = self._given.now
+        stop = min(start + frames, len(self.played))
+        self._given.becomes(stop)
         played[:] = 0
         played[: stop - start, 0] = self.played[start:stop]
-        self._recorded[start:stop] = heard[: stop - start, 0]
-        # "Underflow" of the input is how a server begins: it has nothing yet. Later on it leaves a
-        # gap, which the recording itself shows. Nor is it a loss if nothing is played at first.
+        # It is no loss if nothing is played at first.
         if start > _BEGIN_S * self._rate:
-            self.lost = self.lost or status.input_overflow or status.output_underflow
-        self._times.append(time.monotonic())
-        self.count = stop
-        self._counts.append(stop)
+            self.lost = self.lost or status.output_underflow
 
-    def count_at(self, moment: float) -> int:
-        """How many samples had arrived at ``moment`` of the monotonic clock."""
-        index = bisect.bisect_right(self._times, moment)
-        return self._counts[index - 1] if index else 0
+    def _take(self, heard: NDArray[np.float32], frames: int, _: Any, status: Any) -> None:
+        if not self._given.now:
+            return
+        start = self._arrived.now
+        stop = min(start + frames, len(self.played))
+        self._recorded[start:stop] = np.nan_to_num(heard[: stop - start, 0])
+        if start > _BEGIN_S * self._rate:
+            self.lost = self.lost or status.input_overflow or not np.isfinite(heard).all()
+        self._arrived.becomes(stop)
+
+    @property
+    def count(self) -> int:
+        """How many samples have arrived."""
+        return self._arrived.now
+
+    def at(self, moment: float) -> Moment:
+        """How far playing and recording were at ``moment`` of the monotonic clock, in seconds."""
+        return Moment(self._given.at(moment), self._arrived.at(moment))
 
     @property
     def full(self) -> bool:
@@ -118,5 +126,25 @@ class Duplex:
         return 10 * float(np.log10(max(power, 1e-12)))
 
     def recorded(self) -> NDArray[np.float32]:
-        """What was heard until now; NaN where nothing was delivered."""
+        """What was heard until now, from when the first sample was given to the speaker."""
         return self._recorded[: self.count].copy()
+
+
+class _Count:
+    """A number of samples that grows, and when it did (monotonic clock, in seconds)."""
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+        self._counts: list[int] = [0]
+
+    @property
+    def now(self) -> int:
+        return self._counts[-1]
+
+    def becomes(self, count: int) -> None:
+        # In this order: a time without its count would be read as one that is missing.
+        self._counts.append(count)
+        self._times.append(time.monotonic())
+
+    def at(self, moment: float) -> int:
+        return self._counts[bisect.bisect_right(self._times, moment)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from hardmute.listen import path, signals
@@ -22,26 +24,37 @@ def begun(recorded: Samples) -> int:
     return int(sounding[0]) if len(sounding) else len(recorded)
 
 
-def phases(
-    played: Samples, recorded: Samples, rate: int, cut: int, end: int, connected: int
-) -> Phases:
-    """The phases, where ``cut`` samples had arrived when the line was cut, ``connected`` when it
-    was connected again, and ``end`` when the muted phase was over, if that was before.
+class Moment(NamedTuple):
+    """How many samples of the probe had been given to the speaker by then, and how many of the
+    recording had arrived.
+    """
 
-    What arrives was recorded a while ago: no longer than from handing over the probe until it is
-    recorded, which the recording itself tells.
+    given: int
+    arrived: int
+
+
+def phases(
+    played: Samples, recorded: Samples, rate: int, cut: Moment, end: Moment, connected: Moment
+) -> Phases:
+    """The phases, where the line was cut at ``cut`` and connected again at ``connected``, and the
+    muted phase was over at ``end``, if that was before.
+
+    Whatever the buffers in between: what had arrived at a moment was recorded before it, and the
+    probe that was given later was recorded after it. Where in the recording that is, the recording
+    itself tells: the delay from giving the probe.
     """
     edge, fill = round(EDGE_S * rate), round(FILL_S * rate)
     start = begun(recorded)
     factor = signals.decimation(rate)
-    window = max(start, cut - round(_SEEN_S * rate)) // factor, (cut - edge) // factor
+    live = cut.arrived - edge
+    window = max(start, cut.arrived - round(_SEEN_S * rate)) // factor, live // factor
     late = 0
     if window[1] - window[0] >= rate / factor:
-        heard = signals.in_band(recorded[:cut], rate)
+        heard = signals.in_band(recorded[: cut.arrived], rate)
         timing = path.find(Source(played, rate), heard, window)
         late = round(factor * (timing.delay + timing.drift * window[0]))
     return Phases(
-        (max(start, late) + fill, cut - edge),
-        (cut + late + edge, min(end, connected - fill)),
-        (connected + late + fill, len(recorded)),
+        (max(start, late) + fill, live),
+        (cut.given + late + edge, min(end.arrived, connected.arrived - fill)),
+        (connected.given + late + fill, len(recorded)),
     )

@@ -12,6 +12,7 @@ from hardmute.errors import UnreachableError
 from hardmute.listen import timing
 from hardmute.listen.outcome import CannotTellError, Phases
 from hardmute.listen.path import LONGEST_DELAY_S
+from hardmute.listen.probe import Samples
 from hardmute.listen.screen import Screen
 from hardmute.listen.stream import Duplex
 from hardmute.report import Status
@@ -32,10 +33,12 @@ def longest_s(seconds: float) -> float:
 
 
 class Heard(NamedTuple):
-    """A walk that was complete. ``muted``: what the board said while it was to be muted, and
-    ``cut_ms`` its uptime when that began.
+    """A walk that was complete: what was ``recorded``, and which of it belongs to which of the
+    ``phases``. ``muted``: what the board said while it was to be muted, and ``cut_ms`` its uptime
+    when that began.
     """
 
+    recorded: Samples
     phases: Phases
     muted: Status
     cut_ms: int
@@ -129,11 +132,12 @@ class Walk:
             raise CannotTellError("unsteady")
         cut_ms = cut.uptime_ms - cut.since_ms
         at = [
-            self._sound.count_at(self._follower.moment(moment_ms))
+            self._sound.at(self._follower.moment(moment_ms))
             for moment_ms in (cut_ms, end_ms, connected_ms)
         ]
-        phases = timing.phases(self._sound.played, self._sound.recorded(), self._rate, *at)
-        return Heard(phases, muted, cut_ms)
+        recorded = self._sound.recorded()
+        phases = timing.phases(self._sound.played, recorded, self._rate, *at)
+        return Heard(recorded, phases, muted, cut_ms)
 
     def _hear(self, seconds: float, state: str, label: str) -> None:
         """Listen for so long, or until the board is no longer in ``state``."""
