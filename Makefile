@@ -4,7 +4,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-JOBS ?= auto
 ENGINE ?= host
 SOUND ?= pulseaudio
 
@@ -36,8 +35,9 @@ demo: $(VENV)/$(if $(filter rp2040,$(ENGINE)),chip,run).stamp
 	@mkdir -p build
 	@$(BIN)/hardmute demo --engine $(ENGINE) --svg build/demo.svg
 
+# Two for each core: half of the time a test waits for a board, which has its own time.
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n $(JOBS) -q
+	$(BIN)/python -m pytest -q -n $$($(BIN)/python -c 'import os; print(2 * (os.cpu_count() or 1))')
 
 # MicroPython for the Pico, and the locked image: what is cached already, or what firmware/Makefile
 # builds.
@@ -47,11 +47,11 @@ images: $(VENV)/test.stamp
 	@$(MAKE) -s -C firmware image
 
 test-chip: images
-	$(BIN)/python -m pytest -n $(JOBS) -q --timeout 900 tests/emulator
+	$(BIN)/python -m pytest -q -n auto --timeout 900 tests/emulator
 
 # SOUND=pipewire: on PipeWire, WirePlumber and a D-Bus of its own, which it then needs as well.
-# Two at a time: they play and record in real time, and so mostly wait. On a busy machine sound
-# gets lost, and they fail.
+# Two at a time: they play and record in real time, and so mostly wait. Where the machine keeps
+# sound waiting for 0.3 s it gets lost, and they fail.
 test-audio: $(VENV)/test.stamp
 	@for needed in pulseaudio pactl parec pacat; do command -v $$needed >/dev/null || { \
 	  echo "$$needed is missing: sudo apt-get install --no-install-recommends $(AUDIO_PACKAGES)"; \

@@ -17,8 +17,8 @@ from muteboard import wire
 from workbench import Bench, Heap, Repl
 
 SOAK = os.environ.get("HARDMUTE_SOAK") == "1"
-PRESSES = 300 if SOAK else 80
-REQUESTS = 20_000 if SOAK else 1_000
+PRESSES = 300 if SOAK else 48
+REQUESTS = 20_000 if SOAK else 400
 _WALL_S = 7_200 if SOAK else 900
 
 # MicroPython gives our firmware 246 kB. The start leaves 190 kB free, 135 kB of it in one piece.
