@@ -74,8 +74,8 @@ def folder() -> Iterator[Path]:
         yield Path(name).resolve()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def server(folder: Path) -> Iterator[None]:
+@contextlib.contextmanager
+def _server(folder: Path) -> Generator[None]:
     """A real sound server with no devices but null sinks: PulseAudio, or what
     ``HARDMUTE_SOUND_SERVER`` says: ``pipewire``.
     """
@@ -92,6 +92,20 @@ def server(folder: Path) -> Iterator[None]:
             patch.setenv("PULSE_SERVER", address)
             _wait(lambda: "mic" in pactl("list", "short", "sources", check=False).stdout, named)
             yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def server(folder: Path) -> Iterator[None]:
+    """The sound server of all tests."""
+    with _server(folder):
+        yield
+
+
+@pytest.fixture
+def own_server(server: None) -> Iterator[None]:  # noqa: ARG001 (comes after it)
+    """One for a test that leaves more behind than can be put right. To be asked for first."""
+    with tempfile.TemporaryDirectory(prefix="hm-") as name, _server(Path(name).resolve()):
+        yield
 
 
 @contextlib.contextmanager
@@ -172,8 +186,8 @@ def world(home: Path) -> Iterator[str]:  # noqa: ARG001 (for its effect)
 
 @pytest.fixture
 def room(folder: Path, world: str) -> Iterator[Room]:
-    """The room, with the board's contacts in the microphone's line, at full volume and not muted:
-    whatever a test has left, or an echo canceller's gain control.
+    """The room, with the board's contacts in the microphone's line, at full volume and not muted,
+    whatever a test has left.
     """
     for kind, names in (("sink", ("speaker", "micbus")), ("source", ("micbus.monitor", "mic"))):
         for name in names:
