@@ -34,6 +34,8 @@ class Live(NamedTuple):
 
 def listen(source: Source, heard: Real, before: Window, after: Window) -> Live:
     timing = path.find(source, heard, before)
+    if timing is None:
+        raise CannotTellError("inaudible")
     first, timing = _settle(source, heard, before, timing)
     blocks = path.blocks(source, _learned(source, before))
     # Whether it is there at all: told by what it has not been learned from.

@@ -16,6 +16,9 @@ from hardmute.listen.signals import Real
 
 # From the probe's being handed over to its being recorded: two buffers, and with Bluetooth more.
 LONGEST_DELAY_S = 1.5
+# A sound server may swallow some of the first samples (PulseAudio: 0.7 ms); the rest then seems to
+# be early where there is no other delay.
+_SWALLOWED_S = 0.1
 # The response that is reckoned with. It keeps 98 % of the power where sound dies away by 60 dB in
 # 0.35 s; what comes later counts as noise.
 _BEFORE_S, _AFTER_S = 0.005, 0.195
@@ -30,6 +33,9 @@ LEARN_S = 6.0
 # what is no slip however well it is known: half a sample at 48 kHz.
 SLIP_SIGMAS = 6.0
 SLIP_S = 10e-6
+# How far a correlation must stand out from its median: of noise alone, one of 10,000 lags does so
+# once in ten million times (Rayleigh's distribution).
+_STANDS_OUT = 6.0
 # Further off than this is no drift of any clock.
 _LONG_SLIP_S = 1.0
 
@@ -139,19 +145,22 @@ def learn(source: Source, heard: Real, windows: list[Window], timing: Timing) ->
     return Response(source, timing, taps)
 
 
-def find(source: Source, heard: Real, window: Window) -> Timing:
-    """Delay and drift of the probe in ``window``, roughly, if it is there."""
+def find(source: Source, heard: Real, window: Window) -> Timing | None:
+    """Delay and drift of the probe in ``window``, roughly; None if it is not there."""
     start, stop = window
     start = max(start, stop - source.count(LEARN_S))
-    longest = source.count(LONGEST_DELAY_S)
+    longest, swallowed = source.count(LONGEST_DELAY_S), source.count(_SWALLOWED_S)
     first = heard[start : min(stop, start + source.count(1.0))]
-    played = source.stretched(Timing(0, 0), start - longest, start + len(first))
+    played = source.stretched(Timing(0, 0), start - longest, start + len(first) + swallowed)
     size = signals.fast_length(len(played) + len(first))
     cross = np.fft.rfft(first, size) * np.conj(np.fft.rfft(played, size))
     found = np.abs(signals.analytic(cross, size))
-    # Lag k: `played` began `longest` early, so index -(longest - delay) fits.
-    delays = np.array([found[(delay - longest) % size] for delay in range(longest)])
-    delay = int(np.argmax(delays))
+    # `played` began `longest` early, so index -(longest - delay) fits.
+    delays = found[np.arange(-swallowed, longest) - longest]
+    at = int(np.argmax(delays))
+    if delays[at] < _STANDS_OUT * np.median(delays):
+        return None
+    delay = at - swallowed
     search = source.count(SEARCH_S)
     blocks = list(_blocks(source, (start, stop)))
     rows = [
@@ -226,7 +235,6 @@ def slip(response: Response, source: Source, heard: Real, window: Window) -> int
     block = window[0], min(window[1], window[0] + source.count(1.0))
     found = np.abs(_correlation(response.expected(*widen(block, search)), heard, block))
     at = int(np.argmax(found))
-    # As a peak among so many lags of noise.
-    if found[at] < 6 * np.median(found):
+    if found[at] < _STANDS_OUT * np.median(found):
         return None
     return at - search

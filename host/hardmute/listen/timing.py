@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hardmute.listen import path, signals
-from hardmute.listen.outcome import Phases
+from hardmute.listen.outcome import CannotTellError, Phases
 from hardmute.listen.path import Source
 from hardmute.listen.probe import Samples
 
@@ -41,7 +41,7 @@ def phases(
 
     Whatever the buffers in between: what had arrived at a moment was recorded before it, and the
     probe that was given later was recorded after it. Where in the recording that is, the recording
-    itself tells: the delay from giving the probe.
+    itself tells: the delay from giving the probe. Raises `CannotTellError` if it does not.
     """
     edge, fill = round(EDGE_S * rate), round(FILL_S * rate)
     start = begun(recorded)
@@ -52,6 +52,8 @@ def phases(
     if window[1] - window[0] >= rate / factor:
         heard = signals.in_band(recorded[: cut.arrived], rate)
         timing = path.find(Source(played, rate), heard, window)
+        if timing is None:
+            raise CannotTellError("inaudible")
         late = round(factor * (timing.delay + timing.drift * window[0]))
     return Phases(
         (max(start, late) + fill, live),
