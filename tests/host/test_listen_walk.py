@@ -141,8 +141,8 @@ def test_the_boards_moments_decide(seen: list[tuple[int, int, int]]) -> None:
     heard = scene.through()
     ((cut, end, connected),) = seen
     assert (heard.muted.state, scene.meetings) == ("muted", 1)
-    # Live for 3 s, and the press 0.3 s after the word.
-    assert cut / RATE == pytest.approx(3.3, abs=0.3)
+    # Live for 3.5 s, and the press 0.3 s after the word.
+    assert cut / RATE == pytest.approx(3.8, abs=0.3)
     assert (end - cut) / RATE >= MUTED_S
     assert 0 < (connected - end) / RATE < 0.6
     assert [words.split(":")[0] for words in scene.asked] == [MUTE, AGAIN]

@@ -21,8 +21,9 @@ from hardmute.report import Status
 LIVE_S = 2.0
 # How long somebody may take to press.
 PRESS_S = 45.0
-# What is recorded beyond what counts: the delay of most devices, and what is left out at an edge.
-_LEAD_S = 1.0
+# What is recorded beyond what counts: what is left out at an edge, and what a speaker's buffer and
+# most devices delay, 0.4 s and more. With `LONGEST_DELAY_S` a second of each live phase is left.
+_LEAD_S = 1.5
 # A device that delivers nothing for so long has been unplugged.
 _STILL_S = 3.0
 
