@@ -891,6 +891,31 @@ def test_demo_fails_when_a_step_is_sabotaged(
     assert registry.running() == []
 
 
+@pytest.mark.parametrize("emulated", [True, False])
+def test_demo_does_without_what_a_chip_that_runs_behind_is_refused(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, emulated: bool
+) -> None:
+    """An emulated chip. Of the host's engine, which keeps time, it is a failure."""
+    why = dict(zip(("verify", "prove"), demo._BEHIND, strict=True))
+
+    class Behind(demo._Walk):
+        def __init__(self, world: str, what: str, **_: bool) -> None:
+            super().__init__(world, what, emulated=emulated)
+
+        def _run(self, *arguments: str, expect: int, shows: str = "") -> str:
+            said = super()._run(*arguments, expect=expect, shows=shows)
+            if expect == 0 and arguments[0] in why:
+                raise demo.StepFailedError(f"It ended with 3: {why[arguments[0]]}")
+            return said
+
+    monkeypatch.setattr(demo, "_Walk", Behind)
+    told = cli("demo", "--svg", tmp_path / "demo.svg")
+    said = " ".join(told.out.split())
+    assert told.code == (0 if emulated else 6)
+    assert ("no verify" in said, "no prove" in said) == (emulated, emulated)
+    assert ("✗ It ended with 3" in told.out) != emulated
+
+
 def test_demo_says_so_when_its_board_does_not_start(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
