@@ -22,6 +22,7 @@ from typing import Any
 from hardmute import errors, paths, runtime, text
 from hardmute.discovery import open_board
 from hardmute.errors import FAULT, LIVE, OK, UNKNOWN
+from hardmute.history import CLOCKS_DISAGREE
 from hardmute.sim.command import check_engine
 from hardmute.sim.world import act
 
@@ -32,8 +33,8 @@ _PACE_S = 0.8
 _PROVEN_S = 2.0
 # A simulated board on a busy machine runs behind the wall clock.
 _TIMER_TIMEOUT_S = 120.0
-# What `verify` and `prove` say then.
-_BEHIND = ("not fresh", "the clocks of board and host disagree")
+# What `verify --json` and `prove` say then.
+_BEHIND = ('"not_fresh"', CLOCKS_DISAGREE)
 
 
 class StepFailedError(Exception):
@@ -141,7 +142,7 @@ class _Walk:
             f"left live: amber lamp, then MUTED by its own timer after {_LIVE_LIMIT_S} s", "status"
         )
 
-        if self._in_time("verify", "--require", "attested", shows="attested"):
+        if self._in_time("verify", "--json", "--require", "attested", shows='"attested"'):
             self._tell("verdict checked afresh: MUTED, attested by its signature", "verify")
         else:
             self._run("status", expect=OK, shows="attested")

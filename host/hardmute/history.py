@@ -24,6 +24,7 @@ _SLACK_MS = 250
 # drawn as an interval.
 COARSE_MS = 60_000
 ONE_SIDED = "not attested on both sides"
+CLOCKS_DISAGREE = "the clocks of board and host disagree"
 _LOST = "the board could not write all records"
 _NOT_BORNE_OUT = "the board said muted, but a contact was closed"
 
@@ -327,6 +328,6 @@ def _doubts(ordered: Sequence[Attested | _Event]) -> list[str | None]:
         elif any(item.lost for item in between):
             doubt = _LOST
         elif not clocks_agree(one, other):
-            doubt = "the clocks of board and host disagree"
+            doubt = CLOCKS_DISAGREE
         found[first:second] = [doubt] * (second - first)
     return found

@@ -102,8 +102,11 @@ def server(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def own_server(server: None) -> Iterator[None]:  # noqa: ARG001 (comes after it)
-    """One for a test that leaves more behind than can be put right. To be asked for first."""
+def own_server() -> Iterator[None]:
+    """One for a test that leaves more behind than can be put right.
+
+    To be asked for by `usefixtures`, which come first: it is there before what plays on it.
+    """
     with tempfile.TemporaryDirectory(prefix="hm-") as name, _server(Path(name).resolve()):
         yield
 

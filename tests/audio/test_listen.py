@@ -131,9 +131,8 @@ def test_ctrl_c_leaves_nobody_live(listen: Listen, world: str) -> None:
 
 
 @pytest.mark.usefixtures("own_server")
-def test_an_echo_canceller_in_the_system(request: pytest.FixtureRequest) -> None:
-    """It also turns the microphone down; and PipeWire 0.3.65 ends when it is unloaded."""
-    listen: Listen = request.getfixturevalue("listen")
+def test_an_echo_canceller_in_the_system(listen: Listen) -> None:
+    """It also turns the microphone down, for whoever comes after it."""
     pactl(
         "load-module",
         "module-echo-cancel",

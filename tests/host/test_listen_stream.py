@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any, Self
 
@@ -79,8 +79,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def sound(library: Library) -> Any:  # noqa: ARG001 (for its effect)
+def sound(library: Library) -> Iterator[Duplex]:
     with Duplex(PLAYED, RATE, MICROPHONE, SPEAKER) as opened:
+        assert len(library.open_now) == 2
         yield opened
 
 
@@ -93,7 +94,7 @@ def ends(library: Library) -> tuple[Stream, Stream]:
 def test_what_is_heard_counts_from_the_first_sample_that_is_played(
     sound: Duplex, library: Library
 ) -> None:
-    """So a delay is never negative, whichever side begins."""
+    """So a delay is not negative, whichever side begins, but for what a sound server swallows."""
     microphone, speaker = ends(library)
     microphone.deliver([0.5] * 7)
     assert sound.count == 0

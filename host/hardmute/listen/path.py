@@ -34,7 +34,7 @@ LEARN_S = 6.0
 SLIP_SIGMAS = 6.0
 SLIP_S = 10e-6
 # How far a correlation must stand out from its median: of noise alone, one of 10,000 lags does so
-# once in ten million times (Rayleigh's distribution).
+# once in seven million times (Rayleigh's distribution).
 _STANDS_OUT = 6.0
 # Further off than this is no drift of any clock.
 _LONG_SLIP_S = 1.0

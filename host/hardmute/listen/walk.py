@@ -109,7 +109,7 @@ class Walk:
     def through(self, seconds: float) -> Heard:
         """Until all has been heard, ``seconds`` of it muted.
 
-        Raises `CannotTellError` where the walk is not complete.
+        Raises `CannotTellError` where the walk is not complete, or nothing of the noise was heard.
         """
         begun = self._follower.status
         self._hear(LIVE_S + _LEAD_S, "live", "listening while it is live")
