@@ -34,6 +34,10 @@ def test_every_part_has_maker_number_and_second_source(board: Netlist) -> None:
         assert (fields["Second source"] == "none") == (ref in NO_SECOND_SOURCE), ref
 
 
+def test_the_pico_has_pins_for_its_sockets(board: Netlist) -> None:
+    assert board.parts["A1"].fields["MPN"] == "SC0917"
+
+
 def test_what_is_not_bought_is_copper_or_a_hole(board: Netlist) -> None:
     others = set(board.parts) - set(bought(board))
     assert {re.sub(r"\d+", "", ref) for ref in others} == {"H", "TP"}
