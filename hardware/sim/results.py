@@ -38,6 +38,11 @@ class Figure:
         low = self.at_least is None or self.value >= self.at_least
         return low and (self.at_most is None or self.value <= self.at_most)
 
+    @property
+    def met(self) -> str:
+        """In words; nothing where there is no limit."""
+        return ("yes" if self.ok else "NO") if self.limit else ""
+
 
 def write_table(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with file.open("w", newline="", encoding="utf-8") as out:
