@@ -15,6 +15,8 @@ here, nothing energises a coil before a press has set the latch.
 | GP22 | sense at the microphone | as GP19 | as in `rp2040` |
 | GP26 | the latch, through 10 kΩ or more | high = set, pull-down | away from what it checks |
 
+Not for the RP2350: by its erratum E9 10 kΩ is too much for a pull-down, and for what is read low.
+
 CLEAR is active low because an open drain is: this chip pulls it down or lets it go, as the supply
 supervisor on the same line does, and so it can hold neither that nor the pull-up off. In reset the
 chip's own pull-down (50 kΩ at least) leaves 2.7 V at the pull-up of 10 kΩ, which is high for a
