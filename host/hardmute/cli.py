@@ -427,7 +427,7 @@ def _add_completion(command: argparse.ArgumentParser) -> None:
 # Name: the function that does it, a summary, and what adds its options.
 _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = {
     "list": ("commands:list_boards", "boards, their ports and states", _add_list),
-    "status": ("commands:status", "is the microphone cut?", _add_state),
+    "status": ("commands:status", "is the line cut?", _add_state),
     "watch": ("commands:watch", "follow a board until Ctrl-C", _add_watch),
     "mute": ("commands:mute", "cut the line; nothing here connects it", _add_state),
     "verify": ("commands:verify", "verdict and proof level, checked afresh", _add_verify),

@@ -496,7 +496,8 @@ def _explain(args: Namespace, observation: Observation, require: str) -> None:
         lines.append("both signed with the attest key, over numbers that this host chose")
     if observation.proof in ("sensed", "attested"):
         lines.append("every sense contact agrees with the command")
-        lines.append("trusted: the firmware, and that sense and microphone contacts are tied")
+        lines.append("trusted: the firmware, that sense and microphone contacts are tied,")
+        lines.append("that your microphone runs through them (`verify --listen` tells)")
     if observation.proof == "attested":
         lines.append("and that nobody else has this host's attest key, or the verify key")
     proof = observation.proof

@@ -1,4 +1,4 @@
-"""`hardmute prove`: was the microphone cut from T to T? And receipts of the answer."""
+"""`hardmute prove`: was the line cut from T to T? And receipts of the answer."""
 
 from __future__ import annotations
 

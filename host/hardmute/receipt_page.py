@@ -63,7 +63,8 @@ $rows
 <h2>What this rests on</h2>
 <p>The board cuts the microphone's line with a relay, senses that it is cut, and writes down every
 change; that it will connect the line, before it does. $rests</p>
-<p>It speaks of the line that runs through this board, and of no other microphone. Times are the
+<p>It speaks of the line that runs through this board's relay, and of no other microphone. Whether
+yours runs through it, <code>hardmute verify --listen</code> tells. Times are the
 computer's: nobody but its owner vouches for its clock. The board's signatures convince those who
 trust whoever holds the verify key, for with it they could also be made.</p>
 <h2>To check it</h2>
@@ -76,7 +77,7 @@ $open$receipt$close
 </html>
 """)
 _WORDS = {
-    "muted": "Yes: the microphone was cut off all the time.",
+    "muted": "Yes: the microphone's line was cut all the time.",
     "live": "No: the microphone was connected for a part of the time.",
     "fault": "A fault: for a part of the time the microphone cannot be called off.",
     "unknown": "Not known for the whole time: see below for the parts that are proven.",

@@ -243,10 +243,8 @@ def _wait_until_live(follower: Follower, say: Callable[[str], None]) -> None:
 def _print(outcome: Outcome, state: str | None, args: Namespace) -> None:
     print_outcome(outcome, args.required, args.confidence)
     if outcome.verdict == "live" and state == "muted":
-        text.detail(
-            "and the board says that it is muted: either its relay does not cut this line,"
-        )
-        text.detail("or this is another microphone than the one behind the board")
+        text.detail("and the board says that it is muted: either it does not cut this microphone")
+        text.detail("(README: which microphone is cut?), or it is not the one behind the board")
     if state == "fault":
         text.detail("the board itself says fault: its contacts contradict the command")
 
