@@ -46,12 +46,14 @@ class App:
         self._ticks = board.ticks_ms()
         # Milliseconds since the program started; never wraps.
         self._uptime = 0
+        cold = board.reset_cause() == "cold"
+        self._crashes = crash.CrashGuard(board.retained(), not cold)
+        # Before all that may fail: a crash in here counts as well.
+        board.retain(self._crashes.record(0))
         self._settings, config_warning = config.parse(board.load("config"))
         self._warnings: list[str] = []
         if config_warning:
             self._warnings.append(config_warning)
-        cold = board.reset_cause() == "cold"
-        self._crashes = crash.CrashGuard(board.retained(), not cold)
         if self._crashes.tripped:
             self._warnings.append("crash_loop")
         if self._crashes.stay_cut:
@@ -63,9 +65,12 @@ class App:
             board.settle_ms,
             "boot" if cold else "watchdog",
         )
-        self.evidence = evidence.Evidence(board, self.controller)
-        self._boot, stored = _count_boot(board, self.evidence.last_boot)
-        if not stored:
+        # In a crash loop what is stored is left alone: it may be what the crashes come from, and
+        # each start would take its share of the journal.
+        tripped = self._crashes.tripped
+        self.evidence = evidence.Evidence(board, self.controller, not tripped)
+        self._boot = _next_boot(board, self.evidence.last_boot)
+        if not tripped and not _store_boot(board, self._boot):
             self._warnings.append("boot_not_counted")
         self.evidence.start(self._boot)
         self.service = "setup" if setup else "none"
@@ -344,8 +349,8 @@ class App:
             self._board.show(rgb)
 
 
-def _count_boot(board, least: int) -> tuple[int, bool]:
-    """This boot's number, above ``least``, and whether it could be stored."""
+def _next_boot(board, least: int) -> int:
+    """This boot's number, above ``least``."""
     try:
         count = int((board.load("boot") or b"0").decode())
     except (ValueError, UnicodeError):
@@ -353,9 +358,13 @@ def _count_boot(board, least: int) -> tuple[int, bool]:
     if not 0 <= count < _MAX_BOOTS:
         # No board lives to see it. The journal's boots must not fall: that passes for tampering.
         count = 0
-    count = max(count, least) + 1
+    return max(count, least) + 1
+
+
+def _store_boot(board, boot: int) -> bool:
+    """Whether it could be stored that ``boot`` is in use."""
     try:
-        board.store("boot", str(count).encode())
+        board.store("boot", str(boot).encode())
     except OSError:
-        return count, False
-    return count, True
+        return False
+    return True

@@ -4,6 +4,14 @@ HMAC-SHA-256 is RFC 2104 over the port's own `hashlib`; MicroPython has no `hmac
 """
 
 try:
+    # Here, not where it is used: MicroPython lets a file replace such a module, and looks for one
+    # at each `import`, six times on the flash.
+    from hashlib import sha256 as _sha256
+except ImportError:
+    # Not every CircuitPython has it, and none keeps a journal (muteboard.boards).
+    _sha256 = None
+
+try:
     from micropython import const
 except ImportError:
 
@@ -24,10 +32,8 @@ _OUTER = int.from_bytes(b"\x5c" * _BLOCK, "big")
 
 def sha256(*parts: "bytes | memoryview") -> bytes:
     """SHA-256 of the concatenation of ``parts``, 32 bytes."""
-    # Not every CircuitPython has it, and none keeps a journal (muteboard.boards).
-    import hashlib
-
-    digest = hashlib.sha256()
+    assert _sha256 is not None
+    digest = _sha256()
     for part in parts:
         digest.update(part)
     return digest.digest()

@@ -1,7 +1,8 @@
 """What the board tells its journal, when that is written, and what a host may ask of it.
 
-Writing takes the flash's time. So it waits until no press is under way, and, on a board where a
-cut would wait for the flash, until the line is cut. The record of an unmute does not wait.
+Writing takes the flash's time, which nobody can bound by a second. So it waits until the line is
+cut, where the watchdog may wait as well, and until no press is under way. The record of an unmute
+does not wait.
 """
 
 import binascii
@@ -32,12 +33,15 @@ _MAX_SEQ = const(0xFFFFFFFF)
 
 
 class Evidence:
-    """The journal of ``board``, if it keeps one, beside its controller ``mute``."""
+    """The journal of ``board``, if it keeps one, beside its controller ``mute``.
 
-    def __init__(self, board: "Board", mute: "controller.Controller"):
+    ``opened``: False leaves journal and keys alone, as those of a board in a crash loop must be.
+    """
+
+    def __init__(self, board: "Board", mute: "controller.Controller", opened: bool = True):
         self._board = board
         self._mute = mute
-        # None: the board keeps none, or what is stored cannot be read.
+        # None: the board keeps none, it is to be left alone, or what is stored cannot be read.
         self._journal: journal.Journal | None = None
         # The state by the newest record.
         self._told = controller.MUTED
@@ -49,19 +53,19 @@ class Evidence:
         # When a press was last under way, and since when something waits to be written.
         self._pressed_at = -_QUIET_MS
         self._waits_since = 0
-        if board.journaled:
+        # What is stored cannot be read.
+        self._unreadable = False
+        if board.journaled and opened:
             try:
                 # It says that it is one that can.
                 self._journal = journal.Journal(board)  # pyright: ignore[reportArgumentType]
             except (OSError, ValueError):
-                pass
+                self._unreadable = True
 
     @property
     def failed(self) -> bool:
         """Whether events that must be written cannot be."""
-        if self._journal is None:
-            return self._board.journaled
-        return self._journal.failed
+        return self._unreadable if self._journal is None else self._journal.failed
 
     @property
     def last_boot(self) -> int:
@@ -155,12 +159,15 @@ class Evidence:
         return now - self._pressed_at >= _QUIET_MS or now - self._waits_since >= _PATIENCE_MS
 
     def expire(self, now: int) -> None:
-        """Give up the journal key after its time. To be called now and then."""
-        if self._journal is not None:
+        """Give up the journal key after its time. To be called now and then.
+
+        Not while the line is live: nothing could be attested until it is cut.
+        """
+        if self._journal is not None and self._may_write():
             self._journal.expire(now)
 
     def _may_write(self) -> bool:
-        return self._board.writes_while_live or self._mute.command == controller.CUT
+        return self._mute.command == controller.CUT
 
     def _opened(self) -> "journal.Journal":
         """The journal. Raises `WireError` if there is none."""

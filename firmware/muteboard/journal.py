@@ -78,6 +78,8 @@ _KEYS = "<HHI4s32s32s"
 # Bytes that a board's key storage holds.
 KEYS_SIZE = const(76)
 _RETRY_MS = const(1000)
+# Most segments dropped for a new one.
+_DROPS = const(2)
 
 
 class Record:
@@ -203,10 +205,12 @@ class Journal:
     def _load_tail(self) -> None:
         board = self._board
         self._segments = board.journal_segments()
-        # A segment that power has cut short of its first record.
-        while self._segments and board.journal_size(self._segments[-1]) < SIZE:
+        # A segment that power has cut short of its first record. There is one such at most: no
+        # other is begun before it is gone.
+        self._filled = self._records_in_last()
+        if not self._filled:
             board.journal_drop(self._segments.pop())
-        self._filled = SEGMENT
+            self._filled = self._records_in_last()
         self._count, self._sealed = 0, False
         if self._segments:
             self._load_last(self._segments[-1])
@@ -215,8 +219,11 @@ class Journal:
         if self._announce:
             self._renew = False
 
+    def _records_in_last(self) -> int:
+        """Of the last segment; of none, so many that the next record begins one."""
+        return self._board.journal_size(self._segments[-1]) // SIZE if self._segments else SEGMENT
+
     def _load_last(self, segment: int) -> None:
-        self._filled = self._board.journal_size(segment) // SIZE
         data = self._board.journal_read(segment, (self._filled - 1) * SIZE, SIZE)
         last = Record(data)
         self.seq, self.head, self.last_boot = last.seq, head_of(data), last.boot
@@ -302,7 +309,9 @@ class Journal:
     def flush(self, now: int) -> bool:
         """Make durable what waits. False if it could not be; `failed` says so as well.
 
-        Takes as long as the flash does: some 60 ms for a few records, more at a segment's end.
+        Takes as long as the flash does. A few records take an erased block or two: 60 to 120 ms
+        on a Pico whose flash is typical (45 ms an erase), 1 s where it is as slow as its data
+        sheet allows (400 ms). At a start and at a segment's end it takes up to three times that.
         """
         try:
             if self.failed:
@@ -360,9 +369,11 @@ class Journal:
             self._write_one(now, SEAL, self._count + 1)
 
     def _new_segment(self) -> None:
-        while len(self._segments) >= SEGMENTS:
-            self._board.journal_drop(self._segments[0])
-            self._segments.pop(0)
+        # As many as another program has left there, a few at a time: this feeds the watchdog.
+        for _ in range(_DROPS):
+            if len(self._segments) >= SEGMENTS:
+                self._board.journal_drop(self._segments[0])
+                self._segments.pop(0)
         self._segments.append(self.seq + 1)
         self._filled = 0
 

@@ -63,7 +63,7 @@ class Port:
         else:
             self.mp = MicroPython(self.chip, "rp2" if name in RP2040 else name, **settings)
             fakes = self.mp
-            modules = ("machine", "micropython", *(("esp32",) if name == "esp32" else ()))
+            modules = ("machine", "micropython", "vfs", *(("esp32",) if name == "esp32" else ()))
             replaced = ("gc", "time", "select", "sys", "os", "open")
         self.fakes = {module: getattr(fakes, module) for module in modules}
         if name in RP2040:

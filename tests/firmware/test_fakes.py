@@ -23,8 +23,8 @@ Class = dict[str, list[ast.arguments]]
 # `sys.stdin` and `stdout` are of the fakes' own classes: what they offer is that of any stream.
 # `open` is CPython's.
 MODULES = {
-    "rp2": ("machine", "micropython", "time", "select", "sys", "os", "rp2"),
-    "esp32": ("machine", "micropython", "time", "select", "sys", "os", "esp32"),
+    "rp2": ("machine", "micropython", "vfs", "time", "select", "sys", "os", "rp2"),
+    "esp32": ("machine", "micropython", "vfs", "time", "select", "sys", "os", "esp32"),
 }
 
 
@@ -85,6 +85,9 @@ def calls(fake: inspect.Signature) -> Iterator[tuple[list[str], set[str]]]:
 def takes(stub: ast.arguments, given: list[str], keywords: set[str]) -> bool:
     """Whether the stub's signature takes a call of this shape."""
     names = [argument.arg for argument in stub.posonlyargs + stub.args]
+    if stub.vararg and stub.kwarg:
+        # The stub does not say.
+        return True
     if len(given) > len(names):
         return False
     free = len(stub.posonlyargs)

@@ -25,7 +25,6 @@ class FakeBoard:
     port = "fake"
     simulated = True
     journaled = True
-    writes_while_live = True
 
     def __init__(
         self,

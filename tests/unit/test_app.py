@@ -105,7 +105,7 @@ def test_P6_a_broken_boot_counter_does_not_fall_behind_the_journal(blob):
     board = FakeBoard()
     for _ in range(3):
         Bench(board)
-        board = board.after_reset()
+        board = board.after_power_cycle()
     board.blobs["boot"] = blob
     bench = Bench(board)
     assert bench.ask("status")["boot"] == 4
@@ -252,6 +252,65 @@ def test_P1_three_crashes_in_a_minute_stay_cut_and_say_so():
     bench = Bench(bench.board.after_power_cycle())
     assert bench.ask("status")["warnings"] == []
     bench.go_live()
+
+
+def in_crash_loop() -> FakeBoard:
+    """Paired and with a journal; three crashes old."""
+    board = FakeBoard(held=True)
+    bench = Bench(board, run_ms=3050)
+    board.world.press(False)
+    bench.run(100)
+    assert bench.ask("pair", host="00" * 32)["ok"]
+    board = board.after_power_cycle()
+    for crash in range(3):
+        bench = Bench(board, run_ms=2000)
+        bench.crash("sense", RuntimeError(crash))
+        board = board.after_reset()
+    return board
+
+
+def test_P1_P6_a_crash_loop_leaves_flash_alone_and_answers():
+    board = in_crash_loop()
+    segments, keys, blobs = dict(board.segments), board.keys, dict(board.blobs)
+    # Whatever it is that the crashes come from.
+    for part in ("journal_read", "journal_append", "journal_drop", "store_keys", "store"):
+        board.failing[part] = RuntimeError(part)
+    bench = Bench(board, run_ms=2000)
+    status = bench.ask("status")
+    assert (status["state"], status["warnings"]) == ("muted", ["crash_loop"])
+    assert "seq" not in status
+    assert bench.ask("attest", nonce="00" * 16)["error"] == "storage"
+    assert bench.ask("journal", **{"from": 1})["error"] == "storage"
+    assert bench.ask("mute")["ok"]
+    bench.tap()
+    bench.run(86_400_000, 3_600_000)
+    assert (board.segments, board.keys, board.blobs) == (segments, keys, blobs)
+    # Its number is that of no start that could have been live.
+    assert status["boot"] == int(blobs["boot"]) + 1
+    # And after the power has been off all of it goes on.
+    bench = Bench(bench.board.after_power_cycle(), run_ms=2000)
+    assert bench.ask("attest", nonce="00" * 16)["ok"]
+    assert bench.ask("status")["warnings"] == []
+    bench.go_live()
+
+
+@pytest.mark.parametrize("part", ["journal_read", "store"])
+def test_P1_crashes_while_it_starts_count_and_are_told(part):
+    """Not only those of the superloop."""
+    board = FakeBoard()
+    Bench(board, run_ms=2000)
+    board = board.after_power_cycle()
+    for _ in range(3):
+        board.failing[part] = MemoryError()
+        with pytest.raises(MemoryError):
+            App(board)
+        # As main.py does.
+        board = board.after_reset()
+    board.failing[part] = MemoryError()
+    bench = Bench(board, run_ms=2000)
+    assert bench.ask("status")["warnings"] == ["crash_loop"]
+    bench.tap()
+    assert not bench.board.connected
 
 
 def test_P1_crashes_further_apart_do_not_lock():

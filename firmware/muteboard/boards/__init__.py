@@ -52,8 +52,6 @@ down, never inferred at start. A board object is built with the line cut, and fr
     A store that power cuts short leaves the old blob. `store` raises `OSError` when it cannot.
 ``unique_id()``
     The chip's serial number, as `bytes`.
-``writes_while_live``
-    Whether a press cuts at once even while the flash is being written.
 ``journaled``
     Whether the board has the storage below, and it survives a power cut at any moment. Without it
     the board keeps no journal, and what is below need not be there.
@@ -94,7 +92,6 @@ if TYPE_CHECKING:
         port: str
         simulated: bool
         journaled: bool
-        writes_while_live: bool
 
         def cut(self) -> None: ...
         def connect(self, cut_level: bool) -> bool: ...

@@ -62,6 +62,9 @@ _SETTLE_MS = const(10)
 _SCAN_S = 0.001
 _MAX_EVENTS = const(64)
 _WATCHDOG_S = const(1)
+# The same while a file is written and the line is cut: FAT erases a block for each of several
+# sectors, and a block may take 400 ms. The most on an RP2040 is 8.
+_STORAGE_WATCHDOG_S = const(8)
 _CHUNK = const(64)
 _TICKS_PERIOD = const(1 << 29)
 _TICKS_HALF = const(1 << 28)
@@ -180,7 +183,6 @@ class Board:
     port = "circuitpython"
     simulated = False
     journaled = False
-    writes_while_live = False
 
     def __init__(self):
         names = pins()
@@ -320,6 +322,13 @@ class Board:
             watchdog.mode = WatchDogMode.RESET
         watchdog.feed()
 
+    def _feed_for(self, timeout_s: int) -> None:
+        # As in `micropython_board`.
+        watchdog = microcontroller.watchdog
+        if watchdog is not None and self._fed and not self._armed:
+            watchdog.timeout = timeout_s
+            watchdog.feed()
+
     def reset_cause(self) -> str:
         # A reload of the program leaves the chip's reset reason alone.
         if _cold() and supervisor.runtime.run_reason == supervisor.RunReason.STARTUP:
@@ -359,6 +368,13 @@ class Board:
             stored = _nvm()[:_NVM_LENGTH] + bytes((len(data),)) + data
             _set_nvm(stored + bytes(_NVM_SIZE - len(stored)))
             return
+        self._feed_for(_STORAGE_WATCHDOG_S)
+        try:
+            self._store_config(data)
+        finally:
+            self._feed_for(_WATCHDOG_S)
+
+    def _store_config(self, data: bytes) -> None:
         with open(_CONFIG_NEW, "wb") as file:
             file.write(data)
         os.sync()

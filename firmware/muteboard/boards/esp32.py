@@ -61,6 +61,9 @@ _LAMP = const(23)
 
 _SETTLE_MS = const(10)
 _FLASH_TIMER = const(0)
+_READ_SIZE = const(256)
+# MicroPython's default, with which its _boot.py mounts.
+_PROGRAM_SIZE = const(32)
 # The UART at 115200 baud sends 11.5 bytes per ms out of a FIFO of 128.
 _BYTES_PER_MS = const(11)
 _FIFO = const(128)
@@ -70,13 +73,12 @@ class Board(MicroPythonBoard):
     contacts = len(_SENSE)
     settle_ms = _SETTLE_MS
     port = "esp32"
-    # A soft interrupt waits for the flash.
-    writes_while_live = False
+    read_size = _READ_SIZE
+    program_size = _PROGRAM_SIZE
 
     def __init__(self):
         # Before anything that could fail or take time.
         self._relay = machine.Pin(_RELAY, machine.Pin.OUT, machine.Pin.PULL_DOWN, value=0)
-        # True from before the relay is energised until something cuts.
         self._armed = False
         self._cut_level = True
         super().__init__(_BUTTON, _SENSE, _LAMP)

@@ -32,6 +32,8 @@ _PARTIAL = "keys.tmp"
 _BLOCK = const(4096)
 # What flash programs at a time.
 _PAGE = const(256)
+# The first holds the header.
+_PAGES = const(16)
 _MAGIC = b"hardmute keys 1\n"
 _HEADER = const(32)
 _BLANK = b"\xff" * _PAGE
@@ -49,8 +51,11 @@ class KeyStore:
         self._device = device
         self._entropy = entropy
         self._size = size
-        # The block of the file, and the newest keys' number.
+        # The block of the file; in it the page of the newest keys and the first blank page, or 0.
         self._block = -1
+        self._page = 0
+        self._blank = 0
+        # The newest keys and their number.
         self._number = 0
         self._keys: bytes | None = None
         self._buffer = bytearray(_PAGE)
@@ -67,16 +72,17 @@ class KeyStore:
 
         After an `OSError` it is not known which: then this object is of no use any more.
         """
-        page = self._blank_page()
-        if page:
-            self._program(self._block, page, keys)
-            self._wipe(self._block, page)
+        block, page = self._block, self._page
+        if self._blank:
+            self._page = self._blank
+            self._program(keys)
         else:
-            old, self._block = self._block, self._new_block()
-            self._program(self._block, 1, keys)
+            self._block, self._page = self._new_block(), 1
+            self._program(keys)
             os.rename(_PARTIAL, _NAME)
-            if old >= 0:
-                self._wipe(old, 0)
+        if page:
+            self._wipe(block, page)
+        self._blank = (self._page + 1) % _PAGES
         self._keys = keys
 
     def _open(self) -> None:
@@ -98,18 +104,34 @@ class KeyStore:
                     self._block = block
                 else:
                     # Left behind by a `store` that power cut short: no file's any more.
-                    self._wipe(block, 0)
+                    for page in self._look(block)[0]:
+                        self._wipe(block, page)
         if self._block >= 0:
             self._read()
 
     def _read(self) -> None:
-        newest = 0
-        for page in range(1, _BLOCK // _PAGE):
+        written, self._blank = self._look(self._block)
+        for page in written:
             self._device.readblocks(self._block, self._buffer, page * _PAGE)
             number, keys = self._unpack()
             if keys is not None and number >= self._number:
-                newest, self._number, self._keys = page, number, keys
-        self._wipe(self._block, newest)
+                self._page, self._number, self._keys = page, number, keys
+        for page in written:
+            if page != self._page:
+                self._wipe(self._block, page)
+
+    def _look(self, block: int) -> "tuple[list[int], int]":
+        """The pages of ``block`` with something written; and its first blank page, 0 if none."""
+        zeros = bytes(_PAGE)
+        written = []
+        blank = 0
+        for page in range(1, _PAGES):
+            self._device.readblocks(block, self._buffer, page * _PAGE)
+            if self._buffer == _BLANK:
+                blank = blank or page
+            elif self._buffer != zeros:
+                written.append(page)
+        return written, blank
 
     def _unpack(self) -> "tuple[int, bytes | None]":
         end = 4 + self._size
@@ -118,33 +140,20 @@ class KeyStore:
             return 0, None
         return number, bytes(self._buffer[4:end])
 
-    def _blank_page(self) -> int:
-        """A page that takes new keys, 0 if there is none."""
-        if self._block >= 0:
-            for page in range(1, _BLOCK // _PAGE):
-                self._device.readblocks(self._block, self._buffer, page * _PAGE)
-                if self._buffer == _BLANK:
-                    return page
-        return 0
-
-    def _program(self, block: int, page: int, keys: bytes) -> None:
+    def _program(self, keys: bytes) -> None:
+        """Write ``keys`` to the page, which is blank."""
         self._number += 1
         body = struct.pack("<I", self._number) + keys
         entry = body + struct.pack("<I", binascii.crc32(body) & 0xFFFFFFFF)
         entry += _BLANK[len(entry) :]
-        self._device.writeblocks(block, entry, page * _PAGE)
-        self._device.readblocks(block, self._buffer, page * _PAGE)
+        self._device.writeblocks(self._block, entry, self._page * _PAGE)
+        self._device.readblocks(self._block, self._buffer, self._page * _PAGE)
         if self._buffer != entry:
             raise OSError("flash does not take the keys")
 
-    def _wipe(self, block: int, but: int) -> None:
-        """Zeros over all that was ever written to ``block``, but page ``but``."""
-        zeros = bytes(_PAGE)
-        for page in range(1, _BLOCK // _PAGE):
-            if page != but:
-                self._device.readblocks(block, self._buffer, page * _PAGE)
-                if self._buffer != _BLANK and self._buffer != zeros:
-                    self._device.writeblocks(block, zeros, page * _PAGE)
+    def _wipe(self, block: int, page: int) -> None:
+        """Zeros over ``page`` of ``block``."""
+        self._device.writeblocks(block, bytes(_PAGE), page * _PAGE)
 
     def _new_block(self) -> int:
         """A block of the file `_PARTIAL`, with a header and nothing else."""

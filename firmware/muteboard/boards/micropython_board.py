@@ -13,6 +13,7 @@ import time
 
 import machine
 import micropython
+import vfs
 from micropython import const
 
 from muteboard import button, journal, lamp
@@ -21,12 +22,20 @@ from muteboard.boards import keystore
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Any, TypeVar
+
+    _Call = TypeVar("_Call", bound=Callable[..., Any])
 
 CHUNK = const(64)
 # What `select.poll` asks an object in Python with (MicroPython, py/stream.h, MP_STREAM_POLL).
 _STREAM_POLL = const(3)
 _WATCHDOG_MS = const(1000)
+# The same while the flash is read or written and the line is cut. A call here erases up to three
+# blocks, and a block may take 400 ms (data sheet of the W25Q16JV, tSE). Against MicroPython's
+# documentation both ports take another timeout in a running watchdog (machine_wdt.c of each).
+_STORAGE_WATCHDOG_MS = const(5000)
+# littlefs's map of free blocks, in bytes of 8 blocks each: one map for the 512 blocks of an ESP32.
+_LOOKAHEAD = const(64)
 # Bytes allocated between two collections. On a Pico that is full of garbage one takes 27 ms
 # (emulated), during which no press is looked at; after so much of it, 6 ms.
 _GARBAGE = const(16_384)
@@ -42,6 +51,24 @@ _PARTIAL = "partial.tmp"
 _JOURNAL = "journal"
 _SEGMENT = "%08x"
 _PATH = _JOURNAL + "/" + _SEGMENT
+_ENOENT = const(2)
+
+
+def _storage(call: "_Call") -> "_Call":
+    """A call that reads or writes the flash: the watchdog is fed before and after it.
+
+    How long it takes is the flash's, and so is not this program hanging. No loop of which the
+    flash decides how often it runs calls such a one: it would feed for ever.
+    """
+
+    def fed(self, *arguments):
+        self._feed_for(_STORAGE_WATCHDOG_MS)
+        try:
+            return call(self, *arguments)
+        finally:
+            self._feed_for(_WATCHDOG_MS)
+
+    return fed  # pyright: ignore[reportReturnType] - takes and returns what ``call`` does
 
 
 class MicroPythonBoard:
@@ -52,6 +79,13 @@ class MicroPythonBoard:
 
     simulated = False
     journaled = True
+    # Bytes that littlefs reads at a time. MicroPython mounts with 32, which takes three times as
+    # many reads, or six times. Its caches are four times the larger of this and the next.
+    read_size: int
+    # Bytes that it programs at a time, as MicroPython's _boot.py has it.
+    program_size: int
+    # True from before the relay is energised until `cut`.
+    _armed = False
 
     def __init__(self, button_pin: int, sense_pins: tuple[int, ...], lamp_pin: int):
         micropython.alloc_emergency_exception_buf(100)
@@ -82,6 +116,22 @@ class MicroPythonBoard:
         self._news = select.poll()
         self._news.register(sys.stdin, select.POLLIN)
         self._news.register(_Pollable(self._poll_edges), select.POLLIN)
+        self._mount()
+
+    def _mount(self) -> None:
+        """Mount the file system again, to read more of it at a time. Changes nothing on it."""
+        try:
+            files = vfs.VfsLfs2(
+                self.flash(),
+                readsize=self.read_size,
+                progsize=self.program_size,
+                lookahead=_LOOKAHEAD,
+            )
+        except OSError:
+            # Not where we look for it, or no littlefs: what is mounted stays.
+            return
+        vfs.umount("/")
+        vfs.mount(files, "/")
 
     def disarm(self) -> None:
         pass
@@ -166,9 +216,17 @@ class MicroPythonBoard:
             self._watchdog = machine.WDT(timeout=_WATCHDOG_MS)
         self._watchdog.feed()
 
+    def _feed_for(self, timeout_ms: int) -> None:
+        # While the line is connected a program that hangs is reset within 1 s (P1), whatever it
+        # does. The superloop starts the watchdog, not this: maintenance must be able to stop it.
+        if self._watchdog is not None and not self._armed:
+            self._watchdog = machine.WDT(timeout=timeout_ms)
+            self._watchdog.feed()
+
     def reset_cause(self) -> str:
         return "cold" if self._cold else "watchdog"
 
+    @_storage
     def load(self, name: str) -> bytes | None:
         try:
             with open(_FILES[name], "rb") as file:
@@ -176,6 +234,7 @@ class MicroPythonBoard:
         except OSError:
             return None
 
+    @_storage
     def store(self, name: str, data: bytes) -> None:
         with open(_PARTIAL, "wb") as file:
             file.write(data)
@@ -192,11 +251,16 @@ class MicroPythonBoard:
         """The block device that the file system is on. Each board file says which."""
         raise NotImplementedError
 
+    @_storage
     def journal_segments(self) -> list[int]:
-        if _JOURNAL not in os.listdir():
+        try:
+            names = os.listdir(_JOURNAL)
+        except OSError as error:
+            if error.errno != _ENOENT:
+                raise
             return []
         segments = []
-        for name in os.listdir(_JOURNAL):
+        for name in names:
             try:
                 segment = int(name, 16)
             except ValueError:
@@ -205,27 +269,35 @@ class MicroPythonBoard:
                 segments.append(segment)
         return sorted(segments)
 
+    @_storage
     def journal_size(self, segment: int) -> int:
         return os.stat(_PATH % segment)[6]
 
+    @_storage
     def journal_read(self, segment: int, at: int, count: int) -> bytes:
         with open(_PATH % segment, "rb") as file:
             file.seek(at)
             return file.read(count)
 
+    @_storage
     def journal_append(self, segment: int, data: bytes | bytearray) -> None:
-        if _JOURNAL not in os.listdir():
+        try:
+            _append(_PATH % segment, data)
+        except OSError as error:
+            if error.errno != _ENOENT:
+                raise
             os.mkdir(_JOURNAL)
-        # littlefs makes what was written part of the file as it closes it, in one step.
-        with open(_PATH % segment, "ab") as file:
-            file.write(data)
+            _append(_PATH % segment, data)
 
+    @_storage
     def journal_drop(self, segment: int) -> None:
         os.remove(_PATH % segment)
 
+    @_storage
     def load_keys(self) -> bytes | None:
         return self._key_store().load()
 
+    @_storage
     def store_keys(self, data: bytes) -> None:
         try:
             self._key_store().store(data)
@@ -258,6 +330,12 @@ class _Pollable(io.IOBase):
 
     def __init__(self, ioctl: "Callable[[int, int], int]"):
         self.ioctl = ioctl
+
+
+def _append(path: str, data: bytes | bytearray) -> None:
+    # littlefs makes what was written part of the file as it closes it, in one step.
+    with open(path, "ab") as file:
+        file.write(data)
 
 
 def ready(poller) -> bool:

@@ -58,6 +58,9 @@ _LAMP = const(21)
 _SETTLE_MS = const(10)
 # A timer in software.
 _FLASH_TIMER = const(-1)
+_READ_SIZE = const(512)
+# A page of the flash, as MicroPython's _boot.py mounts it.
+_PROGRAM_SIZE = const(256)
 # Watchdog scratch registers 0 to 3 (RP2040 datasheet, "Watchdog", list of registers). They keep
 # their value over a watchdog reset and are cleared by power-on and by the RUN pin. 4 to 7 belong
 # to the boot ROM and the SDK's reboot functions.
@@ -119,8 +122,8 @@ class Board(MicroPythonBoard):
     contacts = len(_SENSE)
     settle_ms = _SETTLE_MS
     port = "rp2040"
-    # The PIO cuts while the CPU waits for the flash.
-    writes_while_live = True
+    read_size = _READ_SIZE
+    program_size = _PROGRAM_SIZE
 
     def __init__(self):
         # Before anything that could fail or take time.
@@ -213,6 +216,7 @@ class Board(MicroPythonBoard):
         return missed
 
     def cut(self) -> None:
+        self._armed = False
         self._machine.active(0)
         # Takes the pad from the PIO; the level is set before the pad is switched.
         self._relay.init(machine.Pin.OUT, value=0)
@@ -221,6 +225,7 @@ class Board(MicroPythonBoard):
 
     def connect(self, cut_level: bool) -> bool:
         self._cut_level = cut_level
+        self._armed = True
         program = _cut_when_down if cut_level else _cut_when_up
         # Stops the machine, empties its FIFOs, hands it the pad at low level.
         self._machine.init(

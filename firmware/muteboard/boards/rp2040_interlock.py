@@ -48,8 +48,6 @@ class Board(rp2040.Board):
     port = "rp2040_interlock"
 
     def __init__(self):
-        # ALLOW has been raised and `cut` has not been called since.
-        self._allowed = False
         # Drops ALLOW first; the pins below change nothing about the line.
         super().__init__()
         self._latch = machine.Pin(_LATCH, machine.Pin.IN, machine.Pin.PULL_DOWN)
@@ -58,16 +56,15 @@ class Board(rp2040.Board):
         self._clear.value(1)
 
     def cut(self) -> None:
+        allowed = self._armed
         super().cut()
         # Not on every call: a press under way has set the latch, and waits for its release.
-        if self._allowed:
-            self._allowed = False
+        if allowed:
             self.disarm()
 
     def connect(self, cut_level: bool) -> bool:
         if not self._latch.value():
             return False
-        self._allowed = True
         return super().connect(cut_level)
 
     def disarm(self) -> None:

@@ -35,7 +35,6 @@ class SimulatedBoard:
     simulated = True
     settle_ms = 10
     journaled = True
-    writes_while_live = True
 
     def __init__(self, physics: Physics, unique_id: bytes, config: bytes | None) -> None:
         assert not physics.interlock

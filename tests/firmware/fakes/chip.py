@@ -60,6 +60,7 @@ class Chip:
         # Watchdog: its timeout in ms once it runs.
         self.watchdog_ms: int | None = None
         self._fed_at = 0
+        self.feeds = 0
         self.shown: list[tuple[int, int, int]] = []
 
     def drive(self, pin: object, level: int) -> None:
@@ -140,7 +141,10 @@ class Chip:
                 hook()
 
     def feed(self) -> None:
+        if self.bitten:
+            raise ChipReset
         self._fed_at = self.now
+        self.feeds += 1
 
     @property
     def bitten(self) -> bool:

@@ -388,6 +388,8 @@ def _watchdog(chip: Chip) -> types.ModuleType:
             if not 0 < timeout <= _WATCHDOG_MAX_S:
                 raise ValueError("timeout")
             self._timeout = timeout
+            if self._mode is not None:
+                self._start()
 
         @property
         def mode(self) -> Enumeration | None:
@@ -400,8 +402,11 @@ def _watchdog(chip: Chip) -> types.ModuleType:
             assert mode is WatchDogMode.RESET, "an exception would not cut"
             assert self._timeout > 0, "a mode without a timeout"
             self._mode = mode
-            chip.watchdog_ms = int(self._timeout * 1000)
+            self._start()
+
+        def _start(self) -> None:
             chip.feed()
+            chip.watchdog_ms = int(self._timeout * 1000)
 
         def feed(self) -> None:
             if self._mode is None:

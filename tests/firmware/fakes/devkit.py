@@ -27,7 +27,7 @@ _BYTES_PER_S = 11_520
 _FIFO = 128
 _HARD_RESET = 2
 _WDT_RESET = 3
-_FAKES = ("machine", "micropython", "gc", "time", "select", "sys", "os", "esp32")
+_FAKES = ("machine", "micropython", "vfs", "gc", "time", "select", "sys", "os", "esp32")
 
 _HERE = __file__.rsplit("/", 1)[0]
 

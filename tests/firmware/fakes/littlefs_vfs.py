@@ -13,7 +13,6 @@ from littlefs import LittleFSError, UserContext, lfs
 _DISK_VERSION = 0x0002_0001
 # extmod/vfs_lfsx.c.
 _BLOCK_CYCLES = 100
-_LOOKAHEAD = 32
 _FOLDER = 0x4000
 _FILE = 0x8000
 # As extmod/vfs_lfsx_file.c has them: littlefs-python's "ab" makes no file.
@@ -43,7 +42,7 @@ class _Device(UserContext):
         return self._bdev.ioctl(6, block)
 
 
-def _config(bdev: Any, progsize: int, readsize: int) -> lfs.LFSConfig:
+def _config(bdev: Any, progsize: int, readsize: int, lookahead: int = 32) -> lfs.LFSConfig:
     return lfs.LFSConfig(
         context=_Device(bdev),
         block_size=bdev.ioctl(5, 0),
@@ -52,7 +51,7 @@ def _config(bdev: Any, progsize: int, readsize: int) -> lfs.LFSConfig:
         prog_size=progsize,
         block_cycles=_BLOCK_CYCLES,
         cache_size=4 * max(readsize, progsize),
-        lookahead_size=_LOOKAHEAD,
+        lookahead_size=lookahead,
         disk_version=_DISK_VERSION,
     )
 
@@ -72,16 +71,18 @@ _ERRORS = _Errors()
 
 
 class VfsLfs2:
-    def __init__(self, bdev: Any, *, progsize: int = 32, readsize: int = 32):
-        self._config = _config(bdev, progsize, readsize)
+    def __init__(
+        self, block_dev: Any, *, progsize: int = 32, readsize: int = 32, lookahead: int = 32
+    ):
+        self._config = _config(block_dev, progsize, readsize, lookahead)
         self._system = lfs.LFSFilesystem()
         with _ERRORS:
             lfs.mount(self._system, self._config)
 
     @staticmethod
-    def mkfs(bdev: Any, *, progsize: int = 32, readsize: int = 32) -> None:
+    def mkfs(block_dev: Any, *, progsize: int = 32, readsize: int = 32) -> None:
         with _ERRORS:
-            lfs.format(lfs.LFSFilesystem(), _config(bdev, progsize, readsize))
+            lfs.format(lfs.LFSFilesystem(), _config(block_dev, progsize, readsize))
 
     def open(self, path: str, mode: str) -> "_File":
         with _ERRORS:

@@ -57,7 +57,7 @@ class Modules:
         self.rtc_memory = b""
         # What holds the file system, and whatever else the firmware puts there.
         self.flash = NorFlash() if flash is None else flash
-        self._mounted: VfsLfs2 | None = None
+        self.mounted: VfsLfs2 | None = None
         # Draws on the chip's source of random bytes.
         self.random = 0
         self.soft_irqs: list[tuple[Callable[[Any], None], Any]] = []
@@ -68,6 +68,7 @@ class Modules:
         self.exception_buffer = 0
         self.before_access: Callable[[], None] | None = None
         self.machine = _machine(self)
+        self.vfs = _vfs(self)
         self.micropython = _micropython(self)
         # Bytes between two collections.
         self.garbage: int | None = None
@@ -82,21 +83,21 @@ class Modules:
 
     def restart(self) -> None:
         """Forget what the interpreter had in its memory of the file system."""
-        self._mounted = None
+        self.mounted = None
 
     @property
     def files(self) -> VfsLfs2:
         """The file system, mounted, and made if there is none: as _boot.py of the ports does."""
-        if self._mounted is None:
+        if self.mounted is None:
             # _boot.py of the ports.
             progsize = 256 if self.port == "rp2" else 32
             device = block_device(self.flash)()
             try:
-                self._mounted = VfsLfs2(device, progsize=progsize)
+                self.mounted = VfsLfs2(device, progsize=progsize)
             except OSError:
                 VfsLfs2.mkfs(device, progsize=progsize)
-                self._mounted = VfsLfs2(device, progsize=progsize)
-        return self._mounted
+                self.mounted = VfsLfs2(device, progsize=progsize)
+        return self.mounted
 
     def open(self, file: str, mode: str) -> "Any":
         """The builtin."""
@@ -213,9 +214,10 @@ def _machine(modules: Modules) -> Module:
 
     class WDT:
         def __init__(self, *, id: int = 0, timeout: int = 5000):  # noqa: A002 - the real name
-            assert id == 0
-            chip.watchdog_ms = timeout
+            # The most of ports/rp2; that of ports/esp32 is far above it.
+            assert (id, 0 < timeout <= 8388) == (0, True)
             chip.feed()
+            chip.watchdog_ms = timeout
 
         def feed(self) -> None:
             chip.feed()
@@ -281,6 +283,18 @@ def _machine(modules: Modules) -> Module:
     else:
         names["RTC"] = _rtc(modules)
     return Module(names)
+
+
+def _vfs(modules: Modules) -> Module:
+    def mount(fsobj: VfsLfs2, mount_point: str) -> None:
+        assert (mount_point, modules.mounted) == ("/", None)
+        modules.mounted = fsobj
+
+    def umount(mount_point: str) -> None:
+        assert mount_point == "/"
+        modules.mounted = None
+
+    return Module({"VfsLfs2": VfsLfs2, "mount": mount, "umount": umount})
 
 
 def _rtc(modules: Modules) -> type:
