@@ -457,7 +457,7 @@ def test_without_a_runtime_folder_nobody_asks(home: Path) -> None:
 
 
 @pytest.mark.parametrize("op", ["hello", "status", "journal", "attest", "watch"])
-def test_P3_whatever_a_session_waits_for_it_gives_way_at_once(op: str) -> None:
+def test_whatever_a_session_waits_for_it_gives_way_at_once(op: str) -> None:
     port = ScriptedPort(lambda _line: [(0.0, b"")])
     begun = port.now
     session = Session(
@@ -506,8 +506,8 @@ def _interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def _event(request: dict[str, Any], _answer: dict[str, Any], frame: bytes) -> bytes:
-    return frame + wire.frame({"event": "state", "watch": request["id"], **MUTED})
+def _event(request: dict[str, Any], **changes: object) -> bytes:
+    return wire.frame({"event": "state", "watch": request["id"], **MUTED, **changes})
 
 
 def test_P5_mutes_one_after_the_other_leave_no_old_state_standing(
@@ -516,7 +516,7 @@ def test_P5_mutes_one_after_the_other_leave_no_old_state_standing(
     """Each time that `watch` has the port again a `mute` wants it, before an event has come."""
     hours = Hours(iter([]))
     monkeypatch.setattr(commands, "time", hours)
-    board = on("watch", _event)
+    board = on("watch", lambda request, _answer, frame: frame + _event(request))
     wanted = 0
 
     def is_wanted(_holder: PortHolder) -> bool:
@@ -538,6 +538,50 @@ def test_P5_mutes_one_after_the_other_leave_no_old_state_standing(
     assert logged(BOARD)[-1].reason == "port_held"
 
 
+def test_P5_what_watch_heard_last_is_in_the_log_before_it_gives_the_port_up(
+    start: Start, cli: Cli, monkeypatch: pytest.MonkeyPatch, logged: Logged
+) -> None:
+    watches = looks = mutes = 0
+
+    def events(request: dict[str, Any], _answer: dict[str, Any], frame: bytes) -> bytes:
+        nonlocal watches, looks
+        watches += 1
+        looks = 0
+        if watches == 2:
+            return frame + _event(request, changes=3, cause="host", since_ms=1)
+        # The second one is no change, and so is not logged as it comes.
+        return frame + _event(request) + _event(request, uptime_ms=60_900, since_ms=4_900)
+
+    def is_wanted(_holder: PortHolder) -> bool:
+        nonlocal looks
+        looks += 1
+        if looks > 3 and watches == 2:
+            raise KeyboardInterrupt
+        return looks > 3 and watches == 1 and mutes == 0
+
+    leave = PortHolder.__exit__
+
+    def leave_to_a_mute(holder: PortHolder, *error: Any) -> None:
+        nonlocal mutes
+        leave(holder, *error)
+        mutes += 1
+        if mutes == 1:
+            assert start("mute", "-d", device.address).end()[0] == OK
+
+    monkeypatch.setattr(PortHolder, "is_wanted", is_wanted)
+    monkeypatch.setattr(PortHolder, "__exit__", leave_to_a_mute)
+    with tcp_device(on("watch", events)) as device:
+        told = cli("-d", device.address, "watch")
+    assert (told.code, watches) == (INTERRUPTED, 2)
+    rows = logged(BOARD)
+    assert [(row.source, row.uptime_ms) for row in rows[:3]] == [
+        ("watch", 60_000),
+        ("watch", 60_900),
+        ("mute", 60_000),
+    ]
+    assert [row.at_ms for row in rows] == sorted(row.at_ms for row in rows)
+
+
 def test_P5_what_another_process_logs_while_watch_reconnects_stands(
     start: Start, cli: Cli, monkeypatch: pytest.MonkeyPatch, logged: Logged
 ) -> None:
@@ -545,14 +589,14 @@ def test_P5_what_another_process_logs_while_watch_reconnects_stands(
     watches = 0
     away = False
 
-    def alter(request: dict[str, Any], answer: dict[str, Any], frame: bytes) -> bytes | None:
+    def alter(request: dict[str, Any], _answer: dict[str, Any], frame: bytes) -> bytes | None:
         nonlocal watches
         if away:
             return None
         if request["op"] != "watch":
             return frame
         watches += 1
-        return Last(_event(request, answer, frame))
+        return Last(frame + _event(request))
 
     def leave() -> None:
         nonlocal away
