@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from fake_device import BOARD, MUTED, Board, Last, ScriptedPort, on, tcp_device
 
-from conftest import Cli, Sim, StartSim, StartWatch
+from conftest import Cli, Result, Sim, StartSim, StartWatch
 from hardmute import client, commands, discovery
 from hardmute.client import Session
 from hardmute.errors import INTERRUPTED, OK, UNKNOWN, PortWantedError
@@ -623,21 +623,46 @@ def test_P5_what_another_process_logs_while_watch_reconnects_stands(
     ]
 
 
+@pytest.fixture
+def listen(
+    sim: Sim, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[[], object]], Result]:
+    """Run ``hardmute verify --listen``, and act once it waits for a press."""
+
+    def run(act: Callable[[], object]) -> Result:
+        sound = SimpleNamespace(title="none", virtual=None, name="none", level_dbfs=lambda: 0.0)
+        monkeypatch.setattr(listening.devices, "devices", list)
+        monkeypatch.setattr(listening, "_devices", lambda *_args: (sound, sound))
+        monkeypatch.setattr(listening, "Duplex", lambda *_args: sound)
+        monkeypatch.setattr(
+            listening, "_say", lambda words: act() if words.startswith("Press the button") else 0
+        )
+        return cli("verify", "--listen", "-d", sim.board)
+
+    return run
+
+
 def test_listening_gives_the_port_to_a_mute_and_proves_nothing(
-    sim: Sim, start: Start, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    sim: Sim, start: Start, listen: Callable[..., Result]
 ) -> None:
     mutes: list[Command] = []
-
-    def say(words: str) -> None:
-        if words.startswith("Press the button"):
-            mutes.append(start("mute", "-d", sim.board, "--timeout", "30"))
-
-    sound = SimpleNamespace(title="none", virtual=None, name="none", level_dbfs=lambda: 0.0)
-    monkeypatch.setattr(listening, "_say", say)
-    monkeypatch.setattr(listening.devices, "devices", list)
-    monkeypatch.setattr(listening, "_devices", lambda *_args: (sound, sound))
-    monkeypatch.setattr(listening, "Duplex", lambda *_args: sound)
-    told = cli("verify", "--listen", "-d", sim.board)
+    told = listen(lambda: mutes.append(start("mute", "-d", sim.board, "--timeout", "30")))
     assert told.code == UNKNOWN
     assert "`hardmute mute` asked for" in told.err
     assert [mute.end()[0] for mute in mutes] == [OK]
+
+
+def test_listening_leaves_nobody_live_though_the_mute_that_asked_never_comes(
+    sim: Sim, listen: Callable[..., Result]
+) -> None:
+    with ExitStack() as stack:
+
+        def ask() -> None:
+            sim.act("press")
+            assert sim.look()["line"] == "connected"
+            stack.enter_context(asking(sim.device))
+
+        assert listen(ask).code == UNKNOWN
+    # What was written goes through the cable in its own time.
+    while sim.look()["line"] != "cut":
+        pass
