@@ -17,6 +17,7 @@ from hardmute.errors import HardmuteError
 BENCHMARKS = (
     host.cold_start,
     host.round_trip,
+    host.muting,
     host.log_rows,
     host.verification,
     host.proving,

@@ -70,6 +70,27 @@ def round_trip() -> list[Figure]:
     ]
 
 
+def muting() -> list[Figure]:
+    """`hardmute mute`, a process each time: alone, and while `watch` has the port."""
+    command = [str(Path(sys.executable).with_name("hardmute")), "-d", _BOARD]
+    with _simulated_board():
+        alone = _median(lambda: _spawn(*command, "mute"))
+        with subprocess.Popen([*command, "watch"], stdout=subprocess.PIPE) as watcher:
+            assert watcher.stdout is not None
+            watcher.stdout.readline()
+            watched = _median(lambda: _spawn(*command, "mute"))
+            watcher.terminate()
+    return [
+        Figure("hardmute mute, median", 1000 * alone, "ms"),
+        Figure("  while `watch` has the port", 1000 * watched, "ms"),
+        Figure("  what the handover takes", 1000 * (watched - alone), "ms", "< 200"),
+    ]
+
+
+def _median(action: Callable[[], object]) -> float:
+    return statistics.median(_best(action, 1) for _ in range(_STARTS))
+
+
 def log_rows() -> list[Figure]:
     """The log at a million rows: append, open, and a day out of two years."""
     with _home() as home:

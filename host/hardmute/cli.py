@@ -132,6 +132,10 @@ def _add_json(command: argparse.ArgumentParser, words: str = "one JSON object") 
 
 
 def _add_watch(command: argparse.ArgumentParser) -> None:
+    command.epilog = (
+        "It holds the board's port. Other commands of yours say so and end; only\n"
+        "`hardmute mute` gets the port. `watch` then takes it back and follows on."
+    )
     _add_common(command)
     _add_json(command, "a JSON object for each change, a line each")
 
@@ -139,6 +143,15 @@ def _add_watch(command: argparse.ArgumentParser) -> None:
 def _add_state(command: argparse.ArgumentParser) -> None:
     _add_common(command)
     _add_json(command)
+
+
+def _add_mute(command: argparse.ArgumentParser) -> None:
+    command.epilog = (
+        "It works while `watch` or `verify --listen` of yours holds the board's port:\n"
+        "they give it up, and `verify --listen` ends with 3. If another command holds\n"
+        "the port, or one that hangs, `mute` names it: press the button."
+    )
+    _add_state(command)
 
 
 def _add_list(command: argparse.ArgumentParser) -> None:
@@ -429,7 +442,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "list": ("commands:list_boards", "boards, their ports and states", _add_list),
     "status": ("commands:status", "is the line cut?", _add_state),
     "watch": ("commands:watch", "follow a board until Ctrl-C", _add_watch),
-    "mute": ("commands:mute", "cut the line; nothing here connects it", _add_state),
+    "mute": ("commands:mute", "cut the line; nothing here connects it", _add_mute),
     "verify": ("commands:verify", "verdict and proof level, checked afresh", _add_verify),
     "audio": ("listen.audio:audio", "microphones and speakers for `verify --listen`", _add_audio),
     "pair": ("pairing:pair", "make the keys for proof (in setup)", _add_pair),

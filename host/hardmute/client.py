@@ -18,8 +18,8 @@ from typing import Any, Protocol, cast
 
 import serial
 
-from hardmute.errors import RefusedError, UnreachableError, UsageError
-from hardmute.holder import PortHolder
+from hardmute.errors import PortWantedError, RefusedError, UnreachableError, UsageError
+from hardmute.holder import PortHolder, Turn
 from hardmute.report import (
     Attested,
     Identity,
@@ -48,6 +48,8 @@ else:
     _PORT_ERRORS = (OSError, TypeError, termios.error)
 # P5: a stream that is silent for longer is unknown.
 STREAM_SILENCE_S = 3.0
+# How often a session that gives its port to a `mute` looks whether one asks for it, in seconds.
+_GLANCE_S = 0.1
 # Requests for the journal that are under way at once: of at most 60 bytes each, they fit the 256
 # that a board buffers.
 _PIPELINE = 4
@@ -96,7 +98,8 @@ class Port(Protocol):
 class Session:
     """Requests to one board, each answered within ``timeout`` seconds or not at all.
 
-    ``new_id`` gives request ids; ``clock`` is in seconds.
+    ``is_wanted``: whether somebody else is to have the port; while it is awaited, the session then
+    ends with `PortWantedError`. ``new_id`` gives request ids; ``clock`` is in seconds.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class Session:
         timeout: float,
         *,
         simulated: bool = False,
+        is_wanted: Callable[[], bool] | None = None,
         new_id: Callable[[], int] = _random_id,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -114,6 +118,7 @@ class Session:
         # A simulated board is known to be behind the port. On an emulated chip the firmware has
         # no way to know.
         self._simulated = simulated
+        self._is_wanted = is_wanted
         self._timeout = timeout
         self._new_id = new_id
         self._clock = clock
@@ -325,18 +330,24 @@ class Session:
                         yield line
 
     def _read(self) -> bytes | None:
-        left = self._deadline - self._clock()
-        if left <= 0:
-            return None
-        try:
-            self._port.timeout = left
-            data = self._port.read(1)
-            if data and self._port.in_waiting:
-                self._port.timeout = 0
-                data += self._port.read(4096)
-        except _PORT_ERRORS as error:
-            raise _lost(self.device) from error
-        return data or None
+        while (left := self._deadline - self._clock()) > 0:
+            if self._is_wanted is not None:
+                if self._is_wanted():
+                    raise PortWantedError(self.device)
+                left = min(left, _GLANCE_S)
+            try:
+                # pyserial asks the system for all of a port's settings each time.
+                if self._port.timeout != left:
+                    self._port.timeout = left
+                data = self._port.read(1)
+                if data and self._port.in_waiting:
+                    self._port.timeout = 0
+                    data += self._port.read(4096)
+            except _PORT_ERRORS as error:
+                raise _lost(self.device) from error
+            if data:
+                return data
+        return None
 
     def _write(self, data: bytes) -> None:
         try:
@@ -374,15 +385,19 @@ def _lost(device: str) -> UnreachableError:
 
 
 @contextlib.contextmanager
-def connect(device: str, timeout: float) -> Generator[tuple[Session, Identity]]:
+def connect(
+    device: str, timeout: float, turn: Turn = "usual"
+) -> Generator[tuple[Session, Identity]]:
     """Open ``device`` (a port or a pyserial URL), hold it, and say hello.
+
+    ``turn``: why; to follow a board, the session gives the port to a `mute` that asks for it.
 
     DTR and RTS stay asserted, before and after: both low or both high leaves an ESP32 DevKitC
     running (one alone resets it), and RP2040 talks only to a host that asserts DTR. A port that
     turns out to be something else gets back the terminal settings that it had.
     Raises `UnreachableError`.
     """
-    with _opened(device, timeout) as (session, terminal):
+    with _opened(device, timeout, turn) as (session, terminal):
         identity = session.hello()
         terminal.keep_lines_on_close()
         yield session, identity
@@ -402,11 +417,19 @@ def board_at_prompt(device: str, timeout: float) -> str | None:
 
 
 @contextlib.contextmanager
-def _opened(device: str, timeout: float) -> Generator[tuple[Session, _Terminal]]:
-    with PortHolder(device, timeout), _terminal(device) as terminal:
+def _opened(
+    device: str, timeout: float, turn: Turn = "usual"
+) -> Generator[tuple[Session, _Terminal]]:
+    with PortHolder(device, timeout, turn) as holder, _terminal(device) as terminal:
         port = _open(device, timeout)
         try:
-            session = Session(port, device, timeout, simulated=registry.is_simulated(device))
+            session = Session(
+                port,
+                device,
+                timeout,
+                simulated=registry.is_simulated(device),
+                is_wanted=holder.is_wanted if turn in ("follow", "back") else None,
+            )
             yield session, terminal
         finally:
             terminal.restore_unless_kept()

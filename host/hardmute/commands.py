@@ -12,8 +12,9 @@ from typing import Any
 
 import muteboard
 from hardmute import discovery, errors, service, text
-from hardmute.client import Session
+from hardmute.client import STREAM_SILENCE_S, Session
 from hardmute.contact import Contact, Meeting
+from hardmute.holder import Turn
 from hardmute.log import Observation, now_ms, seen, unseen
 from hardmute.recorder import Recorder
 from hardmute.report import (
@@ -49,7 +50,7 @@ def mute(args: Namespace) -> int:
             pass
         return contact.meet()
 
-    return _report(args, cut)
+    return _report(args, cut, turn="mute")
 
 
 def verify(args: Namespace) -> int:
@@ -197,7 +198,10 @@ def watch(args: Namespace) -> int:
 
 
 class _Watch:
-    """Follows one board. It prints changes; it logs those, and a row a minute."""
+    """Follows one board. It prints changes; it logs those, and a row a minute.
+
+    A `mute` that asks for the port gets it, and the board is followed again afterwards.
+    """
 
     def __init__(self, args: Namespace) -> None:
         self._args = args
@@ -210,6 +214,8 @@ class _Watch:
         self._device = args.device or "no port"
         self._simulated = False
         self._failures = 0
+        self._turn: Turn = "follow"
+        self._heard_s = time.monotonic()
         # The newest observation, and the newest one that is in the log.
         self._newest: Observation | None = None
         self._logged: Observation | None = None
@@ -219,6 +225,12 @@ class _Watch:
             while True:
                 try:
                     self._follow()
+                except errors.PortWantedError as error:
+                    self._turn = "back"
+                    if time.monotonic() - self._heard_s > STREAM_SILENCE_S:
+                        # One `mute` after the other.
+                        self._lost(error)
+                    continue
                 except errors.UnreachableError as error:
                     first = self._newest is None
                     self._lost(error)
@@ -239,7 +251,11 @@ class _Watch:
         # The same board again, wherever it comes back.
         by_port = self._named is not None and discovery.is_port(self._named)
         named = self._board if self._board and not by_port else self._named
-        with discovery.open_board(named, self._args.timeout, self._recorder.log) as found:
+        turn, self._turn = self._turn, "follow"
+        if turn == "back" and self._board:
+            # It was there a moment ago; no other port needs to be asked.
+            named = self._device
+        with discovery.open_board(named, self._args.timeout, self._recorder.log, turn) as found:
             session, identity = found
             if self._board not in (None, identity.board):
                 raise errors.UnreachableError(
@@ -250,6 +266,10 @@ class _Watch:
             contact = Contact(session, identity, self._recorder)
             try:
                 self._follow_events(session, identity, contact)
+            except errors.UnreachableError:
+                # Who gets the port next logs what comes next.
+                self._log_newest()
+                raise
             except KeyboardInterrupt:
                 # What happened until now, and the last word on it. A second one ends it here.
                 with contextlib.suppress(errors.UnreachableError):
@@ -261,6 +281,7 @@ class _Watch:
         known = contact.meet().status.journal
         for event in session.watch():
             self._failures = 0
+            self._heard_s = time.monotonic()
             self._take(
                 seen(
                     event,
@@ -277,8 +298,9 @@ class _Watch:
     def _take(self, observation: Observation) -> None:
         before = self._newest
         changed = before is None or _essence(before) != _essence(observation)
-        if changed:
-            # How long the old state held is only known to the moment of the last event.
+        if changed and before is not None and before.state is not None:
+            # How long the old state held is only known to the moment of the last event. An unknown
+            # state holds until now; another process may have logged something since it was asked.
             self._log_newest()
         self._newest = observation
         if changed:
@@ -334,13 +356,15 @@ def _report(
     require: str = "sensed",
     *,
     explain: bool = False,
+    turn: Turn = "usual",
 ) -> int:
     """Open the board, ``ask`` for its status, log it, print it."""
     recorder = Recorder()
     source = args.command
     firmware = None
     try:
-        with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
+        with discovery.open_board(args.device, args.timeout, recorder.log, turn) as found:
+            session, identity = found
             firmware = identity.firmware
             met = ask(session, Contact(session, identity, recorder))
             observation = record_seen(recorder, met, identity, session, source)

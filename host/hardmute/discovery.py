@@ -7,7 +7,8 @@ from collections.abc import Generator
 from typing import NamedTuple
 
 from hardmute import client
-from hardmute.errors import UnreachableError, UsageError
+from hardmute.errors import PortWantedError, UnreachableError, UsageError
+from hardmute.holder import Turn
 from hardmute.log import Log
 from hardmute.report import Identity, is_board_id
 from hardmute.sim import registry
@@ -69,14 +70,16 @@ def bridges() -> list[Port]:
     return [port for port in serial_ports(bridges=True) if port.ids in _BRIDGE_IDS]
 
 
-def find(timeout: float, *, bridges: bool = False) -> list[Found]:
-    """Say hello on every port that can be a board's."""
+def find(timeout: float, *, bridges: bool = False, turn: Turn = "usual") -> list[Found]:
+    """Say hello on every port that can be a board's. ``turn`` as for `client.connect`."""
     found: list[Found] = []
     for port in serial_ports(bridges=bridges):
         try:
-            with client.connect(port.device, timeout) as (_, identity):
+            with client.connect(port.device, timeout, turn) as (_, identity):
                 _check_serial(port, identity)
                 found.append(Found(port.device, identity, None))
+        except PortWantedError:
+            raise
         except UnreachableError as error:
             found.append(Found(port.device, None, error))
     return found
@@ -84,16 +87,16 @@ def find(timeout: float, *, bridges: bool = False) -> list[Found]:
 
 @contextlib.contextmanager
 def open_board(
-    named: str | None, timeout: float, log: Log | None
+    named: str | None, timeout: float, log: Log | None, turn: Turn = "usual"
 ) -> Generator[tuple[client.Session, Identity]]:
     """A session with the board that was named, or with the only one there is.
 
     ``named``: a port, a pyserial URL, a board id, or a label from ``log``. Simulated boards are
-    used only when named. Raises `UsageError` when several boards fit and `UnreachableError` when
-    none does.
+    used only when named. ``turn`` as for `client.connect`. Raises `UsageError` when several boards
+    fit and `UnreachableError` when none does.
     """
-    device, wanted = _resolve(named, timeout, log)
-    with client.connect(device, timeout) as (session, identity):
+    device, wanted = _resolve(named, timeout, log, turn)
+    with client.connect(device, timeout, turn) as (session, identity):
         if wanted is not None and identity.board != wanted:
             raise UnreachableError(
                 f"{device} is board {identity.board} now, not {wanted}: the board was exchanged.",
@@ -125,10 +128,12 @@ def known_board(named: str | None, log: Log) -> str | None:
     return board if board in {known for known, _, _ in log.boards()} else None
 
 
-def _resolve(named: str | None, timeout: float, log: Log | None) -> tuple[str, str | None]:
+def _resolve(
+    named: str | None, timeout: float, log: Log | None, turn: Turn
+) -> tuple[str, str | None]:
     """The device to open, and the board id that must answer there (None: any)."""
     if named is None:
-        return _only_board(timeout)
+        return _only_board(timeout, turn)
     if is_port(named):
         return named, None
     # No label looks like an id, so an id works with a log in trouble as well.
@@ -138,33 +143,40 @@ def _resolve(named: str | None, timeout: float, log: Log | None) -> tuple[str, s
             f"{named!r} is no port, no board id and no label; `hardmute list` shows what is there."
         )
     places = [entry.device for entry in registry.running() if entry.board == board]
-    places += [
-        found.device
-        for found in find(timeout)
-        if found.identity is not None and found.identity.board == board
-    ]
+    found = find(timeout, turn=turn)
+    places += [one.device for one in found if one.identity and one.identity.board == board]
     if len(places) > 1:
         listed = ", ".join(places)
         raise UsageError(
             f"Board {board} answers at {listed}: one of them is not what it says. Name a port."
         )
     if not places:
-        raise UnreachableError(f"Board {board} is not connected.", "not_connected")
+        raise _held(found) or UnreachableError(f"Board {board} is not connected.", "not_connected")
     return places[0], board
 
 
-def _only_board(timeout: float) -> tuple[str, str | None]:
+def _held(found: list[Found]) -> UnreachableError | None:
+    """That one of these ports is held by another process, so nobody knows what is behind it."""
+    errors = (one.error for one in found if one.error is not None)
+    return next((error for error in errors if error.reason == "port_held"), None)
+
+
+def _only_board(timeout: float, turn: Turn) -> tuple[str, str | None]:
     ports = serial_ports(bridges=False)
     if len(ports) == 1:
         return ports[0].device, None
-    boards = [found for found in find(timeout) if found.identity is not None] if ports else []
+    found = find(timeout, turn=turn) if ports else []
+    boards = [one for one in found if one.identity is not None]
     if len(boards) == 1:
         return boards[0].device, None
     if boards:
         listed = "".join(
-            f"\n  {found.identity.board} at {found.device}" for found in boards if found.identity
+            f"\n  {one.identity.board} at {one.device}" for one in boards if one.identity
         )
         raise UsageError(f"Several boards are connected; name one with --device:{listed}")
+    held = _held(found)
+    if held is not None:
+        raise held
     simulated = registry.running()
     hint = "plug one in, or start a simulated one with `hardmute sim`."
     if simulated:

@@ -46,6 +46,15 @@ class UnreachableError(HardmuteError):
         self.reason = reason
 
 
+class PortWantedError(UnreachableError):
+    """A `hardmute mute` has asked for the port that this command held."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__(
+            f"`hardmute mute` asked for {device} and got it: begin again.", "port_held"
+        )
+
+
 class RefusedError(HardmuteError):
     """The board answered and said no. ``code`` is its error code (`muteboard.wire.ERRORS`)."""
 

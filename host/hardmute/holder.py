@@ -2,6 +2,9 @@
 
 The operating system's file lock decides, so a holder that died leaves nothing behind; the file's
 content only names the holder.
+
+A holder that only follows a board gives its port to a `mute` that asks for it. The request is a
+second file beside the first. It counts while the process that wrote it holds that file's lock.
 """
 
 from __future__ import annotations
@@ -15,51 +18,109 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from hardmute import paths, text
 from hardmute.errors import UnreachableError
 
-_POLL_S = 0.05
+_POLL_S = 0.02
+# After so long a `mute` that waits for the port says for whom.
+_TELL_S = 1.0
+# A watch shows what it heard last for up to 3 s, and boards speak each second: so long may a watch
+# that gave its port to a `mute` wait for it without a word.
+_BACK_S = 2.0
 # On Windows a lock hides the bytes that it covers: it covers one far behind the content.
 _LOCK_BYTE = 1 << 20
+
+# Why a process wants a port. ``mute``: to cut the line, which cannot wait. ``follow``: to follow a
+# board until a `mute` asks for the port; ``back``: to go on with that afterwards. ``usual``: else.
+Turn = Literal["mute", "back", "follow", "usual"]
+# These ask whoever holds the port for it, each in a file of its own; the first goes first.
+_ASKING: tuple[Turn, ...] = ("mute", "back")
 
 
 class PortHolder:
     """Holds ``device`` for this process while entered. Waits up to ``timeout`` seconds for it."""
 
     def __init__(
-        self, device: str, timeout: float, clock: Callable[[], float] = time.monotonic
+        self,
+        device: str,
+        timeout: float,
+        turn: Turn = "usual",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._device = device
-        self._timeout = timeout
+        self._timeout = _BACK_S if turn == "back" else timeout
+        self._turn: Turn = turn
         self._clock = clock
         self._file = _lock_file(device)
         self._fd = -1
+        self._request = _Request(self._file_of(turn)) if turn in _ASKING else None
+        first = _ASKING[: _ASKING.index(turn)] if turn in _ASKING else _ASKING
+        self._first = [self._file_of(other) for other in first]
+        # The request that this one gives way to.
+        self._yielded = b""
 
-    def __enter__(self) -> None:
-        deadline = self._clock() + self._timeout
+    def __enter__(self) -> Self:
         self._fd = _open(self._file)
         if self._fd < 0:
             # The state matters more than the name of who else asks; pyserial's own lock on the
             # port still keeps two processes apart.
-            return
-        while not try_lock(self._fd):
-            left = deadline - self._clock()
-            if left <= 0:
-                holder = _read_holder(self._fd)
-                self._close()
-                raise UnreachableError(
-                    f"{self._device} is held by {holder}: end that, or ask again later.",
-                    "port_held",
-                )
-            time.sleep(min(_POLL_S, left))
+            return self
+        try:
+            self._wait()
+        except BaseException:
+            self._close()
+            raise
+        finally:
+            if self._request is not None:
+                self._request.end()
         note = {"pid": os.getpid(), "command": " ".join(["hardmute", *sys.argv[1:]])[:200]}
         # A full disk costs the note, not the lock.
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
             os.write(self._fd, json.dumps(note).encode())
+        return self
+
+    def _wait(self) -> None:
+        begun = self._clock()
+        told = self._turn != "mute"
+        while not (self._is_our_turn() and try_lock(self._fd)):
+            if self._request is not None:
+                self._request.make()
+            waited = self._clock() - begun
+            if waited >= self._timeout:
+                if try_lock(self._fd):
+                    # Who goes first has not taken it all that time: that process is stopped.
+                    return
+                raise UnreachableError(self._refusal(), "port_held")
+            if waited >= _TELL_S and not told:
+                holder = _read_holder(self._fd)
+                text.complain(
+                    f"Waiting for {self._device}, which {holder} holds: press the button to mute"
+                    " now."
+                )
+                told = True
+            time.sleep(min(_POLL_S, self._timeout - waited))
+
+    def _is_our_turn(self) -> bool:
+        """Whether nobody who goes first asks for the port."""
+        self._yielded = next((asked for file in self._first if (asked := _asked(file))), b"")
+        return not self._yielded
+
+    def is_wanted(self) -> bool:
+        """Whether a `mute` asks for the port that is held, other than one that left it free."""
+        return _asked(self._file_of("mute")) not in (b"", self._yielded)
+
+    def _refusal(self) -> str:
+        held = f"{self._device} is held by {_read_holder(self._fd)}"
+        if self._turn == "mute":
+            return f"{held}, which does not give it up: press the button to mute."
+        return f"{held}: end that, or ask again later."
+
+    def _file_of(self, turn: Turn) -> Path:
+        return self._file.with_suffix(f".{turn}")
 
     def __exit__(
         self,
@@ -75,6 +136,57 @@ class PortHolder:
     def _close(self) -> None:
         os.close(self._fd)
         self._fd = -1
+
+
+class _Request:
+    """Asks in ``file`` for a port, for as long as this process lives. One asks at a time."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._fd = -1
+
+    def make(self) -> None:
+        """Ask, unless that is done or another process asks."""
+        if self._fd >= 0:
+            return
+        fd = _open(self._file)
+        if fd < 0:
+            return
+        if not try_lock(fd):
+            os.close(fd)
+            return
+        self._fd = fd
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+            # No two requests are the same.
+            os.write(fd, os.urandom(8).hex().encode())
+
+    def end(self) -> None:
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, 0)
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _asked(file: Path) -> bytes:
+    """What a living process of this user asks with in ``file``; nothing where none asks."""
+    fd = _open(file, os.O_RDWR)
+    if fd < 0:
+        return b""
+    try:
+        if sys.platform != "win32" and os.fstat(fd).st_uid != os.getuid():
+            return b""
+        asked = os.read(fd, 64)
+        if asked and try_lock(fd):
+            # Its process has died.
+            os.ftruncate(fd, 0)
+            return b""
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+    return asked
 
 
 def holder_of(device: str) -> str | None:
@@ -95,12 +207,11 @@ def _lock_file(device: str) -> Path:
     return paths.runtime_dir("ports") / f"{quote(os.fsencode(key), safe='')[-200:]}.lock"
 
 
-def _open(file: Path) -> int:
-    """The lock file, or -1 when there is no place for one that is ours alone."""
+def _open(file: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+    """The file, or -1 when there is no place for one that is ours alone."""
     try:
         # A link that somebody else laid there must not lead us into a file of the owner's.
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        fd = os.open(file, flags, 0o600)
+        fd = os.open(file, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
     except OSError:
         return -1
     found = os.fstat(fd)

@@ -35,6 +35,7 @@ _POSIX = [
     "test_doctor.py",
     "test_flash.py",
     "test_flash_esp32.py",
+    "test_give_way.py",
     "test_hostile.py",
     "test_log.py",
     "test_port.py",

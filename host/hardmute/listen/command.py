@@ -51,7 +51,8 @@ def verify(args: Namespace) -> int:
     listed = devices.devices()
     recorder = Recorder()
     try:
-        with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
+        with discovery.open_board(args.device, args.timeout, recorder.log, "follow") as found:
+            session, identity = found
             chosen = _devices(args, listed, identity.board)
             listened = _listen(args, session, identity, recorder, *chosen)
             if isinstance(listened.now, Meeting):
@@ -150,9 +151,10 @@ def _listen(
         outcome = Outcome("inconclusive", reason.reason)
     finally:
         # Nobody is left live, whatever has happened; nor in the middle of a stream of events.
-        with contextlib.suppress(errors.UnreachableError):
-            session.hello()
-            session.mute()
+        # Where somebody else wants the port there is no answer, and the line is cut all the same.
+        for last in (session.hello, session.mute):
+            with contextlib.suppress(errors.UnreachableError):
+                last()
     # As the host concludes it: a board that says muted may contradict itself.
     state = None if walked is None else conclude(walked.muted).verdict
     body = evidence.body(
