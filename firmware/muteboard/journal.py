@@ -78,6 +78,8 @@ _KEYS = "<HHI4s32s32s"
 # Bytes that a board's key storage holds.
 KEYS_SIZE = const(76)
 _RETRY_MS = const(1000)
+# Records read at once from the journal's end.
+_TAIL = const(16)
 # Most segments dropped for a new one.
 _DROPS = const(2)
 
@@ -224,7 +226,10 @@ class Journal:
         return self._board.journal_size(self._segments[-1]) // SIZE if self._segments else SEGMENT
 
     def _load_last(self, segment: int) -> None:
-        data = self._board.journal_read(segment, (self._filled - 1) * SIZE, SIZE)
+        first = max(0, self._filled - _TAIL)
+        read = self._board.journal_read
+        tail = memoryview(read(segment, first * SIZE, (self._filled - first) * SIZE))
+        data = tail[len(tail) - SIZE :]
         last = Record(data)
         self.seq, self.head, self.last_boot = last.seq, head_of(data), last.boot
         self._last_pairing = max(self._last_pairing, last.pairing)
@@ -237,11 +242,15 @@ class Journal:
             self._forget_keys()
             return
         self._sealed = last.event == SEAL
-        # An epoch lies within a segment, at its end.
+        # An epoch lies within a segment, at its end; mostly within what has been read.
         low, high = 0, self._filled - 1
+        if not self._is_current(Record(tail)):
+            low = first + 1
         while low < high:
             middle = (low + high) // 2
-            if self._is_current(Record(self._board.journal_read(segment, middle * SIZE, SIZE))):
+            at = (middle - first) * SIZE
+            record = tail[at:] if at >= 0 else read(segment, middle * SIZE, SIZE)
+            if self._is_current(Record(record)):
                 high = middle
             else:
                 low = middle + 1

@@ -111,34 +111,36 @@ class KeyStore:
 
     def _read(self) -> None:
         written, self._blank = self._look(self._block)
-        for page in written:
-            self._device.readblocks(self._block, self._buffer, page * _PAGE)
-            number, keys = self._unpack()
+        for page, content in written.items():
+            number, keys = self._unpack(content)
             if keys is not None and number >= self._number:
                 self._page, self._number, self._keys = page, number, keys
         for page in written:
             if page != self._page:
                 self._wipe(self._block, page)
 
-    def _look(self, block: int) -> "tuple[list[int], int]":
+    def _look(self, block: int) -> "tuple[dict[int, bytes], int]":
         """The pages of ``block`` with something written; and its first blank page, 0 if none."""
+        content = bytearray(_BLOCK - _PAGE)
+        self._device.readblocks(block, content, _PAGE)
         zeros = bytes(_PAGE)
-        written = []
+        written = {}
         blank = 0
         for page in range(1, _PAGES):
-            self._device.readblocks(block, self._buffer, page * _PAGE)
-            if self._buffer == _BLANK:
+            at = (page - 1) * _PAGE
+            found = bytes(content[at : at + _PAGE])
+            if found == _BLANK:
                 blank = blank or page
-            elif self._buffer != zeros:
-                written.append(page)
+            elif found != zeros:
+                written[page] = found
         return written, blank
 
-    def _unpack(self) -> "tuple[int, bytes | None]":
+    def _unpack(self, page: bytes) -> "tuple[int, bytes | None]":
         end = 4 + self._size
-        number, check = struct.unpack_from("<I", self._buffer)[0], self._buffer[end : end + 4]
-        if check != struct.pack("<I", binascii.crc32(self._buffer[:end]) & 0xFFFFFFFF):
+        number, check = struct.unpack_from("<I", page)[0], page[end : end + 4]
+        if check != struct.pack("<I", binascii.crc32(page[:end]) & 0xFFFFFFFF):
             return 0, None
-        return number, bytes(self._buffer[4:end])
+        return number, page[4:end]
 
     def _program(self, keys: bytes) -> None:
         """Write ``keys`` to the page, which is blank."""
