@@ -13,14 +13,13 @@ from typing import Any
 import muteboard
 from hardmute import discovery, errors, service, text
 from hardmute.client import Session
-from hardmute.contact import Contact, Meeting
+from hardmute.contact import INCIDENTS, Contact, Meeting
 from hardmute.log import Observation, now_ms, seen, unseen
 from hardmute.recorder import Recorder
 from hardmute.report import (
+    NOT_ATTESTED,
     PROOF_LEVELS,
-    Conclusion,
     Identity,
-    conclude,
     exit_code,
     is_board_id,
     warning_text,
@@ -32,6 +31,9 @@ VERIFY_PAUSE_S = 0.4
 _VERIFY_SLACK_MS = 250
 _STILL_MS = 60_000
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
+# How long `watch` leaves a board alone that has not signed; also where each time is an incident.
+_UNSIGNED_S = 1.0
+_INCIDENT_S = 60.0
 
 
 def status(args: Namespace) -> int:
@@ -40,7 +42,7 @@ def status(args: Namespace) -> int:
 
 
 def mute(args: Namespace) -> int:
-    """`hardmute mute`: 0 only once muted has been sensed."""
+    """`hardmute mute`: 0 only once muted has been sensed, and signed if this host is paired."""
 
     def cut(session: Session, contact: Contact) -> Meeting:
         session.mute()
@@ -61,6 +63,8 @@ def verify(args: Namespace) -> int:
 
     def ask_twice(_: Session, contact: Contact) -> Meeting:
         first = contact.meet()
+        if first.contradicted is not None:
+            return first
         time.sleep(VERIFY_PAUSE_S)
         second = contact.meet()
         if second.status.boot != first.status.boot:
@@ -73,7 +77,7 @@ def verify(args: Namespace) -> int:
             second.heard_us - first.asked_us,
         )
         if first.signed is None or second.signed is None:
-            return second._replace(signed=None)
+            return second._replace(signed=None, unsigned=second.unsigned or first.unsigned)
         _check_advance(
             second.signed.answer.status.uptime_ms - first.signed.answer.status.uptime_ms,
             second.signed.sent_us - first.signed.anchor_us,
@@ -110,17 +114,19 @@ def list_boards(args: Namespace) -> int:
         try:
             with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
                 met = Contact(session, identity, recorder).meet()
-                conclusion = _conclude(met)
-                record_seen(recorder, met, identity, session, "list")
+                seen_now = record_seen(recorder, met, identity, session, "list")
                 row |= {
                     "board": identity.board,
                     "firmware": identity.firmware,
                     "simulated": identity.simulated,
-                    "verdict": conclusion.verdict,
-                    "reason": conclusion.reason,
+                    "verdict": seen_now.verdict,
+                    "reason": seen_now.reason,
+                    "state": seen_now.state,
+                    "unsigned": seen_now.unsigned,
                 }
         except errors.UnreachableError as error:
             row |= {"simulated": device in simulated, "verdict": "unknown", "reason": str(error)}
+            row |= {"state": None, "unsigned": None}
             if board is not None:
                 # A port that never was a board's is no board that cannot be reached.
                 record_unseen(recorder, device, error, "list")
@@ -210,6 +216,8 @@ class _Watch:
         self._device = args.device or "no port"
         self._simulated = False
         self._failures = 0
+        # When a board that has not signed is asked again at the earliest (`time.monotonic`).
+        self._ask_again = 0.0
         # The newest observation, and the newest one that is in the log.
         self._newest: Observation | None = None
         self._logged: Observation | None = None
@@ -258,21 +266,31 @@ class _Watch:
                 raise
 
     def _follow_events(self, session: Session, identity: Identity, contact: Contact) -> None:
-        known = contact.meet().status.journal
+        def take(heard: Meeting) -> None:
+            # An event is older than the moment at which it is read: it dates nothing.
+            self._take(observed(heard, identity, session, "watch")._replace(took_ms=None))
+
+        met = contact.meet()
         for event in session.watch():
             self._failures = 0
-            self._take(
-                seen(
-                    event,
-                    conclude(event),
-                    board=identity.board,
-                    device=session.device,
-                    source="watch",
-                    at_ms=now_ms(),
-                )
-            )
+            heard = contact.hear(event)
+            if self._owes(heard):
+                if self._newest is not None and self._newest.verdict == "muted":
+                    # Until the board has signed that it is muted again.
+                    take(heard)
+                met = contact.meet()
+                heard = contact.hear(event)
+                wait_s = _INCIDENT_S if heard.unsigned in INCIDENTS else _UNSIGNED_S
+                self._ask_again = time.monotonic() + (wait_s if heard.unsigned else 0)
+            take(heard)
+            known = met.status.journal
             if event.journal is not None and (known is None or event.journal.seq != known.seq):
-                known = contact.meet().status.journal
+                met = contact.meet()
+
+    def _owes(self, heard: Meeting) -> bool:
+        """Whether the board is to be asked for its signature, so that "muted" can be said."""
+        owes = heard.conclusion.reason == NOT_ATTESTED
+        return owes and time.monotonic() >= self._ask_again
 
     def _take(self, observation: Observation) -> None:
         before = self._newest
@@ -375,24 +393,26 @@ def _logged_session(args: Namespace, recorder: Recorder) -> Generator[tuple[Sess
         raise
 
 
-def _conclude(met: Meeting) -> Conclusion:
-    return conclude(met.status, attested=met.signed is not None)
-
-
-def record_seen(
-    recorder: Recorder, met: Meeting, identity: Identity, session: Session, source: str
-) -> Observation:
-    """Log what a meeting has shown."""
-    observation = seen(
+def observed(met: Meeting, identity: Identity, session: Session, source: str) -> Observation:
+    """The observation that a meeting is."""
+    return seen(
         met.status,
-        _conclude(met),
+        met.conclusion,
         board=identity.board,
         device=session.device,
         source=source,
         at_ms=met.heard_ms,
         # Rounded up: it must not seem to be known better than it is.
         took_ms=-((met.asked_us - met.heard_us) // 1000),
+        unsigned=met.unsigned,
     )
+
+
+def record_seen(
+    recorder: Recorder, met: Meeting, identity: Identity, session: Session, source: str
+) -> Observation:
+    """Log what a meeting has shown."""
+    observation = observed(met, identity, session, source)
     recorder.add(observation)
     return observation
 
@@ -426,21 +446,27 @@ def _label(recorder: Recorder, board: str | None) -> str:
 def _why(observation: Observation) -> str:
     if observation.state is None:
         return text.REASONS.get(observation.reason or "", "")
-    parts = [text.CAUSES.get(observation.cause or "", "")]
-    if observation.reason:
-        parts.append(observation.reason)
+    if observation.reason == NOT_ATTESTED:
+        parts = [text.claimed(observation.unsigned)]
+    else:
+        parts = [text.CAUSES.get(observation.cause or "", ""), observation.reason or ""]
     if observation.service not in (None, "none"):
         parts.append(f"in {observation.service}")
     parts += [warning.replace("_", " ") for warning in observation.warnings or ()]
     if observation.simulated:
         parts.append("simulated")
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))
 
 
 def _print_observation(recorder: Recorder, observation: Observation) -> None:
     label = _label(recorder, observation.board)
     if observation.state is None:
         text.headline(observation.verdict, f"{label}: {_why(observation)}")
+        return
+    if observation.reason == NOT_ATTESTED:
+        text.headline(observation.verdict, f"{label}: {text.claimed(observation.unsigned)}")
+        text.detail(text.unsigned(observation.unsigned).advice)
+        _print_warnings(observation)
         return
     text.headline(observation.verdict, label)
     if observation.simulated:
@@ -454,6 +480,12 @@ def _print_observation(recorder: Recorder, observation: Observation) -> None:
     _print_contacts(observation)
     if observation.remute_in_ms is not None:
         text.detail(f"mutes itself in {text.duration(observation.remute_in_ms)}")
+    if observation.unsigned not in (None, "contradicted"):
+        text.detail(f"not signed ({text.unsigned(observation.unsigned).word})")
+    _print_warnings(observation)
+
+
+def _print_warnings(observation: Observation) -> None:
     if observation.service not in (None, "none"):
         text.detail(f"in {observation.service}: the line stays cut until the power has been off")
     for warning in observation.warnings or ():
@@ -525,5 +557,7 @@ def _print_boards(rows: list[dict[str, Any]]) -> None:
         text.headline(row["verdict"], "  ".join(filter(None, parts)))
         # Alone and whole, to be copied.
         print(f"         {row['device']}")
-        if row["reason"]:
+        if row["reason"] == NOT_ATTESTED:
+            text.detail(text.claimed(row["unsigned"]))
+        elif row["reason"]:
             text.detail(row["reason"])
