@@ -13,7 +13,7 @@ from typing import Any
 import muteboard
 from hardmute import discovery, errors, service, text
 from hardmute.client import Session
-from hardmute.contact import INCIDENTS, Contact, Meeting
+from hardmute.contact import LASTING, Contact, Meeting
 from hardmute.log import Observation, now_ms, seen, unseen
 from hardmute.recorder import Recorder
 from hardmute.report import (
@@ -31,9 +31,9 @@ VERIFY_PAUSE_S = 0.4
 _VERIFY_SLACK_MS = 250
 _STILL_MS = 60_000
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
-# How long `watch` leaves a board alone that has not signed; also where each time is an incident.
+# How long `watch` leaves a board alone that has not signed; and where the reason is a lasting one.
 _UNSIGNED_S = 1.0
-_INCIDENT_S = 60.0
+_LASTING_S = 60.0
 
 
 def status(args: Namespace) -> int:
@@ -114,15 +114,15 @@ def list_boards(args: Namespace) -> int:
         try:
             with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
                 met = Contact(session, identity, recorder).meet()
-                seen_now = record_seen(recorder, met, identity, session, "list")
+                observation = record_seen(recorder, met, identity, session, "list")
                 row |= {
                     "board": identity.board,
                     "firmware": identity.firmware,
                     "simulated": identity.simulated,
-                    "verdict": seen_now.verdict,
-                    "reason": seen_now.reason,
-                    "state": seen_now.state,
-                    "unsigned": seen_now.unsigned,
+                    "verdict": observation.verdict,
+                    "reason": observation.reason,
+                    "state": observation.state,
+                    "unsigned": observation.unsigned,
                 }
         except errors.UnreachableError as error:
             row |= {"simulated": device in simulated, "verdict": "unknown", "reason": str(error)}
@@ -279,8 +279,8 @@ class _Watch:
                     # Until the board has signed that it is muted again.
                     take(heard)
                 met = contact.meet()
-                heard = contact.hear(event)
-                wait_s = _INCIDENT_S if heard.unsigned in INCIDENTS else _UNSIGNED_S
+                heard = contact.hear(event)._replace(heard_ms=heard.heard_ms)
+                wait_s = _LASTING_S if heard.unsigned in LASTING else _UNSIGNED_S
                 self._ask_again = time.monotonic() + (wait_s if heard.unsigned else 0)
             take(heard)
             known = met.status.journal
@@ -288,8 +288,8 @@ class _Watch:
                 met = contact.meet()
 
     def _owes(self, heard: Meeting) -> bool:
-        """Whether the board is to be asked for its signature, so that "muted" can be said."""
-        owes = heard.conclusion.reason == NOT_ATTESTED
+        """Whether the board is to sign, so that "muted" can be said, or a contradiction ends."""
+        owes = heard.contradicted is not None or heard.conclusion.reason == NOT_ATTESTED
         return owes and time.monotonic() >= self._ask_again
 
     def _take(self, observation: Observation) -> None:
@@ -463,14 +463,15 @@ def _print_observation(recorder: Recorder, observation: Observation) -> None:
     if observation.state is None:
         text.headline(observation.verdict, f"{label}: {_why(observation)}")
         return
-    if observation.reason == NOT_ATTESTED:
-        text.headline(observation.verdict, f"{label}: {text.claimed(observation.unsigned)}")
+    unsigned = observation.reason == NOT_ATTESTED
+    claimed = f": {text.claimed(observation.unsigned)}" if unsigned else ""
+    text.headline(observation.verdict, f"{label}{claimed}")
+    if observation.simulated:
+        text.detail("a simulated board: no real microphone is cut by it")
+    if unsigned:
         text.detail(text.unsigned(observation.unsigned).advice)
         _print_warnings(observation)
         return
-    text.headline(observation.verdict, label)
-    if observation.simulated:
-        text.detail("a simulated board: no real microphone is cut by it")
     since_ms = observation.since_ms or 0
     began = text.local_time(observation.at_ms - since_ms)
     cause = "" if observation.cause == "fault" else f", by {text.CAUSES[observation.cause or '']}"

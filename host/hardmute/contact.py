@@ -30,8 +30,16 @@ from muteboard import attest
 FRESH_US = 2_000_000
 # An honest board is busy, or takes as long as its flash, now and then: it is asked once more.
 _TRIES = 2
-# What is an incident in the log each time that the board is asked, if this host has its key.
-INCIDENTS = ("bad_mac", "bad_head", "not_paired", "unsupported", "bad_op")
+# Why a board has not signed, where asking again soon would only write the same into the log again.
+LASTING = (
+    "bad_head",
+    "bad_mac",
+    "bad_op",
+    "contradicted",
+    "no_key",
+    "not_paired",
+    "unsupported",
+)
 # While a board is followed, what it has signed counts for so long.
 _COVERS_US = 60_000_000
 # After a fetch that took long, all else is asked again; but not for ever.
@@ -198,9 +206,8 @@ class Contact:
         return held
 
     def _attest(self, held: keys.Held) -> tuple[Signed | None, str | None]:
-        """An attestation that answers us, and why it counts for nothing (`text.UNSIGNED`), if it
-        does and this host is paired with the board. None if there is none: what else is to be
-        told of that was told.
+        """An attestation that answers us, if there is one. And why there is none that this host
+        can check (`text.UNSIGNED`); None on a host that is not paired with the board.
         """
         try:
             signed = self._challenge(held)

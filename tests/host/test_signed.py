@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from conftest import Cli
 from evidence_maker import BOARD, Clock, MadeBoard, Story
-from hardmute import commands, discovery, errors, keys
+from hardmute import commands, discovery, errors, keys, text
 from hardmute.__main__ import main
 from hardmute.client import Session
 from hardmute.discovery import Port
@@ -302,6 +302,14 @@ def test_P5_a_board_that_denies_its_pairing_is_not_muted(
             assert "MUTED" not in cli(*words).out
 
 
+def test_the_words_in_the_log_are_the_documented_ones() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evidence.md").read_text("utf-8")
+    _, table = page.split("| `unsigned` |")
+    for code in text.UNSIGNED:
+        assert f"`{code}`" in table.partition("\n\n")[0]
+    assert text.claimed("some_new_error").endswith("did not sign it (some new error)")
+
+
 def states(home: Path, since_ms: int) -> list[tuple[str, str | None]]:
     """What `hardmute log` shows from ``since_ms`` on."""
     log = Log(home / "log.sqlite3")
@@ -411,20 +419,34 @@ def test_P5_watch_asks_a_busy_board_again_but_once_a_second(
     assert device.asked.count("attest") == 8
 
 
-def test_P5_watch_leaves_a_board_alone_whose_signature_is_wrong(
-    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("pairing", "attests", "why", "kind"),
+    [
+        ("log and key", "wrong_mac", "bad_mac", "incident"),
+        ("log and key", "not_paired", "not_paired", "incident"),
+        ("log", "ok", "no_key", "attestation"),
+    ],
+)
+def test_P5_watch_does_not_fill_the_log_with_what_stays_so(
+    home: Path,
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    pairing: str,
+    attests: str,
+    why: str,
+    kind: str,
 ) -> None:
-    device = is_paired(home, "log and key")
-    device.attests = "wrong_mac"
+    device = is_paired(home, pairing)
+    device.attests = attests
     device.happens = [lambda: None] * 20
     monkeypatch.setattr(commands, "_UNSIGNED_S", 0.0)
+    log = Log(home / "log.sqlite3")
+    before = len(list(log.entries(BOARD, [kind])))
     with plugged_in(device):
         told = cli("watch", "--json")
-    assert told.code == errors.TAMPERED
-    assert [json.loads(line)["unsigned"] for line in told.out.splitlines()] == ["bad_mac"]
-    log = Log(home / "log.sqlite3")
+    assert [json.loads(line)["unsigned"] for line in told.out.splitlines()] == [why]
     # At the start, with the first event, and at the end.
-    assert len(log.incidents(BOARD, 0, 1 << 52)) == 3
+    assert len(list(log.entries(BOARD, [kind]))) == before + 3
     log.close()
 
 
@@ -446,7 +468,9 @@ def test_P5_a_signature_that_is_old_covers_nothing(
     log.close()
 
 
-def test_P5_watch_tells_of_a_contradiction(home: Path, cli: Cli) -> None:
+def test_P5_watch_tells_of_a_contradiction(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     device = is_paired(home, "log and key")
     device.made.go_live()
     truth = device.made
@@ -462,6 +486,14 @@ def test_P5_watch_tells_of_a_contradiction(home: Path, cli: Cli) -> None:
         assert cli("status").code == errors.FAULT
         assert cli("verify").code == errors.FAULT
         assert "FAULT" in cli("list").out
+
+        def tells_the_truth() -> None:
+            device.lie = dict
+
+        device.happens = [tells_the_truth, lambda: None]
+        monkeypatch.setattr(commands, "_LASTING_S", 0.0)
+        assert watched(cli) == ["fault", "live"]
+        device.lie = lies
         found = {each["name"]: each for each in cli("doctor", "--json").json["checks"]}
         assert found["state"]["result"] == "fail"
         assert cli("doctor").code == errors.FAULT
