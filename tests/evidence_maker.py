@@ -243,7 +243,8 @@ class MadeHost:
         self._asked += 1
         return hashlib.sha256(b"salt %d" % self._asked).digest()[: attest.MAC]
 
-    def observe(self, board: MadeBoard) -> None:
+    def observe(self, board: MadeBoard, unsigned: str | None = None) -> None:
+        """What a contact saw. ``unsigned``: why a muted board has not signed it, if it has not."""
         self.log.add(
             Observation(
                 at_ms=self.now_ms,
@@ -251,9 +252,9 @@ class MadeHost:
                 device="/dev/ttyACM0",
                 simulated=False,
                 source="status",
-                verdict=board.state,
-                proof="sensed",
-                reason=None,
+                verdict="unknown" if unsigned else board.state,
+                proof=None if unsigned else "sensed",
+                reason="not_attested" if unsigned else None,
                 state=board.state,
                 command=board.command,
                 sense=(board.sense,),
@@ -267,6 +268,7 @@ class MadeHost:
                 warnings=(),
                 service="none",
                 took_ms=4,
+                unsigned=unsigned,
             )
         )
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import muteboard
 
-_EXIT_CODES = "exit: 0 muted or done, 1 live, 2 usage, 3 unknown, 4 fault, 5 tampered, 6 local"
+_EXIT_CODES = """\
+exit: 0 muted or done; 1 live; 2 usage; 3 unknown, less proof than required, or
+      nothing given to check it with; 4 fault; 5 tampered; 6 local failure"""
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -21,10 +23,10 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=28, width=_help_width())
 
     def format_help(self) -> str:
-        """The text; that of the commands with no empty line to spare at its beginning and end."""
+        """The text; that of the commands with no line to spare for headings and empty lines."""
         text = super().format_help()
         if _EXIT_CODES in text:
-            text = text.replace("\n\noptions:", "\noptions:", 1)
+            text = text.replace("\n\noptions:", "", 1)
             text = text.replace("\n\ncommands:", "\ncommands:", 1)
             text = text.replace(f"\n\n{_EXIT_CODES}", f"\n{_EXIT_CODES}")
         return text

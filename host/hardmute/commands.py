@@ -13,15 +13,14 @@ from typing import Any
 import muteboard
 from hardmute import discovery, errors, service, text
 from hardmute.client import STREAM_SILENCE_S, Session
-from hardmute.contact import Contact, Meeting
+from hardmute.contact import LASTING, Contact, Meeting
 from hardmute.holder import Turn
 from hardmute.log import Observation, now_ms, seen, unseen
 from hardmute.recorder import Recorder
 from hardmute.report import (
+    NOT_ATTESTED,
     PROOF_LEVELS,
-    Conclusion,
     Identity,
-    conclude,
     exit_code,
     is_board_id,
     warning_text,
@@ -33,6 +32,9 @@ VERIFY_PAUSE_S = 0.4
 _VERIFY_SLACK_MS = 250
 _STILL_MS = 60_000
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
+# How long `watch` leaves a board alone that has not signed; and where the reason is a lasting one.
+_UNSIGNED_S = 1.0
+_LASTING_S = 60.0
 
 
 def status(args: Namespace) -> int:
@@ -41,7 +43,7 @@ def status(args: Namespace) -> int:
 
 
 def mute(args: Namespace) -> int:
-    """`hardmute mute`: 0 only once muted has been sensed."""
+    """`hardmute mute`: 0 only once muted has been sensed, and signed if this host is paired."""
 
     def cut(session: Session, contact: Contact) -> Meeting:
         session.mute()
@@ -62,6 +64,8 @@ def verify(args: Namespace) -> int:
 
     def ask_twice(_: Session, contact: Contact) -> Meeting:
         first = contact.meet()
+        if first.contradicted is not None:
+            return first
         time.sleep(VERIFY_PAUSE_S)
         second = contact.meet()
         if second.status.boot != first.status.boot:
@@ -74,7 +78,7 @@ def verify(args: Namespace) -> int:
             second.heard_us - first.asked_us,
         )
         if first.signed is None or second.signed is None:
-            return second._replace(signed=None)
+            return second._replace(signed=None, unsigned=second.unsigned or first.unsigned)
         _check_advance(
             second.signed.answer.status.uptime_ms - first.signed.answer.status.uptime_ms,
             second.signed.sent_us - first.signed.anchor_us,
@@ -111,17 +115,19 @@ def list_boards(args: Namespace) -> int:
         try:
             with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
                 met = Contact(session, identity, recorder).meet()
-                conclusion = _conclude(met)
-                record_seen(recorder, met, identity, session, "list")
+                observation = record_seen(recorder, met, identity, session, "list")
                 row |= {
                     "board": identity.board,
                     "firmware": identity.firmware,
                     "simulated": identity.simulated,
-                    "verdict": conclusion.verdict,
-                    "reason": conclusion.reason,
+                    "verdict": observation.verdict,
+                    "reason": observation.reason,
+                    "state": observation.state,
+                    "unsigned": observation.unsigned,
                 }
         except errors.UnreachableError as error:
             row |= {"simulated": device in simulated, "verdict": "unknown", "reason": str(error)}
+            row |= {"state": None, "unsigned": None}
             if board is not None:
                 # A port that never was a board's is no board that cannot be reached.
                 record_unseen(recorder, device, error, "list")
@@ -216,6 +222,8 @@ class _Watch:
         self._failures = 0
         self._turn: Turn = "follow"
         self._heard_s = time.monotonic()
+        # When a board that has not signed is asked again at the earliest (`time.monotonic`).
+        self._ask_again = 0.0
         # The newest observation, and the newest one that is in the log.
         self._newest: Observation | None = None
         self._logged: Observation | None = None
@@ -278,22 +286,32 @@ class _Watch:
                 raise
 
     def _follow_events(self, session: Session, identity: Identity, contact: Contact) -> None:
-        known = contact.meet().status.journal
+        def take(heard: Meeting) -> None:
+            # An event is older than the moment at which it is read: it dates nothing.
+            self._take(observed(heard, identity, session, "watch")._replace(took_ms=None))
+
+        met = contact.meet()
         for event in session.watch():
             self._failures = 0
             self._heard_s = time.monotonic()
-            self._take(
-                seen(
-                    event,
-                    conclude(event),
-                    board=identity.board,
-                    device=session.device,
-                    source="watch",
-                    at_ms=now_ms(),
-                )
-            )
+            heard = contact.hear(event)
+            if self._owes(heard):
+                if self._newest is not None and self._newest.verdict == "muted":
+                    # Until the board has signed that it is muted again.
+                    take(heard)
+                met = contact.meet()
+                heard = contact.hear(event)._replace(heard_ms=heard.heard_ms)
+                wait_s = _LASTING_S if heard.unsigned in LASTING else _UNSIGNED_S
+                self._ask_again = time.monotonic() + (wait_s if heard.unsigned else 0)
+            take(heard)
+            known = met.status.journal
             if event.journal is not None and (known is None or event.journal.seq != known.seq):
-                known = contact.meet().status.journal
+                met = contact.meet()
+
+    def _owes(self, heard: Meeting) -> bool:
+        """Whether the board is to sign, so that "muted" can be said, or a contradiction ends."""
+        owes = heard.contradicted is not None or heard.conclusion.reason == NOT_ATTESTED
+        return owes and time.monotonic() >= self._ask_again
 
     def _take(self, observation: Observation) -> None:
         before = self._newest
@@ -399,24 +417,26 @@ def _logged_session(args: Namespace, recorder: Recorder) -> Generator[tuple[Sess
         raise
 
 
-def _conclude(met: Meeting) -> Conclusion:
-    return conclude(met.status, attested=met.signed is not None)
-
-
-def record_seen(
-    recorder: Recorder, met: Meeting, identity: Identity, session: Session, source: str
-) -> Observation:
-    """Log what a meeting has shown."""
-    observation = seen(
+def observed(met: Meeting, identity: Identity, session: Session, source: str) -> Observation:
+    """The observation that a meeting is."""
+    return seen(
         met.status,
-        _conclude(met),
+        met.conclusion,
         board=identity.board,
         device=session.device,
         source=source,
         at_ms=met.heard_ms,
         # Rounded up: it must not seem to be known better than it is.
         took_ms=-((met.asked_us - met.heard_us) // 1000),
+        unsigned=met.unsigned,
     )
+
+
+def record_seen(
+    recorder: Recorder, met: Meeting, identity: Identity, session: Session, source: str
+) -> Observation:
+    """Log what a meeting has shown."""
+    observation = observed(met, identity, session, source)
     recorder.add(observation)
     return observation
 
@@ -450,15 +470,16 @@ def _label(recorder: Recorder, board: str | None) -> str:
 def _why(observation: Observation) -> str:
     if observation.state is None:
         return text.REASONS.get(observation.reason or "", "")
-    parts = [text.CAUSES.get(observation.cause or "", "")]
-    if observation.reason:
-        parts.append(observation.reason)
+    if observation.reason == NOT_ATTESTED:
+        parts = [text.claimed(observation.unsigned)]
+    else:
+        parts = [text.CAUSES.get(observation.cause or "", ""), observation.reason or ""]
     if observation.service not in (None, "none"):
         parts.append(f"in {observation.service}")
     parts += [warning.replace("_", " ") for warning in observation.warnings or ()]
     if observation.simulated:
         parts.append("simulated")
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))
 
 
 def _print_observation(recorder: Recorder, observation: Observation) -> None:
@@ -466,9 +487,15 @@ def _print_observation(recorder: Recorder, observation: Observation) -> None:
     if observation.state is None:
         text.headline(observation.verdict, f"{label}: {_why(observation)}")
         return
-    text.headline(observation.verdict, label)
+    unsigned = observation.reason == NOT_ATTESTED
+    claimed = f": {text.claimed(observation.unsigned)}" if unsigned else ""
+    text.headline(observation.verdict, f"{label}{claimed}")
     if observation.simulated:
         text.detail("a simulated board: no real microphone is cut by it")
+    if unsigned:
+        text.detail(text.unsigned(observation.unsigned).advice)
+        _print_warnings(observation)
+        return
     since_ms = observation.since_ms or 0
     began = text.local_time(observation.at_ms - since_ms)
     cause = "" if observation.cause == "fault" else f", by {text.CAUSES[observation.cause or '']}"
@@ -478,6 +505,12 @@ def _print_observation(recorder: Recorder, observation: Observation) -> None:
     _print_contacts(observation)
     if observation.remute_in_ms is not None:
         text.detail(f"mutes itself in {text.duration(observation.remute_in_ms)}")
+    if observation.unsigned not in (None, "contradicted"):
+        text.detail(f"not signed ({text.unsigned(observation.unsigned).word})")
+    _print_warnings(observation)
+
+
+def _print_warnings(observation: Observation) -> None:
     if observation.service not in (None, "none"):
         text.detail(f"in {observation.service}: the line stays cut until the power has been off")
     for warning in observation.warnings or ():
@@ -550,5 +583,7 @@ def _print_boards(rows: list[dict[str, Any]]) -> None:
         text.headline(row["verdict"], "  ".join(filter(None, parts)))
         # Alone and whole, to be copied.
         print(f"         {row['device']}")
-        if row["reason"]:
+        if row["reason"] == NOT_ATTESTED:
+            text.detail(text.claimed(row["unsigned"]))
+        elif row["reason"]:
             text.detail(row["reason"])

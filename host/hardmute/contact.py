@@ -3,6 +3,9 @@
 It has the board attest, if it is paired; fetches what the journal holds beyond the log; checks
 that one continues the other and ends in the attested head; and stores all of it. What does not fit
 is an incident: stored, complained about, exit code 5.
+
+A host that is paired with the board takes no "muted" that is not signed, whatever the board says
+of itself: it may be another board.
 """
 
 from __future__ import annotations
@@ -16,17 +19,29 @@ from hardmute import keys
 from hardmute.client import Session
 from hardmute.clock import SYSTEM, HostClock
 from hardmute.entries import GENESIS, nonce
-from hardmute.errors import HardmuteError, RefusedError, UnreachableError
+from hardmute.errors import RefusedError, UnreachableError
 from hardmute.intake import Intake
 from hardmute.log import Log
 from hardmute.recorder import Recorder
-from hardmute.report import Attested, Identity, JournalEnd, Status
+from hardmute.report import Attested, Conclusion, Identity, JournalEnd, Status, conclude
 from muteboard import attest
 
 # An answer that took longer may be of another time; so may what is told after a longer fetch.
 FRESH_US = 2_000_000
-# An honest board takes as long as its flash now and then, so it is asked once more.
+# An honest board is busy, or takes as long as its flash, now and then: it is asked once more.
 _TRIES = 2
+# Why a board has not signed, where asking again soon would only write the same into the log again.
+LASTING = (
+    "bad_head",
+    "bad_mac",
+    "bad_op",
+    "contradicted",
+    "no_key",
+    "not_paired",
+    "unsupported",
+)
+# While a board is followed, what it has signed counts for so long.
+_COVERS_US = 60_000_000
 # After a fetch that took long, all else is asked again; but not for ever.
 _ROUNDS = 4
 # From so many records on a person is told what takes so long; no board has more than the most.
@@ -59,6 +74,17 @@ class Meeting(NamedTuple):
     heard_ms: int
     # Under this host's attest key, and borne out by the status.
     signed: Signed | None = None
+    # Why there is no such thing (`text.UNSIGNED`), if this host is paired with the board.
+    unsigned: str | None = None
+    # What the board has signed contradicts the status, and no change between the two explains it.
+    contradicted: str | None = None
+
+    @property
+    def conclusion(self) -> Conclusion:
+        """What this host makes of it."""
+        if self.contradicted is not None:
+            return Conclusion("fault", None, self.contradicted)
+        return conclude(self.status, attested=self.signed is not None, unsigned=self.unsigned)
 
 
 class Contact:
@@ -82,34 +108,72 @@ class Contact:
         self._recorder = recorder
         self._clock = clock
         self._random = random
+        # What the board has signed last, for events to go by, or why there is none.
+        self._signed: Signed | None = None
+        self._unsigned: str | None = None
+        self._contradicted: str | None = None
 
     def meet(self) -> Meeting:
         """Have the board attest, ask for its status, and fetch its journal.
 
-        Raises `UnreachableError` where no fresh state can be had; what was fetched before that is
-        stored all the same.
+        Where the two differ, both are asked for once more. Raises `UnreachableError` where no
+        fresh state can be had; what was fetched before that is stored all the same.
         """
+        held = self._held()
         if not self._identity.journal:
-            self._miss_journal()
-            return self._ask()
+            self._miss_journal(held)
+            return self._followed(self.ask(), None, "unsupported" if held.paired else None)
+        again = True
         for _ in range(_ROUNDS):
             # Before the board is asked: what another process stores meanwhile is then no news,
             # rather than something that the board does not have.
             intake = Intake(self._recorder, self._board)
-            signed = self._attest()
-            met = self._ask()
+            signed, unsigned = self._attest(held)
+            met = self.ask()
             end = met.status.journal if signed is None else signed.answer.end
             complete = end is not None and self._catch_up(intake, end)
             if signed is not None and complete:
                 self._keep(signed, intake.branch)
-            if self._clock.run_us() - met.asked_us <= FRESH_US:
-                return met._replace(
-                    signed=signed if complete and _bears_out(met, signed) else None
-                )
+            if self._clock.run_us() - met.asked_us > FRESH_US:
+                continue
+            if not complete:
+                signed, unsigned = None, "bad_head" if held.paired else None
+            if signed is None or not signed.checked:
+                return self._followed(met, None, unsigned)
+            if bears_out(met.status, signed.answer.status):
+                return self._followed(met._replace(signed=signed), signed, None)
+            if not again:
+                met = _weighed(met, signed)
+                return self._followed(met, None, "contradicted" if met.contradicted else "changed")
+            again = False
         raise UnreachableError(
             "The board's journal grows as fast as it is fetched: its state cannot be told.",
             "not_fresh",
         )
+
+    def hear(self, event: Status) -> Meeting:
+        """What ``event``, which the board was not asked for, is worth.
+
+        It is as good as signed where the board has signed the same state since the last `meet`
+        began or later. Where that is a minute old, the board is asked to sign again; nothing is
+        stored of that. Raises `UnreachableError` as `meet` does.
+        """
+        if self._signed is not None and self._clock.run_us() - self._signed.anchor_us > _COVERS_US:
+            signed, self._unsigned = self._attest(self._held())
+            self._signed = signed if signed is not None and signed.checked else None
+        now_us, now_ms = self._clock.run_us(), self._clock.wall_ms()
+        met = Meeting(event, now_us, now_us, now_ms)
+        if self._signed is None:
+            return met._replace(unsigned=self._unsigned, contradicted=self._contradicted)
+        if covers(event, self._signed.answer.status):
+            return met._replace(signed=self._signed)
+        return met._replace(unsigned="changed")
+
+    def _followed(self, met: Meeting, signed: Signed | None, unsigned: str | None) -> Meeting:
+        """``met``, for which this is what the events that follow it go by."""
+        self._signed, self._unsigned = signed, unsigned
+        self._contradicted = met.contradicted
+        return met if met.signed is not None else met._replace(unsigned=unsigned)
 
     def fetch(self) -> Status:
         """As `meet`, but have nothing attested."""
@@ -119,7 +183,8 @@ class Contact:
             self._catch_up(intake, status.journal)
         return status
 
-    def _ask(self) -> Meeting:
+    def ask(self) -> Meeting:
+        """The board's status, and nothing else."""
         asked = self._clock.run_us()
         status = self._session.status()
         return Meeting(status, asked, self._clock.run_us(), self._clock.wall_ms())
@@ -131,48 +196,72 @@ class Contact:
 
     # The attestation.
 
-    def _attest_key(self) -> bytes | None:
-        try:
-            return keys.load_attest_key(self._board)
-        except HardmuteError as error:
-            self._recorder.tell(error)
-            return None
+    def _held(self) -> keys.Held:
+        held = keys.held(
+            self._board,
+            lambda: self._recorder.use(lambda log: log.is_paired(self._board)) is True,
+        )
+        if held.trouble is not None:
+            self._recorder.tell(held.trouble)
+        return held
 
-    def _attest(self) -> Signed | None:
-        """An attestation that answers us. None if there is none, for reasons that were told."""
-        key = self._attest_key()
+    def _attest(self, held: keys.Held) -> tuple[Signed | None, str | None]:
+        """An attestation that answers us, if there is one. And why there is none that this host
+        can check (`text.UNSIGNED`); None on a host that is not paired with the board.
+        """
         try:
-            signed = self._challenge(key)
+            signed = self._challenge(held)
         except RefusedError as error:
-            if error.code not in ("not_paired", "unsupported", "bad_op"):
-                self._recorder.note(f"Not attested. {error}")
-            elif key is not None:
+            unpaired = error.code in ("not_paired", "unsupported", "bad_op")
+            if unpaired and held.key is not None:
                 self._incident("unpaired", "it is paired with this host, and says that it is not")
+            elif not unpaired and not held.paired:
+                self._recorder.note(f"Not attested. {error}")
+            return None, error.code if held.paired else None
+        except UnreachableError as error:
+            if not held.paired:
+                raise
+            # It may be live, and that needs no signature.
+            return None, error.reason
+        if signed is None:
+            return None, "bad_mac" if held.paired else None
+        return signed, "no_key" if held.paired and not signed.checked else None
+
+    def _challenge(self, held: keys.Held) -> Signed | None:
+        """None: what came is none of ours, which was told."""
+        tries = _TRIES
+        while True:
+            tries -= 1
+            try:
+                signed = self._asked(held.key)
+            except (RefusedError, UnreachableError):
+                if tries and held.paired:
+                    continue
+                raise
+            if signed is None or signed.anchor_us - signed.sent_us <= FRESH_US:
+                return signed
+            if not tries:
+                raise UnreachableError(
+                    f"The board took more than {FRESH_US / 1e6:g} s to attest: its answer may be"
+                    " of another time.",
+                    "not_fresh",
+                )
+
+    def _asked(self, key: bytes | None) -> Signed | None:
+        row, log_hash = self._recorder.use(Log.head) or (0, GENESIS)
+        salt = self._random(attest.MAC)
+        asked = nonce(log_hash, salt)
+        sent_ms, sent_us = self._clock.wall_ms(), self._clock.run_us()
+        answer = self._session.attest(asked)
+        anchor_us, received_ms = self._clock.run_us(), self._clock.wall_ms()
+        signed = Signed(
+            answer, salt, row, sent_ms, received_ms, sent_us, anchor_us, key is not None
+        )
+        problem = foreign(answer, asked, self._board, key)
+        if problem is not None:
+            self._incident("bad_mac", problem, **_body(signed))
             return None
         return signed
-
-    def _challenge(self, key: bytes | None) -> Signed | None:
-        for _ in range(_TRIES):
-            row, log_hash = self._recorder.use(Log.head) or (0, GENESIS)
-            salt = self._random(attest.MAC)
-            asked = nonce(log_hash, salt)
-            sent_ms, sent_us = self._clock.wall_ms(), self._clock.run_us()
-            answer = self._session.attest(asked)
-            anchor_us, received_ms = self._clock.run_us(), self._clock.wall_ms()
-            signed = Signed(
-                answer, salt, row, sent_ms, received_ms, sent_us, anchor_us, key is not None
-            )
-            problem = foreign(answer, asked, self._board, key)
-            if problem is not None:
-                self._incident("bad_mac", problem, **_body(signed))
-                return None
-            if anchor_us - sent_us <= FRESH_US:
-                return signed
-        raise UnreachableError(
-            f"The board took more than {FRESH_US / 1e6:g} s to attest: its answer may be of"
-            " another time.",
-            "not_fresh",
-        )
 
     def _keep(self, signed: Signed, branch: int) -> None:
         body = {"branch": branch, **_body(signed), "host_boot": self._clock.run()}
@@ -188,9 +277,9 @@ class Contact:
 
     # The journal.
 
-    def _miss_journal(self) -> None:
+    def _miss_journal(self, held: keys.Held) -> None:
         """The board keeps no journal. Tell if it did before."""
-        if self._attest_key() is not None:
+        if held.key is not None:
             self._incident("unpaired", "it is paired with this host, and says it has no journal")
         intake = Intake(self._recorder, self._board)
         if intake.seq:
@@ -274,14 +363,59 @@ def _ends(intake: Intake, end: JournalEnd) -> bool:
     return intake.seq == end.seq and end.head in (None, intake.head)
 
 
-def _bears_out(met: Meeting, signed: Signed | None) -> bool:
-    """Whether the status, which came right after, says what this host knows to be signed."""
-    if signed is None or not signed.checked:
-        return False
-    was, now = signed.answer.status, met.status
-    same = ("state", "command", "sense", "cause", "boot", "changes", "service")
-    return now.uptime_ms >= was.uptime_ms and all(
-        getattr(was, field) == getattr(now, field) for field in same
+def bears_out(status: Status, signed: Status) -> bool:
+    """Whether a status says what the board had signed right before."""
+    return status.uptime_ms >= signed.uptime_ms and _same(status, signed)
+
+
+def covers(event: Status, signed: Status) -> bool:
+    """Whether what the board has signed, before or after, holds for the time of ``event`` too."""
+    return event.uptime_ms >= signed.uptime_ms - signed.since_ms and _same(event, signed)
+
+
+def _same(status: Status, signed: Status) -> bool:
+    fields = ("state", "command", "sense", "cause", "boot", "changes", "service")
+    return all(getattr(status, field) == getattr(signed, field) for field in fields)
+
+
+def contradiction(status: Status, signed: Attested) -> str | None:
+    """What is wrong, in a clause, where a status says something else than the board had signed
+    right before; None where something may have happened in between.
+    """
+    was = signed.status
+    seq = status.journal.seq if status.journal is not None else 0
+    goes_on = (
+        status.uptime_ms >= was.uptime_ms
+        and (status.changes, seq) != (was.changes, signed.end.seq)
+        and status.changes >= was.changes
+        and seq >= signed.end.seq
+    )
+    if status.boot > was.boot or (status.boot == was.boot and goes_on):
+        return None
+    return (
+        f'the board has just signed "{was.state}", and says "{status.state}" without a change in'
+        " between"
+    )
+
+
+# From the mildest to the gravest.
+_GRAVITY = ("muted", "live", "fault")
+
+
+def _weighed(met: Meeting, signed: Signed) -> Meeting:
+    """What it comes to when, asked twice, the board said something else than it had signed."""
+    wrong = contradiction(met.status, signed.answer)
+    if wrong is not None:
+        return met._replace(contradicted=wrong)
+    was = signed.answer.status
+    if _GRAVITY.index(was.state) <= _GRAVITY.index(met.status.state):
+        return met
+    return Meeting(
+        was._replace(journal=met.status.journal),
+        signed.sent_us,
+        signed.anchor_us,
+        signed.received_ms,
+        signed,
     )
 
 

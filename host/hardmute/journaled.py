@@ -6,12 +6,14 @@ was told. Whether the log is intact is for `hardmute log verify`; what does not 
 
 from __future__ import annotations
 
-from hardmute import heard
+from hardmute import heard, keys
+from hardmute.entries import Entry
 from hardmute.heard import Heard
 from hardmute.history import COARSE_MS, ONE_SIDED, Part, parts
-from hardmute.log import Log
+from hardmute.log import NO_ROW, Log, record_of
 from hardmute.timeline import Interval, clip, overlay_journal
 from hardmute.verifier import Excerpt
+from muteboard import journal
 
 # While an answer was on its way nothing happened that is not recorded.
 _ANSWER_MS = 5_000
@@ -34,8 +36,10 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
     ]
     found: list[Interval] = []
     joins = False
+    vouched = _vouched(log, board, trusted)
     for part in parts(trusted):
-        interval = _interval(part)
+        muted_by_nobody = part.state == "muted" and vouched is not None and part not in vouched
+        interval = None if muted_by_nobody else _interval(part)
         if interval is None or (found and interval.start_ms < found[-1].end_ms):
             # The second is of a host whose clock went back: the contacts tell it.
             joins = False
@@ -50,6 +54,30 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
         joins = True
     listened = heard.within(entries, since_ms, until_ms)
     return clip(_with_heard(found, listened), since_ms, until_ms)
+
+
+def _vouched(log: Log, board: str, trusted: list[Entry]) -> set[Part] | None:
+    """The parts that are shown by what the board has signed; None if ``trusted`` has nothing else.
+
+    While this host is paired with the board, a record counts for "muted" only if a later head that
+    was attested contains it, for anybody can make records that follow the last one.
+    """
+    first, until = log.paired(board) or (0, 0)
+    if keys.held(board, lambda: log.is_paired(board)).paired:
+        until = NO_ROW
+    ends: dict[int, int] = {}
+    for entry in trusted:
+        if entry.kind == "attestation":
+            branch, seq = entry.body["branch"], entry.body["statement"]["seq"]
+            ends[branch] = max(seq, ends.get(branch, 0))
+
+    def is_signed(entry: Entry) -> bool:
+        if entry.kind == "record":
+            return journal.Record(record_of(entry)).seq <= ends.get(entry.body["branch"], 0)
+        return entry.kind != "observation" or entry.body.get("unsigned") is None
+
+    signed = [entry for entry in trusted if not first < entry.row < until or is_signed(entry)]
+    return None if len(signed) == len(trusted) else set(parts(signed))
 
 
 def _with_heard(found: list[Interval], listened: list[Heard]) -> list[Interval]:

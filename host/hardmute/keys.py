@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from hardmute import paths
 from hardmute.errors import LocalError, UsageError
@@ -82,7 +82,7 @@ def save_attest_key(board: str, key: bytes) -> None:
     file = _attest_key_file(board)
     partial = file.with_suffix(".new")
     try:
-        paths.private(file.parent)
+        paths.private(paths.private(paths.data_dir()) / "keys")
         partial.unlink(missing_ok=True)
         _write_new(partial, {"board": board, "attest_key": key.hex()})
         partial.replace(file)
@@ -91,16 +91,15 @@ def save_attest_key(board: str, key: bytes) -> None:
 
 
 def load_attest_key(board: str) -> bytes | None:
-    """The attest key of ``board``; None if this host has none."""
-    try:
-        file = _attest_key_file(board)
-    except OSError:
-        # There is no folder that it could be in.
-        return None
+    """The attest key of ``board``; None if this host has none.
+
+    Raises `LocalError` where that cannot be known, or the key cannot be used.
+    """
+    file = _attest_key_file(board)
     try:
         content = json.loads(file.read_bytes())
         key = bytes.fromhex(cast("dict[str, Any]", content)["attest_key"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise LocalError(f"{file} cannot be read ({error.strerror or error}).") from error
@@ -112,13 +111,40 @@ def load_attest_key(board: str) -> bytes | None:
 
 
 def remove_attest_key(board: str) -> None:
-    """Forget the attest key of ``board``."""
-    with contextlib.suppress(OSError):
-        _attest_key_file(board).unlink(missing_ok=True)
+    """Forget the attest key of ``board``. Raises `LocalError` where it cannot be removed."""
+    file = _attest_key_file(board)
+    try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            file.unlink()
+    except OSError as error:
+        raise LocalError(f"{file} cannot be removed ({error.strerror or error}).") from error
+
+
+class Held(NamedTuple):
+    """What this host has of a pairing with a board.
+
+    ``paired``: it expects the board to sign. ``key``: the attest key; None if it has none that it
+    can use, and then ``trouble`` says why, unless the key is simply not there.
+    """
+
+    paired: bool
+    key: bytes | None
+    trouble: LocalError | None = None
+
+
+def held(board: str, by_log: Callable[[], bool]) -> Held:
+    """What this host has of a pairing with ``board``. ``by_log``: whether its log says that it is
+    paired; asked only where there is no key file, for a key that is lost ends no pairing.
+    """
+    try:
+        key = load_attest_key(board)
+    except LocalError as error:
+        return Held(True, None, error)
+    return Held(key is not None or by_log(), key)
 
 
 def _attest_key_file(board: str) -> Path:
-    return paths.log_file().parent / "keys" / f"{board}.json"
+    return paths.data_dir() / "keys" / f"{board}.json"
 
 
 def _write_new(file: Path, content: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hardmute import entries
 from hardmute.entries import GENESIS, KINDS, Entry, Row, canonical, entry_hash
@@ -56,6 +56,10 @@ CREATE TABLE board (
     simulated INTEGER
 ) STRICT;
 """
+# The source of the observation with which this host ends its pairing with a board.
+UNPAIR = "unpair"
+# Beyond every row.
+NO_ROW = 1 << 62
 _BUSY_TIMEOUT_S = 5.0
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCK_TIMEOUT_S = 5.0
@@ -74,7 +78,8 @@ class Observation(NamedTuple):
     """One contact with a board, or one attempt. ``at_ms``: host time, ms since the epoch, UTC.
 
     From ``state`` on, the board's own words; all None when it could not be reached. ``took_ms``:
-    from asking for them until they were there; None for what was not asked for.
+    from asking for them until they were there; None for what was not asked for. ``unsigned``: why
+    these words are not signed (`text.UNSIGNED`), if this host is paired with the board.
     """
 
     at_ms: int
@@ -99,6 +104,7 @@ class Observation(NamedTuple):
     warnings: tuple[str, ...] | None = None
     service: str | None = None
     took_ms: int | None = None
+    unsigned: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The record as `--json` prints it."""
@@ -132,6 +138,7 @@ def seen(
     source: str,
     at_ms: int,
     took_ms: int | None = None,
+    unsigned: str | None = None,
 ) -> Observation:
     """The observation that a board answered with ``status`` at ``at_ms``, after ``took_ms``."""
     words = status._asdict()
@@ -146,6 +153,7 @@ def seen(
         proof=conclusion.proof,
         reason=conclusion.reason,
         took_ms=took_ms,
+        unsigned=unsigned,
         **words,
     )
 
@@ -205,7 +213,7 @@ class Log:
         }
         with self.transaction():
             self.append("observation", observation.board, fields, at_ms=observation.at_ms)
-            if observation.board is not None and observation.verdict != "unknown":
+            if observation.board is not None and observation.state is not None:
                 device = _text(observation.device)
                 self._database.execute(
                     "INSERT INTO board (board, device, simulated) VALUES (?, ?, ?)"
@@ -315,6 +323,50 @@ class Log:
         )
         return None if found is None else _to_entry(found)
 
+    def paired(self, board: str) -> tuple[int, int] | None:
+        """The rows between which this host was paired with ``board``; None if it never was.
+
+        It was from the first attestation that it could check until `hardmute unpair`, here, after
+        the last one. What the board itself says or records ends nothing: it may be another board.
+        The second is beyond every row as long as this host is paired.
+        """
+        checked = (
+            f"SELECT {_COLUMNS} FROM entry WHERE board = ? AND kind = 'attestation'"  # noqa: S608 (fixed text)
+            " AND kind <> 'observation' AND instr(body, '\"checked\":true') ORDER BY row"
+        )
+        first = self._row_of(_is_checked, checked, board)
+        newest = None if first is None else self._row_of(_is_checked, f"{checked} DESC", board)
+        checkpoint = self._checkpoint()
+        if checkpoint is not None and board in _paired_at(checkpoint):
+            first, newest = 0, max(newest or 0, checkpoint.row)
+        if first is None:
+            return None
+        # In the order of rows, for the one that is looked for comes soon, if there is one.
+        ended = self._row_of(
+            lambda entry: observation_of(entry).source == UNPAIR,
+            f"SELECT {_COLUMNS} FROM entry WHERE +board = ? AND row > ?"  # noqa: S608 (fixed text)
+            " AND kind = 'observation' AND instr(body, ?) ORDER BY row",
+            board,
+            newest,
+            canonical({"source": UNPAIR})[1:-1],
+        )
+        return first, NO_ROW if ended is None else ended
+
+    def is_paired(self, board: str) -> bool:
+        """Whether this host is paired with ``board``, by what it has written down."""
+        rows = self.paired(board)
+        return rows is not None and rows[1] == NO_ROW
+
+    def _row_of(
+        self, fits: Callable[[Entry], bool], query: str, *parameters: object
+    ) -> int | None:
+        """The row of the first entry found that ``fits``."""
+        with self._guarded():
+            for row in self._database.execute(query, parameters):
+                if fits(_to_entry(row)):
+                    return row[0]
+        return None
+
     def attestations_around(self, board: str, from_ms: int, to_ms: int) -> tuple[int, int]:
         """The rows between which stands all that was attested about [from, to).
 
@@ -362,8 +414,8 @@ class Log:
             f"SELECT {_COLUMNS} FROM entry WHERE kind = 'observation' AND board = ?"  # noqa: S608 (fixed text)
             " AND at_ms {} ? ORDER BY at_ms {}"
         )
-        before = self._first_reached(query.format("<=", "DESC"), board, from_ms)
-        after = self._first_reached(query.format(">=", "ASC"), board, to_ms)
+        before = self._row_of(_is_reached, query.format("<=", "DESC"), board, from_ms)
+        after = self._row_of(_is_reached, query.format(">=", "ASC"), board, to_ms)
         first, last = before or 0, after or self.head()[0]
         record = self._first(
             "SELECT max(row) FROM entry WHERE board = ? AND kind = 'record'"
@@ -372,14 +424,6 @@ class Log:
             first,
         )
         return (first if record is None or record[0] is None else record[0]), last
-
-    def _first_reached(self, query: str, *parameters: object) -> int | None:
-        """The row of the first observation found at which the board was reached."""
-        with self._guarded():
-            for row in self._database.execute(query, parameters):
-                if observation_of(_to_entry(row)).state is not None:
-                    return row[0]
-        return None
 
     def incidents(self, board: str | None, since_ms: int, until_ms: int) -> list[Entry]:
         """The incidents of ``board``, or all, that were found in [since, until), by row."""
@@ -474,6 +518,7 @@ class Log:
                     "hash": removed.hex(),
                     "before_ms": before_ms,
                     "ends": self._verified_ends(last),
+                    "paired": self._paired_boards(),
                 },
             )
             (no_delete,) = self._database.execute(
@@ -486,6 +531,14 @@ class Log:
             self._database.execute("VACUUM")
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return checkpoint
+
+    def _paired_boards(self) -> list[str]:
+        """The boards that this host is paired with, by what it has written down."""
+        checkpoint = self._checkpoint()
+        query = "SELECT DISTINCT board FROM entry WHERE kind = 'attestation'"
+        known = {board for (board,) in self._database.execute(query)}
+        known.update(() if checkpoint is None else _paired_at(checkpoint))
+        return sorted(board for board in known if self.is_paired(board))
 
     def pruned_before(self) -> int:
         """What `prune` was last told, in ms since the epoch; the beginning of time if never."""
@@ -845,6 +898,22 @@ def _branch(entry: Entry) -> int:
     return branch
 
 
+def _is_checked(entry: Entry) -> bool:
+    return entry.body.get("checked") is True
+
+
+def _is_reached(entry: Entry) -> bool:
+    return observation_of(entry).state is not None
+
+
+def _paired_at(checkpoint: Entry) -> list[str]:
+    """The boards that this host was paired with when it pruned the log."""
+    boards = checkpoint.body.get("paired", [])
+    if not isinstance(boards, list):
+        raise _Damage(checkpoint.row)
+    return cast("list[str]", boards)
+
+
 def record_of(entry: Entry) -> bytes:
     """The 64 bytes of a ``record`` entry."""
     try:
@@ -855,7 +924,9 @@ def record_of(entry: Entry) -> bytes:
 
 def observation_of(entry: Entry) -> Observation:
     """The observation in an entry of that kind."""
-    fields: dict[str, Any] = {**_DEFAULTS, "proof": None, "reason": None, **entry.body}
+    # A later version may write more.
+    said = {key: value for key, value in entry.body.items() if key in Observation._fields}
+    fields: dict[str, Any] = {**_DEFAULTS, "proof": None, "reason": None, **said}
     try:
         for key in ("sense", "faults", "warnings"):
             if fields[key] is not None:

@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from hardmute import discovery, errors, keys, service, text
 from hardmute.client import Session
+from hardmute.commands import record_seen
 from hardmute.contact import Contact, foreign
+from hardmute.log import UNPAIR
 from hardmute.recorder import Recorder
 from hardmute.report import Identity, Paired
 from muteboard import attest
@@ -69,12 +71,14 @@ def unpair(args: Namespace) -> int:
     recorder = Recorder()
     with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
         board = identity.board
-        key = keys.load_attest_key(board)
-        status = session.status()
-        paired = status.journal is not None and status.journal.pairing > 0
-        if key is None and not paired:
+        held = keys.held(board, lambda: recorder.use(lambda log: log.is_paired(board)) is True)
+        met = Contact(session, identity, recorder).ask()
+        paired = met.status.journal is not None and met.status.journal.pairing > 0
+        if not held.paired and not paired:
             raise errors.UsageError(f"Board {board} is not paired.")
-        ends = paired and (key is None or _is_ours(session, board, key))
+        ends = paired and (
+            not held.paired or (held.key is not None and _is_ours(session, board, held.key))
+        )
     if ends:
         device = service.wait_for("setup", args, recorder)
         with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
@@ -82,17 +86,22 @@ def unpair(args: Namespace) -> int:
             contact.fetch()
             session.unpair()
             contact.fetch()
+            met = contact.ask()
         said = f"Board {board} is no longer paired: it has forgotten its keys."
     else:
-        said = (
-            f"This host no longer counts on a pairing with board {board}. The board itself is "
-            + ("paired with another host, and stays so." if paired else "not paired.")
-        )
+        said = f"This host no longer counts on a pairing with board {board}. The board itself "
+        if not paired:
+            said += "is not paired."
+        elif held.key is not None:
+            said += "is paired with another host, and stays so."
+        else:
+            said += "stays paired: run `hardmute unpair` once more to end that as well."
     keys.remove_attest_key(board)
+    if held.paired:
+        # From here on this host takes the board's word; until here it was to be signed.
+        record_seen(recorder, met._replace(unsigned="unpaired"), identity, session, UNPAIR)
     if args.json:
-        print(
-            json.dumps({"board": board, "board_unpaired": ends, "host_unpaired": key is not None})
-        )
+        print(json.dumps({"board": board, "board_unpaired": ends, "host_unpaired": held.paired}))
     else:
         text.say(said)
         text.say(

@@ -14,6 +14,8 @@ from muteboard import attest, journal, wire
 VERDICTS = ("muted", "live", "fault", "unknown")
 # How a verdict of "muted" is borne out, weakest first (DESIGN.md, "Words").
 PROOF_LEVELS = ("reported", "sensed", "attested", "heard")
+# The reason for which a "muted" of a board that this host is paired with is `unknown`.
+NOT_ATTESTED = "not_attested"
 
 _BOARD_ID = re.compile(r"[0-9a-f]{4,64}")
 _WORD = re.compile(r"[A-Za-z0-9_.:+-]{1,32}")
@@ -288,10 +290,11 @@ def _check_contacts(status: Status, identity: Identity) -> None:
         raise _malformed("sense")
 
 
-def conclude(status: Status, *, attested: bool = False) -> Conclusion:
+def conclude(status: Status, *, attested: bool = False, unsigned: str | None = None) -> Conclusion:
     """What the host makes of one fresh status (P4: a contradiction is never "muted").
 
-    ``attested``: the board has signed it, for this host and just now.
+    ``attested``: the board has signed it, for this host and just now. ``unsigned``: why it has
+    not, if this host is paired with it: then "muted" counts for nothing, "live" and "fault" do.
     """
     sensed = "attested" if attested else "sensed"
     closed = sum(status.sense)
@@ -304,6 +307,8 @@ def conclude(status: Status, *, attested: bool = False) -> Conclusion:
             return Conclusion("fault", None, "the board says muted while a contact reads closed")
         if status.command != "cut" or status.faults or status.remute_in_ms is not None:
             return Conclusion("fault", None, "the board says muted, and contradicts itself")
+        if unsigned is not None:
+            return Conclusion("unknown", None, NOT_ATTESTED)
         return Conclusion("muted", sensed if status.sense else "reported", None)
     if closed < len(status.sense) or status.command != "connected" or status.faults:
         return Conclusion(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +41,7 @@ REASONS = {
     "no_board": "no board connected",
     "no_permission": "no permission to open the port",
     "no_port": "the port was not there",
-    "not_attested": "it did not attest",
+    "not_attested": 'the board said "muted" but did not sign it',
     "not_connected": "not connected",
     "not_fresh": "its answers were not fresh",
     "not_hardmute": "another device answered",
@@ -55,6 +55,59 @@ REASONS = {
     "unplugged": "unplugged",
     "wrong_board": "another board was there",
 }
+
+_ASK_AGAIN = "Ask again."
+_OTHER_BOARD = (
+    "It may be another board. If you reset it or put other firmware on it: pair again, or run"
+    " `hardmute unpair` on this host."
+)
+
+
+class Unsigned(NamedTuple):
+    """Why a board that this host is paired with did not sign what it says, and what to do."""
+
+    word: str
+    advice: str
+
+
+# The short word in the log and in JSON: the board's own error, or what this host found.
+UNSIGNED = {
+    "bad_head": Unsigned("its journal ends elsewhere", _OTHER_BOARD),
+    "bad_mac": Unsigned("wrong signature", _OTHER_BOARD),
+    "bad_op": Unsigned("its firmware cannot", _OTHER_BOARD),
+    "busy": Unsigned("busy", _ASK_AGAIN),
+    "changed": Unsigned("its state changed", _ASK_AGAIN),
+    "contradicted": Unsigned("it signed something else", _OTHER_BOARD),
+    "malformed_answer": Unsigned("malformed answer", _OTHER_BOARD),
+    "no_answer": Unsigned("no answer", _ASK_AGAIN),
+    "no_key": Unsigned(
+        "this host has no key to check it with",
+        "This host is paired with the board and cannot use its key: restore the key, pair again,"
+        " or run `hardmute unpair`.",
+    ),
+    "not_fresh": Unsigned("too slow", _ASK_AGAIN),
+    "not_paired": Unsigned("it says that it is not paired", _OTHER_BOARD),
+    "storage": Unsigned(
+        "storage failed",
+        "Its flash is full or damaged: unplug the board and plug it in again. If that does not"
+        " help, run `hardmute doctor`.",
+    ),
+    "unpaired": Unsigned("this host has ended its pairing", _ASK_AGAIN),
+    "unsupported": Unsigned("it keeps no journal", _OTHER_BOARD),
+}
+
+
+def unsigned(code: str | None) -> Unsigned:
+    """The words for a code of `UNSIGNED`, or of an error that this version does not know."""
+    code = code or "unknown_error"
+    return UNSIGNED.get(code) or Unsigned(
+        code.replace("_", " "), f"{_ASK_AGAIN} If that does not help: it may be another board."
+    )
+
+
+def claimed(code: str | None) -> str:
+    """That a "muted" counts for nothing, in a clause."""
+    return f'the board says "muted" but did not sign it ({unsigned(code).word})'
 
 
 def duration(ms: int) -> str:

@@ -3,6 +3,8 @@
 Between two contacts the board's own counters decide. The same boot and the same number of state
 changes: nothing happened. One change more: it happened when the board says. More, or a restart:
 what lies between is unknown, and only the live time that the board counted is known.
+
+What a board did not sign, though this host was paired with it, shows nothing as muted.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import NamedTuple
 
 from hardmute import text
 from hardmute.log import Observation
+from hardmute.report import NOT_ATTESTED
 
 _STARTED = "power-on or restart"
 
@@ -61,6 +64,8 @@ def intervals(observations: Iterable[Observation], since_ms: int, until_ms: int)
             lost = lost or now
             continue
         filled = _fill(before, now)
+        if now.unsigned is not None:
+            filled = [_doubted(interval) for interval in filled]
         if lost is not None:
             filled = _overlay(filled, lost, now.at_ms)
         result += filled
@@ -164,11 +169,11 @@ def _same_boot(before: Observation, now: Observation) -> bool:
 
 def _fill_same_boot(before: Observation, now: Observation, current: Interval) -> list[Interval]:
     changes = (now.changes or 0) - (before.changes or 0)
-    if changes == 0:
+    if changes == 0 and before.unsigned is None:
         return [_known(before.at_ms, now.at_ms, now, now.cause)]
     started_ms = min(max(before.at_ms, current.start_ms), now.at_ms)
     current = _known(started_ms, now.at_ms, now, now.cause)
-    if changes == 1:
+    if changes <= 1:
         return [_known(before.at_ms, started_ms, before, before.cause), current]
     live_ms = max(0, (now.live_ms or 0) - (before.live_ms or 0) - current.live_ms)
     if changes == 2 and 0 < live_ms <= started_ms - before.at_ms and before.verdict == "muted":
@@ -185,8 +190,17 @@ def _fill_same_boot(before: Observation, now: Observation, current: Interval) ->
 
 
 def _known(start_ms: int, end_ms: int, seen: Observation, cause: str | None) -> Interval:
+    if seen.reason == NOT_ATTESTED:
+        return _gap(start_ms, end_ms, _reason(seen), 0)
     live_ms = end_ms - start_ms if seen.verdict == "live" else 0
     return Interval(start_ms, end_ms, seen.verdict, cause, seen.proof, seen.reason, live_ms)
+
+
+def _doubted(interval: Interval) -> Interval:
+    """What an answer that is not signed tells of the time before it."""
+    if interval.state != "muted":
+        return interval
+    return _gap(interval.start_ms, interval.end_ms, text.REASONS[NOT_ATTESTED], 0)
 
 
 def _gap(start_ms: int, end_ms: int, note: str, live_ms: int) -> Interval:

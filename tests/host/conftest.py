@@ -40,6 +40,7 @@ _POSIX = [
     "test_log.py",
     "test_port.py",
     "test_service.py",
+    "test_signed.py",
 ]
 collect_ignore = _POSIX if os.name == "nt" else []
 

@@ -744,6 +744,14 @@ def test_help_fits_a_screen(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"    {command.split()[0]} " in told.out
 
 
+def test_one_sentence_says_what_3_means(cli: Cli) -> None:
+    root = Path(__file__).parents[2]
+    pages = [root / "README.md", root / "docs" / "threat-model.md"]
+    for said in (cli("--help").out, *(page.read_text("utf-8") for page in pages)):
+        words = " ".join(said.replace("|", " ").split())
+        assert "3 unknown, less proof than required, or nothing given to check it with" in words
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_fits_its_width(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str

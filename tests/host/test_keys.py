@@ -127,6 +127,23 @@ def test_rubbish_is_no_key(content: bytes, home: Path) -> None:
         keys.load_attest_key(BOARD)
 
 
+def test_P5_a_key_that_cannot_be_read_may_be_there(home: Path) -> None:
+    nowhere = keys.held(BOARD, lambda: False)
+    assert nowhere == keys.Held(False, None)
+    assert list(home.iterdir()) == [], "to look for it makes no folder"
+    assert keys.held(BOARD, lambda: True) == keys.Held(True, None)
+    (home / "keys" / f"{BOARD}.json").mkdir(parents=True)
+    held = keys.held(BOARD, lambda: False)
+    assert (held.paired, held.key) == (True, None)
+    assert "cannot be read" in str(held.trouble)
+    with pytest.raises(LocalError, match="cannot be removed"):
+        keys.remove_attest_key(BOARD)
+    (home / "keys" / f"{BOARD}.json").rmdir()
+    (home / "keys").rmdir()
+    (home / "keys").write_text("")
+    assert keys.held(BOARD, lambda: False) == nowhere
+
+
 def test_an_attest_key_is_kept_replaced_and_forgotten(home: Path) -> None:
     assert keys.load_attest_key(BOARD) is None
     keys.save_attest_key(BOARD, SECRET)

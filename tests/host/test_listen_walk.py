@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hardmute import errors
+from hardmute.contact import Meeting
 from hardmute.errors import UnreachableError
 from hardmute.listen import walk
-from hardmute.listen.outcome import CannotTellError, Phases
+from hardmute.listen.command import verdict_code
+from hardmute.listen.outcome import CannotTellError, Outcome, Phases
 from hardmute.listen.timing import Moment
 from hardmute.listen.walk import PRESS_S, Follower, Heard, Walk
 from hardmute.report import Status
@@ -53,6 +56,8 @@ class Scene:
         self._due: list[tuple[float, str]] = []
         self.asked: list[str] = []
         self.meetings = 0
+        # Why the board does not sign what it says; None on a host that is not paired.
+        self.unsigned: str | None = None
         # Sound.
         self.begun = self.now
         self.played = np.zeros(RATE * 200, dtype=np.float32)
@@ -77,6 +82,9 @@ class Scene:
 
     def meet(self) -> None:
         self.meetings += 1
+
+    def hear(self, event: Status) -> Meeting:
+        return Meeting(event, 0, 0, 0, unsigned=self.unsigned)
 
     # The screen.
 
@@ -140,12 +148,22 @@ def test_the_boards_moments_decide(seen: list[tuple[int, int, int]]) -> None:
     scene = Scene({MUTE: ["muted"], AGAIN: ["live"]})
     heard = scene.through()
     ((cut, end, connected),) = seen
-    assert (heard.muted.state, scene.meetings) == ("muted", 1)
+    assert (heard.muted.conclusion.verdict, scene.meetings) == ("muted", 1)
     # Live for 3.5 s, and the press 0.3 s after the word.
     assert cut / RATE == pytest.approx(3.8, abs=0.3)
     assert (end - cut) / RATE >= MUTED_S
     assert 0 < (connected - end) / RATE < 0.6
     assert [words.split(":")[0] for words in scene.asked] == [MUTE, AGAIN]
+
+
+@pytest.mark.usefixtures("seen")
+def test_P5_muted_that_is_not_signed_is_unknown_while_it_is_listened_to() -> None:
+    scene = Scene({MUTE: ["muted"], AGAIN: ["live"]})
+    scene.unsigned = "busy"
+    state = scene.through().muted.conclusion.verdict
+    assert state == "unknown"
+    assert verdict_code(Outcome("muted", None), state) == errors.UNKNOWN
+    assert verdict_code(Outcome("live", None), state) == errors.FAULT
 
 
 def test_an_answer_that_is_late_moves_nothing(seen: list[tuple[int, int, int]]) -> None:
@@ -169,7 +187,7 @@ def test_a_fault_is_listened_to_without_another_press(seen: list[tuple[int, int,
     scene = Scene({MUTE: ["fault"]})
     heard = scene.through()
     ((_, end, connected),) = seen
-    assert (heard.muted.state, end) == ("fault", connected)
+    assert (heard.muted.conclusion.verdict, end) == ("fault", connected)
     assert [words.split(":")[0] for words in scene.asked] == [MUTE]
 
 

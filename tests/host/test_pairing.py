@@ -175,6 +175,23 @@ def test_unpair_ends_it_on_the_board_and_here(sim: Sim, cli: Cli, tmp_path: Path
     assert cli("-d", sim.board, "unpair").code == errors.USAGE
 
 
+def test_P5_a_host_that_has_lost_its_key_is_paired_all_the_same(
+    sim: Sim, cli: Cli, tmp_path: Path, home: Path
+) -> None:
+    open_setup(sim)
+    assert cli("-d", sim.board, "pair", "--verify-key", tmp_path / "k").code == errors.OK
+    (home / "keys" / f"{sim.board}.json").rename(tmp_path / "key")
+    told = cli("-d", sim.board, "status", "--json")
+    assert (told.code, told.json["unsigned"]) == (errors.UNKNOWN, "no_key")
+    told = cli("-d", sim.board, "unpair", "--json")
+    assert told.json == {"board": sim.board, "board_unpaired": False, "host_unpaired": True}
+    assert cli("-d", sim.board, "status").code == errors.OK
+    # Restored, it counts again.
+    (tmp_path / "key").rename(home / "keys" / f"{sim.board}.json")
+    told = cli("-d", sim.board, "status", "--json")
+    assert (told.code, told.json["proof"]) == (errors.OK, "attested")
+
+
 def test_unpair_leaves_a_board_alone_that_is_paired_with_another_host(
     sim: Sim, cli: Cli, tmp_path: Path
 ) -> None:

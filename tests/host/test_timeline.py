@@ -56,6 +56,14 @@ def lost(at: int, reason: str = "no_port") -> Observation:
     )
 
 
+def unsigned(seen: Observation) -> Observation:
+    """What a contact comes to if the board, which this host is paired with, did not sign it."""
+    seen = seen._replace(unsigned="busy")
+    if seen.state != "muted":
+        return seen
+    return seen._replace(verdict="unknown", proof=None, reason="not_attested")
+
+
 def short(found: Sequence[Interval]) -> list[tuple[int, int, str, str | None]]:
     return [(part.start_ms, part.end_ms, part.state, part.cause) for part in found]
 
@@ -147,6 +155,32 @@ CASES = {
         [(0, 500, "muted", "boot"), (500, 700, "unknown", None)],
     ),
     "only ever unreachable": ([lost(600), lost(700)], [(600, 700, "unknown", None)]),
+    "muted, and not signed": ([unsigned(told(500, "muted", 0, 0))], [(0, 500, "unknown", None)]),
+    "not signed in between": (
+        [
+            told(500, "muted", 0, 0),
+            unsigned(told(700, "muted", 0, 0)),
+            told(900, "muted", 0, 0),
+        ],
+        [(0, 500, "muted", "boot"), (500, 700, "unknown", None), (700, 900, "muted", "boot")],
+    ),
+    "what is not signed counts no changes in advance": (
+        [
+            told(500, "live", 400, 1, live=100),
+            unsigned(told(600, "muted", 550, 2, live=150)),
+            told(900, "muted", 800, 2, live=400),
+        ],
+        [
+            (0, 400, "muted", None),
+            (400, 550, "live", "button"),
+            (550, 800, "unknown", None),
+            (800, 900, "muted", "button"),
+        ],
+    ),
+    "live, and not signed, is live": (
+        [told(500, "muted", 0, 0), unsigned(told(900, "live", 700, 1, live=200))],
+        [(0, 500, "muted", "boot"), (500, 700, "unknown", None), (700, 900, "live", "button")],
+    ),
     "unreachable first": (
         [lost(600), told(900, "muted", 0, 0)],
         [(0, 600, "muted", "boot"), (600, 900, "unknown", None)],
@@ -335,6 +369,25 @@ def test_all_that_is_said_is_true_and_no_live_time_is_lost(
     last_contacts = {one.boot: one.at_ms for one in seen if one.state is not None}
     true_ms = sum(live_within(history, 0, at, boot) for boot, at in last_contacts.items())
     assert total_live_ms(found) == true_ms
+
+
+@STEADY
+@given(contacts(), contacts(), st.lists(st.booleans(), min_size=1))
+def test_P5_what_is_not_signed_makes_nothing_muted(
+    case: tuple[list[Part], list[Observation]],
+    other: tuple[list[Part], list[Observation]],
+    which: list[bool],
+) -> None:
+    """Contacts with another board, which signs nothing, in between: muted is what the true one
+    was.
+    """
+    history, seen = case
+    lies = [unsigned(one) for one in other[1] if one.state is not None]
+    seen = [one for index, one in enumerate(seen) if which[index % len(which)]]
+    mixed = sorted([*seen, *lies], key=lambda one: one.at_ms)
+    found = intervals(mixed, -FOREVER, FOREVER)
+    check_form(found, -FOREVER, FOREVER)
+    check_truth([part for part in found if part.state == "muted"], history)
 
 
 @STEADY

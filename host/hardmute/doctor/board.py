@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from argparse import Namespace
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import muteboard
-from hardmute import discovery, errors, keys, paths, text, walltime
+from hardmute import discovery, errors, keys, text, walltime
 from hardmute.client import Session
-from hardmute.contact import foreign
+from hardmute.contact import bears_out, contradiction, foreign
 from hardmute.doctor.finding import Finding, failed, passed, skipped, warned
 from hardmute.doctor.machine import Machine
 from hardmute.log import Log
-from hardmute.report import Identity, Status, conclude, warning_text
+from hardmute.report import Attested, Identity, Status, conclude, warning_text
 from muteboard import attest
 
 # How far a board's clock may be off the host's, beyond what their crystals explain, in ms. An
@@ -40,9 +42,11 @@ def check(args: Namespace, machine: Machine, log: Log | None) -> Iterator[Findin
     names = ("firmware", "state", "pairing", "board_clock")
     try:
         with discovery.open_board(args.device, args.timeout, log) as (session, identity):
-            status = session.status()
-            now_ms = machine.now_ms()
-            pairing = _pairing(session, identity, status)
+            held = keys.held(identity.board, lambda: _paired_by_log(identity.board, log))
+            said = _ask(session, identity.board, machine, held.key)
+            if held.paired and not said.borne_out:
+                # It may be busy, or something may have happened in between.
+                said = _ask(session, identity.board, machine, held.key)
     except errors.UnreachableError as error:
         advice = _ADVICE.get(error.reason, "")
         yield failed("board", text.printable(str(error)), advice, error.exit_code)
@@ -52,9 +56,44 @@ def check(args: Namespace, machine: Machine, log: Log | None) -> Iterator[Findin
     simulated = ", a simulated one," if identity.simulated else ""
     yield passed("board", f"board {identity.board}{simulated} answers at {session.device}")
     yield _firmware(identity)
-    yield _state(status)
-    yield pairing
-    yield _clock(identity.board, status, log, now_ms)
+    yield _state(said, owed=held.paired)
+    yield _pairing(identity, said, held)
+    yield _clock(identity.board, said.status, log, said.at_ms)
+
+
+class _Said(NamedTuple):
+    """What the board signs, or what is wrong with that, None if this host has no key to check it
+    with; its status right after, and when that came by the host's clock.
+    """
+
+    signed: Attested | Finding | None
+    status: Status
+    at_ms: int
+
+    @property
+    def borne_out(self) -> bool:
+        signed = self.signed
+        return isinstance(signed, Attested) and bears_out(self.status, signed.status)
+
+
+def _ask(session: Session, board: str, machine: Machine, key: bytes | None) -> _Said:
+    return _Said(_signed(session, board, key), session.status(), machine.now_ms())
+
+
+def _signed(session: Session, board: str, key: bytes | None) -> Attested | Finding | None:
+    if key is None:
+        return None
+    asked = os.urandom(attest.MAC)
+    try:
+        answer = session.attest(asked)
+    except errors.RefusedError as error:
+        return warned("pairing", f"the board signs nothing now: {error}", "Run `hardmute status`.")
+    except errors.UnreachableError as error:
+        return failed("pairing", str(error), "Run `hardmute status`.", error.exit_code)
+    problem = foreign(answer, asked, board, key)
+    if problem is not None:
+        return failed("pairing", problem, 'See docs/evidence.md, "Keys".', errors.TAMPERED)
+    return answer
 
 
 def _firmware(identity: Identity) -> Finding:
@@ -68,8 +107,21 @@ def _firmware(identity: Identity) -> Finding:
     )
 
 
-def _state(status: Status) -> Finding:
-    verdict, proof, reason = conclude(status)
+def _paired_by_log(board: str, log: Log | None) -> bool:
+    with contextlib.suppress(errors.HardmuteError):
+        return log is not None and log.is_paired(board)
+    return False
+
+
+def _state(said: _Said, *, owed: bool) -> Finding:
+    """``owed``: this host is paired with the board."""
+    status, signed = said.status, said.signed
+    if isinstance(signed, Attested) and not said.borne_out:
+        wrong = contradiction(status, signed)
+        if wrong is not None:
+            return failed("state", wrong, "Run `hardmute status`.", errors.FAULT)
+    unsigned = "pairing" if owed and not said.borne_out else None
+    verdict, proof, reason = conclude(status, attested=said.borne_out, unsigned=unsigned)
     if verdict == "fault":
         return failed(
             "state",
@@ -77,6 +129,13 @@ def _state(status: Status) -> Finding:
             'Check relay and sense wires (firmware/README.md, "A check after each step"). Once all'
             " contacts read open, one press of the button ends the fault.",
             errors.FAULT,
+        )
+    if verdict == "unknown":
+        return failed(
+            "state",
+            'unknown: the board says "muted" but did not sign it',
+            "See pairing.",
+            errors.UNKNOWN,
         )
     told = [warning_text(warning) for warning in status.warnings]
     if status.service != "none":
@@ -90,12 +149,11 @@ def _state(status: Status) -> Finding:
     return passed("state", f"{verdict} ({proof}), and the board warns of nothing")
 
 
-def _pairing(session: Session, identity: Identity, status: Status) -> Finding:
-    board = identity.board
-    try:
-        key = keys.load_attest_key(board) if paths.data_dir().is_dir() else None
-    except errors.LocalError as error:
-        return failed("pairing", str(error), "Restore it, or pair again.", error.exit_code)
+def _pairing(identity: Identity, said: _Said, held: keys.Held) -> Finding:
+    if held.trouble is not None:
+        trouble = held.trouble
+        return failed("pairing", str(trouble), "Restore it, or pair again.", trouble.exit_code)
+    key, status = held.key, said.status
     pairing = status.journal.pairing if status.journal is not None else 0
     if key is not None and not pairing:
         return failed(
@@ -105,24 +163,25 @@ def _pairing(session: Session, identity: Identity, status: Status) -> Finding:
             ' then `hardmute pair --verify-key FILE` (docs/evidence.md, "Keys").',
             errors.TAMPERED,
         )
+    if key is None and held.paired:
+        return failed(
+            "pairing",
+            "this host is paired with the board, and its key is gone",
+            "Restore the key from a backup, or pair again (`hardmute pair --verify-key FILE`)."
+            " `hardmute unpair` ends the pairing on this host.",
+            errors.UNKNOWN,
+        )
     if key is None and pairing:
         return warned(
             "pairing",
             "the board is paired, and this host has no key to have its word proved with",
             "Restore the key from a backup, or pair again (`hardmute pair --verify-key FILE`).",
         )
-    if key is None:
+    if isinstance(said.signed, Finding):
+        return said.signed
+    if said.signed is None:
         what = "is not paired" if identity.journal else "keeps no journal, so it cannot be paired"
         return passed("pairing", f"the board {what}; its word is `sensed` at most")
-    asked = os.urandom(attest.MAC)
-    try:
-        problem = foreign(session.attest(asked), asked, board, key)
-    except errors.RefusedError as error:
-        return warned("pairing", f"the board signs nothing now: {error}", "Run `hardmute status`.")
-    except errors.UnreachableError as error:
-        return failed("pairing", str(error), "Run `hardmute status`.", error.exit_code)
-    if problem is not None:
-        return failed("pairing", problem, 'See docs/evidence.md, "Keys".', errors.TAMPERED)
     return passed("pairing", f"the board has signed with the key of this host, pairing {pairing}")
 
 

@@ -24,7 +24,7 @@ from hardmute.listen.stream import RATE, Duplex
 from hardmute.listen.walk import Follower, Heard, Walk
 from hardmute.log import now_ms
 from hardmute.recorder import Recorder
-from hardmute.report import Identity, conclude, exit_code
+from hardmute.report import NOT_ATTESTED, Identity, exit_code
 
 # Between the warning and the sound.
 _WARNING_S = 2.0
@@ -74,8 +74,10 @@ def verify(args: Namespace) -> int:
         _print(listened.outcome, listened.state, args)
         if identity.simulated:
             text.detail("a simulated board: no real microphone is cut by it")
-        proof = f" (proof level: {observation.proof})" if observation.proof else ""
-        text.detail(f"now the board is {observation.verdict}{proof}")
+        told = f" (proof level: {observation.proof})" if observation.proof else ""
+        if observation.reason == NOT_ATTESTED:
+            told = f": {text.claimed(observation.unsigned)}"
+        text.detail(f"now the board is {observation.verdict}{told}")
     # What was heard is asked for by its own exit code.
     require = "sensed" if args.require == "heard" else args.require
     return errors.worst(
@@ -104,7 +106,8 @@ def verdict_code(outcome: Outcome, state: str | None) -> int:
     if state == "fault":
         return errors.FAULT
     if outcome.verdict == "muted":
-        return errors.OK
+        # The microphone was heard to be cut, but nobody knows which board said that it was.
+        return errors.UNKNOWN if state == "unknown" else errors.OK
     if outcome.verdict == "live":
         return errors.LIVE if state is None else errors.FAULT
     return errors.UNKNOWN
@@ -155,8 +158,8 @@ def _listen(
         for last in (session.hello, session.mute):
             with contextlib.suppress(errors.UnreachableError):
                 last()
-    # As the host concludes it: a board that says muted may contradict itself.
-    state = None if walked is None else conclude(walked.muted).verdict
+    # As the host concludes it: a board that says muted may contradict itself, or not sign it.
+    state = None if walked is None else walked.muted.conclusion.verdict
     body = evidence.body(
         outcome,
         state=state,
@@ -195,7 +198,7 @@ def _when(follower: Follower, walked: Heard) -> When:
     return When(
         round(offset + 1000 * follower.moment(from_ms)),
         round(offset + 1000 * follower.moment(to_ms)),
-        walked.muted.boot,
+        walked.muted.status.boot,
         from_ms,
         to_ms,
     )
@@ -244,11 +247,13 @@ def _wait_until_live(follower: Follower, say: Callable[[str], None]) -> None:
 
 def _print(outcome: Outcome, state: str | None, args: Namespace) -> None:
     print_outcome(outcome, args.required, args.confidence)
-    if outcome.verdict == "live" and state == "muted":
+    if outcome.verdict == "live" and state in ("muted", "unknown"):
         text.detail("and the board says that it is muted: either it does not cut this microphone")
         text.detail("(README: which microphone is cut?), or it is not the one behind the board")
     if state == "fault":
         text.detail("the board itself says fault: its contacts contradict the command")
+    if state == "unknown":
+        text.detail('while it was to be muted, the board said "muted" but did not sign it')
 
 
 def print_outcome(outcome: Outcome, required_db: float, confidence: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from hardmute.client import Session
-from hardmute.contact import Contact
+from hardmute.contact import Contact, Meeting
 from hardmute.errors import UnreachableError
 from hardmute.listen import timing
 from hardmute.listen.outcome import CannotTellError, Phases
@@ -41,7 +41,7 @@ class Heard(NamedTuple):
 
     recorded: Samples
     phases: Phases
-    muted: Status
+    muted: Meeting
     cut_ms: int
 
 
@@ -115,9 +115,10 @@ class Walk:
         self._hear(LIVE_S + _LEAD_S, "live", "listening while it is live")
         cut = self._pressed("live", "Press the button now: mute.")
         self._hear(seconds + _LEAD_S, cut.state, "listening while it is muted")
-        muted, end_ms = cut, self._follower.uptime_ms()
+        end_ms = self._follower.uptime_ms()
         # So that its journal, and its signature if it has one, bear it out.
         self._contact.meet()
+        muted = self._contact.hear(cut)
         if self._follower.status.state == "muted":
             self._pressed("muted", "Press the button once more: live again.")
         connected = self._follower.status
@@ -127,7 +128,7 @@ class Walk:
                 raise CannotTellError("unsteady")
         else:
             # A fault: what its contacts make of the line stays as it is.
-            muted, connected_ms = connected, end_ms
+            muted, connected_ms = muted._replace(status=connected), end_ms
         self._hear(LIVE_S + _LEAD_S, connected.state, "listening while it is live again")
         if self._follower.status.changes != connected.changes:
             raise CannotTellError("unsteady")

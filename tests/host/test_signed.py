@@ -1,0 +1,692 @@
+"""P5: a host that is paired with a board takes no "muted" that is not signed, whoever says it.
+
+Each command asks a device that a swapped board could be: it has the id and the journal of the one
+that was paired, and answers `attest` in every way. The port is in memory, and so is its time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from fake_device import HELLO, ScriptedPort
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import Cli
+from evidence_maker import BOARD, Clock, MadeBoard, Story
+from hardmute import commands, discovery, errors, keys, text
+from hardmute.__main__ import main
+from hardmute.client import Session
+from hardmute.discovery import Port
+from hardmute.log import Log, Observation
+from hardmute.logview import read
+from muteboard import attest, wire
+
+DEVICE = "/dev/fake"
+ATTESTS = (
+    "ok",
+    "busy",
+    "storage",
+    "bad_arg",
+    "something_new",
+    "unsupported",
+    "not_paired",
+    "silence",
+    "malformed",
+    "wrong_mac",
+)
+STATES = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
+PAIRINGS = ("log and key", "log", "unreadable key", "key", "none", "ended")
+
+
+class Device:
+    """What is at the port: the journal and state of ``made``; it answers ``attest`` as told.
+
+    ``lie``: what is changed in a status. ``signed``: of what it has signed rightly, the states.
+    """
+
+    def __init__(self, made: MadeBoard, attests: str = "ok") -> None:
+        self.made = made
+        self.attests = attests
+        self.lie: Callable[[dict[str, Any]], dict[str, Any]] = dict
+        self.hello: dict[str, Any] = {
+            **HELLO, "board": BOARD, "contacts": 1, "journal": True,
+        }  # fmt: skip
+        self.signed: list[str] = []
+        self.asked: list[str] = []
+        # What a watch gets after the state as it is: what is done before each event.
+        self.happens: list[Callable[[], object]] = []
+        self._begun = time.monotonic() - made.clock.ms / 1000
+
+    def script(self, line: bytes) -> list[tuple[float, bytes]]:
+        # The board's clock goes on as the host's does.
+        self.made.clock.ms = max(
+            self.made.clock.ms, round(1000 * (time.monotonic() - self._begun))
+        )
+        request = wire.unframe(line, need_crc=False)
+        self.asked.append(request["op"])
+        said = self.answer(request)
+        if said is None:
+            return []
+        return [(0.0, wire.frame({"id": request["id"], "ok": "error" not in said, **said}))]
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        op = request["op"]
+        if op == "hello":
+            return self.hello
+        if op == "status":
+            return self.status()
+        if op == "attest":
+            return self.attest(request["nonce"])
+        if op == "journal":
+            return self.page(request["from"])
+        if op == "config":
+            return {"config": {"mode": "toggle"}}
+        if op == "mute" and self.made.state == "live":
+            self.made.mute("host")
+        return {}
+
+    def status(self) -> dict[str, Any]:
+        statement, _, _ = self.made.attest(bytes(attest.MAC))
+        for key in ("nonce", "board", "epoch"):
+            del statement[key]
+        state = self.made.state
+        said = {
+            **statement,
+            "remute_in_ms": 60_000 if state == "live" else None,
+            "faults": ["closed:1"] if state == "fault" else [],
+            "warnings": [],
+            "simulated": False,
+        }
+        return self.lie(said)
+
+    def attest(self, nonce: str) -> dict[str, Any] | None:
+        how = self.attests
+        if how in wire.ERRORS or how == "something_new":
+            return {"error": how}
+        if how == "silence":
+            return None
+        if how == "malformed":
+            return {"state": "muted"}
+        statement, mac, journal_mac = self.made.attest(bytes.fromhex(nonce))
+        if how == "ok":
+            self.signed.append(self.made.state)
+        else:
+            assert how == "wrong_mac"
+            mac = "00" * attest.MAC
+        return {**statement, "mac": mac, "journal_mac": journal_mac}
+
+    def page(self, start: int) -> dict[str, Any]:
+        import binascii
+
+        first, data = self.made.journal.page(start)
+        records = binascii.b2a_base64(data)[:-1].decode()
+        return {"first": 1, "from": first, "last": self.made.journal.seq, "records": records}
+
+    def session(self, timeout: float = 3.0) -> Session:
+        port = ScriptedPort(self.script)
+        return Session(port, DEVICE, timeout, clock=port.clock)
+
+
+@contextlib.contextmanager
+def plugged_in(device: Device) -> Iterator[None]:
+    """``device`` is the only one that `discovery` finds. A watch ends when nothing happens."""
+
+    @contextlib.contextmanager
+    def open_board(_named: str | None, timeout: float, _log: Log | None) -> Iterator[Any]:
+        session = device.session(timeout)
+        yield session, session.hello()
+
+    def watch(session: Session) -> Iterator[Any]:
+        yield session.status()
+        for happens in device.happens:
+            happens()
+            yield session.status()
+        raise KeyboardInterrupt
+
+    def serial_ports(*, bridges: bool) -> list[Port]:  # noqa: ARG001 (the real signature)
+        return [Port(DEVICE, None, None)]
+
+    def sleep(seconds: float) -> None:
+        # A watch that has lost the board would wait.
+        if seconds:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", sleep)
+        patch.setattr(discovery, "open_board", open_board)
+        patch.setattr(discovery, "serial_ports", serial_ports)
+        patch.setattr(Session, "watch", watch)
+        patch.setattr(commands, "VERIFY_PAUSE_S", 0.0)
+        yield
+
+
+def is_paired(home: Path, how: str) -> Device:
+    """This host is paired with a board in one of `PAIRINGS`, and the board is at the port."""
+    if how in ("key", "none"):
+        made = MadeBoard(Clock())
+        made.boot()
+        made.pair()
+        made.clock.pass_ms(60_000)
+    else:
+        story = Story(home / "log.sqlite3")
+        story.attest()
+        story.board.live_for(5000)
+        story.pass_minutes(1)
+        story.attest()
+        made = story.board
+        if how == "ended":
+            story.host.log.add(unpaired(story.now))
+        story.host.log.close()
+    if "key" in how:
+        keys.save_attest_key(BOARD, attest.attest_key(made.secrets[BOARD, 1]))
+    if how == "unreadable key":
+        file = home / "keys" / f"{BOARD}.json"
+        file.unlink()
+        file.mkdir()
+    return Device(made)
+
+
+def unpaired(at_ms: int) -> Observation:
+    return Observation(at_ms, BOARD, DEVICE, False, "unpair", "unknown", None, "not_attested")
+
+
+def becomes(made: MadeBoard, state: str) -> None:
+    if state == "live":
+        made.go_live()
+    elif state == "fault":
+        made.fault()
+    made.clock.pass_ms(1000)
+
+
+class Expected(NamedTuple):
+    verdict: str
+    code: int
+
+
+def expected(pairing: str, attests: str, state: str) -> Expected:
+    """By the rule: "muted" needs the signature of a paired board; "live" and "fault" do not."""
+    if pairing in ("none", "ended"):
+        if attests in ("silence", "malformed"):
+            return Expected("unknown", errors.UNKNOWN)
+        return Expected(state, STATES[state])
+    has_key = pairing in ("log and key", "key")
+    signs = has_key and attests == "ok"
+    verdict = "unknown" if state == "muted" and not signs else state
+    code = errors.UNKNOWN if verdict == "unknown" else STATES[state]
+    incident = has_key and attests in ("wrong_mac", "not_paired", "unsupported")
+    trouble = errors.LOCAL if pairing == "unreadable key" else errors.OK
+    return Expected(verdict, errors.worst(code, errors.TAMPERED if incident else trouble))
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("attests", ATTESTS)
+@pytest.mark.parametrize("pairing", PAIRINGS)
+def test_P5_only_muted_needs_a_signature(
+    home: Path, cli: Cli, pairing: str, attests: str, state: str
+) -> None:
+    device = is_paired(home, pairing)
+    device.attests = attests
+    becomes(device.made, state)
+    verdict, code = expected(pairing, attests, state)
+    with plugged_in(device):
+        for words in (("status",), ("verify",), ("verify", "--require", "reported")):
+            told = cli(*words, "--json")
+            assert (told.json["verdict"], told.code) == (verdict, code), words
+            if told.json["reason"] == "not_attested":
+                assert (told.json["state"], told.json["proof"]) == ("muted", None)
+                assert told.json["unsigned"]
+
+        told = cli("list", "--json")
+        [row] = told.json["boards"]
+        health = errors.TAMPERED if code == errors.TAMPERED else errors.OK
+        assert told.code == (errors.LOCAL if pairing == "unreadable key" else health)
+        assert row["verdict"] == verdict
+
+        told = cli("watch", "--json")
+        assert [json.loads(line)["verdict"] for line in told.out.splitlines()] == [verdict]
+        if verdict != "unknown" or pairing != "none":
+            assert told.code == (errors.TAMPERED if health else errors.INTERRUPTED)
+
+        # The cut is sent all the same.
+        verdict, code = expected(pairing, attests, "fault" if state == "fault" else "muted")
+        told = cli("mute", "--json")
+        assert (told.json["verdict"], told.code) == (verdict, code)
+    assert "mute" in device.asked
+    assert device.made.state == ("fault" if state == "fault" else "muted")
+
+
+def test_P5_a_person_is_told_what_the_board_claims(home: Path, cli: Cli) -> None:
+    device = is_paired(home, "log and key")
+    device.attests = "busy"
+    with plugged_in(device):
+        claimed = 'the board says "muted" but did not sign it (busy)'
+        lines = cli("status").out.splitlines()
+        assert lines[0] == f"UNKNOWN  board {BOARD}: {claimed}"
+        assert lines[1].strip() == "Ask again."
+        # Nothing that makes it look better than it is.
+        assert "contacts" not in "".join(lines)
+        assert claimed in cli("list").out
+        assert claimed in cli("watch").out
+        assert "UNKNOWN" in cli("mute").out
+        device.made.go_live()
+        told = cli("status")
+        assert told.out.startswith(f"LIVE     board {BOARD}\n")
+        assert "not signed (busy)" in told.out
+        assert "not signed" not in cli("watch").out
+        device.attests = "ok"
+        assert "signed" not in cli("status").out
+
+
+@pytest.mark.parametrize("pairing", ["log and key", "log", "unreadable key", "key"])
+@pytest.mark.parametrize("lie", [{"pairing": 0}, {"journal": False}])
+def test_P5_a_board_that_denies_its_pairing_is_not_muted(
+    home: Path, cli: Cli, pairing: str, lie: dict[str, Any]
+) -> None:
+    device = is_paired(home, pairing)
+    device.attests = "not_paired"
+    device.hello |= {key: value for key, value in lie.items() if key == "journal"}
+    device.lie = lambda said: {**said, **lie}
+    with plugged_in(device):
+        for words in (("status",), ("verify",), ("mute",), ("doctor",)):
+            told = cli(*words, "--json")
+            assert told.code in (errors.UNKNOWN, errors.TAMPERED), words
+        for words in (("status",), ("watch",), ("list",)):
+            assert "MUTED" not in cli(*words).out
+
+
+def test_the_words_in_the_log_are_the_documented_ones() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evidence.md").read_text("utf-8")
+    _, table = page.split("| `unsigned` |")
+    for code in text.UNSIGNED:
+        assert f"`{code}`" in table.partition("\n\n")[0]
+    assert text.claimed("some_new_error").endswith("did not sign it (some new error)")
+
+
+def states(home: Path, since_ms: int) -> list[tuple[str, str | None]]:
+    """What `hardmute log` shows from ``since_ms`` on."""
+    log = Log(home / "log.sqlite3")
+    try:
+        (timeline,) = read(log, BOARD, since_ms, 1 << 52)
+    finally:
+        log.close()
+    return [(interval.state, interval.note) for interval in timeline.intervals]
+
+
+@pytest.mark.parametrize(
+    "words", [("status",), ("config", "get"), ("name", "desk"), ("list",), ("watch",)]
+)
+def test_P5_muted_that_is_not_signed_is_unknown_in_the_log(
+    home: Path, cli: Cli, words: tuple[str, ...]
+) -> None:
+    device = is_paired(home, "key")
+    device.attests = "busy"
+    with plugged_in(device):
+        cli(*words)
+    log = Log(home / "log.sqlite3")
+    (seen,) = log.observations(BOARD, 0, 1 << 52)
+    log.close()
+    assert (seen.verdict, seen.proof, seen.reason) == ("unknown", None, "not_attested")
+    assert (seen.state, seen.unsigned) == ("muted", "busy")
+    assert {state for state, _ in states(home, 0)} == {"unknown"}
+    assert "MUTED" not in cli("log").out
+
+
+def test_P5_what_is_signed_later_is_shown_as_muted(home: Path) -> None:
+    story = Story(home / "log.sqlite3")
+    story.attest()
+    begun = story.now
+    story.pass_minutes(10)
+    story.host.observe(story.board, unsigned="busy")
+    story.pass_minutes(10)
+    story.host.log.close()
+    ((state, note),) = states(home, begun)
+    assert (state, note) == ("unknown", 'the board said "muted" but did not sign it')
+    story.host.log = Log(home / "log.sqlite3", clock=lambda: story.now)
+    story.attest()
+    story.host.log.close()
+    assert [state for state, _ in states(home, begun)] == ["muted"]
+
+
+# watch: events are not signed one by one.
+
+
+def watched(cli: Cli) -> list[str]:
+    """The verdicts that `hardmute watch` tells of."""
+    return [json.loads(line)["verdict"] for line in cli("watch", "--json").out.splitlines()]
+
+
+def test_P5_watch_has_each_muted_signed(home: Path, cli: Cli) -> None:
+    device = is_paired(home, "log and key")
+    made = device.made
+
+    def double_press() -> None:
+        made.live_for(20)
+
+    device.happens = [made.go_live, made.mute, lambda: None, lambda: None, double_press]
+    with plugged_in(device):
+        # What one event tells of a double press is unknown until it is signed.
+        assert watched(cli) == ["muted", "live", "muted", "unknown", "muted"]
+    # At the start, at each change, and at the end: what lies between is covered.
+    assert device.asked.count("attest") == len(device.signed) == 5
+
+
+def test_P5_watch_asks_a_busy_board_again_but_once_a_second(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = is_paired(home, "log and key")
+    now = 1000.0
+    asked: list[int] = []
+
+    class Time:
+        sleep = staticmethod(time.sleep)
+        strftime, localtime = time.strftime, time.localtime
+
+        @staticmethod
+        def monotonic() -> float:
+            return now
+
+    def pass_s(seconds: float, attests: str) -> Callable[[], None]:
+        def passes() -> None:
+            nonlocal now
+            now += seconds
+            device.attests = attests
+            asked.append(device.asked.count("attest"))
+
+        return passes
+
+    monkeypatch.setattr(commands, "time", Time)
+    device.attests = "busy"
+    device.happens = [
+        *[pass_s(0.1, "busy")] * 12,
+        pass_s(1.0, "ok"),
+        pass_s(0.1, "ok"),
+        pass_s(0.1, "ok"),
+    ]
+    with plugged_in(device):
+        assert watched(cli) == ["unknown", "muted"]
+    # Twice each: at the start, with the first event, a second later. Once when it is signed, and
+    # at the end.
+    assert asked[:3] == [4, 4, 4]
+    assert asked[11:] == [6, 6, 7, 7]
+    assert device.asked.count("attest") == 8
+
+
+@pytest.mark.parametrize(
+    ("pairing", "attests", "why", "kind"),
+    [
+        ("log and key", "wrong_mac", "bad_mac", "incident"),
+        ("log and key", "not_paired", "not_paired", "incident"),
+        ("log", "ok", "no_key", "attestation"),
+    ],
+)
+def test_P5_watch_does_not_fill_the_log_with_what_stays_so(
+    home: Path,
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    pairing: str,
+    attests: str,
+    why: str,
+    kind: str,
+) -> None:
+    device = is_paired(home, pairing)
+    device.attests = attests
+    device.happens = [lambda: None] * 20
+    monkeypatch.setattr(commands, "_UNSIGNED_S", 0.0)
+    log = Log(home / "log.sqlite3")
+    before = len(list(log.entries(BOARD, [kind])))
+    with plugged_in(device):
+        told = cli("watch", "--json")
+    assert [json.loads(line)["unsigned"] for line in told.out.splitlines()] == [why]
+    # At the start, with the first event, and at the end.
+    assert len(list(log.entries(BOARD, [kind]))) == before + 3
+    log.close()
+
+
+def test_P5_a_signature_that_is_old_covers_nothing(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = is_paired(home, "log and key")
+    monkeypatch.setattr("hardmute.contact._COVERS_US", -1)
+
+    def stops_signing() -> None:
+        device.attests = "busy"
+
+    device.happens = [lambda: None, lambda: None, stops_signing]
+    with plugged_in(device):
+        assert watched(cli) == ["muted", "unknown"]
+    log = Log(home / "log.sqlite3")
+    # What is only asked again is not stored: two of the story, and the one at the start.
+    assert len(list(log.entries(BOARD, ["attestation"]))) == 3
+    log.close()
+
+
+def test_P5_watch_tells_of_a_contradiction(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = is_paired(home, "log and key")
+    device.made.go_live()
+    truth = device.made
+
+    def lies(said: dict[str, Any]) -> dict[str, Any]:
+        assert truth.state == "live"
+        return {**said, "state": "muted", "command": "cut", "sense": [0], "remute_in_ms": None}
+
+    device.lie = lies
+    device.happens = [lambda: None] * 3
+    with plugged_in(device):
+        assert watched(cli) == ["fault"]
+        assert cli("status").code == errors.FAULT
+        assert cli("verify").code == errors.FAULT
+        assert "FAULT" in cli("list").out
+
+        def tells_the_truth() -> None:
+            device.lie = dict
+
+        device.happens = [tells_the_truth, lambda: None]
+        monkeypatch.setattr(commands, "_LASTING_S", 0.0)
+        assert watched(cli) == ["fault", "live"]
+        device.lie = lies
+        found = {each["name"]: each for each in cli("doctor", "--json").json["checks"]}
+        assert found["state"]["result"] == "fail"
+        assert cli("doctor").code == errors.FAULT
+
+
+# Who is paired.
+
+
+def test_P5_only_this_host_ends_its_pairing(home: Path, cli: Cli) -> None:
+    """A journal that says that the pairing has ended is anybody's word."""
+    device = is_paired(home, "log")
+    device.made.unpair()
+    device.attests = "not_paired"
+    with plugged_in(device):
+        told = cli("status")
+        assert told.code == errors.UNKNOWN
+        assert "`hardmute unpair`" in told.out
+        told = cli("unpair", "--json")
+        assert told.json == {"board": BOARD, "board_unpaired": False, "host_unpaired": True}
+        told = cli("status", "--json")
+        assert (told.code, told.json["verdict"]) == (errors.OK, "muted")
+        assert told.json["unsigned"] is None
+        assert cli("unpair").code == errors.USAGE
+    # What it said before stays as it was.
+    found = states(home, 0)
+    assert ("unknown", 'the board said "muted" but did not sign it') in found
+    assert found[-1][0] == "muted"
+
+
+@pytest.mark.parametrize("pairing", ["log", "unreadable key"])
+def test_a_host_that_has_lost_its_key_ends_its_own_pairing_first(
+    home: Path, cli: Cli, pairing: str
+) -> None:
+    device = is_paired(home, pairing)
+    if pairing == "unreadable key":
+        (home / "keys" / f"{BOARD}.json").rmdir()
+        (home / "keys" / f"{BOARD}.json").write_text("{")
+    with plugged_in(device):
+        told = cli("unpair")
+        assert "stays paired: run `hardmute unpair` once more" in told.out
+        assert cli("status").code == errors.OK
+    assert "pair" not in device.asked
+
+
+def test_P5_pruning_the_log_ends_no_pairing(home: Path, cli: Cli) -> None:
+    device = is_paired(home, "log")
+    with plugged_in(device):
+        for _ in range(2):
+            assert cli("log", "prune", "--before", "0s").code == errors.OK
+            assert cli("status").code == errors.UNKNOWN
+            assert cli("log", "verify").code == errors.OK
+        assert cli("unpair").code == errors.OK
+        assert cli("log", "prune", "--before", "0s").code == errors.OK
+        assert cli("status").code == errors.OK
+
+
+def test_P5_doctor_says_muted_only_if_it_is_signed(home: Path, cli: Cli) -> None:
+    for pairing, attests, code, says in (
+        ("log and key", "ok", errors.OK, "muted (attested)"),
+        ("log and key", "busy", errors.UNKNOWN, "did not sign"),
+        ("log and key", "wrong_mac", errors.TAMPERED, "did not sign"),
+        ("log", "ok", errors.UNKNOWN, "did not sign"),
+        ("none", "not_paired", errors.OK, "muted (sensed)"),
+    ):
+        with tempfile.TemporaryDirectory(dir=home) as name, pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HARDMUTE_HOME", name)
+            device = is_paired(Path(name), pairing)
+            device.attests = attests
+            with plugged_in(device):
+                told = cli("doctor", "--json", "-d", "socket://fake")
+            found = {each["name"]: each for each in told.json["checks"]}
+            assert says in found["state"]["text"], (pairing, attests)
+            assert told.code == code
+
+
+# What is drawn.
+
+
+def test_P5_records_that_nobody_signed_are_not_drawn_as_muted(home: Path) -> None:
+    """A swapped board has the journal, and goes on with it."""
+    story = Story(home / "log.sqlite3")
+    story.attest()
+    begun = story.now
+    story.pass_minutes(10)
+    story.board.live_for(60_000)
+    story.pass_minutes(10)
+    story.board.note(12)
+    story.pass_minutes(10)
+    story.host.fetch(story.board)
+    story.host.log.close()
+    assert "muted" not in {state for state, _ in states(home, begun)}
+    story.host.log = Log(home / "log.sqlite3", clock=lambda: story.now)
+    story.attest()
+    story.host.log.close()
+    assert [state for state, _ in states(home, begun)] == ["muted", "live", "muted"]
+
+
+# Whatever it says.
+
+_LIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "changes": st.integers(-1, 2),
+        "seq": st.integers(-1, 2),
+        "boot": st.integers(-1, 1),
+        "uptime_ms": st.integers(-50, 50),
+        "pairing": st.integers(-1, 1),
+        "says": st.sampled_from(["muted", "live"]),
+    },
+)
+_ANSWERS = st.sampled_from(
+    ["ok", "busy", "storage", "something_new", "not_paired", "wrong_mac", "malformed", "silence"]
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    lies=st.lists(_LIES, min_size=1, max_size=4),
+    answers=st.lists(_ANSWERS, min_size=1, max_size=4),
+    live=st.booleans(),
+    journal=st.booleans(),
+    words=st.sampled_from([("status",), ("verify",), ("mute",), ("watch",)]),
+)
+def test_P5_nothing_but_a_right_signature_makes_it_muted(
+    lies: list[dict[str, Any]],
+    answers: list[str],
+    live: bool,
+    journal: bool,
+    words: tuple[str, ...],
+) -> None:
+    """The board is what is behind a cable, or a program, that passes on what it likes."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARDMUTE_HOME", name)
+        device = is_paired(Path(name), "key")
+        made = device.made
+        if live:
+            made.go_live()
+            patch.setattr(made, "mute", lambda _cause: None)
+        made.clock.pass_ms(1000)
+        device.hello |= {"journal": journal}
+        turns = 0
+
+        def attest_somehow(nonce: str) -> dict[str, Any] | None:
+            nonlocal turns
+            device.attests = answers[turns % len(answers)]
+            turns += 1
+            return Device.attest(device, nonce)
+
+        said_so_far = 0
+
+        def lie(said: dict[str, Any]) -> dict[str, Any]:
+            nonlocal said_so_far
+            about = lies[said_so_far % len(lies)]
+            said_so_far += 1
+            for key, more in about.items():
+                if key != "says":
+                    said[key] = max(0, said[key] + more)
+            said["since_ms"] = min(said["since_ms"], said["uptime_ms"])
+            said["live_ms"] = min(said["live_ms"], said["uptime_ms"])
+            if about.get("says") == "muted":
+                said |= {"state": "muted", "command": "cut", "sense": [0], "remute_in_ms": None}
+            elif about.get("says") == "live":
+                said |= {"state": "live", "command": "connected", "sense": [1]}
+                said |= {"remute_in_ms": 60_000}
+            return said
+
+        patch.setattr(device, "attest", attest_somehow)
+        device.lie = lie
+        device.happens = [lambda: None] * 3
+        printed = Printed()
+        patch.setattr("sys.stdout", printed)
+        patch.setattr("sys.stderr", Printed())
+        with plugged_in(device):
+            code = main([*words, "--json", "--timeout", "0.2"])
+        verdicts = [json.loads(line)["verdict"] for line in printed.said.splitlines()]
+        if code == errors.OK or "muted" in verdicts:
+            assert not live
+            assert "muted" in device.signed
+            assert journal
+
+
+class Printed:
+    """Standard output that is no terminal."""
+
+    def __init__(self) -> None:
+        self.said = ""
+
+    def write(self, said: str) -> int:
+        self.said += said
+        return len(said)
+
+    def flush(self) -> None:
+        pass
+
+    def isatty(self) -> bool:
+        return False
