@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hardmute import heard
 from hardmute.heard import Heard
-from hardmute.history import COARSE_MS, ONE_SIDED, Part, parts
+from hardmute.history import COARSE_MS, ONE_SIDED, Part, checked_here, parts
 from hardmute.log import Log
 from hardmute.timeline import Interval, clip, overlay_journal
 from hardmute.verifier import Excerpt
@@ -29,9 +29,7 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
             check.take(entry)
     if check.findings:
         return []
-    trusted = [
-        entry for entry in entries if entry.kind != "attestation" or entry.body["checked"] is True
-    ]
+    trusted = [entry for entry in entries if entry.kind != "attestation" or checked_here(entry)]
     found: list[Interval] = []
     joins = False
     for part in parts(trusted):
