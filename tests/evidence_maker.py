@@ -306,13 +306,13 @@ def stored(entries: list[Entry]) -> list[Row]:
     return [(*entry[:4], canonical(entry.body), entry.hash) for entry in entries]
 
 
-def verify_stored(rows: list[Row], secrets: verifier.Keys) -> verifier.Report:
-    """What `log verify` says of a log that stores ``rows``. Raises as `stored_entry`."""
+def verified_stored(rows: list[Row], secrets: verifier.Keys) -> verifier.Verifier:
+    """What `log verify` has taken of a log that stores ``rows``. Raises as `stored_entry`."""
     found = list(map(stored_entry, rows)) if rows and rows[0][0] != 1 else []
     check = verifier.begin(stored_entry(rows[0]) if rows else None, found, secrets)
     for row in check.unusual(iter(rows)):
         check.take(stored_entry(row))
-    return check.report()
+    return check
 
 
 def copy_of(entry: Entry) -> Entry:

@@ -1,4 +1,4 @@
-"""EXPORT [--key FILE]... [--expect-head HEX]: 0 good, 5 bad, 2 usage. docs/evidence.md in code."""
+"""EXPORT|RECEIPT [--key FILE]... [--expect-head HEX]: docs/evidence.md in code, exit codes too."""
 
 import getopt
 import json
@@ -26,6 +26,11 @@ BODIES = {
     "attestation": "branch:int=[1-9] statement:dict mac:x32 journal_mac:x32 salt:x32 checked:bool "
     "log_row:int=[0-9] sent_ms:int received_ms:int elapsed_us:int anchor_us:int host_boot:str",
 }
+RECEIPT = (
+    "hardmute:str=receipt version:int=1 board:str from_ms:int to_ms:int verdict:str "
+    "intervals:list entries:list hashes:dict"
+)
+CODES = {"muted": 0, "live": 1, "unknown": 3, "fault": 4}
 canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
@@ -67,70 +72,165 @@ def follow(was, now):
     now.count = 1 if now.epochs[0] != was.epochs[0] else was.count and was.count + 1
 
 
-def verify(export, secrets, expect=None):  # yields what each line has, or raises one of BAD
-    right, other, lines = set(), set(), export.splitlines(keepends=True)
-    newest, last, heads, cut, used = {}, {}, {}, {}, {}
-    keys = {owner: [digest(secrets[owner], b"hardmute journal", "sha256")] for owner in secrets}
-    base = json.loads(lines[0])["row"] - 1 if lines else 0
-    starts = [json.loads(line) for line in lines if base and b'"kind":"checkpoint"' in line]
-    starts = {e["body"]["row"]: e["body"] for e in starts if e["kind"] == "checkpoint"}
-    need(not base or base in starts, "what came before is missing, and no checkpoint says why")
-    start = starts.get(base, {"hash": "00" * 32, "ends": []})
-    hashes = {base: bytes.fromhex(start["hash"])}
-    for row, line in enumerate(start["ends"] + lines, base + 1 - len(start["ends"])):
-        if row <= base:
-            kind, board, said = "end", line[0], typed(line, END)  # a branch's last record removed
-        else:
-            entry = json.loads(line.decode("ascii"), parse_float=int, parse_constant=int)
-            need(canonical(entry).encode() + b"\n" == line, "not canonical JSON and a newline")
-            kind, board, claimed = typed(entry, ENTRY).kind, entry["board"], entry.pop("hash")
-            hashes[row] = sha256(hashes[row - 1] + canonical(entry).encode()).digest()
-            need(hashes[row].hex() == claimed and entry["row"] == row, "hash or row is wrong")
-            need(entry["at_ms"] in YEARS and len(line) <= 1 << 20, "at_ms or length out of range")
-            said = typed(entry["body"], BODIES[kind])
+class Reader:
+    """Takes entries in order: rules 2, 3, 4 and 6 of "What a verifier does"."""
+
+    def __init__(self, secrets, base=0, excerpt=False):
+        self.secrets, self.excerpt, self.base = secrets, excerpt, base or excerpt
+        self.newest, self.last, self.heads, self.cut, self.used = {}, {}, {}, {}, {}
+        self.keys = {o: [digest(secrets[o], b"hardmute journal", "sha256")] for o in secrets}
+        # Whose key was right; whose was not given; where a pairing has another key id.
+        self.right, self.blind, self.other, self.attested = set(), set(), set(), []
+
+    def take(self, row, kind, board, said, hashes):  # whether a key was given for what is signed
         by, place = None, (board, vars(said).get("branch"))
         if kind == "checkpoint":
             need(said.row < row and all(unpack(typed(e, END).record) for e in said.ends), "row")
         elif kind not in ("observation", "listening"):
-            most = newest.setdefault(board, said.branch if base else 1)
+            most = self.newest.setdefault(board, said.branch if self.base else 1)
             need(board is not None and (place[1] - most in (0, 1) or kind != "incident"), "branch")
-            newest[board] = max(most, said.branch)
+            self.newest[board] = max(most, said.branch)
         if kind in ("record", "end"):
-            by, was, end = unpack(said.record), last.get(place), kind == "end"
-            need(end or said.branch == most or (base and said.branch > most), "not newest branch")
+            by, was, end = unpack(said.record), self.last.get(place), kind == "end"
+            newest = said.branch == most or (self.base and said.branch > most)
+            need(end or newest, "not newest branch")
+            if end or (self.excerpt and not was):
+                self.cut[place] = by.seq - self.excerpt
             if end:
-                cut[place], by.count = by.seq, said.count
+                by.count = said.count
             elif was:
                 follow(was, by)
             need(end or by.event != SEAL or by.count in (None, by.data), "rule 5: seal")
-            heads.setdefault((place, by.seq - 1), {(by.link if by.seq > 1 else bytes(16)).hex()})
-            heads[place, by.seq] = {(by.head.hex(), *epoch) for epoch in by.epochs}
-            last[place], message, claimed = by, by.raw[:48], by.mac.hex()
-            key_id = digest(secrets.get((board, by.pairing), b""), b"hardmute id", "sha256")[:4]
-            if by.event == PAIR and by.raw[24:28] != key_id:
-                other.add(((board, by.pairing), place))
+            before = (by.link if by.seq > 1 else bytes(16)).hex()
+            self.heads.setdefault((place, by.seq - 1), {before})
+            self.heads[place, by.seq] = {(by.head.hex(), *epoch) for epoch in by.epochs}
+            self.last[place], message, claimed = by, by.raw[:48], by.mac.hex()
+            key_id = digest(self.secrets.get((board, by.pairing), b""), b"hardmute id", "sha256")
+            if by.event == PAIR and by.raw[24:28] != key_id[:4]:
+                self.other.add(((board, by.pairing), place))
         elif kind == "attestation":
             by, claimed = typed(said.statement, STATEMENT), said.journal_mac
             message = canonical(said.statement).encode()
             salted = b"hardmute nonce" + hashes.get(said.log_row, b"") + bytes.fromhex(said.salt)
             need(max(by.pairing, by.epoch, by.seq, said.log_row) < 1 << 32, "not below 2^32")
-            fits = said.log_row < base or by.nonce == sha256(salted).hexdigest()[:32]
-            need(fits and used.setdefault(by.nonce, row) == row > said.log_row, "bad nonce")
-            known = heads.get((place, by.seq), set()) & {by.head, (by.head, by.pairing, by.epoch)}
-            need(by.board == board and (known or by.seq < cut.get(place, 0)), "no such record")
-        owner = board, by and by.pairing
-        if owner in secrets and (owner, place) not in other:
+            fits = said.log_row not in hashes or by.nonce == sha256(salted).hexdigest()[:32]
+            need(fits and self.used.setdefault(by.nonce, row) == row > said.log_row, "bad nonce")
+            heads = self.heads.get((place, by.seq), set())
+            found = heads & {by.head, (by.head, by.pairing, by.epoch)}
+            begins = self.excerpt and place not in self.last
+            known = found or begins or by.seq < self.cut.get(place, 0)
+            need(by.board == board and known, "no such record")
+        if not (by and by.pairing):
+            return True
+        owner = board, by.pairing
+        keyed = owner in self.secrets and (owner, place) not in self.other
+        if keyed:
             need(by.epoch <= 1 << 20, "rule 6: an epoch that no board lives to see")
-            while len(keys[owner]) <= by.epoch:
-                keys[owner].append(digest(keys[owner][-1], b"hardmute next", "sha256"))
-            need(digest(keys[owner][by.epoch], message, "sha256")[:16].hex() == claimed, "bad MAC")
-            right.add(owner)
-        elif by and by.pairing:
-            kind += " (MACs not checked, for want of a verify key)"
-        if row > base:
-            yield kind
-    need({owner for owner, _ in other} & {*secrets} <= right, "a key is not its pairing's")
+            while len(self.keys[owner]) <= by.epoch:
+                self.keys[owner].append(digest(self.keys[owner][-1], b"hardmute next", "sha256"))
+            mac = digest(self.keys[owner][by.epoch], message, "sha256")[:16].hex()
+            need(mac == claimed, "bad MAC")
+            self.right.add(owner)
+        else:
+            self.blind.add(owner)
+        if kind == "attestation":
+            self.attested.append((place, by, said, keyed))
+        return keyed
+
+    def strangers(self):  # the keys given that are those of other pairings
+        lost = {*self.secrets} - self.right
+        return lost & self.blind if self.right else lost
+
+
+def verify(export, secrets, expect=None):
+    """Yields what each line has, and returns the exit code; or raises one of BAD."""
+    lines = export.splitlines(keepends=True)
+    base = json.loads(lines[0])["row"] - 1 if lines else 0
+    starts = [json.loads(line) for line in lines if base and b'"kind":"checkpoint"' in line]
+    starts = {e["body"]["row"]: e["body"] for e in starts if e["kind"] == "checkpoint"}
+    need(not base or base in starts, "what came before is missing, and no checkpoint says why")
+    start = starts.get(base, {"hash": "00" * 32, "ends": []})
+    hashes, reader = {base: bytes.fromhex(start["hash"])}, Reader(secrets, base)
+    for end in start["ends"]:  # a branch's last record removed
+        reader.take(base, "end", end[0], typed(end, END), hashes)
+    for row, line in enumerate(lines, base + 1):
+        entry = json.loads(line.decode("ascii"), parse_float=int, parse_constant=int)
+        need(canonical(entry).encode() + b"\n" == line, "not canonical JSON and a newline")
+        kind, board, claimed = typed(entry, ENTRY).kind, entry["board"], entry.pop("hash")
+        hashes[row] = sha256(hashes[row - 1] + canonical(entry).encode()).digest()
+        need(hashes[row].hex() == claimed and entry["row"] == row, "hash or row is wrong")
+        need(entry["at_ms"] in YEARS and len(line) <= 1 << 20, "at_ms or length out of range")
+        keyed = reader.take(row, kind, board, typed(entry["body"], BODIES[kind]), hashes)
+        yield kind if keyed else kind + " (not checked: no key given for its pairing)"
     need(not expect or expect in hashes.values(), "no entry has this hash")
+    whole = expect == hashes[base + len(lines)] or (secrets and not reader.blind)
+    return 2 if reader.strangers() else 0 if whole else 3
+
+
+def check(data, secrets):
+    """The exit code of a receipt, or raises one of BAD. Of "Proving an interval": 1 and 2."""
+    receipt = json.loads(data.decode("ascii"), parse_float=int, parse_constant=int)
+    need(canonical(receipt).encode() == data.removesuffix(b"\n"), "not canonical JSON")
+    claimed = receipt.pop("sha256")
+    need(sha256(canonical(receipt).encode()).hexdigest() == claimed, "its own hash")
+    macs = {int(pairing): mac for pairing, mac in receipt.pop("macs").items()}
+    said, body = typed(receipt, RECEIPT), canonical(receipt).encode()
+    hashes = {0: bytes(32), **{int(row): bytes.fromhex(h) for row, h in said.hashes.items()}}
+    reader, signed, row = Reader(secrets, excerpt=True), set(), 0
+    for entry in said.entries:
+        kind, before, row = typed(entry, ENTRY).kind, row, entry["row"]
+        need(entry["board"] == said.board and row > before, "board or row")
+        reader.take(row, kind, said.board, typed(entry["body"], BODIES[kind]), hashes)
+    for owner, mac in (((said.board, pairing), mac) for pairing, mac in macs.items()):
+        if owner in secrets:
+            key = digest(secrets[owner], b"hardmute receipt", "sha256")
+            right = digest(key, body, "sha256")[:16].hex() == mac
+            signed |= {owner} if right else set()
+            need(right or owner in {o for o, _ in reader.other} - reader.right, "its own MAC")
+    reader.right |= signed
+    reader.blind |= {(said.board, pairing) for pairing in macs} - signed
+
+    at, states = said.from_ms, [one["state"] for one in said.intervals]
+    for one in said.intervals:
+        need(one["start_ms"] == at < one["end_ms"], "intervals that do not fill the time")
+        at = one["end_ms"]
+    gravest = [state for state in ("fault", "unknown", "live", "muted") if state in states]
+    need(at == said.to_ms and said.verdict == gravest[0], "a verdict that is not the intervals'")
+
+    def bears_out(counts):  # whether all that is claimed to be muted is attested on both sides
+        boots = {}
+        for place, by, body, keyed in reader.attested:
+            if counts(by, body, keyed):
+                since, until = boots.get((place, by.boot), (body.received_ms, body.sent_ms))
+                since, until = min(since, body.received_ms), max(until, body.sent_ms)
+                boots[place, by.boot] = since, until
+        return all(
+            any(a <= one["start_ms"] and one["end_ms"] <= z for a, z in boots.values())
+            for one in said.intervals
+            if one["state"] == "muted"
+        )
+
+    def stated(by, body, keyed):  # what counted where the receipt was made
+        named = keyed or (said.board, by.pairing) not in secrets
+        return by.pairing in macs and named if macs else body.checked
+
+    if reader.strangers() and (reader.right or reader.blind):
+        return 2
+    need(bears_out(stated), "what it claims is not attested on both sides")
+    known = signed and bears_out(lambda _by, _body, keyed: keyed)
+    return CODES[said.verdict] if known else 3
+
+
+def judge(data, secrets, expect=None, seen=None):
+    """The exit code of an export, whose lines are told to `seen`, or of a receipt."""
+    if data.startswith(b'{"board":'):
+        return check(data, secrets)
+    lines = verify(data, secrets, expect)
+    while True:
+        try:
+            (seen if seen is not None else []).append(next(lines))
+        except StopIteration as end:
+            return end.value
 
 
 if __name__ == "__main__":
@@ -141,9 +241,12 @@ if __name__ == "__main__":
         for key in [json.loads(Path(k).read_bytes()) for name, k in options if name == "--key"]:
             secret = secrets[key["board"], key["pairing"]] = bytes.fromhex(key["secret"])
             need(digest(secret, b"hardmute id", "sha256")[:4].hex() == key["key_id"], "bad key_id")
-        export, code = Path(path).read_bytes(), 5
-        seen.extend(verify(export, secrets, head))
-        print("good:", ", ".join(f"{seen.count(what)} {what}" for what in sorted({*seen})))
+        data, code = Path(path).read_bytes(), 5
+        code = judge(data, secrets, head, seen)
+        need(code != 2, "a key given is that of another pairing")
+        told = {3: "not known, for want of a key or a signature"}.get(code, "good")
+        print(f"{told}:", ", ".join(f"{seen.count(what)} {what}" for what in sorted({*seen})))
+        sys.exit(code)
     except (OSError, getopt.error, *BAD) as error:
         told = f"bad: line {len(seen) + 1}: {error}" if code == 5 else f"{error}\nusage: {__doc__}"
         sys.exit(print(told, file=sys.stdout if code == 5 else sys.stderr) or code)

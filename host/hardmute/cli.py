@@ -258,7 +258,11 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     )
     _add_common(view, device=False, timeout=False)
     view.add_argument(
-        "file", nargs="?", type=Path, metavar="FILE.jsonl", help="an export; none: this host's log"
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="an export (3 without --key or --expect-head); none: this host's log",
     )
     view.add_argument(
         "--key",
@@ -316,9 +320,17 @@ def _add_prove(command: argparse.ArgumentParser) -> None:
         help="a verify key, for the board's signatures; may be repeated",
     )
     command.add_argument(
-        "--receipt", type=Path, metavar="FILE", help="write a receipt, .json or .html"
+        "--receipt",
+        type=Path,
+        metavar="FILE",
+        help="write a receipt, .json or .html; --key signs it",
     )
-    command.add_argument("--check", type=Path, metavar="FILE", help="check a receipt instead")
+    command.add_argument(
+        "--check",
+        type=Path,
+        metavar="FILE",
+        help="check a receipt instead; without --key nothing is checked (3)",
+    )
     _add_json(command)
 
 

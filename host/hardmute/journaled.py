@@ -9,7 +9,7 @@ from __future__ import annotations
 from hardmute import heard, keys
 from hardmute.entries import Entry
 from hardmute.heard import Heard
-from hardmute.history import COARSE_MS, ONE_SIDED, Part, parts
+from hardmute.history import COARSE_MS, ONE_SIDED, Part, checked_here, parts
 from hardmute.log import NO_ROW, Log, record_of
 from hardmute.timeline import Interval, clip, overlay_journal
 from hardmute.verifier import Excerpt
@@ -31,9 +31,7 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
             check.take(entry)
     if check.findings:
         return []
-    trusted = [
-        entry for entry in entries if entry.kind != "attestation" or entry.body["checked"] is True
-    ]
+    trusted = [entry for entry in entries if entry.kind != "attestation" or checked_here(entry)]
     found: list[Interval] = []
     joins = False
     vouched = _vouched(log, board, trusted)

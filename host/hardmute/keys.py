@@ -8,14 +8,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hardmute import paths
 from hardmute.errors import LocalError, UsageError
 from hardmute.report import is_board_id
+from hardmute.text import printable
 from muteboard import attest
+
+if TYPE_CHECKING:
+    from hardmute.verifier import Keys
 
 _KIND = "verify key"
 _LARGEST = 4096
@@ -75,6 +79,44 @@ def _parse_verify_key(content: Any) -> tuple[str, int, bytes] | None:
         and content["key_id"] == attest.key_id(bytes.fromhex(secret)).hex()
     )
     return (board, pairing, bytes.fromhex(secret)) if valid else None
+
+
+def require_fit(
+    secrets: Keys,
+    ids: Mapping[tuple[str, int], str | None],
+    fitting: Collection[object],
+    what: str,
+) -> None:
+    """Raise `UsageError` for secrets that are those of other pairings.
+
+    That is all of them if none is ``fitting``; and one of a pairing in ``ids``, those under which
+    ``what`` is signed, that has another key id. (Others may be for other logs.) It names whose
+    keys they are, and whose ``what`` is. ``ids``: key ids, None where that is not known.
+    """
+    strangers = [
+        owner for owner in secrets if owner not in fitting and (owner in ids or not fitting)
+    ]
+    if not strangers:
+        return
+    given = {owner: attest.key_id(secrets[owner]).hex() for owner in strangers}
+    whose = (
+        f"{what} is of {_named(ids, given)}: give the verify key of that pairing"
+        if ids
+        else f"nothing in {what} is signed: leave --key out"
+    )
+    raise UsageError(
+        f"The key{'s' * (len(given) > 1)} given {'is' if len(given) == 1 else 'are'} of"
+        f" {_named(given, ids)}, but {whose}."
+    )
+
+
+def _named(ids: Mapping[tuple[str, int], str | None], others: Collection[tuple[str, int]]) -> str:
+    """The pairings for a person; those that are among the ``others`` too by their key id."""
+    return " and ".join(
+        f"pairing {pairing} of board {printable(board)}"
+        + (f" (key id {ids[board, pairing]})" if (board, pairing) in others else "")
+        for board, pairing in sorted(ids)
+    )
 
 
 def save_attest_key(board: str, key: bytes) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from hardmute import errors, paths, text, verifier
 from hardmute.entries import GENESIS, export_line, read_export
-from hardmute.keys import load_verify_keys
+from hardmute.keys import load_verify_keys, require_fit
 from hardmute.log import Log
 from hardmute.logview import incident_json, parse_time, print_incidents
 
 
 def verify(args: Namespace) -> int:
-    """`hardmute log verify`: 0 if everything fits, 5 if anything does not."""
+    """`hardmute log verify`: 0 if everything fits, 5 if anything does not.
+
+    A file from elsewhere, of which not all was checked, is 3.
+    """
     secrets = load_verify_keys(args.key)
     expected = None if args.expect_head is None else _head(args.expect_head)
     if args.file is not None:
@@ -28,13 +31,55 @@ def verify(args: Namespace) -> int:
         finally:
             log.close()
     report = checked.report()
-    # Of all that was pruned, the last hash is known.
-    missing = expected is not None and not checked.has(expected)
+    said = outcome(checked, secrets, expected, own=args.file is None)
     if args.json:
-        print(json.dumps(_as_json(report, missing)))
+        print(json.dumps(_as_json(report, said)))
     else:
-        _print(report, expected, missing=missing)
-    return errors.TAMPERED if report.findings or missing else errors.OK
+        _print(report, said, expected)
+    return said.code
+
+
+class Outcome(NamedTuple):
+    """The exit code of a check. ``missing``: the expected head is not there.
+
+    ``unchecked``: in a clause, what nothing was given to check with; None if there is no such.
+    """
+
+    code: int
+    missing: bool = False
+    unchecked: str | None = None
+
+
+def outcome(
+    checked: verifier.Verifier, secrets: verifier.Keys, expected: bytes | None, *, own: bool
+) -> Outcome:
+    """What to say of a log, this host's ``own`` or from elsewhere, if its head was ``expected``.
+
+    Raises `UsageError` if the keys given are those of other pairings.
+    """
+    report = checked.report()
+    # Of all that was pruned, the last hash is known.
+    known_row = None if expected is None else checked.row_of(expected)
+    missing = expected is not None and known_row is None
+    if report.findings or missing:
+        return Outcome(errors.TAMPERED, missing)
+    require_fit(secrets, checked.keyring.ids, checked.keyring.fitting, "the log")
+    unchecked = None if own else _unchecked(report, secrets, known_row)
+    return Outcome(errors.OK if unchecked is None else errors.UNKNOWN, unchecked=unchecked)
+
+
+def _unchecked(
+    report: verifier.Report, secrets: verifier.Keys, known_row: int | None
+) -> str | None:
+    """Of a log from elsewhere, known to be as it was up to entry ``known_row``: see `Outcome`."""
+    if known_row == report.head_row:
+        return None
+    if secrets:
+        whole = not any(branch.pairings_without_key for branch in report.branches)
+        return None if whole else "it agrees with itself; a part of it was not checked"
+    if known_row:
+        return f"up to entry {known_row} it is as it was; nothing after that was checked"
+    return "it agrees with itself; nothing was checked"
 
 
 def _head(given: str) -> bytes:
@@ -94,14 +139,16 @@ def prune(args: Namespace) -> int:
     return errors.OK
 
 
-def _as_json(report: verifier.Report, missing: bool) -> dict[str, Any]:
+def _as_json(report: verifier.Report, said: Outcome) -> dict[str, Any]:
     return {
-        "intact": not report.findings and not missing,
+        # Null: not known.
+        "intact": said.code == errors.OK if said.unchecked is None else None,
+        "unchecked": said.unchecked,
         "entries": report.entries,
         "first_row": report.first_row,
         "head_row": report.head_row,
         "head": report.head.hex(),
-        "expected_head_missing": missing,
+        "expected_head_missing": said.missing,
         "findings": [finding._asdict() for finding in report.findings],
         "branches": [branch._asdict() for branch in report.branches],
         "incidents": [incident_json(entry) for entry in report.incidents],
@@ -110,14 +157,19 @@ def _as_json(report: verifier.Report, missing: bool) -> dict[str, Any]:
     }
 
 
-def _print(report: verifier.Report, expected: bytes | None, *, missing: bool) -> None:
+def _print(report: verifier.Report, said: Outcome, expected: bytes | None) -> None:
     if report.findings:
         first = report.findings[0]
         text.say(f"TAMPERED  entry {first.row} {first.text}")
         if len(report.findings) > 1:
             text.detail(f"and {len(report.findings) - 1} more; --json lists them")
-    elif missing:
+    elif said.missing:
         print("TAMPERED  the expected head is not there: this log ends earlier, or is another one")
+    elif said.unchecked is not None:
+        text.say(f"UNKNOWN   {said.unchecked}")
+        text.detail(
+            "give the boards' verify keys (--key), or a head that was noted (--expect-head)"
+        )
     elif report.entries == 0:
         print("INTACT    no entries")
     else:
@@ -135,7 +187,7 @@ def _print(report: verifier.Report, expected: bytes | None, *, missing: bool) ->
     print(f"head {report.head_row} {report.head.hex()}")
     if expected is None:
         text.detail("note the head: an older copy of this log is found only with --expect-head")
-    elif not missing:
+    elif not said.missing:
         text.detail("the expected head is there")
 
 
@@ -156,7 +208,7 @@ def _print_branch(branch: verifier.Branch) -> None:
         which = ", ".join(map(str, branch.pairings_without_key))
         text.detail(
             f"  {signed}: {branch.macs} of {branch.signatures} signatures checked;"
-            f" no key for pairing {which}: the rest may be by anybody who has had this log"
+            f" no key given for pairing {which}: the rest may be by anybody who has had this log"
         )
     else:
         text.detail(f"  {signed}: all {branch.signatures} signatures checked")

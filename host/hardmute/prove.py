@@ -6,26 +6,36 @@ import hashlib
 import hmac
 import json
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import muteboard
 from hardmute import errors, heard, paths, text, verifier
 from hardmute.discovery import known_board
-from hardmute.entries import GENESIS, Entry, canonical, entry_of, export_line
+from hardmute.entries import (
+    FIRST_MS,
+    GENESIS,
+    LAST_MS,
+    Entry,
+    canonical,
+    entry_of,
+    export_line,
+)
 from hardmute.heard import Heard
-from hardmute.history import COARSE_MS, ONE_SIDED, Part, attested, parts
-from hardmute.keys import load_verify_keys
+from hardmute.history import COARSE_MS, ONE_SIDED, Part, checked_here, parts
+from hardmute.keys import load_verify_keys, require_fit
 from hardmute.log import Log, iso_time, now_ms
 from hardmute.logview import edges, parse_time
+from hardmute.report import is_board_id
 from muteboard import attest
 
 EVIDENCE = ("record", "attestation", "incident", heard.KIND)
 _KIND = "receipt"
 _VERSION = 1
+_SIMULATED = "a simulated board: no real microphone was cut by it"
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
 # Of two that are said of one time.
 _GRAVEST = ("fault", "live", "unknown", "muted")
@@ -61,6 +71,9 @@ class Proof(NamedTuple):
     simulated: bool = False
     # When, within what is proven muted, the microphone itself was heard to be cut.
     heard: list[Heard] = []  # noqa: RUF012 (a tuple's default; nobody changes it)
+    # Pairings under which something is signed: those that a key given fits, and the others.
+    fitting: tuple[int, ...] = ()
+    without_key: tuple[int, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -77,6 +90,12 @@ class Proof(NamedTuple):
         return _SEVERITY.get(self.verdict, errors.UNKNOWN)
 
 
+# Which attestations count.
+_Counts = Callable[[Entry], bool]
+# What to say of a time from earliest to latest that is unknown.
+_Note = tuple[int, int, str]
+
+
 def examine(
     board: str,
     from_ms: int,
@@ -84,30 +103,95 @@ def examine(
     entries: Sequence[Entry],
     secrets: verifier.Keys,
     log_hash: Callable[[int], bytes | None],
+    *,
+    own: bool = False,
 ) -> Proof:
     """What ``entries`` (the board's evidence around the interval, in order) show.
 
+    Attestations count that are signed, by a key given. Without any none counts; but of this host's
+    ``own`` log those do that it checked when they came.
+
     ``log_hash``: the hash of an entry by its row, None if it is not to be had.
+    Raises `UsageError` if the keys given are those of other pairings.
     """
+    checked = _checked(board, entries, secrets, log_hash)
+    if checked.signatures and not checked.findings:
+        ring = checked.keyring
+        require_fit(secrets, ring.ids, ring.fitting, "the evidence of that time")
+    counts = checked_here if own and not secrets else checked.has_signed
+    return _shown(checked, entries, from_ms, to_ms, counts, keyed=bool(secrets))
+
+
+def _checked(
+    board: str,
+    entries: Iterable[Entry],
+    secrets: verifier.Keys,
+    log_hash: Callable[[int], bytes | None],
+) -> verifier.Excerpt:
     checked = verifier.Excerpt(board, secrets, log_hash)
     for entry in entries:
         checked.take(entry)
+    return checked
+
+
+def _shown(
+    checked: verifier.Excerpt,
+    entries: Sequence[Entry],
+    from_ms: int,
+    to_ms: int,
+    counts: _Counts,
+    *,
+    keyed: bool,
+) -> Proof:
+    """What the entries show if those attestations count. ``keyed``: by keys, others had none."""
     intervals: list[Proven] = []
     listened: list[Heard] = []
     if not checked.findings:
-        trusted = [entry for entry in entries if _counts(entry, checked)]
+        trusted = [entry for entry in entries if entry.kind != "attestation" or counts(entry)]
         listened = heard.within(entries, from_ms, to_ms)
-        intervals = cover(parts(trusted), from_ms, to_ms, listened)
+        notes = _without_key(entries, counts) if keyed else ()
+        intervals = cover(parts(trusted), from_ms, to_ms, listened, notes)
     return Proof(
-        board,
+        checked.board,
         from_ms,
         to_ms,
         intervals,
-        checked.macs,
+        len(checked.signed_rows),
         checked.signatures,
         checked.findings,
         heard=_borne_out(listened, intervals),
+        fitting=_numbers(checked.keyring.fitting),
+        without_key=checked.without_key,
     )
+
+
+def _numbers(pairings: Iterable[tuple[str, int]]) -> tuple[int, ...]:
+    return tuple(sorted(pairing for _, pairing in pairings))
+
+
+def _without_key(entries: Iterable[Entry], counts: _Counts) -> Iterator[_Note]:
+    """Of the times that attestations would bear out for which no key was given: that."""
+    marks = [entry for entry in entries if entry.kind == "attestation"]
+    groups = [
+        (pairing, list(found))
+        for pairing, found in groupby(
+            marks, lambda entry: None if counts(entry) else entry.body["statement"]["pairing"]
+        )
+    ]
+    earliest = FIRST_MS
+    for index, (pairing, found) in enumerate(groups):
+        after = groups[index + 1][1][0].body["sent_ms"] if groups[index + 1 :] else LAST_MS
+        if pairing is not None:
+            yield earliest, after, _no_key((pairing,))
+        earliest = found[-1].body["received_ms"]
+
+
+def _counts_for_nothing(proof: Proof) -> str:
+    return f"{_no_key(proof.without_key)}: what is signed under it counts for nothing"
+
+
+def _no_key(pairings: Iterable[int]) -> str:
+    return f"no key given for pairing {', '.join(map(str, pairings))}"
 
 
 def _borne_out(listened: list[Heard], intervals: list[Proven]) -> list[Heard]:
@@ -125,17 +209,14 @@ def _borne_out(listened: list[Heard], intervals: list[Proven]) -> list[Heard]:
     ]
 
 
-def _counts(entry: Entry, checked: verifier.Excerpt) -> bool:
-    """Whether an attestation was checked: now with the verify key, or then with the attest key."""
-    if entry.kind != "attestation":
-        return True
-    return entry.row in checked.signed_rows or attested(entry).checked
-
-
 def cover(
-    found: Iterable[Part], from_ms: int, to_ms: int, listened: Iterable[Heard] = ()
+    found: Iterable[Part],
+    from_ms: int,
+    to_ms: int,
+    listened: Iterable[Heard] = (),
+    reasons: Iterable[_Note] = (),
 ) -> list[Proven]:
-    """The intervals that fill [from, to), unknown where nothing is proven.
+    """The intervals that fill [from, to), unknown where nothing is proven, for these ``reasons``.
 
     A leak that was heard while the board said muted is a fault.
     """
@@ -144,7 +225,7 @@ def cover(
         for one in listened
         if one.is_leak
     ]
-    notes: list[tuple[int, int, str]] = []
+    notes: list[_Note] = list(reasons)
     for part in found:
         interval = _interval(part)
         if interval is not None:
@@ -240,7 +321,7 @@ def _told(part: Part) -> str:
     return f"{part.state} for {text.duration(part.length_ms)} at some time in it"
 
 
-def _unknown(start_ms: int, end_ms: int, notes: list[tuple[int, int, str]]) -> Proven:
+def _unknown(start_ms: int, end_ms: int, notes: list[_Note]) -> Proven:
     said = dict.fromkeys(
         note for earliest, latest, note in notes if earliest < end_ms and latest > start_ms
     )
@@ -270,9 +351,14 @@ def prove(args: Namespace) -> int:
         first, last = log.attestations_around(board, from_ms, to_ms) if attests else (1, 0)
         entries = list(log.entries(board, EVIDENCE, first, last))
         simulated = board not in log.real_boards()
-        proof = examine(board, from_ms, to_ms, entries, secrets, log.hash_at)
+        proof = examine(board, from_ms, to_ms, entries, secrets, log.hash_at, own=True)
         proof = proof._replace(simulated=simulated)
         if args.receipt is not None:
+            if not secrets:
+                text.complain(
+                    "Without --key the receipt is not signed: a check of it shows what the board"
+                    " signed, but not when."
+                )
             _write_receipt(args.receipt, proof, entries, secrets, log.hash_at)
     finally:
         log.close()
@@ -315,17 +401,17 @@ def _print(proof: Proof, *, as_json: bool) -> None:
             proof.verdict, f"not shown to be muted throughout, {span}, board {proof.board}"
         )
         for interval in proof.intervals:
-            _print_interval(interval)
+            text.detail(_line(interval))
     for one in proof.heard:
         text.detail(f"heard, {one.told}")
     if proof.simulated:
-        text.detail("a simulated board: no real microphone was cut by it")
+        text.detail(_SIMULATED)
     text.detail(_rests_on(proof))
 
 
-def _print_interval(interval: Proven) -> None:
+def _line(interval: Proven) -> str:
     cause = text.CAUSES.get(interval.cause or "", "")
-    text.detail(
+    return (
         f"{interval.state:8}{text.local_time(interval.start_ms)} for "
         f"{text.duration(interval.end_ms - interval.start_ms)}{edges(interval.plus_minus_ms)}  "
         f"{interval.note or cause}"
@@ -338,13 +424,19 @@ def _rests_on(proof: Proof) -> str:
             "rests on nothing: this board has signed nothing of that time; `hardmute pair"
             " --verify-key FILE` lets it"
         )
-    if proof.signatures and proof.signed == proof.signatures:
+    if proof.without_key and proof.fitting:
+        return (
+            f"rests on {proof.signed} of {proof.signatures} signatures of the board, checked with "
+            "the verify key, and on the clock of the host that asked; "
+            f"{_counts_for_nothing(proof)}"
+        )
+    if proof.fitting:
         return (
             f"rests on {proof.signed} signatures of the board, all checked with the verify key; "
             "and on the clock of the host that asked"
         )
     return (
-        "rests on what the host that asked checked at the time with the attest key, on its log "
+        "rests on what this host checked at the time with the attest key, on its log "
         "and clock; with --key also on the board's own signatures"
     )
 
@@ -355,6 +447,17 @@ def _as_json(proof: Proof) -> dict[str, Any]:
         "simulated": proof.simulated,
         "from": iso_time(proof.from_ms),
         "to": iso_time(proof.to_ms),
+        **_shown_json(proof),
+        "signatures": proof.signatures,
+        "signatures_checked": proof.signed,
+        "pairings_without_key": proof.without_key,
+        "findings": [finding._asdict() for finding in proof.findings],
+        "rests_on": _rests_on(proof),
+    }
+
+
+def _shown_json(proof: Proof) -> dict[str, Any]:
+    return {
         "verdict": proof.verdict,
         "intervals": [
             {
@@ -368,10 +471,6 @@ def _as_json(proof: Proof) -> dict[str, Any]:
             {**one._asdict(), "start": iso_time(one.from_ms), "end": iso_time(one.to_ms)}
             for one in proof.heard
         ],
-        "signatures": proof.signatures,
-        "signatures_checked": proof.signed,
-        "findings": [finding._asdict() for finding in proof.findings],
-        "rests_on": _rests_on(proof),
     }
 
 
@@ -409,7 +508,7 @@ def receipt(
     content["macs"] = {
         str(pairing): _receipt_mac(secret, body)
         for (board, pairing), secret in sorted(secrets.items())
-        if board == proof.board
+        if board == proof.board and (pairing in proof.fitting or not proof.fitting)
     }
     content["sha256"] = hashlib.sha256(canonical(content).encode()).hexdigest()
     return content
@@ -420,40 +519,120 @@ def _receipt_mac(secret: bytes, body: bytes) -> str:
     return hmac.digest(key, body, "sha256")[: attest.MAC].hex()
 
 
-def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> tuple[Proof, bool]:
-    """Prove again what a receipt claims, from it alone. Whether it is signed with a key given.
+class Checked(NamedTuple):
+    """A receipt that was checked. ``proof``: what is known.
 
-    Raises `EvidenceError` where it is not as it was made, or does not bear out its claim.
+    That is nothing where the receipt is not signed with a key given, for nobody vouches for its
+    times then. ``claim`` is what it shows in that case, if its times are right, and without a key
+    its signatures as well; None in the other.
+    """
+
+    proof: Proof
+    claim: Proof | None
+
+
+def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> Checked:
+    """Prove again what a receipt claims, from it alone.
+
+    Raises `EvidenceError` where it is not as it was made, or does not bear out its claim, and
+    `UsageError` if the keys given are those of other pairings.
     """
     try:
         content = dict(content)
         digest = content.pop("sha256")
         if hashlib.sha256(canonical(content).encode()).hexdigest() != digest:
             raise errors.EvidenceError("The receipt was altered: its own hash does not fit.")
-        macs = dict(content.pop("macs"))
+        macs = {int(pairing): mac for pairing, mac in dict(content.pop("macs")).items()}
         body = canonical(content).encode()
-        board = content["board"]
-        signed = False
-        for pairing, mac in macs.items():
-            secret = secrets.get((board, int(pairing)))
-            if secret is not None:
-                if not hmac.compare_digest(_receipt_mac(secret, body), mac):
-                    raise errors.EvidenceError("The receipt was altered: its signature is wrong.")
-                signed = True
+        board, from_ms, to_ms = _span_of(content)
         hashes = {int(row): bytes.fromhex(found) for row, found in content["hashes"].items()}
         hashes[0] = GENESIS
         entries = [entry_of(fields) for fields in content["entries"]]
-        proof = examine(board, content["from_ms"], content["to_ms"], entries, secrets, hashes.get)
-        proof = proof._replace(simulated=content["simulated"] is True)
+        checked = _checked(board, entries, secrets, hashes.get)
+        signed = _signed_by(macs, board, body, secrets, checked.keyring)
+        counts = _claimed(macs, secrets, checked)
+        claim = _shown(checked, entries, from_ms, to_ms, counts, keyed=bool(macs))
         claimed = [Proven(**interval) for interval in content["intervals"]]
-        verdict = content["verdict"]
+        agrees = (claim.intervals, claim.verdict) == (claimed, content["verdict"])
+        shown = claim
+        if secrets:
+            shown = _shown(checked, entries, from_ms, to_ms, checked.has_signed, keyed=True)
+        shown = shown._replace(simulated=content["simulated"] is True)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise errors.EvidenceError("This is no receipt that hardmute has made.") from error
-    if not proof.findings and (proof.intervals, proof.verdict) != (claimed, verdict):
+    if shown.findings:
+        return Checked(shown, None)
+    ids = {**dict.fromkeys((board, pairing) for pairing in macs), **checked.keyring.ids}
+    fitting = signed | checked.keyring.fitting
+    if ids:
+        require_fit(secrets, ids, fitting, "the receipt")
+    if not agrees:
         raise errors.EvidenceError(
             "The receipt does not bear out what it claims: its evidence shows something else."
         )
-    return proof, signed
+    shown = shown._replace(fitting=_numbers(fitting))
+    if signed:
+        return Checked(shown, None)
+    unknown = [Proven(from_ms, to_ms, "unknown", None, 0, _why_unknown(shown, secrets))]
+    return Checked(shown._replace(intervals=unknown, heard=[]), shown)
+
+
+def _span_of(content: dict[str, Any]) -> tuple[str, int, int]:
+    """Board, beginning and end of what a receipt is for. Raises `ValueError` or its like."""
+    board, from_ms, to_ms = (content[key] for key in ("board", "from_ms", "to_ms"))
+    times = type(from_ms) is type(to_ms) is int and FIRST_MS <= from_ms < to_ms <= LAST_MS
+    if not (times and is_board_id(board)):
+        raise ValueError
+    return board, from_ms, to_ms
+
+
+def _signed_by(
+    macs: Mapping[int, str],
+    board: str,
+    body: bytes,
+    secrets: verifier.Keys,
+    ring: verifier.Keyring,
+) -> set[tuple[str, int]]:
+    """The pairings with whose keys, of those given, the receipt itself is signed.
+
+    Raises `EvidenceError` if it should be and is not.
+    """
+    found: set[tuple[str, int]] = set()
+    for pairing, mac in macs.items():
+        owner = board, pairing
+        secret = secrets.get(owner)
+        if secret is None:
+            continue
+        if hmac.compare_digest(_receipt_mac(secret, body), mac):
+            found.add(owner)
+        elif owner in ring.fitting or ring.ids.get(owner) in (None, attest.key_id(secret).hex()):
+            raise errors.EvidenceError("The receipt was altered: its signature is wrong.")
+    return found
+
+
+def _claimed(macs: Collection[int], secrets: verifier.Keys, checked: verifier.Excerpt) -> _Counts:
+    """Which attestations counted where the receipt was made, as it says itself."""
+    if not macs:
+        return checked_here
+
+    def counts(entry: Entry) -> bool:
+        pairing = entry.body["statement"]["pairing"]
+        known = (checked.board, pairing) in secrets
+        return pairing in macs and (checked.has_signed(entry) or not known)
+
+    return counts
+
+
+def _why_unknown(shown: Proof, secrets: verifier.Keys) -> str:
+    """Why nothing is known from a receipt that no key given has signed, whatever it shows."""
+    if not secrets:
+        return "the receipt agrees with itself; nothing was checked"
+    if not shown.signed:
+        return "nothing in the receipt is signed"
+    return (
+        "the board's signatures are right, but the receipt is not signed with the key given:"
+        " its times were not checked"
+    )
 
 
 def _write_receipt(
@@ -513,15 +692,38 @@ def read_receipt(file: Path) -> dict[str, Any]:
 
 
 def _check(file: Path, secrets: verifier.Keys, *, as_json: bool) -> int:
-    proof, signed = check_receipt(read_receipt(file), secrets)
-    _print(proof, as_json=as_json)
-    if not as_json:
-        if signed:
+    proof, claim = check_receipt(read_receipt(file), secrets)
+    if as_json:
+        told = _as_json(proof)
+        if claim is not None:
+            told |= {"rests_on": proof.intervals[0].note, "claim": _shown_json(claim)}
+        print(json.dumps(told))
+        return proof.exit_code
+    if claim is not None:
+        _print_claim(claim, proof.intervals[0].note or "")
+    else:
+        _print(proof, as_json=False)
+        if not proof.findings:
             text.detail("the receipt itself is signed with the verify key")
-        elif not secrets:
-            text.detail("without --key this shows only that the receipt agrees with itself")
-        else:
-            text.detail("the receipt was made without this verify key; its evidence was checked")
-        if file.suffix.lower() == ".html":
-            text.detail("go by this: what the page itself says to a reader is not signed")
+    if file.suffix.lower() == ".html":
+        text.detail("go by this: what the page itself says to a reader is not signed")
     return proof.exit_code
+
+
+def _print_claim(claim: Proof, why: str) -> None:
+    """What a receipt claims, and ``why`` that is not known."""
+    text.headline("unknown", why)
+    span = f"{text.local_time(claim.from_ms)} to {text.local_time(claim.to_ms)}"
+    text.detail(f"it claims, {span}, board {claim.board}:")
+    for interval in claim.intervals:
+        text.detail(f"claimed {_line(interval)}")
+    for one in claim.heard:
+        text.detail(f"claimed heard, {one.told}")
+    if claim.simulated:
+        text.detail(_SIMULATED)
+    if claim.fitting and claim.without_key:
+        text.detail(_counts_for_nothing(claim))
+    if claim.fitting:
+        text.detail("ask for a receipt that was made with `hardmute prove --key`: it is signed")
+    elif claim.signatures:
+        text.detail("to check it, give the board's verify key: --key FILE")

@@ -70,7 +70,8 @@ trust whoever holds the verify key, for with it they could also be made.</p>
 <h2>To check it</h2>
 <p>On a computer with hardmute, with this file and the verify key:<br>
 <code>hardmute prove --check FILE --key KEYFILE</code><br>
-Go by what it says then: the words and the picture above are not signed, what is inside is.</p>
+Go by what it says then: the words and the picture above are not signed, what is inside is.
+Without the key it checks nothing but that this file agrees with itself.</p>
 <p class="small">SHA-256 of the receipt: $digest</p>
 $open$receipt$close
 </body>
@@ -158,12 +159,19 @@ def _rests(proof: Proof) -> str:
 
 
 def _rests_on_signatures(proof: Proof) -> str:
-    if proof.signatures and proof.signed == proof.signatures:
-        return f"All {proof.signed} signatures of the board were checked when this was made."
-    return (
-        "The computer checked the board's answers when it got them; the board's own signatures "
-        "are in this file, to be checked with the verify key."
-    )
+    if not proof.signatures:
+        return "The board has signed nothing of that time."
+    if not proof.fitting:
+        return (
+            "The computer checked the board's answers when it got them; the board's own signatures"
+            " are in this file, to be checked with the verify key. This receipt itself is not"
+            " signed: a check of it shows what the board signed, but not when."
+        )
+    checked = f"{proof.signed} signatures of the board were checked when this was made."
+    if not proof.without_key:
+        return f"All {checked}"
+    which = ", ".join(map(str, proof.without_key))
+    return f"{checked} There was no key for pairing {which}: what it signed counts for nothing."
 
 
 def _picture(proof: Proof) -> str:

@@ -31,7 +31,6 @@ from hardmute.entries import (
     record_of,
     text_around,
 )
-from hardmute.errors import UsageError
 from muteboard import attest, journal
 
 # Which secret belongs to which board and pairing.
@@ -106,10 +105,6 @@ class EpochKeys:
         self._ready: tuple[str, int, int] | None = None
         self._sign: Callable[[bytes], bytes] | None = None
 
-    def has(self, board: str, pairing: int) -> bool:
-        """Whether the pairing's secret was given."""
-        return (board, pairing) in self._secrets
-
     def key(self, board: str, pairing: int, epoch: int) -> bytes | None:
         """The journal key of an epoch; None without the pairing's secret.
 
@@ -143,19 +138,6 @@ class EpochKeys:
             self._ready = wanted
         return self._sign
 
-    def check_id(self, board: str, record: journal.Record) -> None:
-        """Raise `UsageError` if ``record`` pairs with another secret than the one given."""
-        if not self.fits(board, record):
-            raise UsageError(
-                f"The key given for pairing {record.pairing} of board {board} is another one: "
-                f"that pairing has the key id {key_id_of(record)}."
-            )
-
-    def fits(self, board: str, record: journal.Record) -> bool:
-        """Whether the secret given, if one is, is that of the pairing that ``record`` begins."""
-        secret = self._secrets.get((board, record.pairing))
-        return secret is None or key_id_of(record) == attest.key_id(secret).hex()
-
 
 def _signer(key: bytes) -> Callable[[bytes], bytes]:
     """HMAC (RFC 2104), begun up to where the message comes: twice as fast as `hmac` for each."""
@@ -172,9 +154,52 @@ def _signer(key: bytes) -> Callable[[bytes], bytes]:
     return sign
 
 
-def key_id_of(record: journal.Record) -> str:
-    """The key id in a ``pair`` record, in hex."""
-    return record.data.to_bytes(4, "little").hex()
+class Keyring:
+    """Checks what boards have signed with the keys given.
+
+    Each branch keeps ``without_key``, its pairings that no key given fits: what is signed under
+    one of them is not checked, and shows nothing.
+    """
+
+    def __init__(self, secrets: Keys) -> None:
+        self.epochs = EpochKeys(secrets)
+        self._secrets = secrets
+        # Pairings under which something is signed: the key id, None where no record tells it.
+        self.ids: dict[tuple[str, int], str | None] = {}
+        # Those under whose key a signature was right.
+        self.fitting: set[tuple[str, int]] = set()
+
+    def begin(self, board: str, record: journal.Record, without_key: set[int]) -> None:
+        """Take note of a ``pair`` record: a key with another id is the key of another pairing.
+
+        A board that was reflashed counts its pairings from 1 again.
+        """
+        self.ids[board, record.pairing] = key_id = record.data.to_bytes(4, "little").hex()
+        secret = self._secrets.get((board, record.pairing))
+        if secret is not None and key_id != attest.key_id(secret).hex():
+            without_key.add(record.pairing)
+
+    def is_right(
+        self,
+        board: str,
+        pairing: int,
+        epoch: int,
+        message: bytes,
+        mac: bytes,
+        without_key: set[int],
+    ) -> bool | None:
+        """Whether ``mac`` signs ``message``; None: no key given fits. Raises as `EpochKeys`."""
+        self.ids.setdefault((board, pairing))
+        if pairing in without_key:
+            return None
+        expected = self.epochs.mac(board, pairing, epoch, message)
+        if expected is None:
+            without_key.add(pairing)
+            return None
+        if not hmac.compare_digest(expected, mac):
+            return False
+        self.fitting.add((board, pairing))
+        return True
 
 
 class _Journal:
@@ -212,7 +237,7 @@ class Verifier:
     """Takes entries in order, the first one being number ``row`` + 1 after hash ``before``."""
 
     def __init__(self, secrets: Keys, row: int = 0, before: bytes = GENESIS) -> None:
-        self._keys = EpochKeys(secrets)
+        self.keyring = Keyring(secrets)
         self._base = row
         self._row = row
         # Hashes from that of entry `_base` on.
@@ -222,9 +247,6 @@ class Verifier:
         # The newest branch of each board.
         self._branches: dict[str, int] = {}
         self._nonces: dict[str, int] = {}
-        # Where pairings begin for which another secret was given; which were given the right one.
-        self._unfit: dict[tuple[str, int], Finding] = {}
-        self._fit: set[tuple[str, int]] = set()
         self._findings: list[Finding] = []
         self._incidents: list[Entry] = []
         self._checkpoint: Entry | None = None
@@ -304,7 +326,8 @@ class Verifier:
         seq, boot, uptime, epoch, what, _, _ = PARTS.unpack(data)
         if what not in usual or self._branches[board] != branch or newest.epoch > _MOST_EPOCHS:
             return first
-        sign = self._keys.signer(board, pairing, newest.epoch) if pairing and checked else None
+        signer = self.keyring.epochs.signer
+        sign = signer(board, pairing, newest.epoch) if pairing and checked else None
         number, log_hash, hashes, heads = self._row, self._last_hash, self._hashes, found.heads
         start, middle, end = text_around("record", board)
         before, after = record_around(branch)
@@ -355,7 +378,8 @@ class Verifier:
             if pairing:
                 found.signatures += count
             if sign is not None:
-                self._count(board, found, pairing, count)
+                found.macs += count
+                self.keyring.fitting.add((board, pairing))
         return row
 
     def miss_beginning(self, first: Entry) -> None:
@@ -423,51 +447,42 @@ class Verifier:
     def _check_mac(
         self, entry: Entry, board: str, found: _Journal, record: journal.Record, data: bytes
     ) -> None:
-        pairing = record.pairing
-        if record.event == journal.PAIR and not self._keys.fits(board, record):
-            found.without_key.add(pairing)
-            self._unfit[board, pairing] = Finding(
-                entry.row,
-                f"begins pairing {pairing} with key id {key_id_of(record)}, which is not that of"
-                " the key given",
-            )
-        if pairing in found.without_key:
-            return
-        expected = self._keys.mac(board, pairing, record.epoch, data[: -attest.MAC])
-        if expected is None:
-            found.without_key.add(pairing)
-        elif expected == record.mac:
-            self._count(board, found, pairing, 1)
-        else:
+        if record.event == journal.PAIR:
+            self.keyring.begin(board, record, found.without_key)
+        right = self.keyring.is_right(
+            board,
+            record.pairing,
+            record.epoch,
+            data[: -attest.MAC],
+            record.mac,
+            found.without_key,
+        )
+        if right:
+            found.macs += 1
+        elif right is False:
             self._find(entry, f"holds record {record.seq}, which the board's key has not signed")
 
-    def _count(self, board: str, found: _Journal, pairing: int, macs: int) -> None:
-        found.macs += macs
-        self._fit.add((board, pairing))
-
     def _take_attestation(self, entry: Entry) -> None:
+        seq, pairing, epoch = _read_attestation(entry)
         body = entry.body
-        if {key: type(value) for key, value in body.items()} != _ATTESTATION:
-            raise ValueError
-        statement: dict[str, Any] = body["statement"]
-        seq, pairing, epoch = (_count(statement[key]) for key in ("seq", "pairing", "epoch"))
-        if pairing == 0 or not all(_is_hex(body[key]) for key in ("mac", "journal_mac", "salt")):
-            raise ValueError
         board, found = self._journal(entry)
         found.attestations += 1
         found.signatures += 1
-        if statement["board"] != board:
+        if body["statement"]["board"] != board:
             self._find(entry, "is an attestation of another board")
         self._check_place(entry, found, seq, pairing << 32 | epoch)
-        self._check_nonce(entry, statement)
-        if pairing in found.without_key:
-            return
-        expected = self._keys.mac(board, pairing, epoch, statement_bytes(statement))
-        if expected is None:
-            found.without_key.add(pairing)
-        elif expected.hex() == body["journal_mac"]:
-            self._count(board, found, pairing, 1)
-        else:
+        self._check_nonce(entry, body["statement"])
+        right = self.keyring.is_right(
+            board,
+            pairing,
+            epoch,
+            statement_bytes(body["statement"]),
+            bytes.fromhex(body["journal_mac"]),
+            found.without_key,
+        )
+        if right:
+            found.macs += 1
+        elif right is False:
             self._find(entry, "is an attestation that the board's key has not signed")
 
     def _check_place(self, entry: Entry, found: _Journal, seq: int, epoch: int) -> None:
@@ -499,12 +514,12 @@ class Verifier:
         if nonce(bytes(self._hashes[at : at + _HASH]), salt).hex() != statement["nonce"]:
             self._find(entry, f"attests another log up to entry {row} than this one")
 
-    def has(self, hash_: bytes) -> bool:
-        """Whether an entry has this hash, or what was before the first."""
+    def row_of(self, hash_: bytes) -> int | None:
+        """Which entry has this hash, or was before the first and had it; None: none of them."""
         at = self._hashes.find(hash_)
         while at > 0 and at % _HASH:
             at = self._hashes.find(hash_, at + 1)
-        return at >= 0
+        return None if at < 0 else self._base + at // _HASH
 
     def ends(self) -> list[list[object]]:
         """Where each branch ends, as a checkpoint says it."""
@@ -516,13 +531,12 @@ class Verifier:
 
     def report(self) -> Report:
         """The outcome so far."""
-        unfit = [finding for key, finding in self._unfit.items() if key not in self._fit]
         return Report(
             entries=len(self._hashes) // _HASH - 1,
             first_row=self._base + 1,
             head_row=self._row,
             head=self._last_hash,
-            findings=sorted(self._findings + unfit, key=lambda finding: finding.row),
+            findings=sorted(self._findings, key=lambda finding: finding.row),
             branches=[
                 Branch(
                     board,
@@ -557,27 +571,38 @@ class Excerpt:
     """
 
     def __init__(self, board: str, secrets: Keys, log_hash: Callable[[int], bytes | None]) -> None:
-        self._board = board
-        self._keys = EpochKeys(secrets)
+        self.board = board
+        self._row = 0
+        self.keyring = Keyring(secrets)
         self._log_hash = log_hash
         self._chain = Chain()
         # Heads by sequence number: of the records, and of the attestations before the first one.
         self._heads: dict[int, str] = {}
         self._branch: object = None
         self._nonces: set[str] = set()
+        # By branch.
+        self._without_key: dict[object, set[int]] = {}
         self.findings: list[Finding] = []
         # Rows of what was signed under a key given; how many of how many.
         self.signed_rows: set[int] = set()
         self.signatures = 0
 
+    def has_signed(self, entry: Entry) -> bool:
+        """Whether the board has signed ``entry``, by a key given."""
+        return entry.row in self.signed_rows
+
     @property
-    def macs(self) -> int:
-        return len(self.signed_rows)
+    def without_key(self) -> tuple[int, ...]:
+        """The pairings under which something is signed and not checked."""
+        return tuple(sorted(set[int]().union(*self._without_key.values())))
 
     def take(self, entry: Entry) -> None:
         """Check one entry, in the order of rows."""
+        if entry.row <= self._row:
+            self._find(entry, f"does not follow entry {self._row}")
+        self._row = entry.row
         try:
-            if entry.board != self._board:
+            if entry.board != self.board:
                 self._find(entry, "is of another board")
                 return
             if entry.kind == "incident":
@@ -614,15 +639,13 @@ class Excerpt:
         self._heads[record.seq] = self._chain.head.hex()
         if record.pairing:
             if record.event == journal.PAIR:
-                self._keys.check_id(self._board, record)
-            key = self._keys.key(self._board, record.pairing, record.epoch)
-            signed = key and hmac.digest(key, data[: -attest.MAC], "sha256")[: attest.MAC]
-            self._count(entry, signed, record.mac)
+                self.keyring.begin(self.board, record, self._unchecked(entry))
+            self._check(entry, record.pairing, record.epoch, data[: -attest.MAC], record.mac)
 
     def _take_attestation(self, entry: Entry) -> None:
+        seq, pairing, epoch = _read_attestation(entry)
         statement: dict[str, Any] = entry.body["statement"]
-        seq = _count(statement["seq"])
-        if statement["board"] != self._board:
+        if statement["board"] != self.board:
             self._find(entry, "is an attestation of another board")
         if self._chain.last is not None and seq > self._chain.last.seq:
             self._find(entry, f"attests record {seq}, which is not in the log before it")
@@ -630,25 +653,42 @@ class Excerpt:
             self._find(entry, f"attests another record {seq} than the log has")
         row, salt = _count(entry.body["log_row"]), bytes.fromhex(entry.body["salt"])
         known = GENESIS if row == 0 else self._log_hash(row)
-        if row >= entry.row or len(salt) != attest.MAC:
+        if row >= entry.row:
             self._find(entry, "is an attestation that was asked for after it was given")
         elif known is not None and nonce(known, salt).hex() != statement["nonce"]:
             self._find(entry, f"attests another log up to entry {row} than this one")
         if statement["nonce"] in self._nonces:
             self._find(entry, "answers what another attestation has answered")
         self._nonces.add(statement["nonce"])
-        key = self._keys.key(self._board, _count(statement["pairing"]), _count(statement["epoch"]))
-        signed = key and bytes.fromhex(journal_mac(key, statement))
-        self._count(entry, signed, bytes.fromhex(entry.body["journal_mac"]))
+        mac = bytes.fromhex(entry.body["journal_mac"])
+        self._check(entry, pairing, epoch, statement_bytes(statement), mac)
 
-    def _count(self, entry: Entry, expected: bytes | None, found: bytes) -> None:
+    def _unchecked(self, entry: Entry) -> set[int]:
+        return self._without_key.setdefault(entry.body["branch"], set())
+
+    def _check(self, entry: Entry, pairing: int, epoch: int, message: bytes, mac: bytes) -> None:
         self.signatures += 1
-        if expected is None:
-            return
-        if hmac.compare_digest(expected, found):
+        right = self.keyring.is_right(
+            self.board, pairing, epoch, message, mac, self._unchecked(entry)
+        )
+        if right:
             self.signed_rows.add(entry.row)
-        else:
+        elif right is False:
             self._find(entry, "was not signed by the board's key")
+
+
+def _read_attestation(entry: Entry) -> tuple[int, int, int]:
+    """The ``seq``, ``pairing`` and ``epoch`` of an attestation that is one in form, and no more.
+
+    Raises `ValueError`, `TypeError` or `KeyError`.
+    """
+    body = entry.body
+    if {key: type(value) for key, value in body.items()} != _ATTESTATION:
+        raise ValueError
+    seq, pairing, epoch = (_count(body["statement"][key]) for key in ("seq", "pairing", "epoch"))
+    if pairing == 0 or not all(_is_hex(body[key]) for key in ("mac", "journal_mac", "salt")):
+        raise ValueError
+    return seq, pairing, epoch
 
 
 def statement_bytes(statement: Mapping[str, Any]) -> bytes:

@@ -134,7 +134,8 @@ def test_a_receipt_carries_it(tell: Tell, cli: Any, tmp_path: Path, suffix: str)
     assert cli("prove", "--from", at(2), "--to", at(30), "--receipt", file).code == 0
     assert "83.2 dB" in file.read_text(encoding="utf-8") or suffix == ".json"
     checked = cli("prove", "--check", file)
-    assert checked.code == 0
+    assert checked.code == 3
+    assert "claimed heard, by ear" in checked.out
     assert "weaker by at least 83.2 dB" in checked.out
 
 

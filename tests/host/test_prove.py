@@ -35,6 +35,7 @@ class Scene(Story):
             entries,
             self.board.secrets if secrets is None else secrets,
             log.hash_at,
+            own=True,
         )
         if proof.intervals:
             check_fills(proof)

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from evidence_maker import BOARD, Clock, MadeBoard, MadeHost, write_export
-from hardmute import verifier
+from hardmute import logcheck, verifier
 from hardmute.entries import GENESIS, Entry, export_line, hash_of, read_export, record_of
-from hardmute.errors import EvidenceError
+from hardmute.errors import EvidenceError, UsageError
 
 OTHER = "0123456789abcdef"
 
@@ -346,9 +346,12 @@ def test_P6_an_unpaired_board_attests_nothing(long: Case) -> None:
 
 def test_P6_the_key_of_another_board_or_pairing_is_no_key(long: Case) -> None:
     wrong = {(BOARD, 1): long.secrets[BOARD, 2], (BOARD, 2): long.secrets[BOARD, 2]}
-    found = verifier.verify(lambda: long.entries, wrong).findings
-    assert "which is not that of the key given" in found[0].text
-    assert len({finding.row for finding in found}) == len(found)
+    checked = verifier.verified(lambda: long.entries, wrong)
+    with pytest.raises(UsageError) as told:
+        logcheck.outcome(checked, wrong, None, own=True)
+    said = str(told.value)
+    assert said.startswith(f"The key given is of pairing 1 of board {BOARD} (key id ")
+    assert said.count("key id") == 2
 
 
 def test_P6_a_board_that_was_reflashed_is_checked_with_either_key(tmp_path: Path) -> None:
