@@ -51,7 +51,7 @@ OTHER_FAMILIES = {
     0x3D30_8E94: "ESP32-P4",
     # SAMD21, as one that no board of ours could be.
     0x68ED_2B88: "another chip (0x68ed2b88)",
-    None: "no chip in particular",
+    None: "an unnamed chip",
 }
 
 
@@ -121,14 +121,14 @@ IMAGES: dict[str, tuple[bytes, str]] = {
     ),
     "one block of no family": (
         blocks(0) + maker.uf2_of(PAGES, None)[512:],
-        "an image for RP2040 and no chip in particular",
+        "an image for RP2040 and an unnamed chip",
     ),
     "circuitpython": (maker.uf2_of(circuitpython()), "is CircuitPython"),
     "no binary info": (
         maker.uf2_of(dict.fromkeys(PAGES, b"U" * 256)),
-        "is no MicroPython",
+        "is not MicroPython",
     ),
-    "another program": (maker.uf2_of(maker.runtime(program="blink")), "is no MicroPython"),
+    "another program": (maker.uf2_of(maker.runtime(program="blink")), "is not MicroPython"),
     "an old one": (maker.uf2_of(maker.runtime(version="v1.24.1")), "MicroPython v1.24.1"),
     "files beyond the flash": (
         maker.uf2_of(maker.runtime(files=(0x1020_0000, 14 << 20))),
@@ -140,23 +140,23 @@ IMAGES: dict[str, tuple[bytes, str]] = {
     ),
     "a page beyond the flash": (
         maker.uf2_of(moved(PAGES, LAST, uf2.FLASH + uf2.FLASH_SIZE)),
-        "no image that a Pico's boot ROM can write",
+        "not an image that a Pico's boot ROM can write",
     ),
     "a page in RAM": (
         maker.uf2_of(moved(PAGES, LAST, 0x2000_0000)),
-        "no image that a Pico's boot ROM can write",
+        "not an image that a Pico's boot ROM can write",
     ),
     "no first page": (
         maker.uf2_of(moved(PAGES, uf2.FLASH, LAST + 256)),
-        "does not begin at the beginning of the flash",
+        "the first page of the flash is missing",
     ),
     "cut short after a block": (maker.uf2_of(PAGES)[:-512], "is cut short"),
     "cut short in a block": (maker.uf2_of(PAGES)[:-100], "is cut short"),
     "a block is missing": (blocks(*range(7), *range(8, len(PAGES))), "is cut short"),
     "a block is there twice": (blocks(*range(8), *range(7, len(PAGES))), "is cut short"),
     "damaged": (maker.uf2_of(PAGES)[:-4] + bytes(4), "is damaged"),
-    "empty": (b"", "is no UF2 image"),
-    "an esp32's .bin": (esp32_image_maker.image(), "is no UF2 image"),
+    "empty": (b"", "is not a UF2 image"),
+    "an esp32's .bin": (esp32_image_maker.image(), "is not a UF2 image"),
 }
 ALL = pytest.mark.parametrize("kind", IMAGES)
 
@@ -232,7 +232,7 @@ def test_a_file_system_of_ours_never_covers_what_the_image_brings(
 
 
 def test_what_is_supported_is_said_with_what_was_found() -> None:
-    whole = ("is cut short", "is damaged", "does not begin", "v1.24.1")
+    whole = ("is cut short", "is damaged", "first page", "v1.24.1")
     for content, said in IMAGES.values():
         with pytest.raises(errors.UsageError) as refusal:
             image.parse(content, "given.uf2")
@@ -290,7 +290,7 @@ def test_an_image_for_another_esp32_names_its_chip(chip: int) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(maker.uf2_of(PAGES), "is no image for an ESP32"), (b"", "is no image for an ESP32")],
+    [(maker.uf2_of(PAGES), "is not an image for an ESP32"), (b"", "is not an image for an ESP32")],
 )
 def test_a_pico_s_image_is_none_for_an_esp32(content: bytes, said: str) -> None:
     with pytest.raises(errors.UsageError, match="ESP32_GENERIC") as refusal:
@@ -343,7 +343,9 @@ def test_boards_at_their_prompt(runs: str, machine: str) -> None:
     else:
         with pytest.raises(errors.UsageError, match=r"RPI_PICO.*ESP32_GENERIC") as refusal:
             about(machine)
-        assert str(refusal.value).startswith(f"The board at /dev/ttyACM0 is {machine!r}, and")
+        assert str(refusal.value).startswith(
+            f"The board at /dev/ttyACM0 is {machine!r}: with MicroPython"
+        )
 
 
 @pytest.mark.parametrize(
@@ -444,7 +446,7 @@ def test_a_pico_2_in_bootsel_is_refused(
     where = ("-d", str(drive)) if named else ()
     stock = maker.uf2_file(tmp_path / "a.uf2")
     told = cli(*where, "flash", "--yes", "--erase-journal", "--image", stock)
-    refused(told, str(drive), "an RP2350 (Pico 2)", "Raspberry Pi Pico's RP2040")
+    refused(told, str(drive), "an RP2350 (Pico 2)", "the Raspberry Pi Pico (RP2040)")
     assert [path.name for path in drive.iterdir()] == ["INFO_UF2.TXT"]
 
 
@@ -454,7 +456,7 @@ def test_another_boot_loader_is_refused(
     info = "UF2 Bootloader v0.33.0\nModel: DevKitC-1\nBoard-ID: ESP32S3-DevKitC-1\n"
     drive = mount(tmp_path, monkeypatch, "S3DKC1BOOT", "INFO_UF2.TXT", info)
     told = cli("flash", "--yes", "--erase-journal")
-    refused(told, str(drive), "ESP32S3-DevKitC-1", "Raspberry Pi Pico's RP2040")
+    refused(told, str(drive), "ESP32S3-DevKitC-1", "the Raspberry Pi Pico (RP2040)")
 
 
 def test_a_pico_beside_another_boot_loader_is_found(

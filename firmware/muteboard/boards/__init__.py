@@ -119,18 +119,18 @@ DEVKITS = (
 )
 # For a person.
 MICROPYTHON = (
-    "with MicroPython hardmute runs on the Raspberry Pi Pico (RPI_PICO) and the DevKitC with a "
-    "classic ESP32 (ESP32_GENERIC), and on nothing else"
+    "with MicroPython, hardmute supports only the Raspberry Pi Pico (RPI_PICO) and the DevKitC "
+    "with a classic ESP32 (ESP32_GENERIC)"
 )
 CIRCUITPYTHON = (
-    "with CircuitPython hardmute runs on the Raspberry Pi Pico and Pico W, and on the DevKitC-1 "
-    "and Saola with an ESP32-S2 or ESP32-S3, and on nothing else"
+    "with CircuitPython, hardmute supports only the Raspberry Pi Pico and Pico W, and the "
+    "DevKitC-1 and Saola with an ESP32-S2 or ESP32-S3"
 )
 
 
 def refusal(found: str, words: str) -> str:
     """Why nothing runs on the board that calls itself ``found``."""
-    return "this board calls itself " + repr(found) + ", and " + words
+    return "this board is " + repr(found) + ": " + words
 
 
 TYPE_CHECKING = False

@@ -37,8 +37,8 @@ def check(drive: Path) -> None:
     if board is not None and board != BOARD_ID:
         found = _OTHERS.get(board, f"another boot loader ({board or 'it does not say which'})")
         raise UsageError(
-            f"{drive} is the drive of {found}: in BOOTSEL hardmute supports the Raspberry Pi "
-            "Pico's RP2040, and nothing else."
+            f"{drive} is the drive of {found}: in BOOTSEL, hardmute supports only the Raspberry "
+            "Pi Pico (RP2040)."
         )
 
 

@@ -52,7 +52,7 @@ def describe(drive: Path) -> str:
         raise UsageError(f"{drive / INFO} does not say which CircuitPython that is.")
     board = info.get("board id", "")
     if board not in (*boards.PICOS, *boards.DEVKITS):
-        raise UsageError(f"{drive} is {banner[2]} ({board}), and {boards.CIRCUITPYTHON}.")
+        raise UsageError(f"{drive} is {banner[2]} ({board}): {boards.CIRCUITPYTHON}.")
     if int(banner[1]) < _OLDEST:
         raise UsageError(
             f"{drive} is CircuitPython {banner[1]}: the firmware needs {_OLDEST} or later."

@@ -343,7 +343,10 @@ def _check_board(args: Namespace, about: prompt.About) -> None:
     if args.board is not None:
         word = targets.PORTS[args.board].encode()
         if word not in boards.MACHINES[about.machine]:
-            raise errors.UsageError(f"{about.machine} cannot be the board {args.board}.")
+            raise errors.UsageError(
+                f"The board is {about.machine!r}, which cannot be {args.board}: name another "
+                "--board, or none."
+            )
 
 
 def _refuse_image(args: Namespace) -> None:

@@ -64,7 +64,7 @@ _BANNER = re.compile(rb"MicroPython v?((\d+)\.(\d+)[\x21-\x7e]*)")
 # The oldest release that the firmware supports.
 _OLDEST = (1, 25)
 # For messages: what is supported.
-_WANTED = "a DevKitC with a classic ESP32 takes MicroPython's ESP32_GENERIC (.bin)"
+_WANTED = "for the classic ESP32, hardmute supports only MicroPython's ESP32_GENERIC (.bin)"
 # A name among the frozen modules.
 _OURS = b"muteboard/"
 
@@ -142,7 +142,7 @@ def parse(content: bytes, name: str) -> Image:
     )
     banner = _BANNER.search(runtime)
     if banner is None:
-        raise UsageError(f"{name} is no MicroPython: {_WANTED}.")
+        raise UsageError(f"{name} is not MicroPython: {_WANTED}.")
     machines.check(machines.built_for(runtime), f"{name} is MicroPython for")
     version = banner[1].decode("ascii")
     if (int(banner[2]), int(banner[3])) < _OLDEST:
@@ -211,7 +211,7 @@ def files_place(listed: list[Partition]) -> Partition | None:
 
 def _check_chip(content: bytes, name: str) -> None:
     if len(content) < _HEADER.size or content[0] != _MAGIC:
-        raise UsageError(f"{name} is no image for an ESP32: {_WANTED}.")
+        raise UsageError(f"{name} is not an image for an ESP32: {_WANTED}.")
     chip = _HEADER.unpack_from(content)[3]
     if chip != 0:
         other = _CHIPS.get(chip, f"another chip (number {chip})")

@@ -81,7 +81,7 @@ def parse_pages(pages: dict[int, bytes], name: str) -> Image:
                 place = (start, size)
     if named.get(_PROGRAM_NAME) != "MicroPython" or place is None:
         whole = b"".join(pages[page] for page in sorted(pages))
-        found = "CircuitPython" if _CIRCUITPYTHON in whole else "no MicroPython"
+        found = "CircuitPython" if _CIRCUITPYTHON in whole else "not MicroPython"
         raise UsageError(f"{name} is {found}: {uf2.WANTED}.")
     start, size = place
     program = b"".join(pages[page] for page in sorted(pages) if page < start)

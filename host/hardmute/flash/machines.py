@@ -20,7 +20,7 @@ def check(machine: str, what: str) -> None:
     """
     if machine not in boards.MACHINES:
         said = repr(text.printable(machine)) if machine else "a board that has no name"
-        raise UsageError(f"{what} {said}, and {boards.MICROPYTHON}.")
+        raise UsageError(f"{what} {said}: {boards.MICROPYTHON}.")
 
 
 def built_for(program: bytes) -> str:

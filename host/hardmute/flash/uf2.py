@@ -22,7 +22,7 @@ BLANK = b"\xff" * PAGE
 # A Pico's.
 FLASH_SIZE = 2 << 20
 # For messages: what is supported.
-WANTED = "a Pico (RP2040) takes MicroPython's RPI_PICO (.uf2)"
+WANTED = "for the Pico (RP2040), hardmute supports only MicroPython's RPI_PICO (.uf2)"
 
 # RP2350: pico-sdk 2.1.1, boot/uf2.h. Images for it begin with a block of the "absolute" family,
 # against erratum RP2350-E10 (picotool, elf2uf2.cpp). The others: microsoft/uf2,
@@ -42,7 +42,7 @@ _FAMILIES = {
     0x540D_DF62: "ESP32-C6",
     0x3327_26F6: "ESP32-H2",
     0x3D30_8E94: "ESP32-P4",
-    None: "no chip in particular",
+    None: "an unnamed chip",
 }
 # Two magic numbers, flags, address, size of the payload, number, count, family; the payload in 476
 # bytes; one more magic number.
@@ -88,15 +88,15 @@ def read(content: bytes, name: str) -> dict[int, bytes]:
         len(payload) != PAGE or address % PAGE or not FLASH <= address < FLASH + FLASH_SIZE
         for address, payload in pages.items()
     ):
-        raise UsageError(f"{name} is no image that a Pico's boot ROM can write: {WANTED}.")
+        raise UsageError(f"{name} is not an image that a Pico's boot ROM can write: {WANTED}.")
     if FLASH not in pages:
-        raise UsageError(f"{name} does not begin at the beginning of the flash: no whole image.")
+        raise UsageError(f"{name} is not a whole image: the first page of the flash is missing.")
     return pages
 
 
 def _blocks(content: bytes, name: str) -> Iterator[Block]:
     if not content.startswith(_START):
-        raise UsageError(f"{name} is no UF2 image: {WANTED}.")
+        raise UsageError(f"{name} is not a UF2 image: {WANTED}.")
     for at in range(0, len(content), BLOCK):
         block = content[at : at + BLOCK]
         if len(block) < BLOCK:
