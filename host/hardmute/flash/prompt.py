@@ -75,7 +75,7 @@ class Prompt:
             raise errors.UsageError(f"{self._device} is at a prompt of {name}, not MicroPython.")
         # Releases that do not say it are too old in any case.
         if machine or release >= _OLDEST:
-            machines.check(machine, f"The board at {self._device} is")
+            machines.check(str(machine), f"The board at {self._device} is")
         if release < _OLDEST:
             raise errors.UsageError(
                 f"The board at {self._device} has MicroPython {'.'.join(map(str, release))}: the "
