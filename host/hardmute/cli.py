@@ -361,7 +361,7 @@ def _add_engine(command: argparse.ArgumentParser) -> None:
         help="what runs the firmware: this Python (default), or MicroPython on an emulated RP2040",
     )
     command.add_argument(
-        "--image", type=Path, metavar="FILE.uf2", help="MicroPython for the emulated Pico: RPI_PICO"
+        "--image", type=Path, metavar="FILE.uf2", help="MicroPython for that RP2040: RPI_PICO"
     )
     command.add_argument(
         "--download", action="store_true", help="fetch that image if there is none yet"
