@@ -1,13 +1,15 @@
 """MicroPython's program: choose the board and run.
 
-The board is what the file board.txt says in one word, a name out of `muteboard.boards`. Without
-that file it is the one that is named like the chip. No board is recognised by its wiring.
+The machine says what it is, and which boards it can be: `muteboard.boards.MACHINES`. Of these the
+board is the one that the file board.txt names in one word; without that file, the one that is
+named like the chip. No board is recognised by its wiring.
 
 The `try` comes first: MicroPython turns Ctrl-C on just before the first instruction, and one that
 beats `kbd_intr` restarts the chip.
 
-It returns to the prompt only where that needs hands on the board: in maintenance, and after an
-installation that was cut short or names no board (the line is cut then, and the lamp dark).
+It returns to the prompt only where that needs hands on the board: in maintenance, on a machine
+that is not supported, and after an installation that was cut short or names no board (the line is
+cut then, and the lamp dark).
 """
 
 try:
@@ -17,6 +19,14 @@ try:
 
     import sys
 
+    from muteboard import boards
+
+    # Before a pin or a register is touched: on another chip they are something else.
+    found = getattr(sys.implementation, "_machine", "")
+    names = boards.MACHINES.get(found)
+    if names is None:
+        raise ImportError(boards.refusal(found, boards.MICROPYTHON))  # noqa: TRY301 - handled below
+
     try:
         with open("board.txt", "rb") as file:
             name = file.read(32).strip()
@@ -24,17 +34,17 @@ try:
         # ENOENT. A file that is there and cannot be read must not pass for none.
         if error.errno != 2:
             raise
-        name = b"rp2040" if sys.platform == "rp2" else sys.platform.encode()
+        name = names[0]
 
-    # The board first, because it cuts the line: a restart may have left it connected.
-    if sys.platform == "rp2" and name == b"rp2040":
-        from muteboard.boards import rp2040 as chip
-    elif sys.platform == "rp2" and name == b"rp2040_interlock":
-        from muteboard.boards import rp2040_interlock as chip
-    elif sys.platform == "esp32" and name == b"esp32":
-        from muteboard.boards import esp32 as chip
-    else:
+    if name not in names:
         raise ImportError("no such board here: " + repr(name))  # noqa: TRY301 - handled below
+    # The board first, because it cuts the line: a restart may have left it connected.
+    if name == b"rp2040":
+        from muteboard.boards import rp2040 as chip
+    elif name == b"rp2040_interlock":
+        from muteboard.boards import rp2040_interlock as chip
+    else:
+        from muteboard.boards import esp32 as chip
 
     # Global, because the lamp's timer in maintenance needs the board after this file has ended.
     board = chip.Board()

@@ -388,7 +388,7 @@ def _add_engine(command: argparse.ArgumentParser) -> None:
         help="what runs the firmware: this Python (default), or MicroPython on an emulated RP2040",
     )
     command.add_argument(
-        "--image", type=Path, metavar="FILE.uf2", help="MicroPython for the emulated RP2040"
+        "--image", type=Path, metavar="FILE.uf2", help="MicroPython for that RP2040: RPI_PICO"
     )
     command.add_argument(
         "--download", action="store_true", help="fetch that image if there is none yet"
@@ -396,6 +396,11 @@ def _add_engine(command: argparse.ArgumentParser) -> None:
 
 
 def _add_flash(command: argparse.ArgumentParser) -> None:
+    command.epilog = (
+        "supported boards: Raspberry Pi Pico; ESP32 DevKitC; with CircuitPython also\n"
+        "Pico W, ESP32-S2 and ESP32-S3 DevKitC-1, Saola-1. Others, such as the Pico 2,\n"
+        "are refused."
+    )
     _add_common(command)
     command.add_argument(
         "--board",
@@ -409,7 +414,7 @@ def _add_flash(command: argparse.ArgumentParser) -> None:
         "--offline",
         type=Path,
         metavar="FILE",
-        help="MicroPython, or a release image, to use; nothing is downloaded",
+        help="MicroPython (RPI_PICO, ESP32_GENERIC) or a release image; nothing is downloaded",
     )
     command.add_argument(
         "--download", action="store_true", help="fetch MicroPython if there is none yet"

@@ -19,11 +19,11 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from hardmute import errors, paths, runtime, text
+from hardmute import errors, paths, text
 from hardmute.discovery import open_board
 from hardmute.errors import FAULT, LIVE, OK, UNKNOWN
 from hardmute.history import CLOCKS_DISAGREE
-from hardmute.sim.command import check_engine
+from hardmute.sim.command import check_engine, find_image
 from hardmute.sim.world import act
 
 _BOARD = "de30c0de" * 2
@@ -309,7 +309,7 @@ def _board(args: Namespace) -> Generator[str]:
     command = [sys.executable, "-m", "hardmute", "sim", "--id", _BOARD, "--engine", args.engine]
     if args.engine == "rp2040":
         # Found here, where the person can be asked.
-        command += ["--image", str(runtime.find(args.image, download=args.download))]
+        command += ["--image", find_image(args).name]
     if os.name == "nt":
         command += ["--tcp", "0"]
     process = subprocess.Popen(  # noqa: S603 (our own interpreter)

@@ -17,7 +17,8 @@ from hardmute.sim import registry
 # in doctor/70-hardmute.rules).
 BOARD_VENDORS = frozenset(
     {
-        # Raspberry Pi: product 0005 is MicroPython on RP2040; CircuitPython boards take others.
+        # Raspberry Pi: product 0005 is MicroPython on RP2040 and RP2350; CircuitPython boards take
+        # others.
         0x2E8A,
         # Adafruit: CircuitPython boards.
         0x239A,
@@ -28,8 +29,8 @@ BOARD_VENDORS = frozenset(
 # USB-to-serial bridges that anything may sit behind: CP210x, CH340, CH9102, FT232R. They are
 # probed only when named, or with `list --probe`.
 _BRIDGE_IDS = {(0x10C4, 0xEA60), (0x1A86, 0x7523), (0x1A86, 0x55D4), (0x0403, 0x6001)}
-# MicroPython on RP2040 gives the chip's unique id as its USB serial number.
-_RP2040_MICROPYTHON = (0x2E8A, 0x0005)
+# MicroPython on RP2040 (and RP2350) gives the chip's unique id as its USB serial number.
+_RP2_MICROPYTHON = (0x2E8A, 0x0005)
 
 
 _WINDOWS_PORT = re.compile(r"(\\\\\.\\)?COM\d+", re.IGNORECASE)
@@ -193,7 +194,7 @@ def _check_usb(device: str, identity: Identity) -> None:
 
 
 def _check_serial(port: Port, identity: Identity) -> None:
-    if port.ids != _RP2040_MICROPYTHON or port.serial is None:
+    if port.ids != _RP2_MICROPYTHON or port.serial is None:
         return
     if port.serial.casefold() != identity.board.casefold():
         raise UnreachableError(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hardmute import paths
 from hardmute.errors import LocalError, UsageError
-from hardmute.flash import uf2
+from hardmute.flash import image
 
 NAME = "RPI_PICO.uf2"
 _SUMS = "SHA256SUMS"
@@ -24,23 +24,22 @@ _TIMEOUT_S = 30
 def find(given: Path | None, *, download: bool) -> Path:
     """A UF2 with MicroPython for the Raspberry Pi Pico.
 
-    ``given``: the one to use, whatever it is. Otherwise one from the cache, the newest first;
-    otherwise the official one, if ``download`` or the person at the terminal consents. Raises
-    `UsageError` for a file that is no UF2, and `LocalError` where there is none to be had, or one
-    that is not as the file SHA256SUMS beside it says.
+    ``given``: the one to use. Otherwise one from the cache, the newest first; otherwise the
+    official one, if ``download`` or the person at the terminal consents. Raises `UsageError` for
+    a file that is anything else, and `LocalError` where there is none to be had, or one that is
+    not as the file SHA256SUMS beside it says.
     """
     if given is not None:
         try:
             content = given.read_bytes()
         except OSError as error:
             raise UsageError(f"The image {given} cannot be read ({error.strerror}).") from error
-        _check(content, str(given))
-        _check_sum(content, given)
+        _check(content, given)
         return given
     folder = paths.cache_dir("runtime")
     cached = sorted(folder.glob(f"*/{NAME}"), key=lambda file: file.stat().st_mtime)
     if cached:
-        _check_sum(cached[-1].read_bytes(), cached[-1])
+        _check(cached[-1].read_bytes(), cached[-1])
         return cached[-1]
     if download or _consents():
         return _download(folder / Path(_OFFICIAL).stem / NAME)
@@ -72,7 +71,7 @@ def _download(to: Path) -> Path:
             f"{_OFFICIAL} cannot be downloaded ({error}): fetch it by other means, and give it"
             " with --image."
         ) from error
-    _check(content, _OFFICIAL)
+    image.parse(content, _OFFICIAL)
     to.parent.mkdir(parents=True, exist_ok=True)
     partial = to.with_suffix(".partial")
     partial.write_bytes(content)
@@ -81,12 +80,12 @@ def _download(to: Path) -> Path:
     return partial.replace(to)
 
 
-def _check_sum(content: bytes, file: Path) -> None:
-    """Raise `LocalError` for a file that is not as the list beside it says."""
+def _check(content: bytes, file: Path) -> None:
+    """Raise as `find` does for a file that is not to be used."""
     try:
         lines = (file.parent / _SUMS).read_text(errors="replace").splitlines()
     except OSError:
-        return
+        lines = []
     digest = hashlib.sha256(content).hexdigest()
     for line in lines:
         listed, _, name = line.partition(" ")
@@ -94,8 +93,4 @@ def _check_sum(content: bytes, file: Path) -> None:
             raise LocalError(
                 f"{file} is not what {_SUMS} beside it lists (SHA-256 {digest}): fetch it again."
             )
-
-
-def _check(content: bytes, name: str) -> None:
-    for _ in uf2.blocks(content, name):
-        pass
+    image.parse(content, str(file))

@@ -58,8 +58,8 @@ def test_frozen_is_what_the_manifest_says_and_nothing_else() -> None:
     assert names == [*PORT_S, *(name for name, _ in frozen())]
 
 
-def test_it_ends_before_the_file_system() -> None:
-    assert len(content(locked_image())) <= files.START
+def test_it_ends_before_the_file_system(locked: Bench) -> None:
+    assert len(content(locked.image)) <= locked.place.start
 
 
 def test_P1_on_a_new_board_the_pin_is_never_high_before_a_press(
@@ -127,9 +127,8 @@ def test_P2_no_file_on_the_board_is_run_or_imported(fresh_locked: Callable[..., 
 def test_the_same_files_do_run_on_the_stock_image(fresh: Callable[..., Bench], name: str) -> None:
     """Or the test above would say nothing."""
     bench = fresh()
-    bench.pico.mcu.flash[files.START : files.START + files.SIZE] = pack(
-        {**files.firmware(), name: EVIL_FILES[name]}, files.SIZE
-    )
+    size = bench.place.stop - bench.place.start
+    bench.pico.mcu.flash[bench.place] = pack({**files.firmware(), name: EVIL_FILES[name]}, size)
     bench.pico.power_on()
     bench.run_until(lambda: bench.connect_times() != [], START_US)
 

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rp2040py.device.load_flash import load_uf2
 from rp2040py.gpio_pin import GPIOPinState
 
 import muteboard
 from hardmute.errors import LocalError
+from hardmute.flash import image as images
+from hardmute.flash import uf2
 from hardmute.littlefs_image import unpack
 from hardmute.sim.physics import Physics
 from hardmute.sim.rp2040 import chip, files
@@ -113,7 +114,11 @@ class Bench:
         chance = random.Random(seed)
         senses = chip.INTERLOCK_SENSE if interlock else chip.SENSE
         self.physics = Physics(len(senses), chance, interlock=interlock)
-        self.pico = chip.Pico(self.physics, image, content, unique_id=UNIQUE_ID, random=chance)
+        held = images.load(image)
+        at = held.start - uf2.FLASH
+        # Where the file system lies in the flash.
+        self.place = slice(at, at + held.size)
+        self.pico = chip.Pico(self.physics, held, content, unique_id=UNIQUE_ID, random=chance)
         # (time in us, level or pull) of the relay's pin since `watch_relay`.
         self.relay: list[tuple[float, GPIOPinState]] = []
         self.pico.on_relay = lambda level: self.relay.append((self.pico.now_us, level))
@@ -179,17 +184,17 @@ class Bench:
 
     def files(self) -> dict[str, bytes]:
         """The files on the flash, as somebody finds them who cuts the power now."""
-        flash = self.pico.mcu.flash
-        return unpack(bytes(flash[files.START : files.START + files.SIZE]))
+        return unpack(bytes(self.pico.mcu.flash[self.place]))
 
     def erase_files(self) -> None:
         """As the flash of a new board is: not even an empty file system."""
-        self.pico.mcu.flash[files.START : files.START + files.SIZE] = b"\xff" * files.SIZE
+        size = self.place.stop - self.place.start
+        self.pico.mcu.flash[self.place] = b"\xff" * size
 
     def reflash(self, image: Path) -> None:
         """Power off, and copy another image over the one that is there, as BOOTSEL does."""
         self.pico.power_off()
-        load_uf2(image, self.pico.mcu)
+        self.pico.write_flash(images.load(image).pages)
         self.run_ms(20)
 
     # The hand.

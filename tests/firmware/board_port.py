@@ -23,6 +23,12 @@ PINS: dict[str, tuple[Any, Any, tuple[Any, ...], Any]] = {
     "esp32": (21, 19, (18,), 23),
     "circuitpython": ("GP18", "GP20", ("GP19",), "GP21"),
 }
+# What MicroPython calls the machine.
+MACHINES = {
+    "rp2040": "Raspberry Pi Pico with RP2040",
+    "rp2040_interlock": "Raspberry Pi Pico with RP2040",
+    "esp32": "Generic ESP32 module with ESP32",
+}
 # CLEAR, and the latch.
 INTERLOCK = (17, 26)
 
@@ -129,6 +135,8 @@ class Port:
             for module, fake in self.fakes.items():
                 patch.setitem(sys.modules, module, fake)
             patch.setitem(sys.modules, "muteboard.boards", boards)
-            patch.setattr(sys, "platform", "rp2" if self.name in RP2040 else self.name)
+            said = {"_machine": MACHINES.get(self.name)}
+            machine = types.SimpleNamespace(**vars(sys.implementation), **said)
+            patch.setattr(sys, "implementation", machine)
             exec(source, namespace)  # noqa: S102 - our own file
         return namespace

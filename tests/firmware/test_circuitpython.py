@@ -26,7 +26,7 @@ from fakes.circuitpython_port import Modules
 from test_boards import PINS, Port, press, request, run
 
 import press_storm
-from muteboard import app, lamp, wire
+from muteboard import app, boards, lamp, wire
 
 TICKS = 1 << 29
 
@@ -253,20 +253,25 @@ def test_a_fake_that_is_not_like_the_stub_is_found_out() -> None:
     ]  # fmt: skip
 
 
-def test_the_pins_exist_on_every_board_that_the_board_file_names(port: Port) -> None:
-    boards = [board for board in blinka.board_ids() if board.startswith("raspberry_pi_pico")]
-    prefixes = [prefix for prefix, _ in port.module._PINS]
-    for prefix in prefixes:
-        named = [board for board in blinka.board_ids() if board.startswith(prefix)]
-        assert named, prefix
-        boards += named
-    assert len(boards) > 10
-    # Its board names what the display leaves over otherwise: it stays at the prompt, line cut.
-    boards.remove("espressif_esp32s3_devkitc_1_n8r8_hacktablet")
-    for board in boards:
+def test_the_pins_exist_on_every_board_that_is_supported(port: Port) -> None:
+    for board in (*boards.PICOS, *boards.DEVKITS):
         port.cp.board.board_id = board
         button, relay, senses, lamp_pin = port.module.pins()
         assert {button, relay, *senses, lamp_pin} <= blinka.pin_names(board), board
+
+
+def test_P1_any_other_board_keeps_its_console_and_none_of_its_pins_is_touched(port: Port) -> None:
+    others = set(blinka.board_ids()) - {*boards.PICOS, *boards.DEVKITS}
+    assert len(others) > 600
+    assert {"raspberry_pi_pico2", "raspberry_pi_pico2_w"} < others
+    for board in others:
+        port.cp.board.board_id = board
+        for file in ("boot.py", "code.py"):
+            with pytest.raises(ImportError, match="Raspberry Pi Pico and Pico W") as refusal:
+                port.run_entry_point(file)
+            assert repr(board) in str(refusal.value)
+    assert port.chip.log == []
+    assert port.cp.calls == []
 
 
 def test_a_pin_is_taken_once(port: Port) -> None:

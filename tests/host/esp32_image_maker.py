@@ -17,6 +17,7 @@ LABEL = b"SYNTHETIC TEST IMAGE, NOT A PROGRAM"
 VFS = 0x20_0000
 FLASH = 0x40_0000
 BANNER = b"MicroPython v1.25.0 on 2025-04-15"
+MACHINE = b"Generic ESP32 module with ESP32"
 # MicroPython's partitions-4MiB.csv.
 LAYOUT = (
     ("nvs", 1, 2, 0x9000, 0x6000),
@@ -56,7 +57,13 @@ def table(layout: Layout = LAYOUT) -> bytes:
     return (lines + b"\xeb\xeb" + b"\xff" * 14 + digest).ljust(4096, b"\xff")
 
 
-def runtime(seed: int = 1, size: int = 40_000, banner: bytes = BANNER, **header: object) -> bytes:
+def runtime(
+    seed: int = 1,
+    size: int = 40_000,
+    banner: bytes = BANNER,
+    machine: bytes = MACHINE,
+    **header: object,
+) -> bytes:
     """What stands for MicroPython; ``seed`` makes it one or the other."""
     noise = Random(seed)
     # esp_app_desc_t: magic number, secure version, 8 reserved; version, project, time, date, IDF's
@@ -64,7 +71,7 @@ def runtime(seed: int = 1, size: int = 40_000, banner: bytes = BANNER, **header:
     about = struct.pack(
         "<II8x32s32s16s16s32s32s80x", 0xABCD_5432, 0, b"SYNTHETIC", LABEL[:31], b"", b"", b"", b""
     )
-    strings = about + LABEL + b"\0" + banner + b"\0"
+    strings = about + LABEL + b"\0" + banner + b"\0; " + machine + b"\0"
     flash = (strings + noise.randbytes(size // 2)).ljust(size // 2 + 512, b"\0")
     # esptool wants what is mapped from flash to lie where the MMU's pages of 64 KiB put it.
     code = noise.randbytes(size // 2 // 4 * 4)

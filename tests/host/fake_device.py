@@ -199,6 +199,49 @@ class Device:
         self.closed.set()
 
 
+class Prompt(Device):
+    """MicroPython's prompt: the friendly one, and the raw one that tools use (its manual,
+    docs/reference/repl.rst). The script gets the code to be run, and returns what that prints.
+    """
+
+    board = BOARD
+
+    def talk(self) -> bool:
+        raw = False
+        pending = b""
+        while True:
+            ready, _, _ = select.select([self.fd, self.wake], [], [])
+            if self.wake in ready:
+                return False
+            pending += os.read(self.fd, 4096)
+            while True:
+                end = b"\x04" if raw else b"\n"
+                if raw and pending.startswith(b"\x05A\x01"):
+                    # Raw-paste mode, which it does not have.
+                    pending, answer = pending[3:], b"R\0"
+                elif not raw and b"\x01" in pending:
+                    raw, pending = True, pending.partition(b"\x01")[2]
+                    answer = b"raw REPL; CTRL-B to exit\r\n>"
+                elif raw and pending.startswith(b"\r\x02"):
+                    raw, pending, answer = False, pending[2:], b"\r\n>>> "
+                elif end not in pending:
+                    break
+                else:
+                    said, _, pending = pending.partition(end)
+                    answer = self._run_code(said) if raw else self._echo(said)
+                if not self._send(answer):
+                    return False
+
+    def _run_code(self, code: bytes) -> bytes:
+        return b"OK" + (self._script(code) or b"") + b"\x04\x04>"
+
+    def _echo(self, line: bytes) -> bytes:
+        said = line.rstrip(b"\r") + b"\r\n"
+        if line.startswith(b"print('hardmute'"):
+            said += f"hardmute {self.board}\r\n".encode()
+        return said + b">>> "
+
+
 class TcpDevice(Device):
     """One host after the other."""
 
@@ -227,12 +270,12 @@ class TcpDevice(Device):
 
 
 @contextmanager
-def pty_device(script: Script | None = None) -> Iterator[Device]:
+def pty_device(script: Script | None = None, kind: type[Device] = Device) -> Iterator[Device]:
     """A device on a pseudo-terminal. It keeps its own end open, so hosts may come and go."""
     master, slave = os.openpty()
     tty.setraw(slave)
     os.set_blocking(master, False)
-    device = Device(master, os.ttyname(slave), script or Board())
+    device = kind(master, os.ttyname(slave), script or Board())
     device.start()
     try:
         yield device

@@ -726,6 +726,7 @@ COMMANDS = [
     "config get",
     "config set",
     "name",
+    "flash",
     "sim",
     "world",
     "demo",

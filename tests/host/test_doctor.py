@@ -144,6 +144,14 @@ def test_a_board_in_bootsel(computer: Computer) -> None:
     assert (found["bootsel"].result, found["usb"].result) == ("warn", "pass")
 
 
+def test_a_pico_2_in_bootsel_is_not_supported(computer: Computer) -> None:
+    computer.plug("1-1", "2e8a", "000f")
+    usb = computer.check([])["usb"]
+    assert (usb.result, usb.code) == ("fail", errors.UNKNOWN)
+    assert "2e8a:000f is an RP2350 (Pico 2) in BOOTSEL" in usb.text
+    assert "Raspberry Pi Pico" in usb.todo
+
+
 def test_a_port_that_was_named_and_is_not_there(computer: Computer) -> None:
     found = computer.check([Port("/dev/ttyACM9", None, None)])
     assert (found["usb"].result, found["usb"].text) == ("fail", "there is no /dev/ttyACM9")

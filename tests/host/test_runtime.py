@@ -9,12 +9,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pico_image_maker as maker
 import pytest
 
 from hardmute import runtime
 from hardmute.errors import LocalError, UsageError
 
-BLOCK = b"UF2\nWQ]\x9e" + bytes(500) + b"\x30\x6f\xb1\x0a"
+IMAGE = maker.uf2_of(maker.runtime())
+OTHER = maker.uf2_of(maker.runtime(version="v1.26.0"))
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     """The official site, on this machine: its one file is ``site["body"]``."""
-    content = {"body": BLOCK * 3}
+    content = {"body": IMAGE}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -53,7 +55,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
 def put(cache: Path, origin: str, modified_s: int) -> Path:
     file = cache / origin / runtime.NAME
     file.parent.mkdir(parents=True)
-    file.write_bytes(BLOCK)
+    file.write_bytes(IMAGE)
     os.utime(file, (modified_s, modified_s))
     return file
 
@@ -61,11 +63,11 @@ def put(cache: Path, origin: str, modified_s: int) -> Path:
 def test_the_image_that_is_given_is_used(tmp_path: Path, cache: Path) -> None:
     put(cache, "cached", 2)
     given = tmp_path / "mine.uf2"
-    given.write_bytes(BLOCK * 2)
+    given.write_bytes(OTHER)
     assert runtime.find(given, download=False) == given
 
 
-@pytest.mark.parametrize("content", [None, b"", b"MZ" + bytes(510), BLOCK[:-1], BLOCK + b"x"])
+@pytest.mark.parametrize("content", [None, b"", b"MZ" + bytes(510), IMAGE[:-1], IMAGE + b"x"])
 def test_what_is_no_image_is_refused(tmp_path: Path, cache: Path, content: bytes | None) -> None:
     assert not cache.exists()
     given = tmp_path / "mine.uf2"
@@ -135,7 +137,7 @@ def test_a_person_at_a_terminal_is_asked(
 
 
 @pytest.mark.parametrize(
-    ("body", "length"), [(b"", b"0"), (b"<html>", b"6"), (BLOCK, b"1024"), (b"", b"512")]
+    ("body", "length"), [(b"", b"0"), (b"<html>", b"6"), (IMAGE, b"99999"), (b"", b"512")]
 )
 def test_a_download_that_fails_leaves_nothing_behind(
     cache: Path, site: dict[str, bytes], body: bytes, length: bytes

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from pico_image_maker import uf2_file
 
 from conftest import Cli, Sim, StartSim, VirtualBoard
 from hardmute.sim import registry
@@ -420,8 +421,7 @@ def test_sim_of_a_wrong_option_is_a_usage_error(cli: Cli, options: list[str], sa
 def test_sim_says_what_the_emulated_chip_needs(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str
 ) -> None:
-    image = tmp_path / "image.uf2"
-    image.write_bytes(b"UF2\nWQ]\x9e" + bytes(500) + b"\x30\x6f\xb1\x0a")
+    image = uf2_file(tmp_path / "image.uf2")
     ours = ("hardmute.sim.rp2040", "hardmute.littlefs_image")
     for module in [name for name in sys.modules if name.startswith(ours)]:
         monkeypatch.delitem(sys.modules, module)

@@ -1,6 +1,7 @@
 """The contract between the firmware and a board. Each other file here is one board.
 
-The files in this folder are the only ones that know pins, polarity and chips. Polarity is written
+The files in this folder are the only ones that know pins, polarity and chips. Which boards they
+are for is in this one. Polarity is written
 down, never inferred at start. A board object is built with the line cut, and from then on:
 
 ``cut()``
@@ -78,6 +79,57 @@ down, never inferred at start. A board object is built with the line cut, and fr
 ``reset()``
     Restart the chip. Does not return.
 """
+
+_PICO = (b"rp2040", b"rp2040_interlock")
+_ESP32 = (b"esp32",)
+# The boards that the firmware is for. main.py and `circuitpython` look here before they touch a
+# pin or a register, and the host before it writes anything. The names are whole: the board files'
+# pins and registers were checked for these boards only. (`sys.platform` is the same on an RP2350.)
+#
+# By `sys.implementation._machine` (MicroPython 1.25, py/mpconfig.h, MICROPY_BANNER_MACHINE): the
+# board files for that machine. The first is the one that needs no board.txt.
+#
+# The Pico W, the OTA variant and the ESP32-D2WD are not here: their file systems (848, 960 and
+# 320 KiB) do not hold a full journal and the firmware's sources.
+MACHINES = {
+    "Raspberry Pi Pico with RP2040": _PICO,
+    # firmware/locked/mpconfigboard.h
+    "hardmute (locked) on Raspberry Pi Pico with RP2040": _PICO,
+    "Generic ESP32 module with ESP32": _ESP32,
+    "Generic ESP32 module with SPIRAM with ESP32": _ESP32,
+    "Generic ESP32 module with ESP32-UNICORE": _ESP32,
+}
+# By `board.board_id` of CircuitPython: wired like a Pico, or like the other development boards in
+# the table of `circuitpython`.
+PICOS = ("raspberry_pi_pico", "raspberry_pi_pico_w")
+DEVKITS = (
+    "espressif_saola_1_wroom",
+    "espressif_saola_1_wrover",
+    "espressif_esp32s2_devkitc_1_n4",
+    "espressif_esp32s2_devkitc_1_n4r2",
+    "espressif_esp32s2_devkitc_1_n8r2",
+    "espressif_esp32s3_devkitc_1_n8",
+    "espressif_esp32s3_devkitc_1_n8r2",
+    "espressif_esp32s3_devkitc_1_n8r8",
+    "espressif_esp32s3_devkitc_1_n16",
+    "espressif_esp32s3_devkitc_1_n32r8",
+    "espressif_esp32s3_devkitc_1_n32r16",
+)
+# For a person.
+MICROPYTHON = (
+    "with MicroPython, hardmute supports only the Raspberry Pi Pico (RPI_PICO) and the DevKitC "
+    "with a classic ESP32 (ESP32_GENERIC)"
+)
+CIRCUITPYTHON = (
+    "with CircuitPython, hardmute supports only the Raspberry Pi Pico and Pico W, and the "
+    "DevKitC-1 and Saola with an ESP32-S2 or ESP32-S3"
+)
+
+
+def refusal(found: str, words: str) -> str:
+    """Why nothing runs on the board that calls itself ``found``."""
+    return "this board is " + repr(found) + ": " + words
+
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,5 +1,8 @@
 """CircuitPython 9 or later, on a Pico (RP2040) or an ESP32-S2 or ESP32-S3 development board.
 
+`muteboard.boards` lists them. On any other board `boot` raises `ImportError`, which leaves console
+and drive open.
+
 | | Pico | ESP32-S2/S3 | polarity |
 |---|---|---|---|
 | button to GND | GP18 | IO4 | low = down, pull-up |
@@ -40,7 +43,7 @@ import usb_cdc
 from micropython import const
 from watchdog import WatchDogMode
 
-from muteboard import button, crash, lamp
+from muteboard import boards, button, crash, lamp
 
 try:
     from alarm import sleep_memory
@@ -50,12 +53,6 @@ except ImportError:
 # Button, relay, sense (one pin per cut in series), lamp.
 _PICO = ("GP18", "GP20", ("GP19",), "GP21")
 _ESPRESSIF = ("IO4", "IO6", ("IO5",), "IO7")
-# `board.board_id` begins with one of these; anything else is wired like the Pico.
-_PINS = (
-    ("espressif_saola_1_", _ESPRESSIF),
-    ("espressif_esp32s2_devkitc_1_", _ESPRESSIF),
-    ("espressif_esp32s3_devkitc_1_", _ESPRESSIF),
-)
 
 _SETTLE_MS = const(10)
 # Scan period and length of the queue: 64 ms of the worst bounce before it overflows.
@@ -93,11 +90,12 @@ _MAINTENANCE = const(2)
 
 
 def pins() -> tuple:
-    """The names in `board` of (button, relay, senses, lamp) on this board."""
-    for prefix, names in _PINS:
-        if board.board_id.startswith(prefix):
-            return names
-    return _PICO
+    """The names in `board` of (button, relay, senses, lamp). `ImportError` on any other board."""
+    if board.board_id in boards.PICOS:
+        return _PICO
+    if board.board_id in boards.DEVKITS:
+        return _ESPRESSIF
+    raise ImportError(boards.refusal(board.board_id, boards.CIRCUITPYTHON))
 
 
 def boot() -> None:
@@ -105,6 +103,8 @@ def boot() -> None:
 
     Until this is over there is no USB, and the program has not started, so the line is cut.
     """
+    # Raises on a board that is not supported, before anything is closed.
+    pins()
     held = _held_at_power_on()
     if _cold():
         # Stays through every other restart, so that the line does (`Board.retained`).

@@ -13,8 +13,10 @@ from hardmute.doctor.machine import Machine
 
 NAMES = ("usb", "bootsel", "permission", "modem_manager", "port_holder")
 
-# Raspberry Pi's RP2 Boot: the ROM loader of an RP2040, which no firmware runs beside.
+# The ROM loaders of RP2040 and RP2350 (picotool, picoboot_connection.h). No firmware runs beside
+# them.
 _BOOTSEL = (0x2E8A, 0x0003)
+_RP2350_BOOTSEL = (0x2E8A, 0x000F)
 _RULE_FOLDERS = ("etc/udev", "run/udev", "usr/local/lib/udev", "usr/lib/udev", "lib/udev")
 _IGNORED = "ID_MM_DEVICE_IGNORE"
 _INSTALL_RULE = (
@@ -81,6 +83,14 @@ def _usb(
         ]
         return passed("usb", f"a board can be at {', '.join(named)}")
     for name, ids in devices.items():
+        if ids == _RP2350_BOOTSEL and not _has_port(machine, name):
+            return failed(
+                "usb",
+                f"the USB device {_ids(ids)} is an RP2350 (Pico 2) in BOOTSEL, which hardmute does"
+                " not support",
+                "Use a board that firmware/README.md names: a Raspberry Pi Pico has an RP2040.",
+                errors.UNKNOWN,
+            )
         if ids != _BOOTSEL and not _has_port(machine, name):
             return failed(
                 "usb",

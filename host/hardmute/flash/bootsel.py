@@ -15,6 +15,8 @@ from hardmute.flash import drives, uf2
 
 INFO = "INFO_UF2.TXT"
 BOARD_ID = "RPI-RP2"
+# Boot loaders that show such a drive as well.
+_OTHERS = {"RP2350": "an RP2350 (Pico 2)"}
 _FILE = "hardmute.uf2"
 # Written at once, and the step of the progress.
 _CHUNK = 64 * uf2.BLOCK
@@ -32,10 +34,11 @@ def find(places: list[Path]) -> list[Path]:
 def check(drive: Path) -> None:
     """Raise `UsageError` for a boot loader's drive that is no RP2040's."""
     board = _board_id(drive)
-    if board != BOARD_ID:
+    if board is not None and board != BOARD_ID:
+        found = _OTHERS.get(board, f"another boot loader ({board or 'it does not say which'})")
         raise UsageError(
-            f"{drive} is the drive of another boot loader ({board or 'it does not say which'}), "
-            "not of a Pico's RP2040."
+            f"{drive} is the drive of {found}: in BOOTSEL, hardmute supports only the Raspberry "
+            "Pi Pico (RP2040)."
         )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from hardmute import board_files
 from hardmute.errors import LocalError, UsageError
 from hardmute.flash import drives
+from muteboard import boards
 
 INFO = "boot_out.txt"
 _BANNER = re.compile(r"Adafruit CircuitPython (\d+)\.\d+\S* on [^;]*; (.+)")
@@ -42,11 +43,16 @@ def is_drive(place: Path) -> bool:
 
 
 def describe(drive: Path) -> str:
-    """The board, in CircuitPython's words. Raises `UsageError` for a release that is too old."""
+    """The board, in CircuitPython's words. Raises `UsageError` for a board that is not supported,
+    and for a release that is too old.
+    """
     info = drives.read_info(drive, INFO) or {"": ""}
     banner = _BANNER.match(info[""])
     if banner is None:
         raise UsageError(f"{drive / INFO} does not say which CircuitPython that is.")
+    board = info.get("board id", "")
+    if board not in (*boards.PICOS, *boards.DEVKITS):
+        raise UsageError(f"{drive} is {banner[2]} ({board}): {boards.CIRCUITPYTHON}.")
     if int(banner[1]) < _OLDEST:
         raise UsageError(
             f"{drive} is CircuitPython {banner[1]}: the firmware needs {_OLDEST} or later."

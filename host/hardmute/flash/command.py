@@ -17,6 +17,7 @@ from hardmute import client, commands, discovery, errors, runtime, service, text
 from hardmute.flash import bootsel, circuitpy, drives, image, prompt, targets, tree, uf2
 from hardmute.recorder import Recorder
 from hardmute.report import Identity
+from muteboard import boards
 
 if TYPE_CHECKING:
     from hardmute.flash.esp32_image import Image as Esp32Image
@@ -156,13 +157,9 @@ def _prompt_job(args: Namespace, target: targets.Target, _recorder: Recorder) ->
     _refuse_image(args)
     with prompt.opened(target.place, args.timeout) as board:
         about = board.about()
+    _check_board(args, about)
     release = ".".join(map(str, about.release))
-    if about.release < (1, 25):
-        raise errors.UsageError(
-            f"The board at {target.place} has MicroPython {release}: the firmware needs 1.25. "
-            "A Pico gets it in BOOTSEL, and our files with it."
-        )
-    found = f"{target}, MicroPython {release} on {about.platform}"
+    found = f"{target}, MicroPython {release} on {about.machine}"
     if about.firmware is not None:
         found += f", firmware {about.firmware}"
 
@@ -189,6 +186,7 @@ _FILE_STEPS = [
 
 def _install(args: Namespace, board: prompt.Prompt, progress: Progress) -> None:
     about = board.about()
+    _check_board(args, about)
     files = tree.program(compiled=about.takes_compiled)
     word = _board_word(args)
     if tree.is_fresh(board.paths()):
@@ -332,13 +330,23 @@ _JOBS: dict[str, Callable[[Namespace, targets.Target, Recorder], Job]] = {
 
 
 def _image(args: Namespace) -> image.Image:
-    file = runtime.find(args.image, download=args.download)
-    return image.parse(file.read_bytes(), str(file))
+    return image.load(runtime.find(args.image, download=args.download))
 
 
 def _board_word(args: Namespace) -> str | None:
     """What board.txt has to say: nothing for the board that is named like its chip."""
     return "rp2040_interlock" if args.board == "pico_interlock" else None
+
+
+def _check_board(args: Namespace, about: prompt.About) -> None:
+    """Raise `UsageError` unless the machine can be the board that was named."""
+    if args.board is not None:
+        word = targets.PORTS[args.board].encode()
+        if word not in boards.MACHINES[about.machine]:
+            raise errors.UsageError(
+                f"The board is {about.machine!r}, which cannot be {args.board}: name another "
+                "--board, or none."
+            )
 
 
 def _refuse_image(args: Namespace) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from hardmute.errors import UsageError
+from hardmute.flash import machines
 
 # Where the ROM of the classic ESP32 looks for the boot loader, and that for the partition table.
 BOOTLOADER_AT = 0x1000
@@ -62,6 +63,8 @@ _LABEL = "vfs"
 _BANNER = re.compile(rb"MicroPython v?((\d+)\.(\d+)[\x21-\x7e]*)")
 # The oldest release that the firmware supports.
 _OLDEST = (1, 25)
+# For messages: what is supported.
+_WANTED = "for the classic ESP32, hardmute supports only MicroPython's ESP32_GENERIC (.bin)"
 # A name among the frozen modules.
 _OURS = b"muteboard/"
 
@@ -139,7 +142,8 @@ def parse(content: bytes, name: str) -> Image:
     )
     banner = _BANNER.search(runtime)
     if banner is None:
-        raise UsageError(f"{name} is no MicroPython: nothing in it says so.")
+        raise UsageError(f"{name} is not MicroPython: {_WANTED}.")
+    machines.check(machines.built_for(runtime), f"{name} is MicroPython for")
     version = banner[1].decode("ascii")
     if (int(banner[2]), int(banner[3])) < _OLDEST:
         raise UsageError(f"{name} is MicroPython {version}: the firmware needs 1.25.")
@@ -207,13 +211,11 @@ def files_place(listed: list[Partition]) -> Partition | None:
 
 def _check_chip(content: bytes, name: str) -> None:
     if len(content) < _HEADER.size or content[0] != _MAGIC:
-        raise UsageError(f"{name} is no image for an ESP32: it does not begin as one.")
+        raise UsageError(f"{name} is not an image for an ESP32: {_WANTED}.")
     chip = _HEADER.unpack_from(content)[3]
     if chip != 0:
         other = _CHIPS.get(chip, f"another chip (number {chip})")
-        raise UsageError(
-            f"{name} is an image for {other}, not for the classic ESP32: take ESP32_GENERIC."
-        )
+        raise UsageError(f"{name} is an image for {other}: {_WANTED}.")
 
 
 def _application(content: bytes, name: str) -> bytes:

@@ -2,17 +2,19 @@
 
 Binary info is what ``picotool info`` prints: pico-sdk, ``pico/binary_info/{defs,structure}.h``.
 MicroPython declares there where its file system lies (ports/rp2/rp2_flash.c), and which modules
-are frozen into it (ports/rp2/main.c, rp2_binary_info.c).
+are frozen into it (ports/rp2/main.c, rp2_binary_info.c). The board that it names is the SDK's.
+MicroPython's own name for the machine is a string in the program.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from hardmute.errors import UsageError
-from hardmute.flash import uf2
+from hardmute.flash import machines, uf2
 
 # The header lies within the first 256 bytes of what is linked, behind boot loader and vectors.
 _SEARCHED = 1024
@@ -25,9 +27,12 @@ _PROGRAM_VERSION = 0x11A9_BC3A
 _BOARD = 0xB63C_FFBB
 _FROZEN = 0x4A99_D719
 _MAX_STRING = 256
+_FLASH_END = uf2.FLASH + uf2.FLASH_SIZE
+# What its prompt and its boot_out.txt begin with.
+_CIRCUITPYTHON = b"Adafruit CircuitPython "
 # What our program is called among the frozen modules.
 _OURS = "muteboard"
-BOARD = "pico"
+_PICO = "pico"
 # The oldest release that the firmware supports.
 _OLDEST = (1, 25)
 
@@ -75,17 +80,33 @@ def parse_pages(pages: dict[int, bytes], name: str) -> Image:
             if memory.string(label) == "MicroPython":
                 place = (start, size)
     if named.get(_PROGRAM_NAME) != "MicroPython" or place is None:
-        raise UsageError(f"{name} is no MicroPython: its binary info does not say so.")
-    if named.get(_BOARD) != BOARD:
-        raise UsageError(
-            f"{name} is MicroPython for the board {named.get(_BOARD)!r}, not for the Raspberry Pi "
-            "Pico: take RPI_PICO."
-        )
+        whole = b"".join(pages[page] for page in sorted(pages))
+        found = "CircuitPython" if _CIRCUITPYTHON in whole else "not MicroPython"
+        raise UsageError(f"{name} is {found}: {uf2.WANTED}.")
+    start, size = place
+    program = b"".join(pages[page] for page in sorted(pages) if page < start)
+    machines.check(machines.built_for(program), f"{name} is MicroPython for")
+    if named.get(_BOARD) != _PICO:
+        raise UsageError(f"{name} is for the board {named.get(_BOARD)!r}: {uf2.WANTED}.")
+    end = start + size
+    if start % uf2.SECTOR or size % uf2.SECTOR or not uf2.FLASH < start < end <= _FLASH_END:
+        raise UsageError(f"{name} has its files where a Pico has no flash: {uf2.WANTED}.")
     version = named.get(_PROGRAM_VERSION, "")
     if _release(version) < _OLDEST:
         raise UsageError(f"{name} is MicroPython {version or '?'}: the firmware needs v1.25.")
     locked = any(module.partition("/")[0].partition(".")[0] == _OURS for module in frozen)
-    return Image(name, pages, version, *place, locked)
+    return Image(name, pages, version, start, size, locked)
+
+
+def load(file: Path) -> Image:
+    """As `parse`, of a file."""
+    return parse(file.read_bytes(), str(file))
+
+
+def check_room(image: Image) -> None:
+    """Raise `UsageError` where something of ``image`` is in the place of its file system."""
+    if image.has_files:
+        raise UsageError(f"{image.name} brings a file system of its own: {uf2.WANTED}.")
 
 
 def join(image: Image, files: Mapping[str, bytes]) -> dict[int, bytes]:
@@ -96,8 +117,7 @@ def join(image: Image, files: Mapping[str, bytes]) -> dict[int, bytes]:
     """
     from hardmute.littlefs_image import pack
 
-    if image.has_files:
-        raise UsageError(f"{image.name} brings a file system of its own: no files fit in there.")
+    check_room(image)
     content = pack(files, image.size)
     pages = dict(image.pages)
     for at in range(0, image.size, uf2.PAGE):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple, cast
 
 from hardmute import errors, text
-from hardmute.flash import tree
+from hardmute.flash import machines, tree
 from hardmute.holder import PortHolder
 
 # How long the prompt may take for one step, in seconds: erasing flash takes 45 ms a block.
@@ -28,6 +28,8 @@ _MAX_FILE = 4 * 1024 * 1024
 # The firmware's own name for what is not complete yet: left behind, it is written over.
 _PARTIAL = "partial.tmp"
 _MPY_VERSION = 6
+# The oldest release that the firmware supports.
+_OLDEST = (1, 25)
 _FOLDER = 0x4000
 _DEEPEST = 8
 _ENOSPC = ("ENOSPC", "OSError: 28", "Errno 28")
@@ -36,9 +38,11 @@ Progress = Callable[[int, int], None]
 
 
 class About(NamedTuple):
-    """What a prompt says of itself. ``firmware``: our version there, None without our files."""
+    """What a prompt says of itself. ``machine``: one of `muteboard.boards.MACHINES`.
+    ``firmware``: our version there, None without our files.
+    """
 
-    platform: str
+    machine: str
     release: tuple[int, ...]
     takes_compiled: bool
     firmware: str | None
@@ -54,17 +58,30 @@ class Prompt:
         self._device = device
 
     def about(self) -> About:
-        """What runs there, in the board's own words."""
+        """What runs there, in the board's own words. Raises `UsageError` for a board that is not
+        supported.
+
+        To be asked before anything is written: a Pico 2 has the USB id and the prompt of a Pico.
+        """
         with self._explained():
             self._transport.exec("import sys")
             said = self._transport.eval(
-                "(sys.platform, sys.implementation[0], tuple(sys.implementation[1][:3]),"
+                "(sys.implementation[0], tuple(sys.implementation[1][:3]),"
+                " getattr(sys.implementation, '_machine', ''),"
                 " getattr(sys.implementation, '_mpy', 0) & 255)"
             )
-            platform, name, release, mpy = cast("tuple[str, str, tuple[int, ...], int]", said)
+            name, release, machine, mpy = cast("tuple[str, tuple[int, ...], str, int]", said)
         if name != "micropython":
             raise errors.UsageError(f"{self._device} is at a prompt of {name}, not MicroPython.")
-        return About(platform, release, mpy == _MPY_VERSION, self._firmware())
+        # Releases that do not say it are too old in any case.
+        if machine or release >= _OLDEST:
+            machines.check(str(machine), f"The board at {self._device} is")
+        if release < _OLDEST:
+            raise errors.UsageError(
+                f"The board at {self._device} has MicroPython {'.'.join(map(str, release))}: the "
+                "firmware needs 1.25. A Pico gets it in BOOTSEL, and our files with it."
+            )
+        return About(machine, release, mpy == _MPY_VERSION, self._firmware())
 
     def _firmware(self) -> str | None:
         with self._explained():

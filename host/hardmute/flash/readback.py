@@ -83,7 +83,7 @@ def _compare_image(args: Namespace, held: image.Image) -> list[str]:
             "FILE.uf2 gives one."
         )
         return []
-    ours = image.parse(file.read_bytes(), str(file))
+    ours = image.load(file)
     if same(ours.pages, held):
         print(f"MicroPython is that of {file}.")
         return []

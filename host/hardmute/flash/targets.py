@@ -87,6 +87,9 @@ def find(
         listed = "".join(f"\n  {target}" for target in found)
         raise UsageError(f"Several boards are there; name one with --device:{listed}")
     if not found:
+        if BOOTSEL in allowed:
+            for drive in drives.mounted():
+                bootsel.check(drive)
         raise UnreachableError(_none(board), "no_board")
     return found[0]
 

@@ -19,58 +19,94 @@ FLASH = 0x1000_0000
 RP2040 = 0xE48B_FF56
 BLANK = b"\xff" * PAGE
 
-_FAMILIES = {0xE48B_FF59: "RP2350 (Pico 2)", 0xE48B_FF5A: "RP2350 (Pico 2)"}
+# A Pico's.
+FLASH_SIZE = 2 << 20
+# For messages: what is supported.
+WANTED = "for the Pico (RP2040), hardmute supports only MicroPython's RPI_PICO (.uf2)"
+
+# RP2350: pico-sdk 2.1.1, boot/uf2.h. Images for it begin with a block of the "absolute" family,
+# against erratum RP2350-E10 (picotool, elf2uf2.cpp). The others: microsoft/uf2,
+# utils/uf2families.json.
+_FAMILIES = {
+    RP2040: "RP2040",
+    0xE48B_FF57: "RP2350 (absolute)",
+    0xE48B_FF58: "RP2350 (data)",
+    0xE48B_FF59: "RP2350 (Pico 2, Arm)",
+    0xE48B_FF5A: "RP2350 (Pico 2, RISC-V)",
+    0xE48B_FF5B: "RP2350 (Pico 2, Arm, non-secure)",
+    0x1C5F_21B0: "ESP32",
+    0xBFDD_4EEE: "ESP32-S2",
+    0xC47E_5767: "ESP32-S3",
+    0xD42B_A06C: "ESP32-C3",
+    0x2B88_D29C: "ESP32-C2",
+    0x540D_DF62: "ESP32-C6",
+    0x3327_26F6: "ESP32-H2",
+    0x3D30_8E94: "ESP32-P4",
+    None: "an unnamed chip",
+}
 # Two magic numbers, flags, address, size of the payload, number, count, family; the payload in 476
 # bytes; one more magic number.
 _HEADER = struct.Struct("<8I")
 _MAGIC = (0x0A32_4655, 0x9E5D_5157)
+_START = struct.pack("<2I", *_MAGIC)
 _END = struct.pack("<I", 0x0AB1_6F30)
+_ROOM = 476
 _NOT_MAIN_FLASH = 0x1
 _FAMILY_GIVEN = 0x2000
 _PAGES = SECTOR // PAGE
 
 
 class Block(NamedTuple):
-    """One block. ``family``: None if it names none."""
+    """One block. ``number`` of ``total``; ``family``: None if it names none."""
 
     flags: int
     address: int
+    number: int
+    total: int
     family: int | None
     payload: bytes
-
-
-def blocks(content: bytes, name: str) -> Iterator[Block]:
-    """The blocks of a UF2 file. Raises `UsageError` for one that is no UF2; ``name`` is its."""
-    if not content or len(content) % BLOCK:
-        raise UsageError(f"{name} is no UF2 image.")
-    for at in range(0, len(content), BLOCK):
-        block = content[at : at + BLOCK]
-        first, second, flags, address, size, _, _, family = _HEADER.unpack_from(block)
-        if (first, second) != _MAGIC or not block.endswith(_END) or size > 476:
-            raise UsageError(f"{name} is no UF2 image.")
-        given = family if flags & _FAMILY_GIVEN else None
-        yield Block(flags, address, given, block[_HEADER.size : _HEADER.size + size])
 
 
 def read(content: bytes, name: str) -> dict[int, bytes]:
     """Address and content of each page of 256 bytes that a UF2 writes to an RP2040's flash.
 
-    Raises `UsageError` for one that is not for this chip.
+    Raises `UsageError` for one that is not for this chip, or not whole. ``name``: for messages.
     """
-    pages: dict[int, bytes] = {}
-    for block in blocks(content, name):
-        if block.family != RP2040:
-            family = block.family
-            other = "another chip" if family is None else _FAMILIES.get(family, f"{family:#010x}")
-            raise UsageError(f"{name} is an image for {other}, not for the RP2040 of a Pico.")
-        if block.flags & _NOT_MAIN_FLASH:
-            continue
-        if len(block.payload) != PAGE or block.address % PAGE or block.address < FLASH:
-            raise UsageError(f"{name} is no image that the RP2040's boot ROM can write.")
-        pages[block.address] = block.payload
+    blocks = list(_blocks(content, name))
+    families = list(dict.fromkeys(block.family for block in blocks))
+    if families != [RP2040]:
+        found = " and ".join(
+            _FAMILIES.get(family) or f"another chip ({family:#010x})" for family in families
+        )
+        raise UsageError(f"{name} is an image for {found}: {WANTED}.")
+    numbered = [(number, len(blocks)) for number in range(len(blocks))]
+    if sorted((block.number, block.total) for block in blocks) != numbered:
+        raise UsageError(f"{name} is cut short or damaged: fetch it again.")
+    written = [block for block in blocks if not block.flags & _NOT_MAIN_FLASH]
+    pages = {block.address: block.payload for block in written}
+    if len(pages) != len(written) or any(
+        len(payload) != PAGE or address % PAGE or not FLASH <= address < FLASH + FLASH_SIZE
+        for address, payload in pages.items()
+    ):
+        raise UsageError(f"{name} is not an image that a Pico's boot ROM can write: {WANTED}.")
     if FLASH not in pages:
-        raise UsageError(f"{name} does not begin at the beginning of the flash: no whole image.")
+        raise UsageError(f"{name} is not a whole image: the first page of the flash is missing.")
     return pages
+
+
+def _blocks(content: bytes, name: str) -> Iterator[Block]:
+    if not content.startswith(_START):
+        raise UsageError(f"{name} is not a UF2 image: {WANTED}.")
+    for at in range(0, len(content), BLOCK):
+        block = content[at : at + BLOCK]
+        if len(block) < BLOCK:
+            raise UsageError(f"{name} is cut short: fetch it again.")
+        _, _, flags, address, size, number, count, family = _HEADER.unpack_from(block)
+        if not block.startswith(_START) or not block.endswith(_END) or size > _ROOM:
+            raise UsageError(f"{name} is damaged: fetch it again.")
+        given = family if flags & _FAMILY_GIVEN else None
+        payload = block[_HEADER.size : _HEADER.size + size]
+        yield Block(flags, address, number, count, given, payload)
 
 
 def write(pages: Mapping[int, bytes]) -> bytes:
@@ -91,7 +127,7 @@ def write(pages: Mapping[int, bytes]) -> bytes:
     order = [*order[1:], order[0]]
     return b"".join(
         _HEADER.pack(*_MAGIC, _FAMILY_GIVEN, address, PAGE, number, len(order), RP2040)
-        + pages.get(address, BLANK).ljust(476, b"\0")
+        + pages.get(address, BLANK).ljust(_ROOM, b"\0")
         + _END
         for number, address in order
     )

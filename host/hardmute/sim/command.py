@@ -6,6 +6,7 @@ import json
 import random
 import secrets
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from hardmute.errors import OK, LocalError, UsageError
 from hardmute.report import is_board_id
@@ -15,6 +16,9 @@ from hardmute.sim.physics import Physics
 from hardmute.sim.world import HELP, act
 from muteboard import config
 
+if TYPE_CHECKING:
+    from hardmute.flash.image import Image
+
 # The RP2040's unique id is the flash chip's, of 8 bytes.
 _ID_BYTES = 8
 
@@ -23,6 +27,16 @@ def check_engine(args: Namespace) -> None:
     """Raise `UsageError` for options that the engine has no use for."""
     if args.engine != "rp2040" and (args.image or args.download):
         raise UsageError("--image and --download are for --engine rp2040.")
+
+
+def find_image(args: Namespace) -> Image:
+    """MicroPython for the emulated Pico, as the options say. Raises as `runtime.find` does."""
+    from hardmute import runtime
+    from hardmute.flash import image
+
+    found = image.load(runtime.find(args.image, download=args.download))
+    image.check_room(found)
+    return found
 
 
 def sim(args: Namespace) -> int:
@@ -70,18 +84,23 @@ def _emulated(
     args: Namespace, physics: Physics, unique_id: bytes, settings: bytes, chance: random.Random
 ) -> Engine:
     try:
-        from hardmute.sim.rp2040 import chip, files
+        return _pico(args, physics, unique_id, settings, chance)
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("littlefs", "rp2040py"):
             raise
         raise LocalError(
             "The emulated chip needs packages that are not here: pip install 'hardmute[emulator]'."
         ) from error
-    from hardmute import runtime
+
+
+def _pico(
+    args: Namespace, physics: Physics, unique_id: bytes, settings: bytes, chance: random.Random
+) -> Engine:
+    from hardmute.sim.rp2040 import chip, files
 
     if len(unique_id) != _ID_BYTES:
         raise UsageError(f"The id of an RP2040 is {_ID_BYTES} pairs of hex digits.")
     if len(physics.relays) != len(chip.SENSE):
         raise UsageError(f"The emulated board has {len(chip.SENSE)} contact, as its firmware has.")
-    image = runtime.find(args.image, download=args.download)
+    image = find_image(args)
     return chip.Pico(physics, image, files.firmware(settings), unique_id=unique_id, random=chance)

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TICKS = 1 << 30
+_MACHINES = {
+    "rp2": "Raspberry Pi Pico with RP2040",
+    "esp32": "Generic ESP32 module with ESP32",
+}
 # MICROPY_SCHEDULER_DEPTH of ports/esp32: an edge that finds the queue full is lost.
 _SCHEDULER_DEPTH = 8
 
@@ -453,7 +457,13 @@ def _select(chip: Chip) -> Module:
 
 
 def _sys(chip: Chip, port: str) -> Module:
-    return Module({"platform": port, "stdin": _Stdin(chip), "stdout": _Stdout(chip)})
+    return Module(
+        {
+            "implementation": Module({"_machine": _MACHINES[port]}),
+            "stdin": _Stdin(chip),
+            "stdout": _Stdout(chip),
+        }
+    )
 
 
 def _os(modules: Modules) -> Module:

