@@ -279,10 +279,8 @@ class Verifier:
 
     def take(self, entry: Entry) -> None:
         """Check one entry."""
-        if entry.row != self._row + 1:
-            self._find(entry, f"does not follow entry {self._row}")
-        if hash_of(self._last_hash, entry) != entry.hash:
-            self._find(entry, "does not have the hash that its content and the one before give")
+        for problem in unlinked(self._row, entry, hash_of(self._last_hash, entry)):
+            self._find(entry, problem)
         self._row = entry.row
         self._last_hash = entry.hash
         self._hashes += entry.hash
@@ -555,6 +553,16 @@ class Verifier:
             unbound=self._unbound,
             checkpoint=self._checkpoint,
         )
+
+
+def unlinked(after: int, entry: Entry | Row, expected: bytes) -> Iterator[str]:
+    """What is wrong with the place of ``entry`` in the log, if it must come ``after`` that row and
+    must have the ``expected`` hash: clauses as in `Finding`.
+    """
+    if entry[0] != after + 1:
+        yield f"does not follow entry {after}"
+    if entry[5] != expected:
+        yield "does not have the hash that its content and the one before give"
 
 
 def _check_checkpoint(entry: Entry) -> None:

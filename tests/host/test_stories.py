@@ -1,0 +1,138 @@
+"""P5: whatever happened, `prove` never says muted of a time when the line was not.
+
+Random stories of a board and a host whose clock is set, with the truth known to the millisecond.
+What no evidence can tell is not in them: a clock that is set twice between two attestations, and
+one that is set while host and board both start again between two attestations.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from evidence_maker import MINUTE, Clock, Story
+from hardmute import prove
+from hardmute.excerpt import excerpt
+
+STORIES = 120
+DAY = 24 * 60 * MINUTE
+
+
+class TrueClock(Clock):
+    """Keeps when, by the host's wall clock, the line was live or at fault: [start, end)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.story: TrueStory | None = None
+        self.not_muted: list[tuple[int, int]] = []
+
+    def pass_ms(self, ms: int) -> None:
+        story = self.story
+        if story is not None and story.board.state != "muted":
+            self.not_muted.append((story.now, story.now + ms))
+        super().pass_ms(ms)
+
+
+class TrueStory(Story):
+    """A story in which chance decides."""
+
+    def __init__(self, file: Path, chance: Random) -> None:
+        self.clock_of_all = TrueClock()
+        super().__init__(file, self.clock_of_all)
+        self.clock_of_all.story = self
+        self.chance = chance
+        self.moments: list[int] = []
+        # What was done since the last attestation of what may be done only so often.
+        self.since: set[str] = set()
+
+    def some_ms(self, most: int) -> int:
+        """Of any order of magnitude."""
+        return int(most ** self.chance.random())
+
+    def happen(self) -> None:
+        self.moments.append(self.now)
+        what = self.chance.choice(
+            ("attest", "attest", "pass", "pass", "live", "live", "fault", "boot", "set", "set")
+            + ("restart",)
+        )
+        getattr(self, f"do_{what}")()
+        self.moments.append(self.now)
+
+    def do_attest(self) -> None:
+        self.since.clear()
+        self.host.attest(self.board, took_ms=self.chance.choice((0, 4, 300)))
+
+    def do_pass(self) -> None:
+        self.clock.pass_ms(self.some_ms(DAY))
+
+    def do_live(self) -> None:
+        self.board.go_live()
+        self.clock.pass_ms(self.some_ms(4 * 60 * MINUTE))
+        for _ in range(self.chance.choice((0, 0, 1, 2))):
+            self.chance.choice((self.do_attest, self.do_set))()
+            self.clock.pass_ms(self.some_ms(60 * MINUTE))
+        self.board.mute()
+
+    def do_fault(self) -> None:
+        self.board.fault()
+        self.clock.pass_ms(self.some_ms(60 * MINUTE))
+        self.board.mute()
+
+    def do_boot(self) -> None:
+        if not {"set", "restart"} <= self.since:
+            self.since.add("boot")
+            self.clock.pass_ms(self.some_ms(60 * MINUTE))
+            self.board.boot()
+
+    def do_restart(self) -> None:
+        if not {"set", "boot"} <= self.since:
+            self.since.add("restart")
+            self.host.run = f"boot at {self.clock.ms}"
+
+    def do_set(self) -> None:
+        if "set" not in self.since and not {"boot", "restart"} <= self.since:
+            self.since.add("set")
+            by_ms = self.some_ms(3 * DAY)
+            self.host.start_ms += self.chance.choice((by_ms, -by_ms, -by_ms))
+
+    def proven_muted(self, from_ms: int, to_ms: int, *, keyed: bool) -> list[tuple[int, int]]:
+        entries, misplaced = excerpt(self.host.log, self.board.id, prove.EVIDENCE, from_ms, to_ms)
+        proof = prove.examine(
+            self.board.id,
+            from_ms,
+            to_ms,
+            entries,
+            self.board.secrets if keyed else {},
+            self.host.log.hash_at,
+            own=True,
+            misplaced=misplaced,
+        )
+        assert not proof.findings
+        return [one[:2] for one in proof.intervals if one.state == "muted"]
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_P5_no_story_has_a_muted_time_that_was_not(tmp_path: Path, part: int) -> None:
+    muted = 0
+    for seed in range(part, STORIES, 4):
+        story = TrueStory(tmp_path / f"{seed}.sqlite3", Random(seed))
+        for _ in range(20):
+            story.happen()
+        story.do_attest()
+        for _ in range(8):
+            at, until = sorted(
+                moment + story.chance.choice((-1, 0, 1, 250, -250))
+                for moment in story.chance.sample(story.moments, 2)
+            )
+            said = story.proven_muted(at, until + 1, keyed=seed % 2 == 0)
+            muted += bool(said)
+            for start, end in said:
+                wrong = [
+                    one for one in story.clock_of_all.not_muted if one[0] < end > start < one[1]
+                ]
+                assert not wrong, (seed, at, until, start, end, wrong)
+        story.host.log.close()
+    # Else this would show nothing.
+    assert muted > STORIES // 4
