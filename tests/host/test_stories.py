@@ -1,8 +1,8 @@
 """P5: whatever happened, `prove` never says muted of a time when the line was not.
 
 Random stories of a board and a host whose clock is set, with the truth known to the millisecond.
-What no evidence can tell is not in them: a clock that is set twice between two attestations, and
-one that is set while host and board both start again between two attestations.
+What no evidence can tell is not in them: a clock that is set before the first attestation, or
+twice between two, and one that is set while host and board both start again between two.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hardmute.excerpt import excerpt
 
 STORIES = 120
 DAY = 24 * 60 * MINUTE
+_WHAT = ("attest", "pass", "live", "set") * 2 + ("fault", "boot", "restart")
 
 
 class TrueClock(Clock):
@@ -39,11 +40,12 @@ class TrueStory(Story):
     """A story in which chance decides."""
 
     def __init__(self, file: Path, chance: Random) -> None:
-        self.clock_of_all = TrueClock()
-        super().__init__(file, self.clock_of_all)
-        self.clock_of_all.story = self
+        self.true = TrueClock()
+        super().__init__(file, self.true)
+        self.true.story = self
         self.chance = chance
         self.moments: list[int] = []
+        self.host.attest(self.board)
         # What was done since the last attestation of what may be done only so often.
         self.since: set[str] = set()
 
@@ -53,10 +55,7 @@ class TrueStory(Story):
 
     def happen(self) -> None:
         self.moments.append(self.now)
-        what = self.chance.choice(
-            ("attest", "attest", "pass", "pass", "live", "live", "fault", "boot", "set", "set")
-            + ("restart",)
-        )
+        what = self.chance.choice(_WHAT)
         getattr(self, f"do_{what}")()
         self.moments.append(self.now)
 
