@@ -1,6 +1,6 @@
 """The part of this host's own log that tells of an interval, with its place in the log checked.
 
-Rules R9 and R10 of docs/evidence.md, "Proving an interval".
+Rules 9 and 10 of docs/evidence.md, "Proving an interval".
 """
 
 from __future__ import annotations

@@ -176,7 +176,10 @@ def parts(entries: Iterable[Entry]) -> list[Part]:
 
 
 def read(entries: Iterable[Entry]) -> Reading:
-    """As `parts`, and the times that these leave unproven (docs/evidence.md, rule R8)."""
+    """As `parts`, and the times that these leave unproven.
+
+    Rule 7 of docs/evidence.md, "Proving an interval".
+    """
     found: list[Part] = []
     marks: list[Attested] = []
     bracketed: set[tuple[int, int]] = set()

@@ -38,7 +38,7 @@ _KIND = "receipt"
 _VERSION = 1
 _SIMULATED = "a simulated board: no real microphone was cut by it"
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
-# Of two that are said of one time.
+# Of two that are said of one time (docs/evidence.md, "Proving an interval", rule 8).
 _GRAVEST = ("fault", "live", "unknown", "muted")
 _LARGEST = 256 << 20
 
@@ -303,7 +303,7 @@ def _interval(part: Part) -> Proven | None:
 
 
 def _is_vague(part: Part) -> bool:
-    """Whether less is known of when a part was than how long it was."""
+    """Whether an end of a part is less well known than the part is long (rule 6)."""
     return any(time.latest - time.earliest > part.length_ms for time in (part.start, part.end))
 
 
@@ -340,6 +340,12 @@ def prove(args: Namespace) -> int:
     log = Log(paths.log_file())
     try:
         board = _board(args.device, log)
+        newest = log.newest(board, "attestation")
+        if newest is not None and newest.at_ms > now_ms():
+            raise errors.UsageError(
+                "The host's clock was set back since the board last attested, at "
+                f"{text.local_time(newest.at_ms)}: run `hardmute status` first, then prove."
+            )
         entries, misplaced = excerpt(log, board, EVIDENCE, from_ms, to_ms)
         simulated = board not in log.real_boards()
         proof = examine(

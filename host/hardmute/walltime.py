@@ -7,7 +7,9 @@ on, each on its own crystal.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 # Two crystals, each within 50 ppm of its nominal frequency over temperature and age. The Pico's is
@@ -62,19 +64,28 @@ class BootClock:
         """When ``uptime_ms`` was. Between two anchors both count; by either, if the host's clock
         may have been set between them.
         """
-        index = bisect_left(self._uptimes, uptime_ms)
-        near = self._anchors[max(0, index - 1) : index + 1]
-        bounds = [anchor.at(uptime_ms) for anchor in near]
-        if len(near) == 1:
-            return bounds[0]
-        one, other = bounds
-        set_ms = _set_between(*near)
-        if set_ms is not None:
-            earliest = max(one.earliest, other.earliest - set_ms)
-            latest = min(one.latest, other.latest - set_ms)
-            if earliest <= latest:
-                return Bounds(earliest + min(0, set_ms), latest + max(0, set_ms))
-        return Bounds(min(one.earliest, other.earliest), max(one.latest, other.latest))
+        first = max(0, bisect_left(self._uptimes, uptime_ms) - 1)
+        near = self._anchors[first : bisect_right(self._uptimes, uptime_ms) + 1]
+        # What was at the very uptime of an anchor may have been before or after that.
+        bounds = [_between(*two, uptime_ms) for two in pairwise(near)] or [near[0].at(uptime_ms)]
+        return _hull(bounds)
+
+
+def _hull(bounds: Iterable[Bounds]) -> Bounds:
+    earliest, latest = zip(*bounds, strict=True)
+    return Bounds(min(earliest), max(latest))
+
+
+def _between(first: Anchor, second: Anchor, uptime_ms: int) -> Bounds:
+    """When ``uptime_ms``, between the two, was."""
+    one, other = first.at(uptime_ms), second.at(uptime_ms)
+    set_ms = _set_between(first, second)
+    if set_ms is not None:
+        earliest = max(one.earliest, other.earliest - set_ms)
+        latest = min(one.latest, other.latest - set_ms)
+        if earliest <= latest:
+            return Bounds(earliest + min(0, set_ms), latest + max(0, set_ms))
+    return _hull((one, other))
 
 
 def _set_between(first: Anchor, second: Anchor) -> int | None:

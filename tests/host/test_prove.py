@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -11,8 +13,10 @@ from typing import Any
 import pytest
 
 from evidence_maker import Story, at
-from hardmute import history, prove, verifier
+from hardmute import history, keys, prove, verifier
+from hardmute.entries import canonical
 from hardmute.excerpt import excerpt
+from hardmute.log import iso_time
 from muteboard import journal
 
 MINUTE = 60_000
@@ -425,6 +429,14 @@ def test_two_attestations_of_one_moment_agree(scene: Scene) -> None:
 # The command.
 
 
+def key_of(story: Story, folder: Path) -> Path:
+    """A file with the story's verify key."""
+    ((board, pairing), secret) = next(iter(story.board.secrets.items()))
+    file = folder / "key.json"
+    keys.save_verify_key(file, board, pairing, secret)
+    return file
+
+
 @pytest.mark.usefixtures("story")
 def test_the_command_says_muted_throughout(cli: Any) -> None:
     result = cli("prove", "--from", at(2), "--to", at(30))
@@ -462,6 +474,114 @@ def test_what_means_nothing_is_refused(cli: Any, words: tuple[str, ...]) -> None
     assert result.code == 2
     assert result.out == ""
     assert result.err.count("\n") >= 1
+
+
+def shifted(home: Path, by_ms: int) -> None:
+    """What an app can do that runs as the user: the host times moved, and no hash made anew."""
+    database = sqlite3.connect(home / "log.sqlite3")
+    triggers = database.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+    triggers = list(triggers)
+    for name, _ in triggers:
+        database.execute(f"DROP TRIGGER {name}")
+    for row, kind, at_ms, text in list(
+        database.execute("SELECT row, kind, at_ms, body FROM entry")
+    ):
+        body = json.loads(text)
+        if kind == "attestation":
+            body["sent_ms"] += by_ms
+            body["received_ms"] += by_ms
+        changed = at_ms + by_ms, canonical(body), row
+        database.execute("UPDATE entry SET at_ms = ?, body = ? WHERE row = ?", changed)
+    for _, sql in triggers:
+        database.execute(sql)
+    database.commit()
+    database.close()
+
+
+@pytest.fixture
+def live_story(story: Story) -> tuple[Story, tuple[str, ...]]:
+    """A story that is live for a quarter of an hour, and the words that ask for a part of it."""
+    story.attest()
+    start = story.now
+    story.board.live_for(15 * MINUTE)
+    for _ in range(2):
+        story.pass_minutes(2)
+        story.attest()
+    return story, ("--from", iso_time(start + MINUTE), "--to", iso_time(start + 11 * MINUTE))
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_P6_a_log_whose_times_were_moved_proves_nothing(
+    cli: Any, home: Path, tmp_path: Path, live_story: tuple[Story, tuple[str, ...]], keyed: bool
+) -> None:
+    story, span = live_story
+    words = ["prove", *span, *(("--key", str(key_of(story, tmp_path))) if keyed else ())]
+    assert cli(*words).code == 1
+    shifted(home, 25 * MINUTE)
+    result = cli(*words)
+    assert result.code == 5
+    assert re.search(r"entry \d+ does not have the hash", result.out)
+    receipt = tmp_path / "receipt.json"
+    assert cli(*words, "--receipt", str(receipt)).code == 5
+    assert not receipt.exists()
+
+
+def test_P6_an_incident_that_was_taken_out_is_missed(cli: Any, home: Path, story: Story) -> None:
+    story.host.incident(story.board, "bad_mac", branch=1)
+    story.attest()
+    words = ("prove", "--from", at(2), "--to", iso_time(story.now - MINUTE))
+    database = sqlite3.connect(home / "log.sqlite3")
+    ((sql,),) = database.execute(
+        "SELECT sql FROM sqlite_schema WHERE name = 'entry_is_append_only_2'"
+    )
+    database.execute("DROP TRIGGER entry_is_append_only_2")
+    (row,) = database.execute("SELECT max(row) FROM entry WHERE kind = 'incident'").fetchone()
+    database.execute("DELETE FROM entry WHERE row = ?", (row,))
+    database.execute(sql)
+    database.commit()
+    database.close()
+    result = cli(*words)
+    assert result.code == 5
+    assert f"entry {row + 1} does not follow entry {row}" in result.out
+
+
+@pytest.mark.parametrize("by_ms", [-2000, -20 * MINUTE])
+@pytest.mark.parametrize("keyed", [False, True])
+def test_P5_a_clock_set_back_after_a_live_time_hides_nothing(
+    cli: Any, story: Story, tmp_path: Path, by_ms: int, keyed: bool
+) -> None:
+    """The live time and the contact after it: the rows that tell of it come before by row."""
+    story.attest()
+    story.pass_minutes(1)
+    start = story.now
+    story.board.live_for(10 * MINUTE)
+    end = story.now
+    story.pass_minutes(0.5)
+    story.host.start_ms += by_ms
+    for minutes in (0, 40, 1):
+        story.pass_minutes(minutes)
+        story.attest()
+    key = key_of(story, tmp_path)
+    more = ("--key", str(key)) if keyed else ()
+    for since, until in ((start + MINUTE, end - MINUTE), (end - 1000, end)):
+        result = cli("prove", "--from", iso_time(since), "--to", iso_time(until), *more)
+        assert result.code in (1, 3)
+        assert "live" in result.out
+    receipt = tmp_path / "receipt.json"
+    words = ("prove", "--from", iso_time(start), "--to", iso_time(end), "--key", str(key))
+    assert cli(*words, "--receipt", str(receipt)).code in (1, 3)
+    assert cli("prove", "--check", str(receipt), "--key", str(key)).code in (1, 3)
+
+
+def test_P5_a_clock_behind_the_newest_attestation_proves_nothing_yet(
+    cli: Any, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("prove", "--from", at(2), "--to", at(30)).code == 0
+    behind = story.now - 10 * MINUTE
+    monkeypatch.setattr("hardmute.prove.now_ms", lambda: behind)
+    result = cli("prove", "--from", at(2), "--to", at(30))
+    assert (result.code, result.out) == (2, "")
+    assert "run `hardmute status` first" in result.err
 
 
 # `hardmute log` tells the same.
