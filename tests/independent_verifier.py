@@ -83,6 +83,7 @@ class Reader:
         self.keys = {o: [digest(secrets[o], b"hardmute journal", "sha256")] for o in secrets}
         # Whose key was right; whose was not given; where a pairing has another key id.
         self.right, self.blind, self.other, self.attested = set(), set(), set(), []
+        self.committed = 0  # the newest entry to which a nonce commits that is signed
 
     def take(self, row, kind, board, said, hashes):  # whether a key was given for what is signed
         by, place = None, (board, vars(said).get("branch"))
@@ -133,9 +134,10 @@ class Reader:
             mac = digest(self.keys[owner][by.epoch], message, "sha256")[:16].hex()
             need(mac == claimed, "bad MAC")
             self.right.add(owner)
+            self.committed = max(self.committed, getattr(said, "log_row", 0))
         else:
             self.blind.add(owner)
-        if kind == "attestation":
+        if kind == "attestation" and said.log_row in hashes:
             self.attested.append((place, by, said, keyed))
         return keyed
 
@@ -149,9 +151,13 @@ def verify(export, secrets, expect=None):
     lines = export.splitlines(keepends=True)
     base = json.loads(lines[0])["row"] - 1 if lines else 0
     starts = [json.loads(line) for line in lines if base and b'"kind":"checkpoint"' in line]
-    starts = {e["body"]["row"]: e["body"] for e in starts if e["kind"] == "checkpoint"}
+    starts = {
+        e["body"]["row"]: {**e["body"], "at": e["row"]}
+        for e in starts
+        if e["kind"] == "checkpoint"
+    }
     need(not base or base in starts, "what came before is missing, and no checkpoint says why")
-    start = starts.get(base, {"hash": "00" * 32, "ends": []})
+    start = starts.get(base, {"hash": "00" * 32, "ends": [], "at": 0})
     hashes, reader = {base: bytes.fromhex(start["hash"])}, Reader(secrets, base)
     for end in start["ends"]:  # a branch's last record removed
         reader.take(base, "end", end[0], typed(end, END), hashes)
@@ -165,7 +171,8 @@ def verify(export, secrets, expect=None):
         keyed = reader.take(row, kind, board, typed(entry["body"], BODIES[kind]), hashes)
         yield kind if keyed else kind + " (not checked: no key given for its pairing)"
     need(not expect or expect in hashes.values(), "no entry has this hash")
-    whole = expect == hashes[base + len(lines)] or (secrets and not reader.blind)
+    bound = start["at"] <= reader.committed
+    whole = expect == hashes[base + len(lines)] or (secrets and not reader.blind and bound)
     return 2 if reader.strangers() else 0 if whole else 3
 
 

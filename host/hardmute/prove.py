@@ -151,7 +151,11 @@ def _shown(
     intervals: list[Proven] = []
     listened: list[Heard] = []
     if not checked.findings:
-        trusted = [entry for entry in entries if entry.kind != "attestation" or counts(entry)]
+        trusted = [
+            entry
+            for entry in entries
+            if entry.kind != "attestation" or (counts(entry) and checked.binds_time(entry))
+        ]
         listened = heard.within(entries, from_ms, to_ms)
         notes = _without_key(entries, counts) if keyed else ()
         intervals = cover(read(trusted), from_ms, to_ms, listened, notes)

@@ -91,8 +91,10 @@ class Report(NamedTuple):
     incidents: list[Entry]
     # Attestations whose entry `log_row` was pruned.
     unbound: int
-    # What says which entries were pruned, if any were.
+    # What says which entries were pruned, if any were; and whether no board has signed anything
+    # that commits to it.
     checkpoint: Entry | None
+    checkpoint_open: bool
 
 
 class EpochKeys:
@@ -250,6 +252,8 @@ class Verifier:
         self._findings: list[Finding] = []
         self._incidents: list[Entry] = []
         self._checkpoint: Entry | None = None
+        # The newest entry to which a nonce commits that a board has signed, by a key given.
+        self._committed = 0
         self._unbound = 0
         # Board, branch and journal of the newest record.
         self._newest: tuple[str, int, _Journal] | None = None
@@ -480,6 +484,7 @@ class Verifier:
         )
         if right:
             found.macs += 1
+            self._committed = max(self._committed, body["log_row"])
         elif right is False:
             self._find(entry, "is an attestation that the board's key has not signed")
 
@@ -552,6 +557,9 @@ class Verifier:
             incidents=self._incidents,
             unbound=self._unbound,
             checkpoint=self._checkpoint,
+            checkpoint_open=(
+                self._checkpoint is not None and self._committed < self._checkpoint.row
+            ),
         )
 
 
@@ -594,10 +602,18 @@ class Excerpt:
         # Rows of what was signed under a key given; how many of how many.
         self.signed_rows: set[int] = set()
         self.signatures = 0
+        # Rows of attestations whose nonce commits to an entry that is known.
+        self._bound: set[int] = set()
 
     def has_signed(self, entry: Entry) -> bool:
         """Whether the board has signed ``entry``, by a key given."""
         return entry.row in self.signed_rows
+
+    def binds_time(self, entry: Entry) -> bool:
+        """Whether the nonce of an attestation commits to an entry that is known: not so if that
+        was pruned, for anybody can say so.
+        """
+        return entry.row in self._bound
 
     @property
     def without_key(self) -> tuple[int, ...]:
@@ -665,6 +681,8 @@ class Excerpt:
             self._find(entry, "is an attestation that was asked for after it was given")
         elif known is not None and nonce(known, salt).hex() != statement["nonce"]:
             self._find(entry, f"attests another log up to entry {row} than this one")
+        elif known is not None:
+            self._bound.add(entry.row)
         if statement["nonce"] in self._nonces:
             self._find(entry, "answers what another attestation has answered")
         self._nonces.add(statement["nonce"])

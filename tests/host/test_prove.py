@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from evidence_maker import Story, at
+import independent_verifier
+from evidence_maker import BOARD, Story, at, copy_of, stored, write_export
 from hardmute import history, keys, prove, verifier
-from hardmute.entries import canonical
+from hardmute.entries import Entry, canonical, hash_of
 from hardmute.excerpt import excerpt
-from hardmute.log import iso_time
+from hardmute.log import Log, iso_time
 from muteboard import journal
 
 MINUTE = 60_000
@@ -582,6 +583,60 @@ def test_P5_a_clock_behind_the_newest_attestation_proves_nothing_yet(
     result = cli("prove", "--from", at(2), "--to", at(30))
     assert (result.code, result.out) == (2, "")
     assert "run `hardmute status` first" in result.err
+
+
+def test_P6_an_invented_prune_frees_no_time(
+    cli: Any, home: Path, tmp_path: Path, live_story: tuple[Story, tuple[str, ...]]
+) -> None:
+    """What was attested before a live time is moved to it, and a prune explains the nonces."""
+    story, span = live_story
+    key = key_of(story, tmp_path)
+    assert cli("prove", *span, "--key", str(key)).code == 1
+    kept = [entry for entry in story.host.log.entries() if entry.at_ms < story.now - 19 * MINUTE]
+    story.host.log.close()
+    (home / "log.sqlite3").unlink()
+    before, made = bytes([7]) * 32, list[Entry]()
+    prune = {"row": 100_000, "hash": before.hex(), "before_ms": 0, "ends": []}
+    for entry in [*map(copy_of, kept), Entry(0, kept[-1].at_ms, "checkpoint", None, prune, b"")]:
+        for name in {"sent_ms", "received_ms"} & set(entry.body):
+            entry.body[name] += 25 * MINUTE
+        moved = entry._replace(row=100_001 + len(made), at_ms=entry.at_ms + 25 * MINUTE)
+        before = hash_of(before, moved)
+        made.append(moved._replace(hash=before))
+    export = tmp_path / "moved.jsonl"
+    write_export(export, made)
+    result = cli("log", "verify", str(export), "--key", str(key))
+    assert result.code == 3
+    assert "no board has signed that its beginning was pruned" in result.out
+    assert independent_verifier.judge(export.read_bytes(), story.board.secrets) == 3
+    Log(home / "log.sqlite3").close()
+    with sqlite3.connect(home / "log.sqlite3") as database:
+        database.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", stored(made))
+        database.execute("INSERT INTO board VALUES (?, NULL, NULL, 0)", (BOARD,))
+    database.close()
+    for more in ((), ("--key", str(key))):
+        assert cli("prove", *span, *more).code == 3
+
+
+def test_P6_after_a_prune_a_time_is_proven_from_the_second_contact_on(
+    cli: Any, story: Story, tmp_path: Path
+) -> None:
+    key = key_of(story, tmp_path)
+    for _ in range(3):
+        story.pass_minutes(10)
+        story.attest()
+    assert story.host.log.prune(story.now - 21 * MINUTE) is not None
+    export, words = tmp_path / "a.jsonl", ("--key", str(key))
+    story.host.export(export)
+    assert cli("log", "verify", str(export), *words).code == 3
+    assert cli("log", "verify").code == 0
+    story.pass_minutes(10)
+    story.attest()
+    story.host.export(export)
+    assert cli("log", "verify", str(export), *words).code == 0
+    assert independent_verifier.judge(export.read_bytes(), story.board.secrets) == 0
+    ends = iso_time(story.now - MINUTE)
+    assert cli("prove", "--from", iso_time(story.now - 9 * MINUTE), "--to", ends).code == 0
 
 
 # `hardmute log` tells the same.
