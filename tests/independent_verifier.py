@@ -193,7 +193,7 @@ def unproven(marks):
             continue
         ran = passed if passed >= b.uptime_ms else math.inf
         ran = abs(up) + int(abs(up) * 1e-4) + trips + 1 if same else ran
-        ran = abs(ran_us) // 1000 + 1 if len(clocks) == 2 else ran
+        ran = (abs(ran_us) + 999) // 1000 if len(clocks) == 2 else ran
         later = [m.sent_ms for _, _, m, _ in marks[at + 1 :] if m.sent_ms >= one.received_ms]
         earlier = [
             m.received_ms for _, _, m, _ in marks[: at + 1] if m.received_ms <= other.sent_ms

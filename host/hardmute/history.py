@@ -254,7 +254,7 @@ def pieces(marks: Sequence[Attested]) -> Iterator[list[Bounds]]:
 def _ran_ms(one: Attested, other: Attested) -> int | None:
     """How long it was from ``one`` to ``other``, at most; None if no clock tells."""
     if one.host_boot == other.host_boot:
-        return abs(other.anchor_us - one.anchor_us) // 1000 + 1
+        return (abs(other.anchor_us - one.anchor_us) + 999) // 1000
     if (one.branch, one.boot) == (other.branch, other.boot):
         apart_ms = abs(other.uptime_ms - one.uptime_ms)
         answers_ms = other.received_ms - other.sent_ms + one.received_ms - one.sent_ms
