@@ -38,7 +38,14 @@ _BEHIND = ('"not_fresh"', CLOCKS_DISAGREE)
 
 
 # And what any command says of a board whose answers come too late.
-_TOO_LATE = (*_BEHIND, "did not answer within", "state cannot be told", "of another time")
+_TOO_LATE = (
+    *_BEHIND,
+    "did not answer within",
+    "did not sign it",
+    "has not attested yet",
+    "of another time",
+    "state cannot be told",
+)
 # Once it has been found and is muted it works: what is late then is late because it is slow.
 _WORKS = 2
 
@@ -52,7 +59,7 @@ class TooSlowError(StepFailedError):
 
 
 def demo(args: Namespace) -> int:
-    """Run the demo. Returns 0 if each step did what it says, 3 if an emulated chip was too slow."""
+    """Run the demo. Returns 0 if each step did what it says, 3 if an emulated chip is too slow."""
     check_engine(args)
     svg = args.svg or Path("hardmute-demo.svg")
     with (
@@ -66,8 +73,8 @@ def demo(args: Namespace) -> int:
         except TooSlowError as error:
             text.console().print(f"[bold yellow]?[/] {error}", soft_wrap=True)
             text.console().print(
-                "This machine is too slow, or too busy, for the emulated chip: answers come too late"
-                " to rely on.\nRun the demo without it: hardmute demo."
+                "This machine is too slow, or too busy, for the emulated chip: answers come too"
+                " late.\nRun the demo without it: hardmute demo."
             )
             return UNKNOWN
         except StepFailedError as error:
