@@ -17,11 +17,13 @@ from test_independent_verifier import judged, rechained, text_of
 
 import independent_verifier
 from evidence_maker import BOARD, MINUTE, Story, copy_of
-from hardmute import keys, prove
+from hardmute import keys
 from hardmute.entries import Entry, canonical, encoded, entry_of, export_line, nonce, record_of
 from hardmute.errors import LIVE, OK, TAMPERED, UNKNOWN, USAGE, EvidenceError, UsageError
 from hardmute.heard import KIND as LISTENING
 from hardmute.log import iso_time
+from hardmute.proof import EVIDENCE, Proof, Proven, examine
+from hardmute.receipt import check_receipt, make_receipt, read_receipt
 from muteboard import attest, journal
 
 OTHER = "0123456789abcdef"
@@ -104,10 +106,8 @@ def claim(content: Content) -> None:
     hashes = {int(row): bytes.fromhex(found) for row, found in content["hashes"].items()}
     entries = [entry_of(fields) for fields in content["entries"]]
     span = content["from_ms"], content["to_ms"]
-    proof = prove.examine(
-        content["board"], *span, entries, {}, {**hashes, 0: bytes(32)}.get, own=True
-    )
-    muted = prove.Proven(*span, "muted", "boot", 0, None)
+    proof = examine(content["board"], *span, entries, {}, {**hashes, 0: bytes(32)}.get, own=True)
+    muted = Proven(*span, "muted", "boot", 0, None)
     content["intervals"] = [one._asdict() for one in proof.intervals or [muted]]
     content["verdict"] = "muted" if proof.findings else proof.verdict
 
@@ -513,7 +513,7 @@ def garbled(entries: list[Entry], chance: Random) -> list[Entry]:
     return altered
 
 
-def muted(proof: prove.Proof) -> list[tuple[int, int]]:
+def muted(proof: Proof) -> list[tuple[int, int]]:
     return [(one.start_ms, one.end_ms) for one in proof.intervals if one.state == "muted"]
 
 
@@ -546,10 +546,10 @@ def test_P5_nothing_that_a_forger_leaves_out_makes_a_verdict_better(home: Path, 
     owner = {(BOARD, 1): secrets[BOARD, 1]}
     log = story.host.log
     start, end = story.now - 25 * MINUTE, story.now - 1000
-    entries = list(log.entries(BOARD, prove.EVIDENCE))
-    honest = prove.examine(BOARD, start, end, entries, secrets, log.hash_at)
-    truth = muted(prove.examine(BOARD, start, end, entries, owner, log.hash_at))
-    genuine = prove.receipt(honest, entries, secrets, log.hash_at)
+    entries = list(log.entries(BOARD, EVIDENCE))
+    honest = examine(BOARD, start, end, entries, secrets, log.hash_at)
+    truth = muted(examine(BOARD, start, end, entries, owner, log.hash_at))
+    genuine = make_receipt(honest, entries, secrets, log.hash_at)
     file = home / "forged.json"
     for _ in range(12):
         content = json.loads(json.dumps(genuine))
@@ -561,14 +561,14 @@ def test_P5_nothing_that_a_forger_leaves_out_makes_a_verdict_better(home: Path, 
         for given in (owner, secrets, {}):
             assert independent(file, given) not in (OK, LIVE)
             try:
-                checked = prove.check_receipt(prove.read_receipt(file), given)
+                checked = check_receipt(read_receipt(file), given)
             except (EvidenceError, UsageError):
                 continue
             assert checked.proof.exit_code in (UNKNOWN, TAMPERED)
             assert muted(checked.proof) == []
         # Put into a log of the owner's own, by a program that runs as he does.
         try:
-            shown = prove.examine(BOARD, start, end, forged, owner, log.hash_at, own=True)
+            shown = examine(BOARD, start, end, forged, owner, log.hash_at, own=True)
         except UsageError:
             continue
         for since, until in muted(shown):
@@ -601,7 +601,7 @@ def test_P5_nothing_that_a_forger_leaves_out_of_an_export_passes(home: Path, see
 def test_P5_checked_counts_on_the_host_alone_that_checked(scene: Scene) -> None:
     """And there without a key alone: with one its word is not needed."""
     log = scene.host.log
-    entries = list(log.entries(BOARD, prove.EVIDENCE))
+    entries = list(log.entries(BOARD, EVIDENCE))
     foreign = {(BOARD, 2): bytes(32)}
     for secrets, own, verdict in (
         ({}, True, "muted"),
@@ -609,8 +609,8 @@ def test_P5_checked_counts_on_the_host_alone_that_checked(scene: Scene) -> None:
         (scene.board.secrets, True, "muted"),
         (scene.board.secrets, False, "muted"),
     ):
-        proof = prove.examine(BOARD, *scene.quiet, entries, secrets, log.hash_at, own=own)
+        proof = examine(BOARD, *scene.quiet, entries, secrets, log.hash_at, own=own)
         assert proof.verdict == verdict
     for own in (True, False):
         with pytest.raises(UsageError):
-            prove.examine(BOARD, *scene.quiet, entries, foreign, log.hash_at, own=own)
+            examine(BOARD, *scene.quiet, entries, foreign, log.hash_at, own=own)

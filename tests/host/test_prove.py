@@ -14,10 +14,11 @@ import pytest
 
 import independent_verifier
 from evidence_maker import BOARD, Story, at, copy_of, stored, write_export
-from hardmute import history, keys, prove, verifier
+from hardmute import history, keys, verifier
 from hardmute.entries import Entry, canonical, hash_of
 from hardmute.excerpt import excerpt
 from hardmute.log import Log, iso_time
+from hardmute.proof import EVIDENCE, Proof, examine
 from muteboard import journal
 
 MINUTE = 60_000
@@ -30,10 +31,10 @@ EDGE_MS = 100
 class Scene(Story):
     """What can be proven of a story."""
 
-    def prove(self, from_ms: int, to_ms: int, secrets: verifier.Keys | None = None) -> prove.Proof:
+    def prove(self, from_ms: int, to_ms: int, secrets: verifier.Keys | None = None) -> Proof:
         log = self.host.log
-        entries, misplaced = excerpt(log, self.board.id, prove.EVIDENCE, from_ms, to_ms)
-        proof = prove.examine(
+        entries, misplaced = excerpt(log, self.board.id, EVIDENCE, from_ms, to_ms)
+        proof = examine(
             self.board.id,
             from_ms,
             to_ms,
@@ -48,7 +49,7 @@ class Scene(Story):
         return proof
 
 
-def check_fills(proof: prove.Proof) -> None:
+def check_fills(proof: Proof) -> None:
     assert proof.intervals[0].start_ms == proof.from_ms
     assert proof.intervals[-1].end_ms == proof.to_ms
     for before, after in pairwise(proof.intervals):
@@ -63,7 +64,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     made.host.log.close()
 
 
-def states(proof: prove.Proof) -> list[str]:
+def states(proof: Proof) -> list[str]:
     return [interval.state for interval in proof.intervals]
 
 
@@ -346,11 +347,11 @@ def test_P5_an_attestation_that_nobody_checked_counts_only_with_the_key(scene: S
         entry._replace(body={**entry.body, "checked": False})
         if entry.kind == "attestation"
         else entry
-        for entry in log.entries(scene.board.id, prove.EVIDENCE)
+        for entry in log.entries(scene.board.id, EVIDENCE)
     ]
 
     def verdict(secrets: verifier.Keys) -> str:
-        return prove.examine(scene.board.id, start, end, entries, secrets, log.hash_at).verdict
+        return examine(scene.board.id, start, end, entries, secrets, log.hash_at).verdict
 
     assert verdict({}) == "unknown"
     assert verdict(scene.board.secrets) == "muted"
@@ -404,7 +405,7 @@ def test_P5_evidence_that_was_altered_proves_nothing(scene: Scene, kind: str) ->
     scene.pass_minutes(1)
     end = scene.now
     scene.attest()
-    entries = list(scene.host.log.entries(scene.board.id, prove.EVIDENCE))
+    entries = list(scene.host.log.entries(scene.board.id, EVIDENCE))
     last = max(i for i, entry in enumerate(entries) if entry.kind == kind)
     body = json.loads(json.dumps(entries[last].body))
     if kind == "record":
@@ -412,7 +413,7 @@ def test_P5_evidence_that_was_altered_proves_nothing(scene: Scene, kind: str) ->
     else:
         body["statement"]["uptime_ms"] += 1
     entries[last] = entries[last]._replace(body=body)
-    proof = prove.examine(
+    proof = examine(
         scene.board.id, start, end, entries, scene.board.secrets, scene.host.log.hash_at
     )
     assert (proof.verdict, proof.exit_code, proof.intervals) == ("tampered", 5, [])
