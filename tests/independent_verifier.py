@@ -30,7 +30,7 @@ BODIES = {
 }
 RECEIPT = (
     "hardmute:str=receipt version:int=1 board:str from_ms:int to_ms:int verdict:str "
-    "intervals:list entries:list hashes:dict"
+    "intervals:list entries:list hashes:dict counted:list"
 )
 CODES = {"muted": 0, "live": 1, "unknown": 3, "fault": 4}
 canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -80,6 +80,7 @@ class Reader:
     def __init__(self, secrets, base=0, excerpt=False):
         self.secrets, self.excerpt, self.base = secrets, excerpt, base or excerpt
         self.newest, self.last, self.heads, self.cut, self.used = {}, {}, {}, {}, {}
+        self.told = {}  # the attestation before the first record, in an excerpt
         self.keys = {o: [digest(secrets[o], b"hardmute journal", "sha256")] for o in secrets}
         # Whose key was right; whose was not given; where a pairing has another key id.
         self.right, self.blind, self.other, self.attested = set(), set(), set(), []
@@ -97,7 +98,12 @@ class Reader:
             by, was, end = unpack(said.record), self.last.get(place), kind == "end"
             newest = said.branch == most or (self.base and said.branch > most)
             need(end or newest, "not newest branch")
-            if end or (self.excerpt and not was):
+            told = None if was or end else self.told.get(place)
+            if told:
+                follows = (by.seq, by.link.hex()) == (told.seq + 1, told.head)
+                same = not by.pairing or by.event == PAIR or by.epochs[0] in told.epochs
+                need(follows and same, "does not follow what was attested before it")
+            elif end or (self.excerpt and not was):
                 self.cut[place] = by.seq - self.excerpt
             if end:
                 by.count = said.count
@@ -118,10 +124,13 @@ class Reader:
             need(max(by.pairing, by.epoch, by.seq, said.log_row) < 1 << 32, "not below 2^32")
             fits = said.log_row not in hashes or by.nonce == sha256(salted).hexdigest()[:32]
             need(fits and self.used.setdefault(by.nonce, row) == row > said.log_row, "bad nonce")
+            if self.excerpt and place not in self.last and place not in self.told:
+                self.told[place], self.cut[place] = by, by.seq
+                by.epochs = [(by.pairing, by.epoch + more) for more in (0, 1)]
+                self.heads[place, by.seq] = {(by.head, *epoch) for epoch in by.epochs}
             heads = self.heads.get((place, by.seq), set())
             found = heads & {by.head, (by.head, by.pairing, by.epoch)}
-            begins = self.excerpt and place not in self.last
-            known = found or begins or by.seq < self.cut.get(place, 0)
+            known = found or by.seq < self.cut.get(place, 0)
             need(by.board == board and known, "no such record")
         if not (by and by.pairing):
             return True
@@ -138,6 +147,7 @@ class Reader:
         else:
             self.blind.add(owner)
         if kind == "attestation" and said.log_row in hashes:
+            said.row = row
             self.attested.append((place, by, said, keyed))
         return keyed
 
@@ -158,7 +168,7 @@ def verify(export, secrets, expect=None):
     }
     need(not base or base in starts, "what came before is missing, and no checkpoint says why")
     start = starts.get(base, {"hash": "00" * 32, "ends": [], "at": 0})
-    hashes, reader = {base: bytes.fromhex(start["hash"])}, Reader(secrets, base)
+    hashes, reader = {0: bytes(32), base: bytes.fromhex(start["hash"])}, Reader(secrets, base)
     for end in start["ends"]:  # a branch's last record removed
         reader.take(base, "end", end[0], typed(end, END), hashes)
     for row, line in enumerate(lines, base + 1):
@@ -248,8 +258,7 @@ def check(data, secrets):
         )
 
     def stated(by, body, keyed):  # what counted where the receipt was made
-        named = keyed or (said.board, by.pairing) not in secrets
-        return by.pairing in macs and named if macs else body.checked
+        return body.row in said.counted and (keyed or (said.board, by.pairing) not in secrets)
 
     if reader.strangers() and (reader.right or reader.blind):
         return 2

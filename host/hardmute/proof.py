@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from hardmute import errors, heard, text, verifier
 from hardmute.entries import FIRST_MS, LAST_MS, Entry
+from hardmute.excerpt import Excerpt
 from hardmute.heard import Heard
-from hardmute.history import COARSE_MS, NOT_BORNE_OUT, ONE_SIDED, Part, Reading, checked_here, read
+from hardmute.history import COARSE_MS, NOT_BORNE_OUT, ONE_SIDED, Part, Reading, read
 from hardmute.keys import require_fit
 
 EVIDENCE = ("record", "attestation", "incident", heard.KIND)
@@ -51,6 +52,8 @@ class Proof(NamedTuple):
     # Pairings under which something is signed: those that a key given fits, and the others.
     fitting: tuple[int, ...] = ()
     without_key: tuple[int, ...] = ()
+    # Rows of the attestations that counted.
+    counted: tuple[int, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -74,48 +77,40 @@ _Note = tuple[int, int, str]
 
 
 def examine(
-    board: str,
+    found: Excerpt,
     from_ms: int,
     to_ms: int,
-    entries: Sequence[Entry],
     secrets: verifier.Keys,
-    log_hash: Callable[[int], bytes | None],
-    *,
-    own: bool = False,
-    misplaced: Sequence[verifier.Finding] = (),
+    attest_keys: verifier.AttestKeys,
 ) -> Proof:
-    """What ``entries`` (the board's evidence around the interval, in order) show.
+    """What an excerpt of this host's own log shows of [from, to), ms since the epoch.
 
-    Attestations count that are signed, by a key given. Without any none counts; but of this host's
-    ``own`` log those do that it checked when they came.
-
-    ``log_hash``: the hash of an entry by its row, None if it is not to be had. ``misplaced``: what
-    is wrong with their place in the log.
+    Attestations count that are signed, by a key given. Without any, those do whose MAC is right
+    under an attest key of this host. Rule T2.
     Raises `UsageError` if the keys given are those of other pairings.
     """
-    checked = checked_by(board, entries, secrets, log_hash)
-    checked.findings[:0] = misplaced
-    if checked.signatures and not checked.findings:
-        ring = checked.keyring
+    check = found.checked(secrets, attest_keys)
+    report = check.report()
+    if any(branch.signatures for branch in report.branches) and not report.findings:
+        ring = check.keyring
         require_fit(secrets, ring.ids, ring.fitting, "the evidence of that time")
-    counts = checked_here if own and not secrets else checked.has_signed
-    return shown_by(checked, entries, from_ms, to_ms, counts, keyed=bool(secrets))
-
-
-def checked_by(
-    board: str,
-    entries: Iterable[Entry],
-    secrets: verifier.Keys,
-    log_hash: Callable[[int], bytes | None],
-) -> verifier.Excerpt:
-    checked = verifier.Excerpt(board, secrets, log_hash)
-    for entry in entries:
-        checked.take(entry)
-    return checked
+    is_right = check.has_signed if secrets else check.has_recomputed
+    entries = [] if found.findings or report.findings else found.entries(EVIDENCE)
+    proof = shown_by(
+        found.board,
+        check,
+        entries,
+        from_ms,
+        to_ms,
+        lambda entry: is_right(entry.row),
+        keyed=bool(secrets),
+    )
+    return proof._replace(findings=[*found.findings, *proof.findings])
 
 
 def shown_by(
-    checked: verifier.Excerpt,
+    board: str,
+    check: verifier.Verifier,
     entries: Sequence[Entry],
     from_ms: int,
     to_ms: int,
@@ -123,39 +118,55 @@ def shown_by(
     *,
     keyed: bool,
 ) -> Proof:
-    """What the entries show if those attestations count. ``keyed``: by keys, others had none."""
+    """What ``entries`` show, which ``check`` has taken, if those attestations count.
+
+    ``keyed``: that is by keys, and for others none was given.
+    """
+    report = check.report()
+    findings = [*report.findings, *_unreadable(entries)]
     intervals: list[Proven] = []
     listened: list[Heard] = []
-    if not checked.findings:
-        trusted = [
-            entry
-            for entry in entries
-            if entry.kind != "attestation" or (counts(entry) and checked.binds_time(entry))
-        ]
+    counted: list[int] = []
+    if not findings:
+        marks = [entry for entry in entries if entry.kind == "attestation"]
+        counted = [entry.row for entry in marks if counts(entry) and check.binds_time(entry.row)]
+        known = set(counted)
+        trusted = [entry for entry in entries if entry.kind != "attestation" or entry.row in known]
         listened = heard.within(entries, from_ms, to_ms)
-        notes = _without_key(entries, counts) if keyed else ()
+        notes = _without_key(marks, counts) if keyed else ()
         intervals = cover(read(trusted), from_ms, to_ms, listened, notes)
     return Proof(
-        checked.board,
+        board,
         from_ms,
         to_ms,
         intervals,
-        len(checked.signed_rows),
-        checked.signatures,
-        checked.findings,
+        sum(branch.macs for branch in report.branches),
+        sum(branch.signatures for branch in report.branches),
+        findings,
         heard=_borne_out(listened, intervals),
-        fitting=numbers(checked.keyring.fitting),
-        without_key=checked.without_key,
+        fitting=numbers(check.keyring.fitting),
+        without_key=tuple(
+            sorted({one for branch in report.branches for one in branch.pairings_without_key})
+        ),
+        counted=tuple(counted),
     )
+
+
+def _unreadable(entries: Iterable[Entry]) -> Iterator[verifier.Finding]:
+    for entry in entries:
+        try:
+            if entry.kind == heard.KIND:
+                heard.read(entry)
+        except (KeyError, ValueError):
+            yield verifier.Finding(entry.row, f"is no {heard.KIND} as hardmute writes it")
 
 
 def numbers(pairings: Iterable[tuple[str, int]]) -> tuple[int, ...]:
     return tuple(sorted(pairing for _, pairing in pairings))
 
 
-def _without_key(entries: Iterable[Entry], counts: Counts) -> Iterator[_Note]:
+def _without_key(marks: Iterable[Entry], counts: Counts) -> Iterator[_Note]:
     """Of the times that attestations would bear out for which no key was given: that."""
-    marks = [entry for entry in entries if entry.kind == "attestation"]
     groups = [
         (pairing, list(found))
         for pairing, found in groupby(

@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from hardmute import errors, paths, text
+from hardmute import errors, keys, paths, text
 from hardmute.discovery import known_board
 from hardmute.excerpt import excerpt
 from hardmute.keys import load_verify_keys
@@ -41,26 +41,16 @@ def prove(args: Namespace) -> int:
                 "The host's clock was set back since the board last attested, at "
                 f"{text.local_time(newest.at_ms)}: run `hardmute status` first, then prove."
             )
-        entries, misplaced = excerpt(log, board, EVIDENCE, from_ms, to_ms)
-        simulated = board not in log.real_boards()
-        proof = examine(
-            board,
-            from_ms,
-            to_ms,
-            entries,
-            secrets,
-            log.hash_at,
-            own=True,
-            misplaced=misplaced,
-        )
-        proof = proof._replace(simulated=simulated)
+        found = excerpt(log, board, from_ms, to_ms)
+        proof = examine(found, from_ms, to_ms, secrets, {} if secrets else keys.attest_keys(board))
+        proof = proof._replace(simulated=board not in log.real_boards())
         if args.receipt is not None:
             if not secrets:
                 text.complain(
                     "Without --key the receipt is not signed: a check of it shows what the board"
                     " signed, but not when."
                 )
-            write_receipt(args.receipt, proof, entries, secrets, log.hash_at)
+            write_receipt(args.receipt, proof, found.entries(EVIDENCE), secrets, log.hash_at)
     finally:
         log.close()
     _print(proof, as_json=args.json)

@@ -5,17 +5,26 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import muteboard
 from hardmute import errors, verifier
-from hardmute.entries import FIRST_MS, GENESIS, LAST_MS, Entry, canonical, entry_of, export_line
+from hardmute.entries import (
+    FIRST_MS,
+    LAST_MS,
+    Entry,
+    Row,
+    canonical,
+    export_line,
+    row_of,
+    stored_entry,
+)
 from hardmute.history import checked_here
 from hardmute.keys import require_fit
 from hardmute.log import now_ms
-from hardmute.proof import Counts, Proof, Proven, checked_by, numbers, shown_by
+from hardmute.proof import EVIDENCE, Proof, Proven, numbers, shown_by
 from hardmute.report import is_board_id
 from muteboard import attest
 
@@ -50,6 +59,7 @@ def make_receipt(
         "intervals": [interval._asdict() for interval in proof.intervals],
         "entries": [json.loads(export_line(entry)) for entry in entries],
         "hashes": hashes,
+        "counted": proof.counted,
     }
     body = canonical(content).encode()
     content["macs"] = {
@@ -93,17 +103,29 @@ def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> Checked:
         body = canonical(content).encode()
         board, from_ms, to_ms = _span_of(content)
         hashes = {int(row): bytes.fromhex(found) for row, found in content["hashes"].items()}
-        hashes[0] = GENESIS
-        entries = [entry_of(fields) for fields in content["entries"]]
-        checked = checked_by(board, entries, secrets, hashes.get)
+        rows = list(_rows_of(board, content["entries"]))
+        entries = [stored_entry(row) for row in rows]
+        checked = verifier.Verifier(
+            secrets, log_hash=hashes.get, board=board, is_part=True, gapless=False
+        )
+        for row in rows:
+            checked.take(row)
         signed = _signed_by(macs, board, body, secrets, checked.keyring)
-        counts = _claimed(macs, secrets, checked)
-        claim = shown_by(checked, entries, from_ms, to_ms, counts, keyed=bool(macs))
+        counted = _claimed(content, entries, macs)
+
+        def is_right(entry: Entry) -> bool:
+            return checked.has_signed(entry.row)
+
+        def counts(entry: Entry) -> bool:
+            has_key = (board, entry.body["statement"]["pairing"]) in secrets
+            return entry.row in counted and (is_right(entry) or not has_key)
+
+        claim = shown_by(board, checked, entries, from_ms, to_ms, counts, keyed=bool(macs))
         claimed = [Proven(**interval) for interval in content["intervals"]]
         agrees = (claim.intervals, claim.verdict) == (claimed, content["verdict"])
         shown = claim
         if secrets:
-            shown = shown_by(checked, entries, from_ms, to_ms, checked.has_signed, keyed=True)
+            shown = shown_by(board, checked, entries, from_ms, to_ms, is_right, keyed=True)
         shown = shown._replace(simulated=content["simulated"] is True)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise errors.EvidenceError("This is no receipt that hardmute has made.") from error
@@ -157,17 +179,28 @@ def _signed_by(
     return found
 
 
-def _claimed(macs: Collection[int], secrets: verifier.Keys, checked: verifier.Excerpt) -> Counts:
-    """Which attestations counted where the receipt was made, as it says itself."""
-    if not macs:
-        return checked_here
+def _claimed(
+    content: Mapping[str, Any], entries: Iterable[Entry], macs: Collection[int]
+) -> set[int]:
+    """Rows of the attestations that counted where the receipt was made, as it says itself."""
+    if "counted" in content:
+        return set(content["counted"])
+    # Version 1 does not say so.
+    return {
+        entry.row
+        for entry in entries
+        if entry.kind == "attestation"
+        and (entry.body["statement"]["pairing"] in macs if macs else checked_here(entry))
+    }
 
-    def counts(entry: Entry) -> bool:
-        pairing = entry.body["statement"]["pairing"]
-        known = (checked.board, pairing) in secrets
-        return pairing in macs and (checked.has_signed(entry) or not known)
 
-    return counts
+def _rows_of(board: str, fields: list[object]) -> Iterator[Row]:
+    """The entries in a receipt of ``board``. Raises `ValueError` or its like."""
+    for one in fields:
+        row = row_of(one)
+        if row[3] != board or row[2] not in EVIDENCE:
+            raise ValueError
+        yield row
 
 
 def _why_unknown(shown: Proof, secrets: verifier.Keys) -> str:

@@ -102,19 +102,11 @@ class TrueStory(Story):
             self.host.start_ms += self.chance.choice((by_ms, -by_ms, -by_ms))
 
     def prove(self, from_ms: int, to_ms: int, *, keyed: bool = True) -> tuple[Proof, list[Entry]]:
-        entries, misplaced = excerpt(self.host.log, self.board.id, EVIDENCE, from_ms, to_ms)
-        proof = examine(
-            self.board.id,
-            from_ms,
-            to_ms,
-            entries,
-            self.board.secrets if keyed else {},
-            self.host.log.hash_at,
-            own=True,
-            misplaced=misplaced,
-        )
+        found = excerpt(self.host.log, self.board.id, from_ms, to_ms)
+        secrets = self.board.secrets if keyed else {}
+        proof = examine(found, from_ms, to_ms, secrets, self.board.attest_keys)
         assert not proof.findings
-        return proof, entries
+        return proof, found.entries(EVIDENCE)
 
     def proven_muted(self, from_ms: int, to_ms: int, *, keyed: bool) -> list[tuple[int, int]]:
         proof, _ = self.prove(from_ms, to_ms, keyed=keyed)
