@@ -56,26 +56,26 @@ def unpack(text):
     need(len(raw) == 64 and b64encode(raw).decode() == text, "not 64 bytes in base64")
     fields = zip(RECORD.split(), struct.unpack("<IIIHHI4xI3Bx16s16s", raw), strict=True)
     now = SimpleNamespace(**dict(fields), raw=raw, head=sha256(raw).digest()[:16])
-    need(now.seq and now.cause <= 6 and now.state & 15 <= 2, "rule 1 or 7: seq, cause or state")
-    need(now.pairing or not (now.epoch or any(now.mac) or now.event == PAIR), "rule 3: no pairing")
-    need(now.event != PAIR or not now.epoch, "rule 4: epoch of a pair record")
+    need(now.seq and now.cause <= 6 and now.state & 15 <= 2, "R1 or R7: seq, cause or state")
+    need(now.pairing or not (now.epoch or any(now.mac) or now.event == PAIR), "R3: no pairing")
+    need(now.event != PAIR or not now.epoch, "R4: epoch of a pair record")
     now.epochs = [(now.pairing, now.epoch + more) for more in range(1 + (now.event == SEAL))]
     now.highest, now.count = now.pairing, 1 if now.seq == 1 or now.event == PAIR else None
     return now
 
 
 def follow(was, now):
-    need(now.seq == was.seq + 1 and now.link == was.head, "rule 1: seq or link")
-    need((now.boot, now.high, now.low) >= (was.boot, was.high, was.low), "rule 2: boot or uptime")
+    need(now.seq == was.seq + 1 and now.link == was.head, "R1: seq or link")
+    need((now.boot, now.high, now.low) >= (was.boot, was.high, was.low), "R2: boot or uptime")
     rises = now.pairing > was.highest and (was.event in (SEAL, UNPAIR) or not was.pairing)
     stays = now.epochs[0] == was.epochs[-1] and was.event != UNPAIR
-    need(rises if now.event == PAIR else stays or not now.pairing, "rule 3 or 4: pairing or epoch")
+    need(rises if now.event == PAIR else stays or not now.pairing, "R3 or R4: pairing or epoch")
     now.highest = max(now.pairing, was.highest)
     now.count = 1 if now.epochs[0] != was.epochs[0] else was.count and was.count + 1
 
 
 class Reader:
-    """Takes entries in order: rules 2, 3, 4 and 6 of "What a verifier does"."""
+    """Takes entries in order: E5, E6, R1 to R7, A1 to A8, K1 and K2."""
 
     def __init__(self, secrets, base=0, excerpt=False):
         self.secrets, self.excerpt, self.base = secrets, excerpt, base or excerpt
@@ -109,7 +109,7 @@ class Reader:
                 by.count = said.count
             elif was:
                 follow(was, by)
-            need(end or by.event != SEAL or by.count in (None, by.data), "rule 5: seal")
+            need(end or by.event != SEAL or by.count in (None, by.data), "R5: seal")
             before = (by.link if by.seq > 1 else bytes(16)).hex()
             self.heads.setdefault((place, by.seq - 1), {before})
             self.heads[place, by.seq] = {(by.head.hex(), *epoch) for epoch in by.epochs}
@@ -137,7 +137,7 @@ class Reader:
         owner = board, by.pairing
         keyed = owner in self.secrets and (owner, place) not in self.other
         if keyed:
-            need(by.epoch <= 1 << 20, "rule 6: an epoch that no board lives to see")
+            need(by.epoch <= 1 << 20, "R6: an epoch that no board lives to see")
             while len(self.keys[owner]) <= by.epoch:
                 self.keys[owner].append(digest(self.keys[owner][-1], b"hardmute next", "sha256"))
             mac = digest(self.keys[owner][by.epoch], message, "sha256")[:16].hex()
@@ -187,7 +187,7 @@ def verify(export, secrets, expect=None):
 
 
 def unproven(marks):
-    """Rule 7 of "Proving an interval" for attestations, in order: when the time between two, by
+    """T8 and T9 for attestations, in order: when the time between two, by
     either clock, was that 2 and 5 leave unproven, before the first one, and after the last."""
     if marks:
         yield from ((-math.inf, marks[0][2].received_ms), (marks[-1][2].sent_ms, math.inf))

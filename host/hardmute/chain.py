@@ -1,6 +1,6 @@
-"""The rules that the records of one unbroken journal keep (docs/evidence.md, R1 to R5 and R7).
+"""The rules that the records of one unbroken journal keep (docs/evidence.md, "The journal").
 
-Pure. Rule R6, the MACs, needs a key: see `verifier`.
+Pure. The MACs need a key: see `verifier`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The part of this host's own log that tells of an interval (docs/evidence.md, T9 and T10)."""
+"""The part of this host's own log that tells of an interval (docs/evidence.md)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def excerpt(log: Log, board: str, from_ms: int, to_ms: int) -> Excerpt:
 
 
 def _marks(log: Log, board: str) -> tuple[list[Attested], list[verifier.Finding]]:
-    """Every attestation of ``board``, and what is wrong with those that are wrong."""
+    """Every attestation of ``board``, and what is wrong with those that are wrong. Rule T12."""
     marks: list[Attested] = []
     findings: list[verifier.Finding] = []
     first = log.first_row()
@@ -89,7 +89,7 @@ def _rows(
     log: Log, board: str, marks: Sequence[Attested], from_ms: int, to_ms: int
 ) -> tuple[int, int]:
     """From the last attestation that is certainly before [from, to) to the second one certainly
-    after it. Where there is none, from the log's first row, and to its last. Rule T9.
+    after it. Where there is none, from the log's first row, and to its last. Rule T11.
 
     The record before the first one comes with it, for that may be of a press under way.
     """

@@ -87,7 +87,7 @@ def require_fit(
     fitting: Collection[object],
     what: str,
 ) -> None:
-    """Raise `UsageError` for secrets that are those of other pairings.
+    """Raise `UsageError` for secrets that are those of other pairings. Rule K3.
 
     That is all of them if none is ``fitting``; and one of a pairing in ``ids``, those under which
     ``what`` is signed, that has another key id. (Others may be for other logs.) It names whose

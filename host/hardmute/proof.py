@@ -16,7 +16,7 @@ from hardmute.keys import require_fit
 
 EVIDENCE = ("record", "attestation", "incident", heard.KIND)
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
-# Of two that are said of one time (docs/evidence.md, "Proving an interval", rule 8).
+# From the gravest on.
 _GRAVEST = ("fault", "live", "unknown", "muted")
 
 
@@ -86,7 +86,7 @@ def examine(
     """What an excerpt of this host's own log shows of [from, to), ms since the epoch.
 
     Attestations count that are signed, by a key given. Without any, those do whose MAC is right
-    under an attest key of this host. Rule T2.
+    under an attest key of this host.
     Raises `UsageError` if the keys given are those of other pairings.
     """
     check = found.checked(secrets, attest_keys)
@@ -246,7 +246,7 @@ def cover(
 
 
 def _gravest(drawn: list[Proven]) -> Iterator[Proven]:
-    """Of intervals that may overlap, where the host's clock went back, the gravest; in order."""
+    """Of intervals that may overlap, where the host's clock went back, the gravest. Rule T10."""
     pending = sorted(
         (interval for interval in drawn if interval.start_ms < interval.end_ms),
         key=lambda interval: interval.start_ms,
@@ -279,7 +279,10 @@ def _continues(last: Proven, shown: Proven) -> bool:
 
 
 def _interval(part: Part) -> Proven | None:
-    """The interval that a part shows; None if it shows none, and lies in a time unproven."""
+    """The interval that a part shows; None if it shows none, and lies in a time unproven.
+
+    Rule T6.
+    """
     edge_ms = max(part.start.uncertainty_ms, part.end.uncertainty_ms)
     start_ms, end_ms, state, note = part.start.earliest, part.end.latest, part.state, None
     if part.bracketed and state == "muted":
@@ -294,7 +297,7 @@ def _interval(part: Part) -> Proven | None:
 
 
 def _is_vague(part: Part) -> bool:
-    """Whether an end of a part is less well known than the part is long (rule 6)."""
+    """Whether an end of a part is less well known than the part is long. Rule T7."""
     return any(time.latest - time.earliest > part.length_ms for time in (part.start, part.end))
 
 

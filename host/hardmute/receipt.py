@@ -122,6 +122,7 @@ def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> Checked:
 
         claim = shown_by(board, checked, entries, from_ms, to_ms, counts, keyed=bool(macs))
         claimed = [Proven(**interval) for interval in content["intervals"]]
+        # C4
         agrees = (claim.intervals, claim.verdict) == (claimed, content["verdict"])
         shown = claim
         if secrets:
@@ -147,7 +148,7 @@ def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> Checked:
 
 
 def _span_of(content: dict[str, Any]) -> tuple[str, int, int]:
-    """Board, beginning and end of what a receipt is for. Raises `ValueError` or its like."""
+    """Board, beginning and end of what a receipt is for: C1. Raises `ValueError` or its like."""
     board, from_ms, to_ms = (content[key] for key in ("board", "from_ms", "to_ms"))
     times = type(from_ms) is type(to_ms) is int and FIRST_MS <= from_ms < to_ms <= LAST_MS
     if not (times and is_board_id(board)):
@@ -162,7 +163,7 @@ def _signed_by(
     secrets: verifier.Keys,
     ring: verifier.Keyring,
 ) -> set[tuple[str, int]]:
-    """The pairings with whose keys, of those given, the receipt itself is signed.
+    """The pairings with whose keys, of those given, the receipt itself is signed. Rule C3.
 
     Raises `EvidenceError` if it should be and is not.
     """
@@ -195,7 +196,7 @@ def _claimed(
 
 
 def _rows_of(board: str, fields: list[object]) -> Iterator[Row]:
-    """The entries in a receipt of ``board``. Raises `ValueError` or its like."""
+    """The entries in a receipt of ``board``. Rule C2. Raises `ValueError` or its like."""
     for one in fields:
         row = row_of(one)
         if row[3] != board or row[2] not in EVIDENCE:
@@ -204,7 +205,10 @@ def _rows_of(board: str, fields: list[object]) -> Iterator[Row]:
 
 
 def _why_unknown(shown: Proof, secrets: verifier.Keys) -> str:
-    """Why nothing is known from a receipt that no key given has signed, whatever it shows."""
+    """Why nothing is known from a receipt that no key given has signed, whatever it shows.
+
+    Rule C5.
+    """
     if not secrets:
         return "the receipt agrees with itself; nothing was checked"
     if not shown.signed:

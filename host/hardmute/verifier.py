@@ -1,6 +1,6 @@
 """Checks entries of a log, an export, an excerpt or a receipt, with no board present.
 
-The one place that knows the rules E, A and K of docs/evidence.md; `chain` has the rules R. Without
+The one place that knows the rules of docs/evidence.md, "What a verifier does". Without
 the verify key of a pairing its MACs are not checked, and that is said.
 """
 
