@@ -27,7 +27,8 @@ help:
 	@echo "make lint    style and types (make types: types alone)"
 	@echo "make wheel   build the wheel and try it in a clean environment"
 	@echo "make bench   speed and size figures, as a table and as JSON in build/"
-	@echo "make soak    20,000 requests to the emulated Pico, for its heap (half an hour)"
+	@echo "make soak    20,000 requests to the emulated Pico, for its heap (half an hour); and 50 times"
+	@echo "             the stories and attacks of tests/soundness.py"
 	@echo "make release wheel, locked image, fabrication files and their SHA-256, in dist/"
 	@echo "make clean   remove what these made"
 
@@ -99,6 +100,7 @@ bench: images
 
 soak: $(VENV)/test.stamp
 	HARDMUTE_SOAK=1 $(BIN)/python -m pytest -q tests/emulator/test_memory.py
+	HARDMUTE_SOAK=1 $(BIN)/python -m pytest -q -n auto tests/host/test_soundness.py
 
 release: $(VENV)/lint.stamp
 	rm -rf dist
