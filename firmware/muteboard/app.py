@@ -74,6 +74,8 @@ class App:
             self._warnings.append("boot_not_counted")
         self.evidence.start(self._boot)
         self.service = "setup" if setup else "none"
+        # Setup is opened by hand and once in a start, so that this is what one opening takes.
+        self._changes_left = config.MOST_CHANGES
         # Button held since power-on: until it is released the watchdog waits, because maintenance
         # must be able to stop the program, and so the line stays cut.
         self._hold = cold and board.button_down()
@@ -287,20 +289,31 @@ class App:
             )
             if settings is None:
                 raise wire.WireError("bad_arg")
-            stored = config.dump(settings)
-            try:
-                self._board.store("config", stored)
-            except OSError:
-                raise wire.WireError("storage") from None
-            self._settings = settings
-            self.evidence.configured(now, stored)
-            self.controller.mode = settings["mode"]
-            self.controller.max_live_ms = settings["max_live_s"] * 1000
-            self._lamp_until = 0
-            for warning in (config.MISSING, config.INVALID):
-                if warning in self._warnings:
-                    self._warnings.remove(warning)
+            if settings != self._settings or not self._config_stored():
+                self._configure(now, settings)
         return {"config": self._settings}
+
+    def _config_stored(self) -> bool:
+        return config.MISSING not in self._warnings and config.INVALID not in self._warnings
+
+    def _configure(self, now: int, settings: dict) -> None:
+        """Store ``settings``, use them and record that."""
+        if not self._changes_left:
+            raise wire.WireError("setup_used_up")
+        stored = config.dump(settings)
+        try:
+            self._board.store("config", stored)
+        except OSError:
+            raise wire.WireError("storage") from None
+        self._changes_left -= 1
+        self._settings = settings
+        self.evidence.configured(now, stored)
+        self.controller.mode = settings["mode"]
+        self.controller.max_live_ms = settings["max_live_s"] * 1000
+        self._lamp_until = 0
+        for warning in (config.MISSING, config.INVALID):
+            if warning in self._warnings:
+                self._warnings.remove(warning)
 
     def attest(self, now: int, nonce) -> dict:
         """A signed statement of the state and of the journal, which is durable by then."""

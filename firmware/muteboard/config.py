@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 MISSING = "config_missing"
 INVALID = "config_invalid"
+# Changes that are taken while setup is open: each makes a record, which may drop an old one.
+MOST_CHANGES = 32
 
 DEFAULTS: "dict[str, Any]" = {
     "mode": controller.TOGGLE,

@@ -30,6 +30,8 @@ _BUTTON_MOVED = const(1)
 _SETUP = const(1)
 _MAINTENANCE = const(2)
 _MAX_SEQ = const(0xFFFFFFFF)
+# Pairings that are made while setup is open; changes of settings do not count towards them.
+_MOST_PAIRINGS = const(32)
 
 
 class Evidence:
@@ -55,6 +57,7 @@ class Evidence:
         self._waits_since = 0
         # What is stored cannot be read.
         self._unreadable = False
+        self._pairings_left = _MOST_PAIRINGS
         if board.journaled and opened:
             try:
                 # It says that it is one that can.
@@ -233,11 +236,16 @@ class Evidence:
         if (end is not True or host is not None) and (end is not None or theirs is None):
             raise wire.WireError("bad_arg")
         log = self._opened()
-        self._make_durable(now)
         if theirs is None:
+            self._make_durable(now)
             if not log.unpair(now):
                 raise wire.WireError("storage")
             return {"pairing": log.pairing}
+        if not self._pairings_left:
+            raise wire.WireError("setup_used_up")
+        self._make_durable(now)
+        # One that fails may have made records too.
+        self._pairings_left -= 1
         ours = log.pair(now, theirs)
         if ours is None:
             raise wire.WireError("storage")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PROTO_MAJOR = const(1)
-PROTO_MINOR = const(1)
+PROTO_MINOR = const(2)
 PRODUCT = "hardmute"
 
 # Longest frame in bytes, newline included.
@@ -53,6 +53,7 @@ ERRORS = (
     "unsupported",
     "busy",
     "not_paired",
+    "setup_used_up",
 )
 
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}

@@ -72,6 +72,9 @@ _REFUSALS = {
     "storage": "The board could not store that, or read it: its flash is full or damaged.",
     "unsupported": "This board keeps no journal, so it can be neither paired nor asked for one.",
     "not_paired": "The board is not paired: `hardmute pair --verify-key FILE` does that.",
+    "setup_used_up": "The board takes no more changes of this kind in this setup. Unplug it, hold "
+    "its button while you plug it in again, for 3 s, until the lamp turns blue. Then repeat this "
+    "command.",
     "busy": "The board cannot write down now what has happened: ask again.",
 }
 

@@ -419,6 +419,47 @@ def test_P6_pairing_again_and_unpairing_are_recorded():
     assert attest.attest_key(again) not in (bench.board.keys or b"")
 
 
+def test_P6_one_setup_takes_32_changes_of_settings_and_pairs_all_the_same():
+    bench = in_setup()
+    bench.run(600)
+    before = bench.ask("status")["seq"]
+    answers = [bench.ask("config", set={"max_live_s": 10 + n}) for n in range(33)]
+    assert [answer["ok"] for answer in answers] == [True] * 32 + [False]
+    assert answers[-1]["error"] == "setup_used_up"
+    assert bench.ask("config")["config"]["max_live_s"] == 41
+    bench.run(600)
+    assert bench.ask("status")["seq"] == before + 32
+    secret_of(bench)
+
+    again = Bench(bench.board.after_power_cycle())
+    assert again.ask("config", set={"max_live_s": 60})["error"] == "setup_required"
+
+
+def test_P6_the_same_settings_again_make_no_record_and_count_for_nothing():
+    bench = in_setup(blobs={})
+    # Nothing was stored yet: the defaults themselves are a change, once.
+    for _ in range(40):
+        assert bench.ask("config", set={"brightness": 50})["ok"]
+    assert bench.ask("config", set={"brightness": 51})["ok"]
+    for _ in range(40):
+        assert bench.ask("config", set={})["ok"]
+    assert [event for event, _, _ in told(bench)] == ["boot", "service", "config", "config"]
+
+
+def test_P6_one_setup_takes_32_pairings_and_then_still_ends_one():
+    bench = in_setup()
+    for _ in range(32):
+        secret_of(bench)
+    before = bench.ask("status")
+    assert bench.ask("pair", host=HOST)["error"] == "setup_used_up"
+    assert bench.ask("pair", host="ab")["error"] == "bad_arg"
+    after = bench.ask("status")
+    assert (after["seq"], after["pairing"]) == (before["seq"], before["pairing"])
+    assert bench.ask("config", set={"max_live_s": 600})["ok"]
+    assert bench.ask("pair", end=True)["pairing"] == 0
+    assert bench.ask("pair", host=HOST)["error"] == "setup_used_up"
+
+
 @pytest.mark.parametrize(
     "host", [None, 7, "", "ab", "AB" * attest.KEY, "zz" * attest.KEY, "ab" * 33, ["ab"]]
 )

@@ -21,7 +21,7 @@ def test_hello_says_who_and_which_protocol():
         "id": 1,
         "ok": True,
         "product": "hardmute",
-        "proto": [1, 1],
+        "proto": [1, 2],
         "firmware": bench.ask("hello")["firmware"],
         "board": "e6614c311b8a4f2d",
         "port": "fake",
