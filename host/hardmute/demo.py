@@ -306,7 +306,9 @@ def _home(folder: str) -> Generator[None]:
 @contextlib.contextmanager
 def _board(args: Namespace) -> Generator[str]:
     """A simulated board in a process of its own; yields its world's address."""
-    command = [sys.executable, "-m", "hardmute", "sim", "--id", _BOARD, "--engine", args.engine]
+    # -P: the current folder is not the program's, and a file random.py may lie in it.
+    command = [sys.executable, "-P", "-m", "hardmute", "sim"]
+    command += ["--id", _BOARD, "--engine", args.engine]
     if args.engine == "rp2040":
         # Found here, where the person can be asked.
         command += ["--image", find_image(args).name]

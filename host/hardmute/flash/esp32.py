@@ -266,7 +266,7 @@ def _esptool(port: str, command: Sequence[str]) -> Iterator[str]:
     }
     environment |= {"NO_COLOR": "1", "TERM": "dumb", "PYTHONUTF8": "1"}
     lines: list[str] = []
-    # Started in an empty folder, so that it takes no settings (and Python no modules) from here.
+    # Started in an empty folder, so that it takes no settings from here.
     with (
         PortHolder(port, _HOLD_S),
         tempfile.TemporaryDirectory(prefix="hardmute-") as folder,
@@ -331,11 +331,16 @@ def _first(what: re.Pattern[str], lines: Sequence[str]) -> re.Match[str] | None:
 
 
 def _arguments(port: str, command: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "esptool", "--port", port, "--baud", str(_BAUD), *command]
+    # -P: no module is taken from the folder that it is started in.
+    return [sys.executable, "-P", "-m", "esptool", *_options(port, command)]
+
+
+def _options(port: str, command: Sequence[str]) -> list[str]:
+    return ["--port", port, "--baud", str(_BAUD), *command]
 
 
 def _command_line(port: str, command: Sequence[str]) -> str:
-    return subprocess.list2cmdline(["esptool", *_arguments(port, command)[3:]])
+    return subprocess.list2cmdline(["esptool", *_options(port, command)])
 
 
 def _article(kind: str) -> str:
