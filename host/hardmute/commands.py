@@ -12,6 +12,7 @@ from typing import Any
 
 import muteboard
 from hardmute import discovery, errors, service, text
+from hardmute.allowance import Allowance
 from hardmute.client import STREAM_SILENCE_S, Session
 from hardmute.contact import LASTING, Contact, Meeting
 from hardmute.holder import Turn
@@ -35,6 +36,13 @@ _BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 # How long `watch` leaves a board alone that has not signed; and where the reason is a lasting one.
 _UNSIGNED_S = 1.0
 _LASTING_S = 60.0
+# Rows in the log, and contacts, for a board that changes faster than a hand can make it: so many
+# at once and then one a second each.
+_BURST = 8
+# How long it fetches old records between two events, in seconds: the next event is not to wait.
+_SLICE_S = 0.5
+# Rows stand for those that were left out, from the mildest to the gravest.
+_GRAVITY = ("muted", "unknown", "live", "fault")
 
 
 def status(args: Namespace) -> int:
@@ -114,8 +122,9 @@ def list_boards(args: Namespace) -> int:
         row: dict[str, Any] = {"device": device, "board": board, "firmware": None}
         try:
             with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
-                met = Contact(session, identity, recorder).meet()
-                observation = record_seen(recorder, met, identity, session, "list")
+                contact = Contact(session, identity, recorder)
+                observation = record_seen(recorder, contact.meet(), identity, session, "list")
+                contact.finish()
                 row |= {
                     "board": identity.board,
                     "firmware": identity.firmware,
@@ -227,6 +236,10 @@ class _Watch:
         # The newest observation, and the newest one that is in the log.
         self._newest: Observation | None = None
         self._logged: Observation | None = None
+        # What is to be logged next, the gravest since the last row.
+        self._held: Observation | None = None
+        self._rows = Allowance(_BURST)
+        self._meetings = Allowance(_BURST)
 
     def run(self) -> int:
         try:
@@ -253,7 +266,7 @@ class _Watch:
                 return errors.TAMPERED
             raise
         finally:
-            self._log_newest()
+            self._log_last()
 
     def _follow(self) -> None:
         # The same board again, wherever it comes back.
@@ -274,8 +287,11 @@ class _Watch:
             contact = Contact(session, identity, self._recorder)
             try:
                 self._follow_events(session, identity, contact)
-            except errors.UnreachableError:
+            except errors.PortWantedError:
                 # Who gets the port next logs what comes next.
+                self._log_last()
+                raise
+            except errors.UnreachableError:
                 self._log_newest()
                 raise
             except KeyboardInterrupt:
@@ -295,7 +311,8 @@ class _Watch:
             self._failures = 0
             self._heard_s = time.monotonic()
             heard = contact.hear(event)
-            if self._owes(heard):
+            self._meetings.refill()
+            if self._owes(heard) and self._meetings.take():
                 if self._newest is not None and self._newest.verdict == "muted":
                     # Until the board has signed that it is muted again.
                     take(heard)
@@ -305,8 +322,11 @@ class _Watch:
                 self._ask_again = time.monotonic() + (wait_s if heard.unsigned else 0)
             take(heard)
             known = met.status.journal
-            if event.journal is not None and (known is None or event.journal.seq != known.seq):
+            news = event.journal is not None and (known is None or event.journal.seq != known.seq)
+            if news and self._meetings.take():
                 met = contact.meet()
+            else:
+                contact.finish(_SLICE_S)
 
     def _owes(self, heard: Meeting) -> bool:
         """Whether the board is to sign, so that "muted" can be said, or a contradiction ends."""
@@ -324,7 +344,7 @@ class _Watch:
         if changed:
             self._show(observation)
         due = self._logged is None or observation.at_ms - self._logged.at_ms >= _STILL_MS
-        if changed or due:
+        if changed or due or self._held is not None:
             self._log_newest()
 
     def _lost(self, error: errors.UnreachableError) -> None:
@@ -342,9 +362,25 @@ class _Watch:
             self._newest = observation
 
     def _log_newest(self) -> None:
-        if self._newest is not None and self._newest is not self._logged:
-            self._recorder.add(self._newest)
-            self._logged = self._newest
+        """Log the newest observation; or later, where there are too many to log them all."""
+        newest = self._newest
+        if newest is None or newest is self._logged:
+            return
+        if self._held is None or _gravity(newest) >= _gravity(self._held):
+            self._held = newest
+        self._rows.refill()
+        if not self._rows.take():
+            return
+        self._logged, self._held = self._held, None if self._held is newest else newest
+        self._recorder.add(self._logged)
+
+    def _log_last(self) -> None:
+        """Log what has waited, as nothing comes after it."""
+        for last in dict.fromkeys((self._held, self._newest)):
+            if last is not None and last is not self._logged:
+                self._recorder.add(last)
+                self._logged = last
+        self._held = None
 
     def _show(self, observation: Observation) -> None:
         if self._args.json:
@@ -354,6 +390,10 @@ class _Watch:
         label = _label(self._recorder, observation.board)
         text.headline(observation.verdict, f"{stamp}  {label}  {_why(observation)}")
         sys.stdout.flush()
+
+
+def _gravity(observation: Observation) -> int:
+    return _GRAVITY.index(observation.verdict)
 
 
 def _essence(observation: Observation) -> tuple[object, ...]:
@@ -384,11 +424,30 @@ def _report(
         with discovery.open_board(args.device, args.timeout, recorder.log, turn) as found:
             session, identity = found
             firmware = identity.firmware
-            met = ask(session, Contact(session, identity, recorder))
+            contact = Contact(session, identity, recorder)
+            met = ask(session, contact)
             observation = record_seen(recorder, met, identity, session, source)
+            _tell(args, recorder, observation, firmware, require if explain else None)
+            # Nobody waits for that.
+            sys.stdout.flush()
+            contact.finish()
     except errors.UnreachableError as error:
         observation = record_unseen(recorder, args.device, error, source)
         text.complain(error)
+        _tell(args, recorder, observation, firmware)
+    return errors.worst(
+        exit_code(observation.verdict, observation.proof, require), recorder.exit_code
+    )
+
+
+def _tell(
+    args: Namespace,
+    recorder: Recorder,
+    observation: Observation,
+    firmware: str | None,
+    explained: str | None = None,
+) -> None:
+    """Print a state. ``explained``: say what it rests on as well, where this was required."""
     if args.json:
         matches = None if firmware is None else firmware == muteboard.__version__
         told = {"firmware": firmware, "firmware_matches": matches}
@@ -397,11 +456,8 @@ def _report(
         _print_observation(recorder, observation)
         if firmware is not None:
             _print_firmware(firmware)
-    if explain and observation.verdict != "unknown":
-        _explain(args, observation, require)
-    return errors.worst(
-        exit_code(observation.verdict, observation.proof, require), recorder.exit_code
-    )
+    if explained is not None and observation.verdict != "unknown":
+        _explain(args, observation, explained)
 
 
 @contextlib.contextmanager
@@ -409,8 +465,9 @@ def _logged_session(args: Namespace, recorder: Recorder) -> Generator[tuple[Sess
     """A session that begins with a status for the log, be it "unknown"."""
     try:
         with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
-            met = Contact(session, identity, recorder).meet()
-            record_seen(recorder, met, identity, session, args.command)
+            contact = Contact(session, identity, recorder)
+            record_seen(recorder, contact.meet(), identity, session, args.command)
+            contact.finish()
             yield session, identity
     except errors.UnreachableError as error:
         record_unseen(recorder, args.device, error, args.command)

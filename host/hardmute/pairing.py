@@ -45,6 +45,7 @@ def pair(args: Namespace) -> int:
         made = _make_pairing(session, identity)
         _store(made, identity.board, file)
         attested = contact.meet().signed is not None
+        contact.finish()
     if args.json:
         told = {
             "board": identity.board,
@@ -86,6 +87,7 @@ def unpair(args: Namespace) -> int:
             contact.fetch()
             session.unpair()
             contact.fetch()
+            contact.finish()
             met = contact.ask()
         said = f"Board {board} is no longer paired: it has forgotten its keys."
     else:

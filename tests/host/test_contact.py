@@ -76,7 +76,9 @@ class Host:
         recorder = Recorder()
         met = error = None
         try:
-            met = self.contact(board, recorder, tamper).meet()
+            contact = self.contact(board, recorder, tamper)
+            met = contact.meet()
+            contact.finish()
         except errors.HardmuteError as raised:
             error = raised
         return Visit(met, error, recorder.exit_code, self._capsys.readouterr().err)

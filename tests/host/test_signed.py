@@ -25,6 +25,7 @@ from hardmute import commands, discovery, errors, keys, text
 from hardmute.__main__ import main
 from hardmute.client import Session
 from hardmute.discovery import Port
+from hardmute.holder import Turn
 from hardmute.log import Log, Observation
 from hardmute.logview import read
 from muteboard import attest, wire
@@ -140,7 +141,9 @@ def plugged_in(device: Device) -> Iterator[None]:
     """``device`` is the only one that `discovery` finds. A watch ends when nothing happens."""
 
     @contextlib.contextmanager
-    def open_board(_named: str | None, timeout: float, _log: Log | None) -> Iterator[Any]:
+    def open_board(
+        _named: str | None, timeout: float, _log: Log | None, _turn: Turn = "usual"
+    ) -> Iterator[Any]:
         session = device.session(timeout)
         yield session, session.hello()
 
