@@ -428,8 +428,9 @@ def _report(
             met = ask(session, contact)
             observation = record_seen(recorder, met, identity, session, source)
             _tell(args, recorder, observation, firmware, require if explain else None)
-            # Nobody waits for that.
-            sys.stdout.flush()
+            # A reader is not to wait for the history. One who has gone is met by `main`.
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
             contact.finish()
     except errors.UnreachableError as error:
         observation = record_unseen(recorder, args.device, error, source)

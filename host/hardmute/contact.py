@@ -173,7 +173,7 @@ class Contact:
             met = self.ask()
             end = met.status.journal if signed is None else signed.answer.end
             fetch_s = _FETCH_S - (self._clock.run_us() - met.asked_us) / 1e6
-            complete = end is not None and self._take_up_to(intake, end, signed, fetch_s)
+            complete = end is None or self._take_up_to(intake, end, signed, fetch_s)
             if self._clock.run_us() - met.asked_us > FRESH_US:
                 continue
             if complete is False:
@@ -402,8 +402,9 @@ class Contact:
                 start = self._fetch_from(intake, start, last)
         except PortWantedError:
             raise
-        except UnreachableError:
-            if self._session.left_s > 0:
+        except UnreachableError as error:
+            # The state was told to this host a moment ago; only the history is slow.
+            if self._session.left_s > 0 and error.reason != "no_answer":
                 raise
             return False
         finally:

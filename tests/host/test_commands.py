@@ -925,6 +925,37 @@ def test_demo_does_without_what_a_chip_that_runs_behind_is_refused(
     assert ("✗ It ended with 3" in told.out) != emulated
 
 
+@pytest.mark.parametrize("name", ["random.py", "hardmute.py", "json.py"])
+def test_demo_runs_nothing_of_the_current_folder(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """Its board is a process of its own, and Python would look for modules there first."""
+    (tmp_path / name).write_text("open('owned', 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+
+    class Short(demo._Walk):
+        def through(self, svg: Path, verify_key: Path) -> None:
+            pass
+
+    monkeypatch.setattr(demo, "_Walk", Short)
+    told = cli("demo")
+    assert (told.code, told.err) == (0, "")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_every_child_of_ours_that_is_python_keeps_off_the_current_folder() -> None:
+    """Each command that begins with this interpreter goes on with -P."""
+    found = 0
+    for source in Path(hardmute.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.executable":
+                found += 1
+            if isinstance(node, ast.List) and ast.unparse(node).startswith("[sys.executable"):
+                assert ast.unparse(node).startswith("[sys.executable, '-P', "), source
+                found -= 1
+    assert found == 0
+
+
 def test_demo_says_so_when_its_board_does_not_start(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ from conftest import Cli
 from evidence_maker import BOARD, Clock, MadeBoard, Story
 from hardmute import commands, discovery, errors, keys, text
 from hardmute.__main__ import main
+from hardmute.allowance import Allowance
 from hardmute.client import Session
 from hardmute.discovery import Port
 from hardmute.holder import Turn
@@ -451,6 +452,32 @@ def test_P5_watch_does_not_fill_the_log_with_what_stays_so(
     # At the start, with the first event, and at the end.
     assert len(list(log.entries(BOARD, [kind]))) == before + 3
     log.close()
+
+
+def test_P6_a_board_that_flips_its_state_fills_no_log(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gravest of what is left out is logged in its place."""
+
+    class Frozen(Allowance):
+        def __init__(self, most: int) -> None:
+            super().__init__(most, lambda: 0.0)
+
+    monkeypatch.setattr(commands, "Allowance", Frozen)
+    device = is_paired(home, "none")
+    flips = (lambda: becomes(device.made, "live"), lambda: device.made.mute("button"))
+    device.happens = [flip for _ in range(30) for flip in flips]
+    log = Log(home / "log.sqlite3")
+    before = len(list(log.observations(BOARD, 0, 1 << 52)))
+    with plugged_in(device):
+        told = cli("watch", "--json")
+    shown = [json.loads(line)["state"] for line in told.out.splitlines()]
+    rows = [row.state for row in log.observations(BOARD, 0, 1 << 52)][before:]
+    log.close()
+    assert shown == ["muted", "live"] * 30 + ["muted"]
+    assert len(rows) == commands._BURST + 2
+    assert rows[-2:] == ["live", "muted"]
+    assert device.asked.count("attest") <= commands._BURST + 2
 
 
 def test_P5_a_signature_that_is_old_covers_nothing(
