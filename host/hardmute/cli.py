@@ -102,7 +102,9 @@ def _add_common(
             type=seconds,
             metavar="S",
             default=argparse.SUPPRESS,
-            help="seconds to wait for an answer (3)" if listed else argparse.SUPPRESS,
+            help="seconds to wait for an answer (3); a contact takes at most three times that"
+            if listed
+            else argparse.SUPPRESS,
         )
     parser.add_argument(
         "-v",

@@ -14,7 +14,7 @@ import muteboard
 from hardmute import discovery, errors, service, text
 from hardmute.allowance import Allowance
 from hardmute.client import STREAM_SILENCE_S, Session
-from hardmute.contact import LASTING, Contact, Meeting
+from hardmute.contact import LASTING, MOST_RECORDS, Contact, Meeting
 from hardmute.holder import Turn
 from hardmute.log import Observation, now_ms, seen, unseen
 from hardmute.recorder import Recorder
@@ -240,6 +240,8 @@ class _Watch:
         self._held: Observation | None = None
         self._rows = Allowance(_BURST)
         self._meetings = Allowance(_BURST)
+        # A device that goes and comes back gets no more of them.
+        self._records = Allowance(MOST_RECORDS)
 
     def run(self) -> int:
         try:
@@ -284,7 +286,7 @@ class _Watch:
                 )
             self._board, self._device = identity.board, session.device
             self._simulated = identity.simulated
-            contact = Contact(session, identity, self._recorder)
+            contact = Contact(session, identity, self._recorder, records=self._records)
             try:
                 self._follow_events(session, identity, contact)
             except errors.PortWantedError:

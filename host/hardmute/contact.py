@@ -52,7 +52,7 @@ _ROUNDS = 4
 # From so many records on a person is told what takes so long.
 _MANY = 2_048
 # A contact stores as many records as a board keeps, and no more.
-_MOST = journal.SEGMENT * journal.SEGMENTS
+MOST_RECORDS = journal.SEGMENT * journal.SEGMENTS
 # Time-outs that a contact takes at most: as if hello, attestation and status took one each.
 _TIMEOUTS = 3
 # After the status the journal is fetched for so long before the state is told, which is to be
@@ -101,7 +101,8 @@ class Meeting(NamedTuple):
 class Contact:
     """Meets the board ``identity`` behind ``session``; what there is to tell goes to ``recorder``.
 
-    ``random``: so many unpredictable bytes.
+    ``records``: how many it may store, where that is shared with earlier contacts. ``random``: so
+    many unpredictable bytes.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Contact:
         identity: Identity,
         recorder: Recorder,
         *,
+        records: Allowance | None = None,
         clock: HostClock = SYSTEM,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -123,7 +125,7 @@ class Contact:
         self._signed: Signed | None = None
         self._unsigned: str | None = None
         self._contradicted: str | None = None
-        self._records = Allowance(_MOST, lambda: clock.run_us() / 1e6)
+        self._records = records or Allowance(MOST_RECORDS)
         self._has_met = False
         # When this contact is over, by `HostClock.run_us`, and what is to be fetched until then:
         # the journal up to an end, and what the board has signed of that end.
