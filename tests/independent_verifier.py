@@ -2,12 +2,14 @@
 
 import getopt
 import json
+import math
 import re
 import struct
 import sys
 from base64 import b64decode, b64encode
 from hashlib import sha256
 from hmac import digest
+from itertools import groupby, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -81,6 +83,7 @@ class Reader:
         self.keys = {o: [digest(secrets[o], b"hardmute journal", "sha256")] for o in secrets}
         # Whose key was right; whose was not given; where a pairing has another key id.
         self.right, self.blind, self.other, self.attested = set(), set(), set(), []
+        self.committed = 0  # the newest entry to which a nonce commits that is signed
 
     def take(self, row, kind, board, said, hashes):  # whether a key was given for what is signed
         by, place = None, (board, vars(said).get("branch"))
@@ -131,9 +134,10 @@ class Reader:
             mac = digest(self.keys[owner][by.epoch], message, "sha256")[:16].hex()
             need(mac == claimed, "bad MAC")
             self.right.add(owner)
+            self.committed = max(self.committed, getattr(said, "log_row", 0))
         else:
             self.blind.add(owner)
-        if kind == "attestation":
+        if kind == "attestation" and said.log_row in hashes:
             self.attested.append((place, by, said, keyed))
         return keyed
 
@@ -147,9 +151,13 @@ def verify(export, secrets, expect=None):
     lines = export.splitlines(keepends=True)
     base = json.loads(lines[0])["row"] - 1 if lines else 0
     starts = [json.loads(line) for line in lines if base and b'"kind":"checkpoint"' in line]
-    starts = {e["body"]["row"]: e["body"] for e in starts if e["kind"] == "checkpoint"}
+    starts = {
+        e["body"]["row"]: {**e["body"], "at": e["row"]}
+        for e in starts
+        if e["kind"] == "checkpoint"
+    }
     need(not base or base in starts, "what came before is missing, and no checkpoint says why")
-    start = starts.get(base, {"hash": "00" * 32, "ends": []})
+    start = starts.get(base, {"hash": "00" * 32, "ends": [], "at": 0})
     hashes, reader = {base: bytes.fromhex(start["hash"])}, Reader(secrets, base)
     for end in start["ends"]:  # a branch's last record removed
         reader.take(base, "end", end[0], typed(end, END), hashes)
@@ -163,12 +171,41 @@ def verify(export, secrets, expect=None):
         keyed = reader.take(row, kind, board, typed(entry["body"], BODIES[kind]), hashes)
         yield kind if keyed else kind + " (not checked: no key given for its pairing)"
     need(not expect or expect in hashes.values(), "no entry has this hash")
-    whole = expect == hashes[base + len(lines)] or (secrets and not reader.blind)
+    bound = start["at"] <= reader.committed
+    whole = expect == hashes[base + len(lines)] or (secrets and not reader.blind and bound)
     return 2 if reader.strangers() else 0 if whole else 3
 
 
+def unproven(marks):
+    """Rule 7 of "Proving an interval" for attestations, in order: when the time between two, by
+    either clock, was that 2 and 5 leave unproven, before the first one, and after the last."""
+    if marks:
+        yield from ((-math.inf, marks[0][2].received_ms), (marks[-1][2].sent_ms, math.inf))
+    for at, ((place, a, one, _), (there, b, other, _)) in enumerate(pairwise(marks)):
+        passed, up = other.received_ms - one.received_ms, b.uptime_ms - a.uptime_ms
+        one_way, same = one.received_ms - one.sent_ms, (place, a.boot) == (there, b.boot)
+        trips, ran_us = (
+            one_way + other.received_ms - other.sent_ms,
+            other.anchor_us - one.anchor_us,
+        )
+        clocks = [passed, ran_us / 1000][: 1 + (one.host_boot == other.host_boot)]
+        if same and all(abs(up - clock) <= 250 + trips + up * 1e-4 for clock in clocks):
+            continue
+        ran = passed if passed >= b.uptime_ms else math.inf
+        ran = abs(up) + int(abs(up) * 1e-4) + trips + 1 if same else ran
+        ran = (abs(ran_us) + 999) // 1000 if len(clocks) == 2 else ran
+        later = [m.sent_ms for _, _, m, _ in marks[at + 1 :] if m.sent_ms >= one.received_ms]
+        earlier = [
+            m.received_ms for _, _, m, _ in marks[: at + 1] if m.received_ms <= other.sent_ms
+        ]
+        known = ran < math.inf
+        yield one.sent_ms, one.received_ms + ran if known else [*later, math.inf][0]
+        since = other.received_ms - ran - one_way if known else [-math.inf, *earlier][-1]
+        yield since, other.received_ms
+
+
 def check(data, secrets):
-    """The exit code of a receipt, or raises one of BAD. Of "Proving an interval": 1 and 2."""
+    """The exit code of a receipt, or raises one of BAD. "Proving an interval": 1, 2, 5 and 7."""
     receipt = json.loads(data.decode("ascii"), parse_float=int, parse_constant=int)
     need(canonical(receipt).encode() == data.removesuffix(b"\n"), "not canonical JSON")
     claimed = receipt.pop("sha256")
@@ -198,14 +235,14 @@ def check(data, secrets):
     need(at == said.to_ms and said.verdict == gravest[0], "a verdict that is not the intervals'")
 
     def bears_out(counts):  # whether all that is claimed to be muted is attested on both sides
-        boots = {}
-        for place, by, body, keyed in reader.attested:
-            if counts(by, body, keyed):
-                since, until = boots.get((place, by.boot), (body.received_ms, body.sent_ms))
-                since, until = min(since, body.received_ms), max(until, body.sent_ms)
-                boots[place, by.boot] = since, until
+        counted = [mark for mark in reader.attested if counts(*mark[1:])]
+        boots = [list(of) for _, of in groupby(counted, lambda mark: (mark[0], mark[1].boot))]
+        boots = [sorted(of, key=lambda mark: mark[1].uptime_ms) for of in boots]
+        spans = [(of[0][2].received_ms, of[-1][2].sent_ms) for of in boots]
+        doubts = [*unproven([mark for of in boots for mark in of])]
         return all(
-            any(a <= one["start_ms"] and one["end_ms"] <= z for a, z in boots.values())
+            any(a <= one["start_ms"] and one["end_ms"] <= z for a, z in spans)
+            and not any(a < one["end_ms"] and one["start_ms"] < z for a, z in doubts)
             for one in said.intervals
             if one["state"] == "muted"
         )

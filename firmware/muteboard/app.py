@@ -29,6 +29,8 @@ MAINTENANCE_MS = const(10_000)
 _IDLE_MS = const(50)
 _RETAIN_MS = const(1000)
 _MAX_BOOTS = const(999_999_999)
+# No board lives to count so far: from here on are numbers of starts that are not counted.
+_UNCOUNTED = const(500_000_000)
 # With more faults or warnings than this a status has no room for the journal's head, and with more
 # faults none for more warnings.
 _MANY = const(3)
@@ -69,9 +71,12 @@ class App:
         # each start would take its share of the journal.
         tripped = self._crashes.tripped
         self.evidence = evidence.Evidence(board, self.controller, not tripped)
-        self._boot = _next_boot(board, self.evidence.last_boot)
-        if not tripped and not _store_boot(board, self._boot):
-            self._warnings.append("boot_not_counted")
+        if tripped:
+            self._boot = _uncounted_boot(board)
+        else:
+            self._boot = _next_boot(board, self.evidence.last_boot)
+            if not _store_boot(board, self._boot):
+                self._warnings.append("boot_not_counted")
         self.evidence.start(self._boot)
         self.service = "setup" if setup else "none"
         # Setup is opened by hand and once in a start, so that this is what one opening takes.
@@ -372,6 +377,14 @@ def _next_boot(board, least: int) -> int:
         # No board lives to see it. The journal's boots must not fall: that passes for tampering.
         count = 0
     return max(count, least) + 1
+
+
+def _uncounted_boot(board) -> int:
+    """The number of a start that is not stored: one that no other start has, not even the next.
+
+    A host takes what has the same number for one run of the program.
+    """
+    return _UNCOUNTED + int.from_bytes(board.entropy(4), "little") % _UNCOUNTED
 
 
 def _store_boot(board, boot: int) -> bool:

@@ -80,7 +80,7 @@ KEYS_SIZE = const(76)
 _RETRY_MS = const(1000)
 # Records read at once from the journal's end.
 _TAIL = const(16)
-# Most segments dropped for a new one.
+# Most segments dropped at once: this feeds the watchdog.
 _DROPS = const(2)
 
 
@@ -207,12 +207,12 @@ class Journal:
     def _load_tail(self) -> None:
         board = self._board
         self._segments = board.journal_segments()
-        # A segment that power has cut short of its first record. There is one such at most: no
-        # other is begun before it is gone.
         self._filled = self._records_in_last()
-        if not self._filled:
-            board.journal_drop(self._segments.pop())
-            self._filled = self._records_in_last()
+        for _ in range(_DROPS):
+            if not self._filled:
+                # Power has cut it short of its first record.
+                board.journal_drop(self._segments.pop())
+                self._filled = self._records_in_last()
         self._count, self._sealed = 0, False
         if self._segments:
             self._load_last(self._segments[-1])
@@ -378,7 +378,7 @@ class Journal:
             self._write_one(now, SEAL, self._count + 1)
 
     def _new_segment(self) -> None:
-        # As many as another program has left there, a few at a time: this feeds the watchdog.
+        # As many as another program has left there, a few at a time.
         for _ in range(_DROPS):
             if len(self._segments) >= SEGMENTS:
                 self._board.journal_drop(self._segments[0])

@@ -43,6 +43,7 @@ LASTING = (
     "contradicted",
     "no_key",
     "not_paired",
+    "storage",
     "unsupported",
 )
 # While a board is followed, what it has signed counts for so long.
@@ -179,7 +180,7 @@ class Contact:
             if self._clock.run_us() - met.asked_us > FRESH_US:
                 continue
             if complete is False:
-                signed, unsigned = None, "bad_head" if held.paired else None
+                signed, unsigned = None, unsigned or ("bad_head" if held.paired else None)
             if signed is None or not signed.checked:
                 return self._followed(met, None, unsigned)
             if bears_out(met.status, signed.answer.status):

@@ -7,11 +7,11 @@ happened, and roughly when: between two records the board may have been without 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from hardmute.entries import Entry
+from hardmute.entries import FIRST_MS, LAST_MS, Entry
 from hardmute.log import observation_of, record_of
 from hardmute.report import fault_text
 from hardmute.walltime import TOLERANCE, Anchor, BootClock, Bounds
@@ -26,7 +26,7 @@ COARSE_MS = 60_000
 ONE_SIDED = "not attested on both sides"
 CLOCKS_DISAGREE = "the clocks of board and host disagree"
 _LOST = "the board could not write all records"
-_NOT_BORNE_OUT = "the board said muted, but a contact was closed"
+NOT_BORNE_OUT = "the board said muted, but a contact was closed"
 
 
 class Attested(NamedTuple):
@@ -46,7 +46,9 @@ class Attested(NamedTuple):
 
     @property
     def anchor(self) -> Anchor:
-        return Anchor(self.uptime_ms, self.sent_ms, self.received_ms)
+        return Anchor(
+            self.uptime_ms, self.sent_ms, self.received_ms, self.anchor_us, self.host_boot
+        )
 
 
 class Sighted(NamedTuple):
@@ -75,6 +77,17 @@ class Part(NamedTuple):
     @property
     def bracketed(self) -> bool:
         return self.note is None
+
+
+class Reading(NamedTuple):
+    """What entries tell of: ``parts`` from oldest to newest, and when else it may have been.
+
+    ``unproven``: the times, by every clock that may be right, before the first attestation, after
+    the last one, and between two that do not bracket the parts between them.
+    """
+
+    parts: list[Part]
+    unproven: list[Bounds]
 
 
 class _Event(NamedTuple):
@@ -159,24 +172,96 @@ def parts(entries: Iterable[Entry]) -> list[Part]:
 
     Observations only date the records of starts of which nothing was attested.
     """
+    return read(entries).parts
+
+
+def read(entries: Iterable[Entry]) -> Reading:
+    """As `parts`, and the times that these leave unproven.
+
+    Rule 7 of docs/evidence.md, "Proving an interval".
+    """
     found: list[Part] = []
+    marks: list[Attested] = []
+    bracketed: set[tuple[int, int]] = set()
+    for run in _runs(entries):
+        for boot in _read(run):
+            found += boot.parts
+            marks += boot.marks
+            bracketed |= boot.bracketed
+    return Reading(found, list(_unproven(marks, bracketed)))
+
+
+def _runs(entries: Iterable[Entry]) -> Iterator[list[Attested | Sighted | _Event]]:
+    """The unbroken stretches of one branch."""
     run: list[Attested | Sighted | _Event] = []
     branch = None
     for entry in entries:
         if entry.kind == "incident":
             # What lies before and after it does not join.
-            found += _read(run)
+            yield run
             run = []
         elif entry.kind in ("record", "attestation"):
             if entry.body["branch"] != branch:
-                found += _read(run)
+                yield run
                 run, branch = [], entry.body["branch"]
             run.append(attested(entry) if entry.kind == "attestation" else _event(entry))
         elif entry.kind == "observation":
             sighted = _sighted(entry)
             if sighted is not None:
                 run.append(sighted)
-    return found + _read(run)
+    yield run
+
+
+def _unproven(marks: list[Attested], bracketed: set[tuple[int, int]]) -> Iterator[Bounds]:
+    for index, piece in enumerate(pieces(marks)):
+        rows = marks[index - 1].row if index else 0, marks[index].row if marks[index:] else 0
+        if rows not in bracketed:
+            yield from piece
+
+
+def pieces(marks: Sequence[Attested]) -> Iterator[list[Bounds]]:
+    """When, by every clock that may be right, the time before each attestation was, from the one
+    before it on; and the time after the last one.
+    """
+    if not marks:
+        yield [Bounds(FIRST_MS, LAST_MS)]
+        return
+    yield [Bounds(FIRST_MS, marks[0].received_ms)]
+    for index, (one, other) in enumerate(pairwise(marks)):
+        ran_ms = _ran_ms(one, other)
+        if ran_ms is not None:
+            until = one.received_ms + ran_ms
+            since = other.received_ms - ran_ms - (one.received_ms - one.sent_ms)
+        else:
+            # The clock went back, nobody knows by how much. It was right at the next attestation
+            # that is later than all that, and at the last one that is earlier.
+            until = next(
+                (mark.sent_ms for mark in marks[index + 1 :] if mark.sent_ms >= one.received_ms),
+                LAST_MS,
+            )
+            since = next(
+                (
+                    mark.received_ms
+                    for mark in marks[index::-1]
+                    if mark.received_ms <= other.sent_ms
+                ),
+                FIRST_MS,
+            )
+        yield [Bounds(one.sent_ms, until), Bounds(since, other.received_ms)]
+    yield [Bounds(marks[-1].sent_ms, LAST_MS)]
+
+
+def _ran_ms(one: Attested, other: Attested) -> int | None:
+    """How long it was from ``one`` to ``other``, at most; None if no clock tells."""
+    if one.host_boot == other.host_boot:
+        return (abs(other.anchor_us - one.anchor_us) + 999) // 1000
+    if (one.branch, one.boot) == (other.branch, other.boot):
+        apart_ms = abs(other.uptime_ms - one.uptime_ms)
+        answers_ms = other.received_ms - other.sent_ms + one.received_ms - one.sent_ms
+        return apart_ms + int(apart_ms * TOLERANCE) + answers_ms + 1
+    # Host and board have both started again: their clocks tell no more than this.
+    passed_ms = other.received_ms - one.received_ms
+    return passed_ms if passed_ms >= other.uptime_ms else None
 
 
 def _event(entry: Entry) -> _Event:
@@ -203,19 +288,30 @@ def _faults(data: int) -> str:
     return ", ".join(map(fault_text, names))
 
 
-def _read(run: Sequence[Attested | Sighted | _Event]) -> list[Part]:
-    """The parts of an unbroken stretch of one branch."""
+class _Boot(NamedTuple):
+    """What was read of one boot, its attestations in order, and those next to each other between
+    which all is known, by their rows.
+    """
+
+    parts: list[Part]
+    marks: list[Attested]
+    bracketed: set[tuple[int, int]]
+
+
+def _read(run: Sequence[Attested | Sighted | _Event]) -> Iterator[_Boot]:
+    """The boots of an unbroken stretch of one branch."""
     boots: dict[int, list[Attested | Sighted | _Event]] = {}
     for item in run:
         boots.setdefault(item.boot, []).append(item)
     clocks = _clocks(boots)
-    found: list[Part] = []
+    last: Part | None = None
     for boot, items in boots.items():
         clock = clocks[boot]
-        if found:
-            found.append(_off(found[-1].end, clock.at(0)))
-        found += _read_boot([item for item in items if not isinstance(item, Sighted)], clock)
-    return found
+        read_boot = _read_boot([item for item in items if not isinstance(item, Sighted)], clock)
+        if last is not None:
+            read_boot.parts.insert(0, _off(last.end, clock.at(0)))
+        yield read_boot
+        last = read_boot.parts[-1] if read_boot.parts else last
 
 
 def _off(end: Bounds, start: Bounds) -> Part:
@@ -271,8 +367,8 @@ def _last(items: Sequence[Attested | Sighted | _Event]) -> int:
     return max(item.uptime_ms for item in items)
 
 
-def _read_boot(items: list[Attested | _Event], clock: _Clock) -> list[Part]:
-    """The parts of one boot, from its first item to its last."""
+def _read_boot(items: list[Attested | _Event], clock: _Clock) -> _Boot:
+    """What is read of one boot, from its first item to its last."""
     # By sequence: an attestation speaks of the records up to its `seq`, and comes after them.
     ordered = sorted(
         items, key=lambda item: (item.seq, isinstance(item, Attested), item.uptime_ms)
@@ -284,8 +380,8 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> list[Part]:
         start = clock.at(item.uptime_ms)
         end = clock.at(after.uptime_ms)
         if isinstance(item, Attested):
-            # At the moment that the answer was there it was so for certain.
-            start = Bounds(item.received_ms, item.received_ms)
+            # When the answer was there it was so for certain.
+            start = Bounds(item.sent_ms, item.received_ms)
         else:
             recorded = item
         said = item
@@ -293,14 +389,14 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> list[Part]:
             # An answer ends nothing: each end is recorded. A press may be about to connect.
             said = recorded
         if isinstance(after, Attested):
-            end = Bounds(after.sent_ms, after.sent_ms)
+            end = Bounds(after.sent_ms, after.received_ms)
         part = Part(
             said.state,
             said.cause,
             start,
             end,
             max(0, after.uptime_ms - item.uptime_ms),
-            _NOT_BORNE_OUT if said.state == "unknown" else doubts[index],
+            NOT_BORNE_OUT if doubts[index] and said.state == "unknown" else doubts[index],
             recorded.faults if recorded is not None and said.state == "fault" else None,
         )
         last = found[-1] if found else None
@@ -313,7 +409,9 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> list[Part]:
             found[-1] = part
         else:
             found.append(part)
-    return found
+    marks = [(item, doubts[at]) for at, item in enumerate(ordered) if isinstance(item, Attested)]
+    bracketed = {(one.row, two.row) for (one, doubt), (two, _) in pairwise(marks) if doubt is None}
+    return _Boot(found, [mark for mark, _ in marks], bracketed)
 
 
 def _doubts(ordered: Sequence[Attested | _Event]) -> list[str | None]:

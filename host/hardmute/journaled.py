@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from hardmute import heard, keys
 from hardmute.entries import Entry
+from hardmute.excerpt import excerpt
 from hardmute.heard import Heard
 from hardmute.history import COARSE_MS, ONE_SIDED, Part, checked_here, parts
 from hardmute.log import NO_ROW, Log, record_of
@@ -21,10 +22,13 @@ _ANSWER_MS = 5_000
 
 def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interval]:
     """The intervals that the journal of ``board`` tells of, in order, within [since, until)."""
-    signs = log.newest(board, "attestation") is not None
-    around = log.attestations_around if signs else log.contacts_around
     kinds = ("record", "attestation", "incident", "observation", heard.KIND)
-    entries = list(log.entries(board, kinds, *around(board, since_ms, until_ms)))
+    if log.newest(board, "attestation") is not None:
+        entries, misplaced = excerpt(log, board, kinds, since_ms, until_ms)
+        if misplaced:
+            return []
+    else:
+        entries = list(log.entries(board, kinds, *log.contacts_around(board, since_ms, until_ms)))
     check = Excerpt(board, {}, log.hash_at)
     for entry in entries:
         if entry.kind != "observation":

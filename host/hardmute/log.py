@@ -367,42 +367,47 @@ class Log:
                     return row[0]
         return None
 
-    def attestations_around(self, board: str, from_ms: int, to_ms: int) -> tuple[int, int]:
-        """The rows between which stands all that was attested about [from, to).
+    def attestations(self, board: str) -> Iterator[tuple[Row, bytes | None]]:
+        """Every attestation of ``board`` as it is stored, by row, and the hash that it must have.
 
-        The first is that of the last attestation before all that are later than ``from_ms``, the
-        other that of the second one after all that are earlier than ``to_ms``: the first may have
-        been asked for before. Where the host's clock was set, a time may have been twice: then
-        they stand around both. Where there is none: the log's first and last row. The record
-        before the first one comes with it, for that may be of a press under way.
+        That is None where the entry before it is not there.
         """
-        of = "SELECT {} FROM entry WHERE board = ? AND kind = '{}' AND kind <> 'observation'"
-        asked = of.format("row", "attestation")
-        # The index by time holds the rows: this reads no entry.
-        later = self._first(
-            of.format("min(row)", "attestation") + " AND at_ms > ?", board, from_ms
+        query = (
+            "SELECT entry.row, entry.at_ms, entry.kind, entry.board, entry.body, entry.hash,"
+            " before.hash FROM entry LEFT JOIN entry AS before ON before.row = entry.row - 1"
+            " WHERE entry.board = ? AND entry.kind = 'attestation'"
+            " AND entry.kind <> 'observation' ORDER BY entry.row"
         )
-        earlier = self._first(
-            of.format("max(row)", "attestation") + " AND at_ms < ?", board, to_ms
-        )
-        assert later is not None
-        assert earlier is not None
-        first, last = 0, self.head()[0]
-        before = self._first(
-            asked + " AND row < ? ORDER BY row DESC LIMIT 1",
+        with self._guarded():
+            for row in self._database.execute(query, (board,)):
+                before = GENESIS if row[0] == 1 else row[6]
+                yield row[:6], None if before is None else entry_hash(before, *row[:5])
+
+    def first_row(self) -> int:
+        """The row of the oldest entry; 1 if there is none."""
+        found = self._first("SELECT min(row) FROM entry")
+        return 1 if found is None or found[0] is None else found[0]
+
+    def parsed(self, row: Row) -> Entry:
+        """The entry that is stored as ``row``. Raises `LogDamagedError` if it is none of ours."""
+        with self._guarded():
+            return _to_entry(row)
+
+    def rows(self, first: int, last: int) -> Iterator[Row]:
+        """The entries from row ``first`` to ``last``, as they are stored."""
+        query = f"SELECT {_COLUMNS} FROM entry WHERE row BETWEEN ? AND ? ORDER BY row"  # noqa: S608 (fixed text)
+        with self._guarded():
+            yield from self._database.execute(query, (first, last))
+
+    def record_before(self, board: str, row: int) -> int | None:
+        """The row of the last record of ``board`` before ``row``."""
+        found = self._first(
+            "SELECT max(row) FROM entry WHERE board = ? AND kind = 'record'"
+            " AND kind <> 'observation' AND row < ?",
             board,
-            1 << 62 if later[0] is None else later[0],
+            row,
         )
-        after = self._first(
-            asked + " AND row > ? ORDER BY row LIMIT 1 OFFSET 1", board, earlier[0] or 0
-        )
-        if before is not None:
-            (first,) = before
-            record = self._first(of.format("max(row)", "record") + " AND row < ?", board, first)
-            first = first if record is None or record[0] is None else record[0]
-        if after is not None:
-            (last,) = after
-        return first, last
+        return None if found is None else found[0]
 
     def contacts_around(self, board: str, from_ms: int, to_ms: int) -> tuple[int, int]:
         """The rows between which stands all that contacts have fetched about [from, to).
@@ -417,13 +422,7 @@ class Log:
         before = self._row_of(_is_reached, query.format("<=", "DESC"), board, from_ms)
         after = self._row_of(_is_reached, query.format(">=", "ASC"), board, to_ms)
         first, last = before or 0, after or self.head()[0]
-        record = self._first(
-            "SELECT max(row) FROM entry WHERE board = ? AND kind = 'record'"
-            " AND kind <> 'observation' AND row < ?",
-            board,
-            first,
-        )
-        return (first if record is None or record[0] is None else record[0]), last
+        return self.record_before(board, first) or first, last
 
     def incidents(self, board: str | None, since_ms: int, until_ms: int) -> list[Entry]:
         """The incidents of ``board``, or all, that were found in [since, until), by row."""

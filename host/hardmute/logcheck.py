@@ -39,6 +39,9 @@ def verify(args: Namespace) -> int:
     return said.code
 
 
+_OPEN = "it agrees with itself; but no board has signed that its beginning was pruned"
+
+
 class Outcome(NamedTuple):
     """The exit code of a check. ``missing``: the expected head is not there.
 
@@ -75,8 +78,9 @@ def _unchecked(
     if known_row == report.head_row:
         return None
     if secrets:
-        whole = not any(branch.pairings_without_key for branch in report.branches)
-        return None if whole else "it agrees with itself; a part of it was not checked"
+        if any(branch.pairings_without_key for branch in report.branches):
+            return "it agrees with itself; a part of it was not checked"
+        return _OPEN if report.checkpoint_open else None
     if known_row:
         return f"up to entry {known_row} it is as it was; nothing after that was checked"
     return "it agrees with itself; nothing was checked"
@@ -153,6 +157,7 @@ def _as_json(report: verifier.Report, said: Outcome) -> dict[str, Any]:
         "branches": [branch._asdict() for branch in report.branches],
         "incidents": [incident_json(entry) for entry in report.incidents],
         "pruned_up_to": report.first_row - 1,
+        "checkpoint_open": report.checkpoint_open,
         "unbound_attestations": report.unbound,
     }
 

@@ -24,8 +24,9 @@ from hardmute.entries import (
     entry_of,
     export_line,
 )
+from hardmute.excerpt import excerpt
 from hardmute.heard import Heard
-from hardmute.history import COARSE_MS, ONE_SIDED, Part, checked_here, parts
+from hardmute.history import COARSE_MS, NOT_BORNE_OUT, ONE_SIDED, Part, Reading, checked_here, read
 from hardmute.keys import load_verify_keys, require_fit
 from hardmute.log import Log, iso_time, now_ms
 from hardmute.logview import edges, parse_time
@@ -37,7 +38,7 @@ _KIND = "receipt"
 _VERSION = 1
 _SIMULATED = "a simulated board: no real microphone was cut by it"
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
-# Of two that are said of one time.
+# Of two that are said of one time (docs/evidence.md, "Proving an interval", rule 8).
 _GRAVEST = ("fault", "live", "unknown", "muted")
 _LARGEST = 256 << 20
 
@@ -105,16 +106,19 @@ def examine(
     log_hash: Callable[[int], bytes | None],
     *,
     own: bool = False,
+    misplaced: Sequence[verifier.Finding] = (),
 ) -> Proof:
     """What ``entries`` (the board's evidence around the interval, in order) show.
 
     Attestations count that are signed, by a key given. Without any none counts; but of this host's
     ``own`` log those do that it checked when they came.
 
-    ``log_hash``: the hash of an entry by its row, None if it is not to be had.
+    ``log_hash``: the hash of an entry by its row, None if it is not to be had. ``misplaced``: what
+    is wrong with their place in the log.
     Raises `UsageError` if the keys given are those of other pairings.
     """
     checked = _checked(board, entries, secrets, log_hash)
+    checked.findings[:0] = misplaced
     if checked.signatures and not checked.findings:
         ring = checked.keyring
         require_fit(secrets, ring.ids, ring.fitting, "the evidence of that time")
@@ -147,10 +151,14 @@ def _shown(
     intervals: list[Proven] = []
     listened: list[Heard] = []
     if not checked.findings:
-        trusted = [entry for entry in entries if entry.kind != "attestation" or counts(entry)]
+        trusted = [
+            entry
+            for entry in entries
+            if entry.kind != "attestation" or (counts(entry) and checked.binds_time(entry))
+        ]
         listened = heard.within(entries, from_ms, to_ms)
         notes = _without_key(entries, counts) if keyed else ()
-        intervals = cover(parts(trusted), from_ms, to_ms, listened, notes)
+        intervals = cover(read(trusted), from_ms, to_ms, listened, notes)
     return Proof(
         checked.board,
         from_ms,
@@ -210,7 +218,7 @@ def _borne_out(listened: list[Heard], intervals: list[Proven]) -> list[Heard]:
 
 
 def cover(
-    found: Iterable[Part],
+    found: Reading,
     from_ms: int,
     to_ms: int,
     listened: Iterable[Heard] = (),
@@ -226,13 +234,15 @@ def cover(
         if one.is_leak
     ]
     notes: list[_Note] = list(reasons)
-    for part in found:
+    for part in found.parts:
         interval = _interval(part)
         if interval is not None:
             drawn.append(interval)
-            continue
-        drawn += _doubtful(part)
-        notes.append((part.start.earliest, part.end.latest, _told(part)))
+        if interval is None or interval.state == "unknown":
+            notes.append((part.start.earliest, part.end.latest, _told(part)))
+    drawn += [
+        Proven(time.earliest, time.latest, "unknown", None, 0, None) for time in found.unproven
+    ]
     result: list[Proven] = []
     at = from_ms
     for interval in _gravest(drawn):
@@ -281,43 +291,31 @@ def _continues(last: Proven, shown: Proven) -> bool:
     )
 
 
-def _doubtful(part: Part) -> Iterator[Proven]:
-    """The times at which a part that proves nothing was, as far as they are known.
-
-    Where the host's clock was set back, they were times before as well: neither is proven.
-    """
-    if part.start.uncertainty_ms <= COARSE_MS:
-        end = part.start.earliest + part.length_ms
-        yield Proven(part.start.latest, end, "unknown", None, 0, None)
-    if part.end.uncertainty_ms <= COARSE_MS:
-        start = part.end.latest - part.length_ms
-        yield Proven(start, part.end.earliest, "unknown", None, 0, None)
-
-
 def _interval(part: Part) -> Proven | None:
-    """The interval that a part proves; None if it proves none."""
+    """The interval that a part shows; None if it shows none, and lies in a time unproven."""
     edge_ms = max(part.start.uncertainty_ms, part.end.uncertainty_ms)
-    if part.state == "muted":
-        if not part.bracketed:
+    start_ms, end_ms, state, note = part.start.earliest, part.end.latest, part.state, None
+    if part.bracketed and state == "muted":
+        start_ms, end_ms = part.start.latest, part.end.earliest
+    elif not part.bracketed:
+        if state not in ("live", "fault") or edge_ms > COARSE_MS:
             return None
-        return Proven(part.start.latest, part.end.earliest, "muted", part.cause, edge_ms, None)
-    if part.state == "unknown" or (edge_ms > COARSE_MS and not part.bracketed):
-        return None
-    return Proven(
-        part.start.earliest,
-        part.end.latest,
-        part.state,
-        part.cause,
-        edge_ms,
-        None if part.bracketed else f"by the journal, {part.note}",
-    )
+        note = f"by the journal, {part.note}"
+    if state in ("live", "fault") and _is_vague(part):
+        state, note = "unknown", None
+    return Proven(start_ms, end_ms, state, part.cause, edge_ms, note)
+
+
+def _is_vague(part: Part) -> bool:
+    """Whether an end of a part is less well known than the part is long (rule 6)."""
+    return any(time.latest - time.earliest > part.length_ms for time in (part.start, part.end))
 
 
 def _told(part: Part) -> str:
     if part.state == "muted":
         return f"muted by the journal, but {part.note}"
     if part.state == "unknown":
-        return part.note or ""
+        return part.note or NOT_BORNE_OUT
     return f"{part.state} for {text.duration(part.length_ms)} at some time in it"
 
 
@@ -346,12 +344,24 @@ def prove(args: Namespace) -> int:
     log = Log(paths.log_file())
     try:
         board = _board(args.device, log)
-        # Without any, nothing is of any time.
-        attests = log.newest(board, "attestation") is not None
-        first, last = log.attestations_around(board, from_ms, to_ms) if attests else (1, 0)
-        entries = list(log.entries(board, EVIDENCE, first, last))
+        newest = log.newest(board, "attestation")
+        if newest is not None and newest.at_ms > now_ms():
+            raise errors.UsageError(
+                "The host's clock was set back since the board last attested, at "
+                f"{text.local_time(newest.at_ms)}: run `hardmute status` first, then prove."
+            )
+        entries, misplaced = excerpt(log, board, EVIDENCE, from_ms, to_ms)
         simulated = board not in log.real_boards()
-        proof = examine(board, from_ms, to_ms, entries, secrets, log.hash_at, own=True)
+        proof = examine(
+            board,
+            from_ms,
+            to_ms,
+            entries,
+            secrets,
+            log.hash_at,
+            own=True,
+            misplaced=misplaced,
+        )
         proof = proof._replace(simulated=simulated)
         if args.receipt is not None:
             if not secrets:

@@ -17,6 +17,9 @@ PROOF_LEVELS = ("reported", "sensed", "attested", "heard")
 # The reason for which a "muted" of a board that this host is paired with is `unknown`.
 NOT_ATTESTED = "not_attested"
 
+# Warnings of a board that keeps a journal and does not open it now.
+_NO_JOURNAL = frozenset({"crash_loop", "journal_failed"})
+
 _BOARD_ID = re.compile(r"[0-9a-f]{4,64}")
 _WORD = re.compile(r"[A-Za-z0-9_.:+-]{1,32}")
 _MAX_INT = 10**15
@@ -180,8 +183,7 @@ def parse_status(answer: dict[str, Any], identity: Identity | None = None) -> St
         _check_contacts(status, identity)
         if status.simulated != identity.simulated:
             raise _malformed("simulated")
-        # In a crash loop a board leaves its flash alone, and so its journal.
-        if identity.journal and status.journal is None and "crash_loop" not in status.warnings:
+        if identity.journal and status.journal is None and not _NO_JOURNAL & {*status.warnings}:
             raise _malformed("seq")
     return status
 

@@ -157,6 +157,9 @@ def _same_boot(before: Observation, now: Observation) -> bool:
 
     One that cannot count its boots restarts under the old number, but with all counters at zero.
     """
+    if now.changes == before.changes and before.state != "live" and now.live_ms != before.live_ms:
+        # Without a change nothing has become live.
+        return False
     return now.boot == before.boot and all(
         (new or 0) >= (old or 0)
         for new, old in (

@@ -91,8 +91,10 @@ class Report(NamedTuple):
     incidents: list[Entry]
     # Attestations whose entry `log_row` was pruned.
     unbound: int
-    # What says which entries were pruned, if any were.
+    # What says which entries were pruned, if any were; and whether no board has signed anything
+    # that commits to it.
     checkpoint: Entry | None
+    checkpoint_open: bool
 
 
 class EpochKeys:
@@ -250,6 +252,8 @@ class Verifier:
         self._findings: list[Finding] = []
         self._incidents: list[Entry] = []
         self._checkpoint: Entry | None = None
+        # The newest entry to which a nonce commits that a board has signed, by a key given.
+        self._committed = 0
         self._unbound = 0
         # Board, branch and journal of the newest record.
         self._newest: tuple[str, int, _Journal] | None = None
@@ -279,10 +283,8 @@ class Verifier:
 
     def take(self, entry: Entry) -> None:
         """Check one entry."""
-        if entry.row != self._row + 1:
-            self._find(entry, f"does not follow entry {self._row}")
-        if hash_of(self._last_hash, entry) != entry.hash:
-            self._find(entry, "does not have the hash that its content and the one before give")
+        for problem in unlinked(self._row, entry, hash_of(self._last_hash, entry)):
+            self._find(entry, problem)
         self._row = entry.row
         self._last_hash = entry.hash
         self._hashes += entry.hash
@@ -482,6 +484,7 @@ class Verifier:
         )
         if right:
             found.macs += 1
+            self._committed = max(self._committed, body["log_row"])
         elif right is False:
             self._find(entry, "is an attestation that the board's key has not signed")
 
@@ -554,7 +557,20 @@ class Verifier:
             incidents=self._incidents,
             unbound=self._unbound,
             checkpoint=self._checkpoint,
+            checkpoint_open=(
+                self._checkpoint is not None and self._committed < self._checkpoint.row
+            ),
         )
+
+
+def unlinked(after: int, entry: Entry | Row, expected: bytes) -> Iterator[str]:
+    """What is wrong with the place of ``entry`` in the log, if it must come ``after`` that row and
+    must have the ``expected`` hash: clauses as in `Finding`.
+    """
+    if entry[0] != after + 1:
+        yield f"does not follow entry {after}"
+    if entry[5] != expected:
+        yield "does not have the hash that its content and the one before give"
 
 
 def _check_checkpoint(entry: Entry) -> None:
@@ -586,10 +602,18 @@ class Excerpt:
         # Rows of what was signed under a key given; how many of how many.
         self.signed_rows: set[int] = set()
         self.signatures = 0
+        # Rows of attestations whose nonce commits to an entry that is known.
+        self._bound: set[int] = set()
 
     def has_signed(self, entry: Entry) -> bool:
         """Whether the board has signed ``entry``, by a key given."""
         return entry.row in self.signed_rows
+
+    def binds_time(self, entry: Entry) -> bool:
+        """Whether the nonce of an attestation commits to an entry that is known: not so if that
+        was pruned, for anybody can say so.
+        """
+        return entry.row in self._bound
 
     @property
     def without_key(self) -> tuple[int, ...]:
@@ -657,6 +681,8 @@ class Excerpt:
             self._find(entry, "is an attestation that was asked for after it was given")
         elif known is not None and nonce(known, salt).hex() != statement["nonce"]:
             self._find(entry, f"attests another log up to entry {row} than this one")
+        elif known is not None:
+            self._bound.add(entry.row)
         if statement["nonce"] in self._nonces:
             self._find(entry, "answers what another attestation has answered")
         self._nonces.add(statement["nonce"])

@@ -70,6 +70,12 @@ class Result(NamedTuple):
 Cli = Callable[..., Result]
 
 
+@pytest.fixture(autouse=True)
+def _not_the_user_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # A test without `home` reads no keys of whoever runs it, and leaves none behind.
+    monkeypatch.setenv("HARDMUTE_HOME", str(tmp_path / "home"))
+
+
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """``HARDMUTE_HOME``, and a host on which nothing is plugged in.

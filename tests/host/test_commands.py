@@ -925,6 +925,22 @@ def test_demo_does_without_what_a_chip_that_runs_behind_is_refused(
     assert ("✗ It ended with 3" in told.out) != emulated
 
 
+@pytest.mark.parametrize(("passed", "error"), [(2, demo.TooSlowError), (1, demo.StepFailedError)])
+def test_demo_tells_a_chip_that_is_too_slow_from_one_that_does_not_work(
+    monkeypatch: pytest.MonkeyPatch, passed: int, error: type[Exception]
+) -> None:
+    def late(_words: list[str]) -> int:
+        print("the board did not answer within 3 s", file=sys.stderr)
+        return 3
+
+    monkeypatch.setattr("hardmute.__main__.main", late)
+    walk = demo._Walk("world", "a chip", emulated=True)
+    walk._number = passed
+    with pytest.raises(demo.StepFailedError) as raised:
+        walk._run("status", expect=0)
+    assert type(raised.value) is error
+
+
 @pytest.mark.parametrize("name", ["random.py", "hardmute.py", "json.py"])
 def test_demo_runs_nothing_of_the_current_folder(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -10,8 +12,12 @@ from typing import Any
 
 import pytest
 
-from evidence_maker import Story, at
-from hardmute import history, prove, verifier
+import independent_verifier
+from evidence_maker import BOARD, Story, at, copy_of, stored, write_export
+from hardmute import history, keys, prove, verifier
+from hardmute.entries import Entry, canonical, hash_of
+from hardmute.excerpt import excerpt
+from hardmute.log import Log, iso_time
 from muteboard import journal
 
 MINUTE = 60_000
@@ -26,8 +32,7 @@ class Scene(Story):
 
     def prove(self, from_ms: int, to_ms: int, secrets: verifier.Keys | None = None) -> prove.Proof:
         log = self.host.log
-        first, last = log.attestations_around(self.board.id, from_ms, to_ms)
-        entries = list(log.entries(self.board.id, prove.EVIDENCE, first, last))
+        entries, misplaced = excerpt(log, self.board.id, prove.EVIDENCE, from_ms, to_ms)
         proof = prove.examine(
             self.board.id,
             from_ms,
@@ -36,6 +41,7 @@ class Scene(Story):
             self.board.secrets if secrets is None else secrets,
             log.hash_at,
             own=True,
+            misplaced=misplaced,
         )
         if proof.intervals:
             check_fills(proof)
@@ -195,12 +201,13 @@ def test_P5_a_host_clock_that_was_set_in_between_proves_nothing(scene: Scene, by
     scene.attest()
     proof = scene.prove(min(first, scene.now) - 1, max(first, scene.now))
     assert "muted" not in states(proof)
-    # The two after the change agree again.
+    # The two after the change agree again. But where it was set back that time was before as well,
+    # when nobody had attested anything.
     start = scene.now
     scene.pass_minutes(10)
     end = scene.now
     scene.attest()
-    assert scene.prove(start, end).verdict == "muted"
+    assert scene.prove(start, end).verdict == ("muted" if by_ms > 0 else "unknown")
 
 
 @pytest.mark.parametrize("state", ["live", "unknown"])
@@ -359,8 +366,10 @@ def test_P6_weeks_without_a_host_are_told_afterwards(scene: Scene) -> None:
     end = scene.now
     scene.attest()
     proof = scene.prove(start, end)
-    assert states(proof) == ["muted", "live", "muted"]
+    # By the way to either attestation it may have been three minutes earlier or later.
+    assert states(proof) == ["muted", "unknown", "muted"]
     live = proof.intervals[1]
+    assert live.note == "live for 1 min 00 s at some time in it"
     # 100 ppm of the way to the nearer attestation, either way.
     assert live.start_ms <= went_live
     assert live.end_ms - live.start_ms < MINUTE + 4 * 10 * 24 * HOUR * 100 // 1_000_000
@@ -421,6 +430,14 @@ def test_two_attestations_of_one_moment_agree(scene: Scene) -> None:
 # The command.
 
 
+def key_of(story: Story, folder: Path) -> Path:
+    """A file with the story's verify key."""
+    ((board, pairing), secret) = next(iter(story.board.secrets.items()))
+    file = folder / "key.json"
+    keys.save_verify_key(file, board, pairing, secret)
+    return file
+
+
 @pytest.mark.usefixtures("story")
 def test_the_command_says_muted_throughout(cli: Any) -> None:
     result = cli("prove", "--from", at(2), "--to", at(30))
@@ -458,6 +475,168 @@ def test_what_means_nothing_is_refused(cli: Any, words: tuple[str, ...]) -> None
     assert result.code == 2
     assert result.out == ""
     assert result.err.count("\n") >= 1
+
+
+def shifted(home: Path, by_ms: int) -> None:
+    """What an app can do that runs as the user: the host times moved, and no hash made anew."""
+    database = sqlite3.connect(home / "log.sqlite3")
+    triggers = database.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+    triggers = list(triggers)
+    for name, _ in triggers:
+        database.execute(f"DROP TRIGGER {name}")
+    for row, kind, at_ms, text in list(
+        database.execute("SELECT row, kind, at_ms, body FROM entry")
+    ):
+        body = json.loads(text)
+        if kind == "attestation":
+            body["sent_ms"] += by_ms
+            body["received_ms"] += by_ms
+        changed = at_ms + by_ms, canonical(body), row
+        database.execute("UPDATE entry SET at_ms = ?, body = ? WHERE row = ?", changed)
+    for _, sql in triggers:
+        database.execute(sql)
+    database.commit()
+    database.close()
+
+
+@pytest.fixture
+def live_story(story: Story) -> tuple[Story, tuple[str, ...]]:
+    """A story that is live for a quarter of an hour, and the words that ask for a part of it."""
+    story.attest()
+    start = story.now
+    story.board.live_for(15 * MINUTE)
+    for _ in range(2):
+        story.pass_minutes(2)
+        story.attest()
+    return story, ("--from", iso_time(start + MINUTE), "--to", iso_time(start + 11 * MINUTE))
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_P6_a_log_whose_times_were_moved_proves_nothing(
+    cli: Any, home: Path, tmp_path: Path, live_story: tuple[Story, tuple[str, ...]], keyed: bool
+) -> None:
+    story, span = live_story
+    words = ["prove", *span, *(("--key", str(key_of(story, tmp_path))) if keyed else ())]
+    assert cli(*words).code == 1
+    shifted(home, 25 * MINUTE)
+    result = cli(*words)
+    assert result.code == 5
+    assert re.search(r"entry \d+ does not have the hash", result.out)
+    receipt = tmp_path / "receipt.json"
+    assert cli(*words, "--receipt", str(receipt)).code == 5
+    assert not receipt.exists()
+
+
+def test_P6_an_incident_that_was_taken_out_is_missed(cli: Any, home: Path, story: Story) -> None:
+    story.host.incident(story.board, "bad_mac", branch=1)
+    story.attest()
+    words = ("prove", "--from", at(2), "--to", iso_time(story.now - MINUTE))
+    database = sqlite3.connect(home / "log.sqlite3")
+    ((sql,),) = database.execute(
+        "SELECT sql FROM sqlite_schema WHERE name = 'entry_is_append_only_2'"
+    )
+    database.execute("DROP TRIGGER entry_is_append_only_2")
+    (row,) = database.execute("SELECT max(row) FROM entry WHERE kind = 'incident'").fetchone()
+    database.execute("DELETE FROM entry WHERE row = ?", (row,))
+    database.execute(sql)
+    database.commit()
+    database.close()
+    result = cli(*words)
+    assert result.code == 5
+    assert f"entry {row + 1} does not follow entry {row}" in result.out
+
+
+@pytest.mark.parametrize("by_ms", [-2000, -20 * MINUTE])
+@pytest.mark.parametrize("keyed", [False, True])
+def test_P5_a_clock_set_back_after_a_live_time_hides_nothing(
+    cli: Any, story: Story, tmp_path: Path, by_ms: int, keyed: bool
+) -> None:
+    """The live time and the contact after it: the rows that tell of it come before by row."""
+    story.attest()
+    story.pass_minutes(1)
+    start = story.now
+    story.board.live_for(10 * MINUTE)
+    end = story.now
+    story.pass_minutes(0.5)
+    story.host.start_ms += by_ms
+    for minutes in (0, 40, 1):
+        story.pass_minutes(minutes)
+        story.attest()
+    key = key_of(story, tmp_path)
+    more = ("--key", str(key)) if keyed else ()
+    for since, until in ((start + MINUTE, end - MINUTE), (end - 1000, end)):
+        result = cli("prove", "--from", iso_time(since), "--to", iso_time(until), *more)
+        assert result.code in (1, 3)
+        assert "live" in result.out
+    receipt = tmp_path / "receipt.json"
+    words = ("prove", "--from", iso_time(start), "--to", iso_time(end), "--key", str(key))
+    assert cli(*words, "--receipt", str(receipt)).code in (1, 3)
+    assert cli("prove", "--check", str(receipt), "--key", str(key)).code in (1, 3)
+
+
+def test_P5_a_clock_behind_the_newest_attestation_proves_nothing_yet(
+    cli: Any, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("prove", "--from", at(2), "--to", at(30)).code == 0
+    behind = story.now - 10 * MINUTE
+    monkeypatch.setattr("hardmute.prove.now_ms", lambda: behind)
+    result = cli("prove", "--from", at(2), "--to", at(30))
+    assert (result.code, result.out) == (2, "")
+    assert "run `hardmute status` first" in result.err
+
+
+def test_P6_an_invented_prune_frees_no_time(
+    cli: Any, home: Path, tmp_path: Path, live_story: tuple[Story, tuple[str, ...]]
+) -> None:
+    """What was attested before a live time is moved to it, and a prune explains the nonces."""
+    story, span = live_story
+    key = key_of(story, tmp_path)
+    assert cli("prove", *span, "--key", str(key)).code == 1
+    kept = [entry for entry in story.host.log.entries() if entry.at_ms < story.now - 19 * MINUTE]
+    story.host.log.close()
+    (home / "log.sqlite3").unlink()
+    before, made = bytes([7]) * 32, list[Entry]()
+    prune = {"row": 100_000, "hash": before.hex(), "before_ms": 0, "ends": []}
+    for entry in [*map(copy_of, kept), Entry(0, kept[-1].at_ms, "checkpoint", None, prune, b"")]:
+        for name in {"sent_ms", "received_ms"} & set(entry.body):
+            entry.body[name] += 25 * MINUTE
+        moved = entry._replace(row=100_001 + len(made), at_ms=entry.at_ms + 25 * MINUTE)
+        before = hash_of(before, moved)
+        made.append(moved._replace(hash=before))
+    export = tmp_path / "moved.jsonl"
+    write_export(export, made)
+    result = cli("log", "verify", str(export), "--key", str(key))
+    assert result.code == 3
+    assert "no board has signed that its beginning was pruned" in result.out
+    assert independent_verifier.judge(export.read_bytes(), story.board.secrets) == 3
+    Log(home / "log.sqlite3").close()
+    with sqlite3.connect(home / "log.sqlite3") as database:
+        database.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", stored(made))
+        database.execute("INSERT INTO board VALUES (?, NULL, NULL, 0)", (BOARD,))
+    database.close()
+    for more in ((), ("--key", str(key))):
+        assert cli("prove", *span, *more).code == 3
+
+
+def test_P6_after_a_prune_a_time_is_proven_from_the_second_contact_on(
+    cli: Any, story: Story, tmp_path: Path
+) -> None:
+    key = key_of(story, tmp_path)
+    for _ in range(3):
+        story.pass_minutes(10)
+        story.attest()
+    assert story.host.log.prune(story.now - 21 * MINUTE) is not None
+    export, words = tmp_path / "a.jsonl", ("--key", str(key))
+    story.host.export(export)
+    assert cli("log", "verify", str(export), *words).code == 3
+    assert cli("log", "verify").code == 0
+    story.pass_minutes(10)
+    story.attest()
+    story.host.export(export)
+    assert cli("log", "verify", str(export), *words).code == 0
+    assert independent_verifier.judge(export.read_bytes(), story.board.secrets) == 0
+    ends = iso_time(story.now - MINUTE)
+    assert cli("prove", "--from", iso_time(story.now - 9 * MINUTE), "--to", ends).code == 0
 
 
 # `hardmute log` tells the same.

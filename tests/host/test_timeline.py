@@ -413,3 +413,10 @@ def test_more_contacts_never_hide_live_time(case: tuple[list[Part], list[Observa
         assert total_live_ms(intervals(fewer, -FOREVER, FOREVER)) <= total_live_ms(
             intervals(answered, -FOREVER, FOREVER)
         )
+
+
+def test_P5_live_time_that_grew_without_a_change_is_of_another_start() -> None:
+    """Under the same number: one that could not be counted."""
+    seen = [told(1_000, "muted", 500, 2), told(700_000, "muted", 650_000, 2, live=600_019)]
+    found = intervals(seen, 0, FOREVER)
+    assert [one.state for one in found if one.start_ms < 300_000 < one.end_ms] == ["live"]

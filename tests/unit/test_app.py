@@ -285,8 +285,8 @@ def test_P1_P6_a_crash_loop_leaves_flash_alone_and_answers():
     bench.tap()
     bench.run(86_400_000, 3_600_000)
     assert (board.segments, board.keys, board.blobs) == (segments, keys, blobs)
-    # Its number is that of no start that could have been live.
-    assert status["boot"] == int(blobs["boot"]) + 1
+    # Its number is no other start's: a host takes one number for one run.
+    assert status["boot"] >= 500_000_000
     # And after the power has been off all of it goes on.
     bench = Bench(bench.board.after_power_cycle(), run_ms=2000)
     assert bench.ask("attest", nonce="00" * 16)["ok"]

@@ -389,6 +389,9 @@ class Board:
     def unique_id(self) -> bytes:
         return bytes(microcontroller.cpu.uid)
 
+    def entropy(self, count: int) -> bytes:
+        return os.urandom(count)
+
     def maintenance(self) -> None:
         """Flash the lamp until Ctrl-C. What is open is what `boot` left open."""
         self.cut()
