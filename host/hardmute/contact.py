@@ -43,6 +43,7 @@ LASTING = (
     "contradicted",
     "no_key",
     "not_paired",
+    "pairing_unknown",
     "storage",
     "unsupported",
 )
@@ -164,7 +165,7 @@ class Contact:
         held = self._held()
         if not self._identity.journal:
             self._miss_journal(held)
-            return self._followed(self.ask(), None, "unsupported" if held.paired else None)
+            return self._followed(self.ask(), None, held.unsigned("unsupported"))
         again = True
         for _ in range(_ROUNDS):
             # Before the board is asked: what another process stores meanwhile is then no news,
@@ -180,7 +181,7 @@ class Contact:
             if self._clock.run_us() - met.asked_us > FRESH_US:
                 continue
             if complete is False:
-                signed, unsigned = None, unsigned or ("bad_head" if held.paired else None)
+                signed, unsigned = None, unsigned or held.unsigned("bad_head")
             if signed is None or not signed.checked:
                 return self._followed(met, None, unsigned)
             if bears_out(met.status, signed.answer.status):
@@ -265,10 +266,7 @@ class Contact:
     # The attestation.
 
     def _held(self) -> keys.Held:
-        held = keys.held(
-            self._board,
-            lambda: self._recorder.use(lambda log: log.is_paired(self._board)) is True,
-        )
+        held = keys.held(self._board, lambda: self._recorder.is_paired(self._board))
         if held.trouble is not None:
             self._recorder.tell(held.trouble)
         return held
@@ -285,15 +283,15 @@ class Contact:
                 self._incident("unpaired", "it is paired with this host, and says that it is not")
             elif not unpaired and not held.paired:
                 self._recorder.note(f"Not attested. {error}")
-            return None, error.code if held.paired else None
+            return None, held.unsigned(error.code)
         except UnreachableError as error:
             if not held.paired:
                 raise
             # It may be live, and that needs no signature.
-            return None, error.reason
+            return None, held.unsigned(error.reason)
         if signed is None:
-            return None, "bad_mac" if held.paired else None
-        return signed, "no_key" if held.paired and not signed.checked else None
+            return None, held.unsigned("bad_mac")
+        return signed, None if signed.checked else held.unsigned("no_key")
 
     def _challenge(self, held: keys.Held) -> Signed | None:
         """None: what came is none of ours, which was told."""

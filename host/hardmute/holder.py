@@ -142,7 +142,7 @@ class PortHolder:
 
 
 class _Request:
-    """Asks in ``file`` for a port. Where several ask at once, the newest request is that of all."""
+    """Asks in ``file`` for a port. Where several ask at once, the newest request is for all."""
 
     def __init__(self, file: Path) -> None:
         self._file = file

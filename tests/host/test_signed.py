@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ from hardmute.allowance import Allowance
 from hardmute.client import Session
 from hardmute.discovery import Port
 from hardmute.holder import Turn
-from hardmute.log import Log, Observation
+from hardmute.log import Log, Observation, _Damage
 from hardmute.logview import read
 from muteboard import attest, wire
 
@@ -566,6 +567,107 @@ def test_a_host_that_has_lost_its_key_ends_its_own_pairing_first(
         assert "stays paired: run `hardmute unpair` once more" in told.out
         assert cli("status").code == errors.OK
     assert "pair" not in device.asked
+
+
+def _is_unreadable(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def _is_of_the_future(file: Path) -> None:
+    database = sqlite3.connect(file)
+    database.execute("PRAGMA user_version = 9")
+    database.close()
+
+
+def _is_garbage(file: Path) -> None:
+    file.write_bytes(b"words")
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("attests", ["ok", "busy", "not_paired", "unsupported", "wrong_mac"])
+@pytest.mark.parametrize("breaks", [_is_unreadable, _is_of_the_future, _is_garbage])
+def test_P5_a_host_that_cannot_know_whether_it_is_paired_says_no_muted(
+    home: Path, cli: Cli, breaks: Callable[[Path], None], attests: str, state: str
+) -> None:
+    """The key is lost, and the log cannot be read."""
+    device = is_paired(home, "log")
+    device.attests = attests
+    device.hello["journal"] = attests != "unsupported"
+    becomes(device.made, state)
+    breaks(home / "log.sqlite3")
+    health = errors.TAMPERED if breaks is _is_garbage else errors.LOCAL
+    verdict = "unknown" if state == "muted" else state
+    code = errors.UNKNOWN if state == "muted" else STATES[state]
+    with plugged_in(device):
+        # What is set aside is forgotten by none of these.
+        for words in (("status",), ("verify", "--require", "reported"), ("watch",)):
+            told = cli(*words, "--json")
+            [said] = [json.loads(line) for line in told.out.splitlines()]
+            assert said["verdict"] == verdict, words
+            if words != ("watch",):
+                assert told.code == errors.worst(code, health), words
+            if state == "muted":
+                assert said["unsigned"] == "pairing_unknown"
+            if breaks is _is_garbage:
+                health = errors.OK
+        told = cli("mute", "--json")
+        assert told.json["verdict"] == ("fault" if state == "fault" else "unknown")
+        found = {each["name"]: each for each in cli("doctor", "--json").json["checks"]}
+        assert "muted (" not in found["state"]["text"]
+
+
+def test_P5_a_log_that_was_set_aside_forgets_no_pairing(home: Path, cli: Cli) -> None:
+    """One entry of it is broken; that of the pairing can be read."""
+    device = is_paired(home, "log")
+    log = Log(home / "log.sqlite3")
+    log._set_aside(_Damage())
+    log.close()
+    with plugged_in(device):
+        for attests, why in (("busy", "busy"), ("ok", "no_key")):
+            device.attests = attests
+            told = cli("status", "--json")
+            assert (told.code, told.json["unsigned"]) == (errors.UNKNOWN, why)
+        # Nor do the records of a board that nobody checked.
+        assert {state for state, _ in states(home, 0)} <= {"unknown", "live"}
+        assert cli("log", "prune", "--before", "0s").code == errors.OK
+        assert cli("status").code == errors.UNKNOWN
+        assert cli("unpair").code == errors.OK
+        assert cli("status").code == errors.OK
+
+
+def test_P5_a_log_that_was_set_aside_pairs_no_host_that_had_ended_it(home: Path, cli: Cli) -> None:
+    device = is_paired(home, "ended")
+    log = Log(home / "log.sqlite3")
+    log._set_aside(_Damage())
+    log.close()
+    with plugged_in(device):
+        assert cli("status").code == errors.OK
+
+
+def test_P5_a_log_that_becomes_unreadable_during_a_watch_ends_no_pairing(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = is_paired(home, "log")
+
+    def breaks() -> None:
+        _is_unreadable(home / "log.sqlite3")
+
+    monkeypatch.setattr(commands, "_UNSIGNED_S", 0.0)
+    monkeypatch.setattr(commands, "_LASTING_S", 0.0)
+    device.happens = [breaks, *[lambda: None] * 3]
+    with plugged_in(device):
+        assert watched(cli) == ["unknown"]
+
+
+def test_unpair_changes_nothing_that_it_cannot_write_down(home: Path, cli: Cli) -> None:
+    device = is_paired(home, "log and key")
+    _is_unreadable(home / "log.sqlite3")
+    with plugged_in(device):
+        told = cli("unpair")
+    assert told.code == errors.LOCAL
+    assert "so this host stays paired" in told.err
+    assert keys.load_attest_key(BOARD) is not None
 
 
 def test_P5_pruning_the_log_ends_no_pairing(home: Path, cli: Cli) -> None:
