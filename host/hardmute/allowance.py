@@ -24,9 +24,13 @@ class Allowance:
         self._left = min(self._most, self._left + now - self._at)
         self._at = now
 
+    def has(self, count: int) -> bool:
+        """Whether there are so many left."""
+        return self._left >= count
+
     def take(self) -> bool:
         """Whether there was one left; it is taken."""
-        if self._left < 1:
+        if not self.has(1):
             return False
         self._left -= 1
         return True

@@ -14,6 +14,7 @@ import muteboard
 from hardmute import discovery, errors, service, text
 from hardmute.allowance import Allowance
 from hardmute.client import STREAM_SILENCE_S, Session
+from hardmute.clock import SYSTEM, HostClock
 from hardmute.contact import LASTING, MOST_RECORDS, Contact, Meeting
 from hardmute.holder import Turn
 from hardmute.log import Observation, now_ms, seen, unseen
@@ -36,9 +37,12 @@ _BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 # How long `watch` leaves a board alone that has not signed; and where the reason is a lasting one.
 _UNSIGNED_S = 1.0
 _LASTING_S = 60.0
-# Rows in the log, and contacts, for a board that changes faster than a hand can make it: so many
-# at once and then one a second each.
-_BURST = 8
+# Rows that a watch writes at once: the last word on a state, and the first on the next. Then it is
+# one a second, which stands for all that was heard.
+_ROWS = 2
+# Contacts of a watch at once, and then one a second: after each press "muted" is to be signed, and
+# a person may press quickly.
+_CONTACTS = 8
 # How long it fetches old records between two events, in seconds: the next event is not to wait.
 _SLICE_S = 0.5
 # Rows stand for those that were left out, from the mildest to the gravest.
@@ -209,17 +213,21 @@ def watch(args: Namespace) -> int:
 
     # A service manager's way to end it: the last word belongs in the log then as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return _Watch(args).run()
+    return _Watch(args, SYSTEM).run()
 
 
 class _Watch:
     """Follows one board. It prints changes; it logs those, and a row a minute.
 
+    Where changes come faster than a row a second, a row is the gravest of them and says how many
+    there were. A board that signs attests for the log at least every ten minutes.
+
     A `mute` that asks for the port gets it, and the board is followed again afterwards.
     """
 
-    def __init__(self, args: Namespace) -> None:
+    def __init__(self, args: Namespace, clock: HostClock) -> None:
         self._args = args
+        self._clock = clock
         self._recorder = Recorder()
         self._named: str | None = args.device
         # The board that is meant, by the log: it is waited for. Any other has to be there now.
@@ -230,18 +238,22 @@ class _Watch:
         self._simulated = False
         self._failures = 0
         self._turn: Turn = "follow"
-        self._heard_s = time.monotonic()
-        # When a board that has not signed is asked again at the earliest (`time.monotonic`).
+        self._heard_s = self._now_s()
+        # When a board that has not signed is asked again at the earliest (`_now_s`).
         self._ask_again = 0.0
         # The newest observation, and the newest one that is in the log.
         self._newest: Observation | None = None
         self._logged: Observation | None = None
-        # What is to be logged next, the gravest since the last row.
+        # What is to be logged next, the gravest since the last row; and the changes since then.
         self._held: Observation | None = None
-        self._rows = Allowance(_BURST)
-        self._meetings = Allowance(_BURST)
+        self._changes = 0
+        self._rows = Allowance(_ROWS, self._now_s)
+        self._meetings = Allowance(_CONTACTS, self._now_s)
         # A device that goes and comes back gets no more of them.
-        self._records = Allowance(MOST_RECORDS)
+        self._records = Allowance(MOST_RECORDS, self._now_s)
+
+    def _now_s(self) -> float:
+        return self._clock.run_us() / 1e6
 
     def run(self) -> int:
         try:
@@ -250,7 +262,7 @@ class _Watch:
                     self._follow()
                 except errors.PortWantedError as error:
                     self._turn = "back"
-                    if time.monotonic() - self._heard_s > STREAM_SILENCE_S:
+                    if self._now_s() - self._heard_s > STREAM_SILENCE_S:
                         # One `mute` after the other.
                         self._lost(error)
                     continue
@@ -286,7 +298,9 @@ class _Watch:
                 )
             self._board, self._device = identity.board, session.device
             self._simulated = identity.simulated
-            contact = Contact(session, identity, self._recorder, records=self._records)
+            contact = Contact(
+                session, identity, self._recorder, records=self._records, clock=self._clock
+            )
             try:
                 self._follow_events(session, identity, contact)
             except errors.PortWantedError:
@@ -294,7 +308,7 @@ class _Watch:
                 self._log_last()
                 raise
             except errors.UnreachableError:
-                self._log_newest()
+                self._log(self._newest)
                 raise
             except KeyboardInterrupt:
                 # What happened until now, and the last word on it. A second one ends it here.
@@ -311,17 +325,17 @@ class _Watch:
         met = contact.meet()
         for event in session.watch():
             self._failures = 0
-            self._heard_s = time.monotonic()
+            self._heard_s = self._now_s()
             heard = contact.hear(event)
             self._meetings.refill()
-            if self._owes(heard) and self._meetings.take():
+            if (self._owes(heard) or contact.is_due()) and self._meetings.take():
                 if self._newest is not None and self._newest.verdict == "muted":
                     # Until the board has signed that it is muted again.
                     take(heard)
                 met = contact.meet()
                 heard = contact.hear(event)._replace(heard_ms=heard.heard_ms)
                 wait_s = _LASTING_S if heard.unsigned in LASTING else _UNSIGNED_S
-                self._ask_again = time.monotonic() + (wait_s if heard.unsigned else 0)
+                self._ask_again = self._now_s() + (wait_s if heard.unsigned else 0)
             take(heard)
             known = met.status.journal
             news = event.journal is not None and (known is None or event.journal.seq != known.seq)
@@ -333,21 +347,23 @@ class _Watch:
     def _owes(self, heard: Meeting) -> bool:
         """Whether the board is to sign, so that "muted" can be said, or a contradiction ends."""
         owes = heard.contradicted is not None or heard.conclusion.reason == NOT_ATTESTED
-        return owes and time.monotonic() >= self._ask_again
+        return owes and self._now_s() >= self._ask_again
 
     def _take(self, observation: Observation) -> None:
         before = self._newest
         changed = before is None or _essence(before) != _essence(observation)
-        if changed and before is not None and before.state is not None:
+        self._rows.refill()
+        if changed and before is not None and before.state is not None and self._rows.has(_ROWS):
             # How long the old state held is only known to the moment of the last event. An unknown
             # state holds until now; another process may have logged something since it was asked.
-            self._log_newest()
+            self._log(before)
         self._newest = observation
         if changed:
+            self._changes += 1
             self._show(observation)
         due = self._logged is None or observation.at_ms - self._logged.at_ms >= _STILL_MS
         if changed or due or self._held is not None:
-            self._log_newest()
+            self._log(observation)
 
     def _lost(self, error: errors.UnreachableError) -> None:
         observation = unseen(
@@ -361,28 +377,32 @@ class _Watch:
         if self._newest is None or self._newest.verdict != "unknown":
             self._take(observation)
         else:
+            if self._held is not None:
+                self._log(self._newest)
             self._newest = observation
 
-    def _log_newest(self) -> None:
-        """Log the newest observation; or later, where there are too many to log them all."""
-        newest = self._newest
+    def _log(self, newest: Observation | None) -> None:
+        """Log ``newest``; or later, where there are too many to log them all."""
         if newest is None or newest is self._logged:
             return
         if self._held is None or _gravity(newest) >= _gravity(self._held):
             self._held = newest
         self._rows.refill()
-        if not self._rows.take():
-            return
-        self._logged, self._held = self._held, None if self._held is newest else newest
-        self._recorder.add(self._logged)
+        if self._rows.take():
+            self._write(self._held)
+            self._held = None if newest is self._logged else newest
 
     def _log_last(self) -> None:
         """Log what has waited, as nothing comes after it."""
         for last in dict.fromkeys((self._held, self._newest)):
             if last is not None and last is not self._logged:
-                self._recorder.add(last)
-                self._logged = last
+                self._write(last)
         self._held = None
+
+    def _write(self, row: Observation) -> None:
+        self._logged = row
+        self._recorder.add(row._replace(summary_of=self._changes) if self._changes > 1 else row)
+        self._changes = 0
 
     def _show(self, observation: Observation) -> None:
         if self._args.json:

@@ -47,8 +47,12 @@ LASTING = (
     "storage",
     "unsupported",
 )
-# While a board is followed, what it has signed counts for so long.
-_COVERS_US = 60_000_000
+# While a board is followed, what it has signed counts for so long: as long as silence (P5).
+_COVERS_US = 3_000_000
+# While a board is followed, an attestation goes into the log at least every ten minutes: it is
+# asked for after so long, and again after so long where that was in vain.
+_KEEP_US = 540_000_000
+_KEEP_AGAIN_US = 10_000_000
 # After a fetch that took long, all else is asked again; but not for ever.
 _ROUNDS = 4
 # From so many records on a person is told what takes so long.
@@ -127,7 +131,10 @@ class Contact:
         self._signed: Signed | None = None
         self._unsigned: str | None = None
         self._contradicted: str | None = None
-        self._records = records or Allowance(MOST_RECORDS)
+        self._records = records or Allowance(MOST_RECORDS, lambda: clock.run_us() / 1e6)
+        # From when on the next attestation is due in the log, by `HostClock.run_us`; None for a
+        # board whose signature this host cannot check.
+        self._keep_at_us: int | None = None
         self._has_met = False
         # When this contact is over, by `HostClock.run_us`, and what is to be fetched until then:
         # the journal up to an end, and what the board has signed of that end.
@@ -163,6 +170,7 @@ class Contact:
 
     def _meet(self) -> Meeting:
         held = self._held()
+        self._plan(held)
         if not self._identity.journal:
             self._miss_journal(held)
             return self._followed(self.ask(), None, held.unsigned("unsupported"))
@@ -223,8 +231,8 @@ class Contact:
         """What ``event``, which the board was not asked for, is worth.
 
         It is as good as signed where the board has signed the same state since the last `meet`
-        began or later. Where that is a minute old, the board is asked to sign again; nothing is
-        stored of that. Raises `UnreachableError` as `meet` does.
+        began or later. Where that is 3 s old, the board is asked to sign again; nothing is stored
+        of that. Raises `UnreachableError` as `meet` does.
         """
         if self._signed is not None and self._clock.run_us() - self._signed.anchor_us > _COVERS_US:
             signed, self._unsigned = self._attest(self._held())
@@ -236,6 +244,18 @@ class Contact:
         if covers(event, self._signed.answer.status):
             return met._replace(signed=self._signed)
         return met._replace(unsigned="changed")
+
+    def is_due(self) -> bool:
+        """Whether it is time to `meet` the board so that the log has its attestation."""
+        return self._keep_at_us is not None and self._clock.run_us() >= self._keep_at_us
+
+    def _plan(self, held: keys.Held) -> None:
+        """Say when the next attestation is due if this `meet` stores none."""
+        if held.key is None:
+            self._keep_at_us = None
+        elif self._keep_at_us is None or self.is_due():
+            wait_us = _KEEP_US if self._keep_at_us is None else _KEEP_AGAIN_US
+            self._keep_at_us = self._clock.run_us() + wait_us
 
     def _followed(self, met: Meeting, signed: Signed | None, unsigned: str | None) -> Meeting:
         """``met``, for which this is what the events that follow it go by."""
@@ -340,6 +360,8 @@ class Contact:
                     log.append("attestation", self._board, body)
 
         self._recorder.use(keep)
+        if signed.checked:
+            self._keep_at_us = self._clock.run_us() + _KEEP_US
 
     # The journal.
 

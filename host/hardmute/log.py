@@ -82,6 +82,8 @@ class Observation(NamedTuple):
     From ``state`` on, the board's own words; all None when it could not be reached. ``took_ms``:
     from asking for them until they were there; None for what was not asked for. ``unsigned``: why
     these words are not signed (`text.UNSIGNED`), if this host is paired with the board.
+    ``summary_of``: how many changes a `watch` heard since its row before, if it was more than one:
+    this is the gravest of what it heard.
     """
 
     at_ms: int
@@ -107,6 +109,7 @@ class Observation(NamedTuple):
     service: str | None = None
     took_ms: int | None = None
     unsigned: str | None = None
+    summary_of: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The record as `--json` prints it."""

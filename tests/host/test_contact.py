@@ -869,10 +869,19 @@ def test_P6_processes_at_once_store_each_record_once(home: Path, sim: Sim) -> No
 
 
 def test_P6_a_log_that_cannot_be_written_hides_no_state(home: Path, sim: Sim, cli: Cli) -> None:
-    (home / "log.sqlite3").mkdir()
+    log = home / "log.sqlite3"
+    assert cli("-d", sim.board, "status").code == errors.OK
+    # As on a read-only disk: nothing can be written beside the log.
+    (home / "log.sqlite3-shm").mkdir()
     told = cli("-d", sim.board, "status", "--json")
-    assert told.json["verdict"] == "muted"
-    assert told.code == errors.LOCAL
+    assert (told.json["verdict"], told.code) == ("muted", errors.LOCAL)
+    (home / "log.sqlite3-shm").rmdir()
+    # Nobody can know of this one whether it tells of a pairing.
+    log.unlink()
+    log.mkdir()
+    told = cli("-d", sim.board, "status", "--json")
+    assert (told.json["verdict"], told.json["state"]) == ("unknown", "muted")
+    assert (told.json["unsigned"], told.code) == ("pairing_unknown", errors.UNKNOWN)
 
 
 def test_P5_attested_without_a_log(host: Host) -> None:

@@ -23,6 +23,7 @@ from conftest import Cli, Result, Sim, StartSim, StartWatch
 from hardmute import client, commands, discovery
 from hardmute import holder as port_holder
 from hardmute.client import Session
+from hardmute.clock import SYSTEM
 from hardmute.errors import INTERRUPTED, OK, UNKNOWN, PortWantedError
 from hardmute.holder import PortHolder, Turn
 from hardmute.listen import command as listening
@@ -536,14 +537,16 @@ def test_a_port_that_is_wanted_is_no_port_without_a_board(
 
 
 class Hours:
-    """Stands in for the module `time` of `commands`: pauses end at once, or do what they must."""
+    """Stands in for the time of `commands`: pauses end at once, or do what they must."""
 
     def __init__(self, pauses: Iterator[Callable[[], object]]) -> None:
         self.now = 100.0
         self._pauses = pauses
 
-    def monotonic(self) -> float:
-        return self.now
+    def stand_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = SYSTEM._replace(run_us=lambda: round(self.now * 1e6))
+        monkeypatch.setattr(commands, "SYSTEM", clock)
+        monkeypatch.setattr(commands, "time", self)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -563,7 +566,7 @@ def test_P5_mutes_one_after_the_other_leave_no_old_state_standing(
 ) -> None:
     """Each time that `watch` has the port again a `mute` wants it, before an event has come."""
     hours = Hours(iter([]))
-    monkeypatch.setattr(commands, "time", hours)
+    hours.stand_in(monkeypatch)
     board = on("watch", lambda request, _answer, frame: frame + _event(request))
     wanted = 0
 
@@ -656,7 +659,7 @@ def test_P5_what_another_process_logs_while_watch_reconnects_stands(
         assert start("mute", "-d", device.address).end()[0] == OK
 
     pauses = [leave, lambda: None, come_back, _interrupt]
-    monkeypatch.setattr(commands, "time", Hours(iter(pauses)))
+    Hours(iter(pauses)).stand_in(monkeypatch)
     board = Board(alter=alter)
     with tcp_device(board) as device:
         told = cli("-d", device.address, "watch", "--json")

@@ -7,6 +7,7 @@ that was paired, and answers `attest` in every way. The port is in memory, and s
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sqlite3
 import tempfile
@@ -24,8 +25,8 @@ from conftest import Cli
 from evidence_maker import BOARD, Clock, MadeBoard, Story
 from hardmute import commands, discovery, errors, keys, text
 from hardmute.__main__ import main
-from hardmute.allowance import Allowance
 from hardmute.client import Session
+from hardmute.clock import SYSTEM, HostClock
 from hardmute.discovery import Port
 from hardmute.holder import Turn
 from hardmute.log import Log, Observation, _Damage
@@ -363,6 +364,10 @@ def test_P5_what_is_signed_later_is_shown_as_muted(home: Path) -> None:
 # watch: events are not signed one by one.
 
 
+def clock_of(now_s: Callable[[], float]) -> HostClock:
+    return HostClock(lambda: round(now_s() * 1000), lambda: round(now_s() * 1e6), SYSTEM.run)
+
+
 def watched(cli: Cli) -> list[str]:
     """The verdicts that `hardmute watch` tells of."""
     return [json.loads(line)["verdict"] for line in cli("watch", "--json").out.splitlines()]
@@ -390,14 +395,6 @@ def test_P5_watch_asks_a_busy_board_again_but_once_a_second(
     now = 1000.0
     asked: list[int] = []
 
-    class Time:
-        sleep = staticmethod(time.sleep)
-        strftime, localtime = time.strftime, time.localtime
-
-        @staticmethod
-        def monotonic() -> float:
-            return now
-
     def pass_s(seconds: float, attests: str) -> Callable[[], None]:
         def passes() -> None:
             nonlocal now
@@ -407,7 +404,7 @@ def test_P5_watch_asks_a_busy_board_again_but_once_a_second(
 
         return passes
 
-    monkeypatch.setattr(commands, "time", Time)
+    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
     device.attests = "busy"
     device.happens = [
         *[pass_s(0.1, "busy")] * 12,
@@ -458,27 +455,106 @@ def test_P5_watch_does_not_fill_the_log_with_what_stays_so(
 def test_P6_a_board_that_flips_its_state_fills_no_log(
     home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The gravest of what is left out is logged in its place."""
-
-    class Frozen(Allowance):
-        def __init__(self, most: int) -> None:
-            super().__init__(most, lambda: 0.0)
-
-    monkeypatch.setattr(commands, "Allowance", Frozen)
+    """A row a second, which is the gravest of what it stands for, and says how much that is."""
+    now = 1000.0
+    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
     device = is_paired(home, "none")
-    flips = (lambda: becomes(device.made, "live"), lambda: device.made.mute("button"))
-    device.happens = [flip for _ in range(30) for flip in flips]
+    seconds = 20
+
+    def becomes_after(state: str, passed_s: float) -> Callable[[], None]:
+        def happens() -> None:
+            nonlocal now
+            now += passed_s
+            if state == "live":
+                becomes(device.made, "live")
+            else:
+                device.made.mute("button")
+
+        return happens
+
+    # Live for a tenth of each fifth of a second.
+    flips = (becomes_after("live", 0.18), becomes_after("muted", 0.02))
+    device.happens = [flip for _ in range(5 * seconds) for flip in flips]
     log = Log(home / "log.sqlite3")
-    before = len(list(log.observations(BOARD, 0, 1 << 52)))
     with plugged_in(device):
         told = cli("watch", "--json")
     shown = [json.loads(line)["state"] for line in told.out.splitlines()]
-    rows = [row.state for row in log.observations(BOARD, 0, 1 << 52)][before:]
+    rows = list(log.observations(BOARD, 0, 1 << 52))
+    attestations = len(list(log.entries(BOARD, ["attestation"])))
     log.close()
-    assert shown == ["muted", "live"] * 30 + ["muted"]
-    assert len(rows) == commands._BURST + 2
-    assert rows[-2:] == ["live", "muted"]
-    assert device.asked.count("attest") <= commands._BURST + 2
+    assert shown == ["muted", "live"] * 5 * seconds + ["muted"]
+    # One a second, and the first and the last word.
+    assert len(rows) <= seconds + 3
+    summaries = [row for row in rows if row.summary_of is not None]
+    assert {row.state for row in summaries} == {"live"}
+    assert len(summaries) == seconds
+    assert sum(row.summary_of or 1 for row in rows) >= 10 * seconds
+    assert rows[-1].state == "muted"
+    assert device.asked.count("attest") <= seconds + commands._CONTACTS + 2
+    assert attestations <= seconds + commands._CONTACTS + 2
+    # What it was within each second is not known as muted.
+    found = states(home, 0)
+    assert sum(state in ("live", "unknown") for state, _ in found) >= 1
+    assert any(note is not None and "changes at once" in note for _, note in found)
+
+
+def test_P6_a_live_moment_of_a_board_that_does_not_count_it_is_logged(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that nothing has changed since, and is muted again."""
+    now = 1000.0
+    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    device = is_paired(home, "none")
+    device.attests = "not_paired"
+    device.hello["journal"] = False
+    device.made.clock.pass_ms(60_000)
+    live = {"state": "live", "command": "connected", "sense": [1], "remute_in_ms": 5000}
+
+    def says(more: dict[str, Any]) -> Callable[[], None]:
+        def happens() -> None:
+            nonlocal now
+            now += 0.1
+            device.lie = lambda said: {**said, "since_ms": 0, **more}
+
+        return happens
+
+    device.happens = [says(live), says({}), says(live), says({})]
+    with plugged_in(device):
+        assert watched(cli) == ["muted", "live", "muted", "live", "muted"]
+    log = Log(home / "log.sqlite3")
+    rows = [(row.state, row.summary_of) for row in log.observations(BOARD, 0, 1 << 52)]
+    log.close()
+    assert rows == [("muted", None), ("live", None), ("live", 3), ("muted", None)]
+    assert "live" in {state for state, _ in states(home, 0)}
+
+
+def test_P6_watch_attests_for_the_log_every_ten_minutes(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    device = is_paired(home, "key")
+
+    def passes(attests: str) -> Callable[[], None]:
+        def happens() -> None:
+            nonlocal now
+            now += 1
+            device.attests = attests
+
+        return happens
+
+    # Muted; then live, and too busy to sign where it is due for the first time.
+    busy = range(2000, 2000 + 60)
+    device.happens = [passes("busy" if at in busy else "ok") for at in range(2600)]
+    device.happens[1500] = device.made.go_live
+    with plugged_in(device):
+        cli("watch")
+    log = Log(home / "log.sqlite3")
+    asked = [entry.body["anchor_us"] / 1e6 for entry in log.entries(BOARD, ["attestation"])]
+    log.close()
+    assert all(later - sooner <= 600 for sooner, later in itertools.pairwise(asked))
+    assert now - asked[-1] <= 600
+    assert 5 <= len(asked) <= 8
 
 
 def test_P5_a_signature_that_is_old_covers_nothing(
