@@ -15,7 +15,7 @@ from hardmute import discovery, errors, service, text
 from hardmute.allowance import Allowance
 from hardmute.client import STREAM_SILENCE_S, Session
 from hardmute.clock import SYSTEM, HostClock
-from hardmute.contact import LASTING, MOST_RECORDS, Contact, Meeting
+from hardmute.contact import LASTING, TIMEOUTS, Bounds, Contact, Meeting
 from hardmute.holder import Turn
 from hardmute.log import Observation, now_ms, seen, unseen
 from hardmute.recorder import Recorder
@@ -58,11 +58,12 @@ def mute(args: Namespace) -> int:
     """`hardmute mute`: 0 only once muted has been sensed, and signed if this host is paired."""
 
     def cut(session: Session, contact: Contact) -> Meeting:
-        session.mute()
-        deadline = time.monotonic() + args.timeout
-        while session.status().state == "live" and time.monotonic() < deadline:
-            pass
-        return contact.meet()
+        with session.within(TIMEOUTS * session.timeout - session.begun_s):
+            session.mute()
+            deadline = time.monotonic() + args.timeout
+            while session.status().state == "live" and time.monotonic() < deadline:
+                pass
+            return contact.meet()
 
     return _report(args, cut, turn="mute")
 
@@ -250,7 +251,7 @@ class _Watch:
         self._rows = Allowance(_ROWS, self._now_s)
         self._meetings = Allowance(_CONTACTS, self._now_s)
         # A device that goes and comes back gets no more of them.
-        self._records = Allowance(MOST_RECORDS, self._now_s)
+        self._bounds = Bounds(clock)
 
     def _now_s(self) -> float:
         return self._clock.run_us() / 1e6
@@ -273,7 +274,12 @@ class _Watch:
                         # Nothing has been followed yet, and no such board was ever seen.
                         text.complain(error)
                         return error.exit_code
-                time.sleep(_BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)])
+                pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
+                self._meetings.refill()
+                if not self._meetings.take():
+                    # A device that goes and comes back is met no more often than another one.
+                    pause_s = max(1.0, pause_s)
+                time.sleep(pause_s)
                 self._failures += 1
         except KeyboardInterrupt:
             if self._recorder.exit_code == errors.TAMPERED:
@@ -299,7 +305,7 @@ class _Watch:
             self._board, self._device = identity.board, session.device
             self._simulated = identity.simulated
             contact = Contact(
-                session, identity, self._recorder, records=self._records, clock=self._clock
+                session, identity, self._recorder, bounds=self._bounds, clock=self._clock
             )
             try:
                 self._follow_events(session, identity, contact)

@@ -25,7 +25,7 @@ from hardmute.client import Session
 from hardmute.clock import SYSTEM, HostClock
 from hardmute.entries import GENESIS, nonce
 from hardmute.errors import PortWantedError, RefusedError, UnreachableError
-from hardmute.intake import Intake
+from hardmute.intake import MOST_BREAKS, Intake
 from hardmute.log import Log
 from hardmute.recorder import Recorder
 from hardmute.report import Attested, Conclusion, Identity, JournalEnd, Status, conclude
@@ -60,7 +60,7 @@ _MANY = 2_048
 # A contact stores as many records as a board keeps, and no more.
 MOST_RECORDS = journal.SEGMENT * journal.SEGMENTS
 # Time-outs that a contact takes at most: as if hello, attestation and status took one each.
-_TIMEOUTS = 3
+TIMEOUTS = 3
 # After the status the journal is fetched for so long before the state is told, which is to be
 # fresh by then. The rest is fetched afterwards.
 _FETCH_S = 1.5
@@ -104,11 +104,24 @@ class Meeting(NamedTuple):
         return conclude(self.status, attested=self.signed is not None, unsigned=self.unsigned)
 
 
+class Bounds:
+    """What a device can make this host store: in one contact, or in several that share these."""
+
+    def __init__(self, clock: HostClock = SYSTEM) -> None:
+        self.records = Allowance(MOST_RECORDS, lambda: clock.run_us() / 1e6)
+        self.breaks = Allowance(MOST_BREAKS, lambda: clock.run_us() / 1e6)
+
+    def refill(self) -> None:
+        """Allow for the time since."""
+        self.records.refill()
+        self.breaks.refill()
+
+
 class Contact:
     """Meets the board ``identity`` behind ``session``; what there is to tell goes to ``recorder``.
 
-    ``records``: how many it may store, where that is shared with earlier contacts. ``random``: so
-    many unpredictable bytes.
+    ``bounds``: where they are shared with earlier contacts. ``random``: so many unpredictable
+    bytes.
     """
 
     def __init__(
@@ -117,7 +130,7 @@ class Contact:
         identity: Identity,
         recorder: Recorder,
         *,
-        records: Allowance | None = None,
+        bounds: Bounds | None = None,
         clock: HostClock = SYSTEM,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -131,7 +144,7 @@ class Contact:
         self._signed: Signed | None = None
         self._unsigned: str | None = None
         self._contradicted: str | None = None
-        self._records = records or Allowance(MOST_RECORDS, lambda: clock.run_us() / 1e6)
+        self._bounds = bounds or Bounds(clock)
         # From when on the next attestation is due in the log, by `HostClock.run_us`; None for a
         # board whose signature this host cannot check.
         self._keep_at_us: int | None = None
@@ -158,11 +171,11 @@ class Contact:
     @contextlib.contextmanager
     def _begun(self) -> Generator[None]:
         """A contact, in its time."""
-        whole_s = _TIMEOUTS * self._session.timeout
+        whole_s = TIMEOUTS * self._session.timeout
         if not self._has_met:
             whole_s -= min(self._session.begun_s, self._session.timeout)
         self._has_met = True
-        self._records.refill()
+        self._bounds.refill()
         self._over_us = self._clock.run_us() + round(whole_s * 1e6)
         self._due = None
         with self._session.within(whole_s):
@@ -178,7 +191,7 @@ class Contact:
         for _ in range(_ROUNDS):
             # Before the board is asked: what another process stores meanwhile is then no news,
             # rather than something that the board does not have.
-            intake = Intake(self._recorder, self._board)
+            intake = self._intake()
             # An answer that does not come must leave time for the status.
             with self._session.within(self._session.left_s - self._session.timeout):
                 signed, unsigned = self._attest(held)
@@ -212,7 +225,8 @@ class Contact:
         if self._due is None:
             return
         end, signed = self._due
-        intake = Intake(self._recorder, self._board)
+        self._due = None
+        intake = self._intake()
         left_s = (self._over_us - self._clock.run_us()) / 1e6 if seconds is None else seconds
         try:
             complete = self._take_up_to(intake, end, signed, left_s)
@@ -266,7 +280,7 @@ class Contact:
     def fetch(self) -> Status:
         """As `meet`, but have nothing attested."""
         with self._begun():
-            intake = Intake(self._recorder, self._board)
+            intake = self._intake()
             status = self._session.status()
             if status.journal is not None:
                 self._take_up_to(intake, status.journal, None, self._session.left_s)
@@ -280,8 +294,11 @@ class Contact:
 
     def _incident(self, what: str, text: str, **details: object) -> None:
         """An incident that does not begin a branch."""
-        branch = Intake(self._recorder, self._board).branch
+        branch = self._intake().branch
         self._recorder.incident(self._board, branch, what, text, **details)
+
+    def _intake(self) -> Intake:
+        return Intake(self._recorder, self._board, self._bounds.breaks)
 
     # The attestation.
 
@@ -369,7 +386,7 @@ class Contact:
         """The board keeps no journal. Tell if it did before."""
         if held.key is not None:
             self._incident("unpaired", "it is paired with this host, and says it has no journal")
-        intake = Intake(self._recorder, self._board)
+        intake = self._intake()
         if intake.seq:
             intake.begin_branch(
                 "backwards",
@@ -443,7 +460,7 @@ class Contact:
             for at, data in enumerate(page.records, page.start):
                 if at > last:
                     break
-                if at > intake.seq and not self._records.take():
+                if at > intake.seq and not self._bounds.records.take():
                     return 0
                 if not intake.take(at, data):
                     return 1

@@ -17,10 +17,11 @@ from virtual_port import EPOCH_MS, VirtualPort
 from conftest import Cli, Sim, StartSim, StartWatch, VirtualBoard
 from hardmute import errors, keys
 from hardmute.__main__ import main
+from hardmute.allowance import Allowance
 from hardmute.client import Session
 from hardmute.clock import HostClock
 from hardmute.contact import Contact, Meeting
-from hardmute.intake import Intake
+from hardmute.intake import MOST_BREAKS, Intake
 from hardmute.log import Log
 from hardmute.recorder import Recorder
 from hardmute.verifier import verify
@@ -411,7 +412,7 @@ def test_P6_two_processes_store_each_record_once(host: Host) -> None:
         board.press()
     host.enter()
     recorder = Recorder()
-    first, second, third = (Intake(recorder, BOARD) for _ in range(3))
+    first, second, third = (Intake(recorder, BOARD, Allowance(MOST_BREAKS)) for _ in range(3))
     news = list(enumerate(kept(board), 1))[1:]
     for at, data in news:
         assert first.take(at, data)

@@ -29,6 +29,7 @@ from hardmute.client import Session
 from hardmute.clock import SYSTEM, HostClock
 from hardmute.discovery import Port
 from hardmute.holder import Turn
+from hardmute.intake import MOST_BREAKS
 from hardmute.log import Log, Observation, _Damage
 from hardmute.logview import read
 from muteboard import attest, wire
@@ -361,6 +362,47 @@ def test_P5_what_is_signed_later_is_shown_as_muted(home: Path) -> None:
     assert [state for state, _ in states(home, begun)] == ["muted"]
 
 
+class Slow(Device):
+    """Each answer takes nine tenths of the time-out."""
+
+    def session(self, timeout: float = 3.0) -> Session:
+        self.port = ScriptedPort(
+            lambda line: [(0.9 * timeout, frame) for _, frame in self.script(line)]
+        )
+        self.begun = self.port.now
+        return Session(self.port, DEVICE, timeout, clock=self.port.clock)
+
+
+@pytest.mark.parametrize("pairing", ["key", "none"])
+@pytest.mark.parametrize("state", ["muted", "live"])
+@pytest.mark.parametrize("words", [("status",), ("mute",)])
+def test_P5_a_device_that_answers_late_holds_no_command(
+    home: Path,
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str],
+    state: str,
+    pairing: str,
+) -> None:
+    device = Slow(is_paired(home, pairing).made)
+    becomes(device.made, state)
+    # It does not cut.
+    monkeypatch.setattr(device.made, "mute", lambda _cause: None)
+    tell = commands._tell
+    took_s: list[float] = []
+
+    def tells(*args: Any) -> None:
+        took_s.append(device.port.now - device.begun)
+        tell(*args)
+
+    monkeypatch.setattr(commands, "_tell", tells)
+    with plugged_in(device):
+        told = cli(*words, "--json", "--timeout", "1")
+    assert told.code in (errors.UNKNOWN, STATES[state])
+    assert told.json["verdict"] in ("unknown", state)
+    assert took_s[0] <= 3.0 + 0.01
+
+
 # watch: events are not signed one by one.
 
 
@@ -526,6 +568,36 @@ def test_P6_a_live_moment_of_a_board_that_does_not_count_it_is_logged(
     log.close()
     assert rows == [("muted", None), ("live", None), ("live", 3), ("muted", None)]
     assert "live" in {state for state, _ in states(home, 0)}
+
+
+def test_P6_a_board_with_another_journal_each_time_fills_no_log(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    device = is_paired(home, "none")
+    device.attests = "not_paired"
+
+    def another(seed: int) -> Callable[[], None]:
+        def happens() -> None:
+            nonlocal now
+            now += 0.1
+            clock = device.made.clock
+            device.made = MadeBoard(clock, seed=seed)
+            for _ in range(1 + seed % 7):
+                device.made.boot()
+
+        return happens
+
+    device.happens = [another(seed) for seed in range(1, 101)]
+    with plugged_in(device):
+        cli("watch")
+    log = Log(home / "log.sqlite3")
+    incidents = len(list(log.entries(BOARD, ["incident"])))
+    everything = len(list(log.entries()))
+    log.close()
+    assert MOST_BREAKS <= incidents <= MOST_BREAKS + 10 + 2
+    assert everything <= 200
 
 
 def test_P6_watch_attests_for_the_log_every_ten_minutes(
