@@ -376,7 +376,7 @@ class Log:
         first = self._row_of(_is_checked, checked, board)
         newest = None if first is None else self._row_of(_is_checked, f"{checked} DESC", board)
         checkpoint = self._checkpoint()
-        if checkpoint is not None and board in _paired_at(checkpoint):
+        if checkpoint is not None and board in paired_boards(checkpoint):
             first, newest = 0, max(newest or 0, checkpoint.row)
         return first, newest or 0
 
@@ -559,7 +559,7 @@ class Log:
         checkpoint = self._checkpoint()
         query = "SELECT DISTINCT board FROM entry WHERE kind = 'attestation'"
         known = {board for (board,) in self._database.execute(query)}
-        known.update(() if checkpoint is None else _paired_at(checkpoint))
+        known.update(() if checkpoint is None else paired_boards(checkpoint))
         return sorted(board for board in known if self.is_paired(board))
 
     def pruned_before(self) -> int:
@@ -971,8 +971,8 @@ def _is_reached(entry: Entry) -> bool:
     return observation_of(entry).state is not None
 
 
-def _paired_at(checkpoint: Entry) -> list[str]:
-    """The boards that this host was paired with when it pruned the log."""
+def paired_boards(checkpoint: Entry) -> list[str]:
+    """The boards that this host was paired with when it wrote the ``checkpoint``."""
     boards = checkpoint.body.get("paired", [])
     if not isinstance(boards, list):
         raise _Damage(checkpoint.row)

@@ -830,6 +830,44 @@ def test_P5_pruning_the_log_ends_no_pairing(home: Path, cli: Cli) -> None:
         assert cli("status").code == errors.OK
 
 
+@pytest.mark.parametrize(
+    ("pairing", "attests", "words"),
+    [
+        ("log and key", "ok", f"Board {BOARD} has signed the checkpoint."),
+        ("log and key", "busy", "The checkpoint is open until the next `hardmute status`"),
+        ("log and key", "wrong_mac", "The checkpoint is open until the next `hardmute status`"),
+        # It signs, and this host has no key to check that with.
+        ("log", "ok", "The checkpoint is open until the next `hardmute status`"),
+        ("ended", "ok", "This host is paired with no board"),
+    ],
+)
+def test_P6_a_prune_has_its_checkpoint_signed_or_says_that_it_is_open(
+    home: Path, cli: Cli, pairing: str, attests: str, words: str
+) -> None:
+    device = is_paired(home, pairing)
+    device.attests = attests
+    with plugged_in(device):
+        told = cli("log", "prune", "--before", "0s")
+    assert told.code == (errors.TAMPERED if attests == "wrong_mac" else errors.OK)
+    _, said = told.out.splitlines()
+    assert said.startswith(words)
+    if pairing != "log":
+        log = Log(home / "log.sqlite3")
+        secrets = device.made.secrets
+        assert log.verified(secrets).report().checkpoint_open == ("has signed" not in words)
+        log.close()
+
+
+def test_P6_a_prune_without_the_board_says_that_the_checkpoint_is_open(
+    home: Path, cli: Cli
+) -> None:
+    is_paired(home, "log and key")
+    told = cli("log", "prune", "--before", "0s")
+    assert (told.code, told.err) == (errors.OK, "")
+    _, said = told.out.splitlines()
+    assert said == "The checkpoint is open until the next `hardmute status` of a paired board."
+
+
 def test_P5_doctor_says_muted_only_if_it_is_signed(home: Path, cli: Cli) -> None:
     for pairing, attests, code, says in (
         ("log and key", "ok", errors.OK, "muted (attested)"),
