@@ -328,6 +328,11 @@ class _Watch:
             # An event is older than the moment at which it is read: it dates nothing.
             self._take(observed(heard, identity, session, "watch")._replace(took_ms=None))
 
+        def meet() -> Meeting:
+            # What is shown stands until it is over.
+            with session.within(STREAM_SILENCE_S):
+                return contact.meet()
+
         met = contact.meet()
         for event in session.watch():
             self._failures = 0
@@ -338,7 +343,7 @@ class _Watch:
                 if self._newest is not None and self._newest.verdict == "muted":
                     # Until the board has signed that it is muted again.
                     take(heard)
-                met = contact.meet()
+                met = meet()
                 heard = contact.hear(event)._replace(heard_ms=heard.heard_ms)
                 wait_s = _LASTING_S if heard.unsigned in LASTING else _UNSIGNED_S
                 self._ask_again = self._now_s() + (wait_s if heard.unsigned else 0)
@@ -346,7 +351,7 @@ class _Watch:
             known = met.status.journal
             news = event.journal is not None and (known is None or event.journal.seq != known.seq)
             if news and self._meetings.take():
-                met = contact.meet()
+                met = meet()
             else:
                 contact.finish(_SLICE_S)
 

@@ -193,7 +193,7 @@ class Contact:
             # rather than something that the board does not have.
             intake = self._intake()
             # An answer that does not come must leave time for the status.
-            with self._session.within(self._session.left_s - self._session.timeout):
+            with self._session.within(self._session.left_s * 2 / 3):
                 signed, unsigned = self._attest(held)
             met = self.ask()
             end = met.status.journal if signed is None else signed.answer.end
@@ -249,7 +249,9 @@ class Contact:
         of that. Raises `UnreachableError` as `meet` does.
         """
         if self._signed is not None and self._clock.run_us() - self._signed.anchor_us > _COVERS_US:
-            signed, self._unsigned = self._attest(self._held())
+            # What is shown stands until the answer is there.
+            with self._session.within(FRESH_US / 1e6):
+                signed, self._unsigned = self._attest(self._held())
             self._signed = signed if signed is not None and signed.checked else None
         now_us, now_ms = self._clock.run_us(), self._clock.wall_ms()
         met = Meeting(event, now_us, now_us, now_ms)

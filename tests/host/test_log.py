@@ -371,6 +371,13 @@ def test_without_a_folder_the_state_is_told(
     assert result.out.startswith("MUTED    ")
 
 
+def test_a_label_is_not_unknown_because_the_log_cannot_be_read(cli: Any, home: Path) -> None:
+    (home / "log.sqlite3").mkdir()
+    result = cli("-d", "kitchen", "status")
+    assert result.code == LOCAL
+    assert "Labels are in the log, and no log can be read" in result.err
+
+
 # Damage: kept aside, never deleted, told in one sentence, and the next command works.
 
 

@@ -363,14 +363,20 @@ def test_P5_what_is_signed_later_is_shown_as_muted(home: Path) -> None:
 
 
 class Slow(Device):
-    """Each answer takes nine tenths of the time-out."""
+    """Each answer takes a part of the time-out."""
+
+    part = 0.9
 
     def session(self, timeout: float = 3.0) -> Session:
         self.port = ScriptedPort(
-            lambda line: [(0.9 * timeout, frame) for _, frame in self.script(line)]
+            lambda line: [(self.part * timeout, frame) for _, frame in self.script(line)]
         )
         self.begun = self.port.now
         return Session(self.port, DEVICE, timeout, clock=self.port.clock)
+
+    def dies(self) -> None:
+        """From now on it answers nothing."""
+        self.answer = lambda _request: None
 
 
 @pytest.mark.parametrize("pairing", ["key", "none"])
@@ -645,6 +651,45 @@ def test_P5_a_signature_that_is_old_covers_nothing(
     # What is only asked again is not stored: two of the story, and the one at the start.
     assert len(list(log.entries(BOARD, ["attestation"]))) == 3
     log.close()
+
+
+@pytest.mark.parametrize("silent", ["attest", "all"])
+def test_P5_muted_is_shown_no_longer_while_the_next_signature_is_waited_for(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    device = Slow(is_paired(home, "key").made)
+    device.part = 0.0
+    shown: list[float] = []
+    show = commands._Watch._show
+
+    def shows(watch: Any, observation: Observation) -> None:
+        shown.append(device.port.now)
+        show(watch, observation)
+
+    monkeypatch.setattr(commands._Watch, "_show", shows)
+
+    def falls_silent() -> None:
+        nonlocal now
+        now += 2.9
+        if silent == "attest":
+            device.attests = "silence"
+
+    def is_old() -> None:
+        nonlocal now
+        now += 0.2
+        if silent == "all":
+            # The event is the last that comes.
+            monkeypatch.setattr(device, "attest", lambda _nonce: device.dies())
+        began.append(device.port.now)
+
+    began: list[float] = []
+    device.happens = [falls_silent, is_old]
+    with plugged_in(device):
+        told = cli("watch", "--json", "--timeout", "60")
+    assert [json.loads(line)["verdict"] for line in told.out.splitlines()] == ["muted", "unknown"]
+    assert shown[-1] - began[0] <= 2.0 + 0.01
 
 
 def test_P5_watch_tells_of_a_contradiction(
