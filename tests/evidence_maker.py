@@ -1,8 +1,7 @@
 """Evidence as boards and hosts make it: real journals, a real log, and time that the test moves.
 
 A `MadeBoard` and a `MadeHost` share a `Clock`. The board must `boot`, and `pair` if it is to sign;
-`MadeHost.contact` takes what is new into the log, which `verifier.verify(host.log.entries,
-board.secrets)` then checks.
+`MadeHost.contact` takes what is new into the log, which `report_of` then checks.
 """
 
 from __future__ import annotations
@@ -10,14 +9,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from fakeboard import FakeBoard
 
-from hardmute import verifier
-from hardmute.entries import Entry, Row, canonical, export_line, stored_entry
+from hardmute import keys, verifier
+from hardmute.entries import Entry, entry_hash, export_line, stored
 from hardmute.log import Log, Observation, iso_time, unseen
 from muteboard import attest, journal, wire
 
@@ -53,7 +53,7 @@ class _Flash(FakeBoard):
 class MadeBoard:
     """A board with a journal. It must `boot` before anything else.
 
-    ``secrets``: the secret of each pairing it has had, as `verifier.verify` takes them.
+    ``secrets``: the secret of each pairing it has had, as a `verifier.Verifier` takes them.
     """
 
     def __init__(self, clock: Clock, board: str = BOARD, seed: int = 0) -> None:
@@ -92,6 +92,16 @@ class MadeBoard:
         secret = attest.secret(theirs, ours, self.flash.unique_id())
         self.secrets[self.id, self.journal.pairing] = secret
         return secret
+
+    @property
+    def attest_keys(self) -> dict[tuple[str, int], list[bytes]]:
+        """The attest keys of the host that it was paired with each time."""
+        return {owner: [attest.attest_key(secret)] for owner, secret in self.secrets.items()}
+
+    def save_attest_keys(self) -> None:
+        """Where this user's `hardmute` looks for them."""
+        for (board, pairing), secret in sorted(self.secrets.items()):
+            keys.save_attest_key(board, keys.attest_key_of(pairing, secret))
 
     def unpair(self) -> None:
         assert self.journal.unpair(self.uptime_ms)
@@ -303,18 +313,15 @@ def write_export(file: Path, entries: list[Entry]) -> None:
     file.write_text("".join(f"{export_line(entry)}\n" for entry in entries), encoding="ascii")
 
 
-def stored(entries: list[Entry]) -> list[Row]:
-    """``entries`` as a log stores them."""
-    return [(*entry[:4], canonical(entry.body), entry.hash) for entry in entries]
+def hash_of(before: bytes, entry: Entry) -> bytes:
+    """The hash that ``entry`` must have after one with hash ``before``."""
+    return entry_hash(before, *stored(entry)[:5])
 
 
-def verified_stored(rows: list[Row], secrets: verifier.Keys) -> verifier.Verifier:
-    """What `log verify` has taken of a log that stores ``rows``. Raises as `stored_entry`."""
-    found = list(map(stored_entry, rows)) if rows and rows[0][0] != 1 else []
-    check = verifier.begin(stored_entry(rows[0]) if rows else None, found, secrets)
-    for row in check.unusual(iter(rows)):
-        check.take(stored_entry(row))
-    return check
+def report_of(entries: Iterable[Entry], secrets: verifier.Keys) -> verifier.Report:
+    """What a verifier says of a log that stores ``entries``."""
+    rows = [stored(entry) for entry in entries]
+    return verifier.verified(lambda: rows, secrets).report()
 
 
 def copy_of(entry: Entry) -> Entry:

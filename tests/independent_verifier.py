@@ -30,7 +30,7 @@ BODIES = {
 }
 RECEIPT = (
     "hardmute:str=receipt version:int=1 board:str from_ms:int to_ms:int verdict:str "
-    "intervals:list entries:list hashes:dict"
+    "intervals:list entries:list hashes:dict counted:list"
 )
 CODES = {"muted": 0, "live": 1, "unknown": 3, "fault": 4}
 canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -56,30 +56,31 @@ def unpack(text):
     need(len(raw) == 64 and b64encode(raw).decode() == text, "not 64 bytes in base64")
     fields = zip(RECORD.split(), struct.unpack("<IIIHHI4xI3Bx16s16s", raw), strict=True)
     now = SimpleNamespace(**dict(fields), raw=raw, head=sha256(raw).digest()[:16])
-    need(now.seq and now.cause <= 6 and now.state & 15 <= 2, "rule 1 or 7: seq, cause or state")
-    need(now.pairing or not (now.epoch or any(now.mac) or now.event == PAIR), "rule 3: no pairing")
-    need(now.event != PAIR or not now.epoch, "rule 4: epoch of a pair record")
+    need(now.seq and now.cause <= 6 and now.state & 15 <= 2, "R1 or R7: seq, cause or state")
+    need(now.pairing or not (now.epoch or any(now.mac) or now.event == PAIR), "R3: no pairing")
+    need(now.event != PAIR or not now.epoch, "R4: epoch of a pair record")
     now.epochs = [(now.pairing, now.epoch + more) for more in range(1 + (now.event == SEAL))]
     now.highest, now.count = now.pairing, 1 if now.seq == 1 or now.event == PAIR else None
     return now
 
 
 def follow(was, now):
-    need(now.seq == was.seq + 1 and now.link == was.head, "rule 1: seq or link")
-    need((now.boot, now.high, now.low) >= (was.boot, was.high, was.low), "rule 2: boot or uptime")
+    need(now.seq == was.seq + 1 and now.link == was.head, "R1: seq or link")
+    need((now.boot, now.high, now.low) >= (was.boot, was.high, was.low), "R2: boot or uptime")
     rises = now.pairing > was.highest and (was.event in (SEAL, UNPAIR) or not was.pairing)
     stays = now.epochs[0] == was.epochs[-1] and was.event != UNPAIR
-    need(rises if now.event == PAIR else stays or not now.pairing, "rule 3 or 4: pairing or epoch")
+    need(rises if now.event == PAIR else stays or not now.pairing, "R3 or R4: pairing or epoch")
     now.highest = max(now.pairing, was.highest)
     now.count = 1 if now.epochs[0] != was.epochs[0] else was.count and was.count + 1
 
 
 class Reader:
-    """Takes entries in order: rules 2, 3, 4 and 6 of "What a verifier does"."""
+    """Takes entries in order: E5, E6, R1 to R7, A1 to A8, K1 and K2."""
 
     def __init__(self, secrets, base=0, excerpt=False):
         self.secrets, self.excerpt, self.base = secrets, excerpt, base or excerpt
         self.newest, self.last, self.heads, self.cut, self.used = {}, {}, {}, {}, {}
+        self.told = {}  # the attestation before the first record, in an excerpt
         self.keys = {o: [digest(secrets[o], b"hardmute journal", "sha256")] for o in secrets}
         # Whose key was right; whose was not given; where a pairing has another key id.
         self.right, self.blind, self.other, self.attested = set(), set(), set(), []
@@ -97,13 +98,18 @@ class Reader:
             by, was, end = unpack(said.record), self.last.get(place), kind == "end"
             newest = said.branch == most or (self.base and said.branch > most)
             need(end or newest, "not newest branch")
-            if end or (self.excerpt and not was):
+            told = None if was or end else self.told.get(place)
+            if told:
+                follows = (by.seq, by.link.hex()) == (told.seq + 1, told.head)
+                same = not by.pairing or by.event == PAIR or by.epochs[0] in told.epochs
+                need(follows and same, "does not follow what was attested before it")
+            elif end or (self.excerpt and not was):
                 self.cut[place] = by.seq - self.excerpt
             if end:
                 by.count = said.count
             elif was:
                 follow(was, by)
-            need(end or by.event != SEAL or by.count in (None, by.data), "rule 5: seal")
+            need(end or by.event != SEAL or by.count in (None, by.data), "R5: seal")
             before = (by.link if by.seq > 1 else bytes(16)).hex()
             self.heads.setdefault((place, by.seq - 1), {before})
             self.heads[place, by.seq] = {(by.head.hex(), *epoch) for epoch in by.epochs}
@@ -118,17 +124,20 @@ class Reader:
             need(max(by.pairing, by.epoch, by.seq, said.log_row) < 1 << 32, "not below 2^32")
             fits = said.log_row not in hashes or by.nonce == sha256(salted).hexdigest()[:32]
             need(fits and self.used.setdefault(by.nonce, row) == row > said.log_row, "bad nonce")
+            if self.excerpt and place not in self.last and place not in self.told:
+                self.told[place], self.cut[place] = by, by.seq
+                by.epochs = [(by.pairing, by.epoch + more) for more in (0, 1)]
+                self.heads[place, by.seq] = {(by.head, *epoch) for epoch in by.epochs}
             heads = self.heads.get((place, by.seq), set())
             found = heads & {by.head, (by.head, by.pairing, by.epoch)}
-            begins = self.excerpt and place not in self.last
-            known = found or begins or by.seq < self.cut.get(place, 0)
+            known = found or by.seq < self.cut.get(place, 0)
             need(by.board == board and known, "no such record")
         if not (by and by.pairing):
             return True
         owner = board, by.pairing
         keyed = owner in self.secrets and (owner, place) not in self.other
         if keyed:
-            need(by.epoch <= 1 << 20, "rule 6: an epoch that no board lives to see")
+            need(by.epoch <= 1 << 20, "R6: an epoch that no board lives to see")
             while len(self.keys[owner]) <= by.epoch:
                 self.keys[owner].append(digest(self.keys[owner][-1], b"hardmute next", "sha256"))
             mac = digest(self.keys[owner][by.epoch], message, "sha256")[:16].hex()
@@ -138,6 +147,7 @@ class Reader:
         else:
             self.blind.add(owner)
         if kind == "attestation" and said.log_row in hashes:
+            said.row = row
             self.attested.append((place, by, said, keyed))
         return keyed
 
@@ -158,7 +168,7 @@ def verify(export, secrets, expect=None):
     }
     need(not base or base in starts, "what came before is missing, and no checkpoint says why")
     start = starts.get(base, {"hash": "00" * 32, "ends": [], "at": 0})
-    hashes, reader = {base: bytes.fromhex(start["hash"])}, Reader(secrets, base)
+    hashes, reader = {0: bytes(32), base: bytes.fromhex(start["hash"])}, Reader(secrets, base)
     for end in start["ends"]:  # a branch's last record removed
         reader.take(base, "end", end[0], typed(end, END), hashes)
     for row, line in enumerate(lines, base + 1):
@@ -177,7 +187,7 @@ def verify(export, secrets, expect=None):
 
 
 def unproven(marks):
-    """Rule 7 of "Proving an interval" for attestations, in order: when the time between two, by
+    """T8 and T9 for attestations, in order: when the time between two, by
     either clock, was that 2 and 5 leave unproven, before the first one, and after the last."""
     if marks:
         yield from ((-math.inf, marks[0][2].received_ms), (marks[-1][2].sent_ms, math.inf))
@@ -248,8 +258,7 @@ def check(data, secrets):
         )
 
     def stated(by, body, keyed):  # what counted where the receipt was made
-        named = keyed or (said.board, by.pairing) not in secrets
-        return by.pairing in macs and named if macs else body.checked
+        return body.row in said.counted and (keyed or (said.board, by.pairing) not in secrets)
 
     if reader.strangers() and (reader.right or reader.blind):
         return 2

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -43,27 +45,21 @@ def canonical(value: object) -> str:
     return _ENCODER.encode(value)
 
 
-def text_around(kind: str, board: str | None) -> tuple[str, str, str]:
-    """Of the text that an entry's hash covers: what comes before ``at_ms``, between that and the
-    body (canonical JSON already), and between the body and ``row``. A ``}`` ends it.
+@lru_cache(maxsize=256)
+def _text_around_body(kind: str, board: str | None) -> tuple[str, str]:
+    """Of the text that an entry's hash covers: what is between ``at_ms`` and the body, and between
+    the body and ``row``.
     """
-    return '{"at_ms":', f',"board":{canonical(board)},"body":', f',"kind":{canonical(kind)},"row":'
+    return f',"board":{canonical(board)},"body":', f',"kind":{canonical(kind)},"row":'
 
 
 def entry_hash(
     before: bytes, row: int, at_ms: int, kind: str, board: str | None, body: str
 ) -> bytes:
-    """The hash of an entry that follows one with hash ``before``."""
-    start, middle, end = text_around(kind, board)
-    text = f"{start}{at_ms}{middle}{body}{end}{row}}}"
+    """The hash of an entry that follows one with hash ``before``. ``body``: canonical JSON."""
+    middle, end = _text_around_body(kind, board)
+    text = f'{{"at_ms":{at_ms}{middle}{body}{end}{row}}}'
     return hashlib.sha256(before + text.encode()).digest()
-
-
-def hash_of(before: bytes, entry: Entry) -> bytes:
-    """The hash that ``entry`` must have after one with hash ``before``."""
-    return entry_hash(
-        before, entry.row, entry.at_ms, entry.kind, entry.board, canonical(entry.body)
-    )
 
 
 def nonce(log_hash: bytes, salt: bytes) -> bytes:
@@ -71,15 +67,22 @@ def nonce(log_hash: bytes, salt: bytes) -> bytes:
     return hashlib.sha256(b"hardmute nonce" + log_hash + salt).digest()[:16]
 
 
+def stored(entry: Entry) -> Row:
+    """``entry`` as the log stores it."""
+    return *entry[:4], canonical(entry.body), entry.hash
+
+
 def stored_entry(row: Row) -> Entry:
     """The entry that the log stores as ``row``. Raises `ValueError`, `TypeError` or
     `RecursionError` if hardmute has not written it.
     """
-    entry = Entry(*row[:4], json.loads(row[4]), row[5])
-    # Only one text stands for a body: no key twice, no other order.
-    if not is_well_formed(entry) or canonical(entry.body) != row[4]:
+    if not is_well_formed(row):
         raise ValueError
-    return entry
+    body = cast("dict[str, Any]", json.loads(row[4]))
+    # Only one text stands for a body: no key twice, no other order.
+    if type(body) is not dict or canonical(body) != row[4]:
+        raise ValueError
+    return Entry(*row[:4], body, row[5])
 
 
 def export_line(entry: Entry) -> str:
@@ -87,10 +90,22 @@ def export_line(entry: Entry) -> str:
     return canonical({**entry._asdict(), "hash": entry.hash.hex()})
 
 
-def record_around(branch: int) -> tuple[str, str]:
-    """What is around the record in the body of its entry."""
-    before, after = canonical({"branch": branch, "record": "|"}).split("|")
-    return before, after
+# The body of a record, as canonical JSON has it. 64 bytes take 86 digits in base64, and the last
+# one has 4 bits over, which are zero.
+_RECORD_BODY = re.compile(
+    r'\{"branch":([1-9][0-9]{0,18}),"record":"([A-Za-z0-9+/]{85}[AQgw]==)"\}', re.ASCII
+)
+
+
+def record_in(body: str) -> tuple[int, bytes]:
+    """The branch and the record that the stored ``body`` of such an entry has, if it has no more.
+
+    Raises `ValueError` otherwise.
+    """
+    found = _RECORD_BODY.fullmatch(body)
+    if found is None:
+        raise ValueError
+    return int(found[1]), a2b_base64(found[2])
 
 
 def record_of(body: dict[str, Any]) -> bytes:
@@ -125,30 +140,33 @@ def encoded(record: bytes) -> str:
     return b2a_base64(record, newline=False).decode()
 
 
-def read_export(file: Path) -> Iterator[Entry]:
-    """The entries of an export. Raises `EvidenceError` at the first line that is none of ours."""
+def read_export(file: Path) -> Iterator[Row]:
+    """The entries of an export, as a log stores them.
+
+    Raises `EvidenceError` at the first line that is none of ours.
+    """
     try:
         with file.open("rb") as stream:
             number = 0
             while line := stream.readline(_LONGEST_LINE):
                 number += 1
-                entry = _parse(line)
-                if entry is None:
+                row = _parse(line)
+                if row is None:
                     raise EvidenceError(
                         f"Line {number} of {file} is not as hardmute wrote it: "
                         "the export was altered or cut short."
                     )
-                yield entry
+                yield row
     except OSError as error:
         raise LocalError(f"{file} cannot be read ({error.strerror or error}).") from error
 
 
-def _parse(line: bytes) -> Entry | None:
+def _parse(line: bytes) -> Row | None:
     try:
-        fields = json.loads(line.decode("ascii"), parse_float=_no_fraction)
-        entry = entry_of(fields)
+        text = line.decode("ascii")
+        fields = json.loads(text, parse_float=_no_fraction)
         # Only one text stands for an entry: no other order, no key twice, no 1.0 for 1.
-        return entry if f"{canonical(fields)}\n".encode() == line else None
+        return row_of(fields) if f"{canonical(fields)}\n" == text else None
     except (ValueError, TypeError, RecursionError):
         return None
 
@@ -158,34 +176,42 @@ def _no_fraction(_text: str) -> None:
     raise ValueError
 
 
-def entry_of(fields: object) -> Entry:
-    """The entry in an object of an export. Raises `ValueError` or `TypeError` if it is none."""
+def row_of(fields: object) -> Row:
+    """The entry in an object of an export, as a log stores it.
+
+    Raises `ValueError` or `TypeError` if it is none.
+    """
     if not isinstance(fields, dict) or set(cast("dict[str, Any]", fields)) != _KEYS:
         raise ValueError
     known = cast("dict[str, Any]", fields)
-    entry = Entry(
+    row = (
         known["row"],
         known["at_ms"],
         known["kind"],
         known["board"],
-        known["body"],
+        canonical(cast("object", known["body"])),
         bytes.fromhex(known["hash"]),
     )
-    if not is_well_formed(entry) or entry.hash.hex() != known["hash"]:
+    is_object = row[4].startswith("{")
+    if not (is_well_formed(row) and is_object) or row[5].hex() != known["hash"]:
         raise ValueError
-    return entry
+    return row
 
 
-def is_well_formed(entry: Entry) -> bool:
-    """Whether every field has the type that it must have, and the kind is one of ours."""
+_TYPES = ((int, int, str, str, str, bytes), (int, int, str, type(None), str, bytes))
+
+
+def is_well_formed(row: Row) -> bool:
+    """Whether every field has the type that it must have, and the kind is one of ours. Rule E4.
+
+    SQLite holds what somebody has put into the file, whatever the schema says.
+    """
     return (
-        _is_count(entry.row)
-        and _is_integer(entry.at_ms)
-        and FIRST_MS <= entry.at_ms <= LAST_MS
-        and entry.kind in KINDS
-        and (entry.board is None or isinstance(entry.board, str))  # pyright: ignore[reportUnnecessaryIsInstance] - untrusted
-        and isinstance(entry.body, dict)  # pyright: ignore[reportUnnecessaryIsInstance] - untrusted
-        and len(entry.hash) == len(GENESIS)
+        tuple(map(type, row)) in _TYPES
+        and row[0] > 0
+        and FIRST_MS <= row[1] <= LAST_MS
+        and row[2] in KINDS
+        and len(row[5]) == len(GENESIS)
     )
 
 

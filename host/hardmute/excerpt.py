@@ -1,68 +1,87 @@
-"""The part of this host's own log that tells of an interval, with its place in the log checked.
-
-Rules 9 and 10 of docs/evidence.md, "Proving an interval".
-"""
+"""The part of this host's own log that tells of an interval (docs/evidence.md)."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from hardmute import verifier
-from hardmute.entries import GENESIS, Entry, entry_hash
+from hardmute.entries import GENESIS, Entry, Row, stored_entry
 from hardmute.history import Attested, attested, pieces
 from hardmute.log import Log
 
 
 class Excerpt(NamedTuple):
-    """Entries of one board, by row, and what is wrong with their place in the log."""
+    """All ``rows`` of a log from the one after ``row`` on, which has the hash ``before``.
 
-    entries: list[Entry]
-    findings: list[verifier.Finding]
+    ``findings``: what is wrong with attestations of ``board`` that are not among them.
+    ``log_hash``: the hash of any entry of the log, None if it is not to be had.
+    """
+
+    board: str
+    row: int
+    before: bytes
+    rows: Sequence[Row]
+    findings: Sequence[verifier.Finding]
+    log_hash: Callable[[int], bytes | None]
+
+    def entries(self, kinds: Sequence[str]) -> list[Entry]:
+        """Those of the board of these ``kinds``. Raises as `entries.stored_entry`."""
+        return [stored_entry(row) for row in self.rows if row[2] in kinds and row[3] == self.board]
+
+    def checked(
+        self, secrets: verifier.Keys, attest_keys: verifier.AttestKeys | None = None
+    ) -> verifier.Verifier:
+        """The verifier that has taken them: of other boards, their place in the log alone."""
+        check = verifier.Verifier(
+            secrets,
+            self.row,
+            self.before,
+            log_hash=self.log_hash,
+            board=self.board,
+            is_part=True,
+            attest_keys=attest_keys,
+        )
+        for row in self.rows:
+            check.take(row)
+        return check
 
 
-def excerpt(log: Log, board: str, kinds: Sequence[str], from_ms: int, to_ms: int) -> Excerpt:
-    """All entries of ``kinds`` that may tell of [from, to), ms since the epoch; of ``board``.
+def excerpt(log: Log, board: str, from_ms: int, to_ms: int) -> Excerpt:
+    """All entries that may tell of ``board`` in [from, to), ms since the epoch.
 
-    There are none where the board has attested nothing. Every entry between the first and the last
-    one, of whatever kind and board, is checked for its place and its hash.
+    There are none where the board has attested nothing, or one of its attestations is not in its
+    place.
     """
     with log.snapshot():
         marks, findings = _marks(log, board)
         if not marks or findings:
-            return Excerpt([], findings)
+            return Excerpt(board, 0, GENESIS, (), findings, log.hash_at)
         first, last = _rows(log, board, marks, from_ms, to_ms)
-        entries: list[Entry] = []
         row, before = _place_before(log, first)
-        for stored in log.rows(first, last):
-            expected = entry_hash(before, *stored[:5])
-            findings += [
-                verifier.Finding(stored[0], problem)
-                for problem in verifier.unlinked(row, stored, expected)
-            ]
-            row, before = stored[0], stored[5]
-            if stored[2] in kinds and stored[3] == board:
-                entries.append(log.parsed(stored))
-        return Excerpt(entries, findings)
+        rows = list(log.rows(first, last))
+        return Excerpt(board, row, before, rows, findings, log.hash_at)
 
 
 def _marks(log: Log, board: str) -> tuple[list[Attested], list[verifier.Finding]]:
-    """Every attestation of ``board``, and what is wrong with those that are wrong."""
+    """Every attestation of ``board``, and what is wrong with those that are wrong. Rule T12."""
     marks: list[Attested] = []
     findings: list[verifier.Finding] = []
     first = log.first_row()
-    for stored, expected in log.attestations(board):
-        if expected is None and stored[0] == first:
+    for row, before in log.attestations(board):
+        if before is None and row[0] != first:
+            problem = f"does not follow entry {row[0] - 1}"
+        elif before is None:
             # That of a log that was pruned: nothing is asked of it but its time.
-            expected = stored[5]
-        if expected is None:
-            findings.append(verifier.Finding(stored[0], f"does not follow entry {stored[0] - 1}"))
-            continue
-        problems = list(verifier.unlinked(stored[0] - 1, stored, expected))
-        findings += [verifier.Finding(stored[0], problem) for problem in problems]
-        if not problems:
-            marks.append(attested(Entry(*stored[:4], json.loads(stored[4]), stored[5])))
+            problem = None
+        else:
+            problem = verifier.unlinked(row[0] - 1, before, row)
+        try:
+            marks.append(attested(stored_entry(row)))
+        except (KeyError, TypeError, ValueError, RecursionError):
+            problem = problem or "is no attestation as hardmute writes it"
+        if problem is not None:
+            findings.append(verifier.Finding(row[0], problem))
     return marks, findings
 
 
@@ -70,7 +89,7 @@ def _rows(
     log: Log, board: str, marks: Sequence[Attested], from_ms: int, to_ms: int
 ) -> tuple[int, int]:
     """From the last attestation that is certainly before [from, to) to the second one certainly
-    after it. Where there is none, from the log's first row, and to its last.
+    after it. Where there is none, from the log's first row, and to its last. Rule T11.
 
     The record before the first one comes with it, for that may be of a press under way.
     """
@@ -102,7 +121,6 @@ def _place_before(log: Log, first: int) -> tuple[int, bytes]:
     known = log.hash_at(first - 1)
     if known is not None:
         return first - 1, known
-    report = verifier.begin(
-        next(log.entries(since_row=first), None), log.entries(kinds=("checkpoint",)), {}
-    ).report()
+    rows = log.rows(first, first)
+    report = verifier.begin(next(rows, None), log.rows_of("checkpoint"), {}).report()
     return report.head_row, report.head

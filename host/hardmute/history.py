@@ -141,7 +141,7 @@ def _sighted(entry: Entry) -> Sighted | None:
 
 
 def _borne_out(state: str, commanded: bool, sensed: bool) -> str:
-    """``muted`` only where the line is commanded cut and every contact reads open (P4).
+    """``muted`` only where the line is commanded cut and every contact reads open (P4). Rule T2.
 
     Until the contacts have settled, a board that has just been connected keeps its last word.
     """
@@ -153,7 +153,7 @@ def _borne_out(state: str, commanded: bool, sensed: bool) -> str:
 
 
 def clocks_agree(first: Attested, second: Attested) -> bool:
-    """Whether the board's clock advanced between them as the host's clocks did (DESIGN)."""
+    """Whether the board's clock advanced between them as the host's clocks did. Rule T5."""
     advanced_ms = second.uptime_ms - first.uptime_ms
     slack_ms = (
         _SLACK_MS
@@ -176,10 +176,7 @@ def parts(entries: Iterable[Entry]) -> list[Part]:
 
 
 def read(entries: Iterable[Entry]) -> Reading:
-    """As `parts`, and the times that these leave unproven.
-
-    Rule 7 of docs/evidence.md, "Proving an interval".
-    """
+    """As `parts`, and the times that these leave unproven."""
     found: list[Part] = []
     marks: list[Attested] = []
     bracketed: set[tuple[int, int]] = set()
@@ -221,7 +218,7 @@ def _unproven(marks: list[Attested], bracketed: set[tuple[int, int]]) -> Iterato
 
 def pieces(marks: Sequence[Attested]) -> Iterator[list[Bounds]]:
     """When, by every clock that may be right, the time before each attestation was, from the one
-    before it on; and the time after the last one.
+    before it on; and the time after the last one. Rule T8.
     """
     if not marks:
         yield [Bounds(FIRST_MS, LAST_MS)]
@@ -252,7 +249,7 @@ def pieces(marks: Sequence[Attested]) -> Iterator[list[Bounds]]:
 
 
 def _ran_ms(one: Attested, other: Attested) -> int | None:
-    """How long it was from ``one`` to ``other``, at most; None if no clock tells."""
+    """How long it was from ``one`` to ``other``, at most; None if no clock tells. Rule T9."""
     if one.host_boot == other.host_boot:
         return (abs(other.anchor_us - one.anchor_us) + 999) // 1000
     if (one.branch, one.boot) == (other.branch, other.boot):
@@ -299,7 +296,7 @@ class _Boot(NamedTuple):
 
 
 def _read(run: Sequence[Attested | Sighted | _Event]) -> Iterator[_Boot]:
-    """The boots of an unbroken stretch of one branch."""
+    """The boots of an unbroken stretch of one branch. Rule T1: each is read by itself."""
     boots: dict[int, list[Attested | Sighted | _Event]] = {}
     for item in run:
         boots.setdefault(item.boot, []).append(item)
@@ -386,7 +383,7 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> _Boot:
             recorded = item
         said = item
         if recorded is not None and recorded.state != "unknown" and item.state == "muted":
-            # An answer ends nothing: each end is recorded. A press may be about to connect.
+            # T3: each end is recorded, and a press may be about to connect.
             said = recorded
         if isinstance(after, Attested):
             end = Bounds(after.sent_ms, after.received_ms)
@@ -415,7 +412,7 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> _Boot:
 
 
 def _doubts(ordered: Sequence[Attested | _Event]) -> list[str | None]:
-    """For each item: why what follows it is not bracketed; None if it is."""
+    """For each item: why what follows it is not bracketed; None if it is. Rule T4."""
     found: list[str | None] = [ONE_SIDED] * len(ordered)
     for index, item in enumerate(ordered[1:]):
         if isinstance(item, _Event) and item.lost:

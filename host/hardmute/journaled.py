@@ -7,13 +7,13 @@ was told. Whether the log is intact is for `hardmute log verify`; what does not 
 from __future__ import annotations
 
 from hardmute import heard, keys
-from hardmute.entries import Entry
+from hardmute.entries import Entry, stored
 from hardmute.excerpt import excerpt
 from hardmute.heard import Heard
 from hardmute.history import COARSE_MS, ONE_SIDED, Part, checked_here, parts
 from hardmute.log import NO_ROW, Log, record_of
 from hardmute.timeline import Interval, clip, overlay_journal
-from hardmute.verifier import Excerpt
+from hardmute.verifier import Verifier
 from muteboard import journal
 
 # While an answer was on its way nothing happened that is not recorded.
@@ -24,16 +24,16 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
     """The intervals that the journal of ``board`` tells of, in order, within [since, until)."""
     kinds = ("record", "attestation", "incident", "observation", heard.KIND)
     if log.newest(board, "attestation") is not None:
-        entries, misplaced = excerpt(log, board, kinds, since_ms, until_ms)
-        if misplaced:
+        part = excerpt(log, board, since_ms, until_ms)
+        check, entries = part.checked({}), part.entries(kinds)
+        if part.findings:
             return []
     else:
         entries = list(log.entries(board, kinds, *log.contacts_around(board, since_ms, until_ms)))
-    check = Excerpt(board, {}, log.hash_at)
-    for entry in entries:
-        if entry.kind != "observation":
-            check.take(entry)
-    if check.findings:
+        check = Verifier({}, log_hash=log.hash_at, board=board, is_part=True, gapless=False)
+        for entry in entries:
+            check.take(stored(entry))
+    if check.report().findings:
         return []
     trusted = [entry for entry in entries if entry.kind != "attestation" or checked_here(entry)]
     found: list[Interval] = []

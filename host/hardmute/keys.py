@@ -19,7 +19,7 @@ from hardmute.text import printable
 from muteboard import attest
 
 if TYPE_CHECKING:
-    from hardmute.verifier import Keys
+    from hardmute.verifier import AttestKeys, Keys
 
 _KIND = "verify key"
 _LARGEST = 4096
@@ -87,7 +87,7 @@ def require_fit(
     fitting: Collection[object],
     what: str,
 ) -> None:
-    """Raise `UsageError` for secrets that are those of other pairings.
+    """Raise `UsageError` for secrets that are those of other pairings. Rule K3.
 
     That is all of them if none is ``fitting``; and one of a pairing in ``ids``, those under which
     ``what`` is signed, that has another key id. (Others may be for other logs.) It names whose
@@ -119,41 +119,101 @@ def _named(ids: Mapping[tuple[str, int], str | None], others: Collection[tuple[s
     )
 
 
-def save_attest_key(board: str, key: bytes) -> None:
-    """Keep the attest key of ``board``, readable by its owner only, in place of an older one."""
+class AttestKey(NamedTuple):
+    """An attest key of this host. ``pairing``: its number, 0 if an older version has saved it."""
+
+    pairing: int
+    key_id: str
+    key: bytes
+
+
+def attest_key_of(pairing: int, secret: bytes) -> AttestKey:
+    """The attest key of a pairing."""
+    return AttestKey(pairing, attest.key_id(secret).hex(), attest.attest_key(secret))
+
+
+def save_attest_key(board: str, key: AttestKey) -> None:
+    """Use ``key`` for ``board`` from now on. Those before it are kept, to check what they signed.
+
+    Readable by its owner only. Raises `LocalError`.
+    """
     file = _attest_key_file(board)
     partial = file.with_suffix(".new")
     try:
+        kept = [old for old in _attest_keys(file) if old.key != key.key]
+    except ValueError:
+        # What is damaged is of no more use.
+        kept = []
+    content = {
+        "board": board,
+        "keys": [
+            {"pairing": one.pairing, "key_id": one.key_id, "attest_key": one.key.hex()}
+            for one in [*kept, key]
+        ],
+    }
+    try:
         paths.private(paths.private(paths.data_dir()) / "keys")
         partial.unlink(missing_ok=True)
-        _write_new(partial, {"board": board, "attest_key": key.hex()})
+        _write_new(partial, content)
         partial.replace(file)
     except OSError as error:
         raise LocalError(f"{file} cannot be written ({error.strerror or error}).") from error
 
 
-def load_attest_key(board: str) -> bytes | None:
-    """The attest key of ``board``; None if this host has none.
+def load_attest_keys(board: str) -> list[AttestKey]:
+    """The attest keys of ``board`` that this host has, the one in use last.
 
-    Raises `LocalError` where that cannot be known, or the key cannot be used.
+    Raises `LocalError` where that cannot be known, or one cannot be used.
     """
     file = _attest_key_file(board)
     try:
-        content = json.loads(file.read_bytes())
-        key = bytes.fromhex(cast("dict[str, Any]", content)["attest_key"])
+        return _attest_keys(file)
+    except ValueError as error:
+        raise LocalError(f"{file} is damaged: pair again, or restore it.") from error
+
+
+def _attest_keys(file: Path) -> list[AttestKey]:
+    """Those in ``file``. Raises `LocalError` if it cannot be read, `ValueError` if damaged."""
+    try:
+        content = cast("dict[str, Any]", json.loads(file.read_bytes()))
+        # One key alone is how the first versions saved it.
+        found = [_parse_attest_key(one) for one in content.get("keys", [content])]
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return []
     except OSError as error:
         raise LocalError(f"{file} cannot be read ({error.strerror or error}).") from error
-    except (ValueError, TypeError, KeyError, RecursionError):
-        key = b""
-    if len(key) != attest.KEY:
-        raise LocalError(f"{file} is damaged: pair again, or restore it.")
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError from error
+    if not found:
+        raise ValueError
+    return found
+
+
+def _parse_attest_key(content: Any) -> AttestKey:
+    key = AttestKey(
+        content.get("pairing", 0), content.get("key_id", ""), bytes.fromhex(content["attest_key"])
+    )
+    if type(key.pairing) is not int or type(key.key_id) is not str or len(key.key) != attest.KEY:
+        raise ValueError
     return key
 
 
+def load_attest_key(board: str) -> bytes | None:
+    """The attest key of ``board`` that is in use; None if there is none. Raises as above."""
+    found = load_attest_keys(board)
+    return found[-1].key if found else None
+
+
+def attest_keys(board: str) -> AttestKeys:
+    """As `load_attest_keys`, by board and pairing."""
+    found: dict[tuple[str, int], list[bytes]] = {}
+    for one in load_attest_keys(board):
+        found.setdefault((board, one.pairing), []).append(one.key)
+    return found
+
+
 def remove_attest_key(board: str) -> None:
-    """Forget the attest key of ``board``. Raises `LocalError` where it cannot be removed."""
+    """Forget the attest keys of ``board``. Raises `LocalError` where it cannot be removed."""
     file = _attest_key_file(board)
     try:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):

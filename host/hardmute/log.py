@@ -310,13 +310,18 @@ class Log:
         """The verifier that has taken all entries up to ``until_row``."""
         from hardmute import verifier
 
-        checkpoints = self.entries(kinds=("checkpoint",))
-        check = verifier.begin(next(self.entries(), None), checkpoints, secrets)
-        query = f"SELECT {_COLUMNS} FROM entry WHERE row BETWEEN 0 AND ? ORDER BY row"  # noqa: S608 (fixed text)
-        with self._guarded():
-            for row in check.unusual(self._database.execute(query, (until_row,))):
-                check.take(_to_entry(row))
+        check = verifier.begin(
+            next(self.rows(0, NO_ROW), None), self.rows_of("checkpoint"), secrets
+        )
+        for row in self.rows(0, until_row):
+            check.take(row)
         return check
+
+    def rows_of(self, kind: str) -> Iterator[Row]:
+        """The entries of a kind that is not ``observation``, as they are stored."""
+        query = f"SELECT {_COLUMNS} FROM entry WHERE kind = ? AND kind <> 'observation'"  # noqa: S608 (fixed text)
+        with self._guarded():
+            yield from self._database.execute(f"{query} ORDER BY row", (kind,))
 
     def newest(self, board: str, kind: str) -> Entry | None:
         """The newest entry of one kind, which is not ``observation``, of ``board``."""
@@ -391,9 +396,9 @@ class Log:
         return None
 
     def attestations(self, board: str) -> Iterator[tuple[Row, bytes | None]]:
-        """Every attestation of ``board`` as it is stored, by row, and the hash that it must have.
+        """Every attestation of ``board`` as it is stored, by row, and the hash before it.
 
-        That is None where the entry before it is not there.
+        That is None where the entry before is not there.
         """
         query = (
             "SELECT entry.row, entry.at_ms, entry.kind, entry.board, entry.body, entry.hash,"
@@ -403,8 +408,7 @@ class Log:
         )
         with self._guarded():
             for row in self._database.execute(query, (board,)):
-                before = GENESIS if row[0] == 1 else row[6]
-                yield row[:6], None if before is None else entry_hash(before, *row[:5])
+                yield row[:6], GENESIS if row[0] == 1 else row[6]
 
     def first_row(self) -> int:
         """The row of the oldest entry; 1 if there is none."""

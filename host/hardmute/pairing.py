@@ -151,7 +151,7 @@ def _store(made: _Made, board: str, file: Path) -> None:
             " one, and no older evidence is lost."
         ) from error
     try:
-        keys.save_attest_key(board, attest.attest_key(made.secret))
+        keys.save_attest_key(board, keys.attest_key_of(made.paired.pairing, made.secret))
     except errors.HardmuteError as error:
         raise errors.LocalError(
             f"{error} The board is paired, and {file} is its verify key, but this host cannot tell"

@@ -16,7 +16,7 @@ from hardmute.logview import BoardTimeline, edges
 from hardmute.timeline import Interval
 
 if TYPE_CHECKING:
-    from hardmute.prove import Proof, Proven
+    from hardmute.proof import Proof, Proven
 
 _OPEN = '<script type="application/json" id="receipt">\n'
 _CLOSE = "\n</script>"

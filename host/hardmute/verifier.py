@@ -1,40 +1,38 @@
-"""Checks entries of a log or an export, with no board present (docs/evidence.md).
+"""Checks entries of a log, an export, an excerpt or a receipt, with no board present.
 
-Without the verify key of a pairing its MACs are not checked, and that is said.
+The one place that knows the rules of docs/evidence.md, "What a verifier does". Without
+the verify key of a pairing its MACs are not checked, and that is said.
 """
 
 from __future__ import annotations
 
 import hmac
-import itertools
-import struct
 from array import array
-from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from hardmute import heard
-from hardmute.chain import NO_MAC, PARTS, Chain
+from hardmute.chain import Chain
 from hardmute.entries import (
-    FIRST_MS,
     GENESIS,
-    LAST_MS,
     Entry,
     Row,
     canonical,
     encoded,
     ends_of,
-    hash_of,
+    entry_hash,
+    is_well_formed,
     nonce,
-    record_around,
-    record_of,
-    text_around,
+    record_in,
+    stored_entry,
 )
 from muteboard import attest, journal
 
 # Which secret belongs to which board and pairing.
 Keys = Mapping[tuple[str, int], bytes]
+# The attest keys that this host has of a board and a pairing: a board that was reflashed counts
+# its pairings from 1 again.
+AttestKeys = Mapping[tuple[str, int], Collection[bytes]]
 
 _HASH = len(GENESIS)
 # Far more than the flash of a board lives through: one for each day, start and segment.
@@ -103,9 +101,6 @@ class EpochKeys:
     def __init__(self, secrets: Keys) -> None:
         self._secrets = secrets
         self._keys: dict[tuple[str, int], list[bytes]] = {}
-        # The key that was used last, ready for use: records of one epoch come together.
-        self._ready: tuple[str, int, int] | None = None
-        self._sign: Callable[[bytes], bytes] | None = None
 
     def key(self, board: str, pairing: int, epoch: int) -> bytes | None:
         """The journal key of an epoch; None without the pairing's secret.
@@ -124,22 +119,6 @@ class EpochKeys:
             keys.append(hmac.digest(keys[-1], b"hardmute next", "sha256"))
         return keys[epoch]
 
-    def mac(self, board: str, pairing: int, epoch: int, message: bytes) -> bytes | None:
-        """The MAC of ``message`` under the key of an epoch; None, and raises, as `key`."""
-        sign = self.signer(board, pairing, epoch)
-        return None if sign is None else sign(message)
-
-    def signer(self, board: str, pairing: int, epoch: int) -> Callable[[bytes], bytes] | None:
-        """What makes MACs under the key of an epoch; None, and raises, as `key`."""
-        wanted = (board, pairing, epoch)
-        if wanted != self._ready:
-            key = self.key(board, pairing, epoch)
-            if key is None:
-                return None
-            self._sign = _signer(key)
-            self._ready = wanted
-        return self._sign
-
 
 def _signer(key: bytes) -> Callable[[bytes], bytes]:
     """HMAC (RFC 2104), begun up to where the message comes: twice as fast as `hmac` for each."""
@@ -157,14 +136,14 @@ def _signer(key: bytes) -> Callable[[bytes], bytes]:
 
 
 class Keyring:
-    """Checks what boards have signed with the keys given.
+    """Which keys fit what boards have signed.
 
     Each branch keeps ``without_key``, its pairings that no key given fits: what is signed under
     one of them is not checked, and shows nothing.
     """
 
     def __init__(self, secrets: Keys) -> None:
-        self.epochs = EpochKeys(secrets)
+        self._epochs = EpochKeys(secrets)
         self._secrets = secrets
         # Pairings under which something is signed: the key id, None where no record tells it.
         self.ids: dict[tuple[str, int], str | None] = {}
@@ -172,7 +151,7 @@ class Keyring:
         self.fitting: set[tuple[str, int]] = set()
 
     def begin(self, board: str, record: journal.Record, without_key: set[int]) -> None:
-        """Take note of a ``pair`` record: a key with another id is the key of another pairing.
+        """Take note of a ``pair`` record. Rule K1: a key with another id does not fit.
 
         A board that was reflashed counts its pairings from 1 again.
         """
@@ -181,27 +160,21 @@ class Keyring:
         if secret is not None and key_id != attest.key_id(secret).hex():
             without_key.add(record.pairing)
 
-    def is_right(
-        self,
-        board: str,
-        pairing: int,
-        epoch: int,
-        message: bytes,
-        mac: bytes,
-        without_key: set[int],
-    ) -> bool | None:
-        """Whether ``mac`` signs ``message``; None: no key given fits. Raises as `EpochKeys`."""
+    def signer(
+        self, board: str, pairing: int, epoch: int, without_key: set[int]
+    ) -> Callable[[bytes], bytes] | None:
+        """What makes the MACs of an epoch; None: no key given fits. Raises as `EpochKeys`.
+
+        Rule K2: what is signed under such a pairing is not checked.
+        """
         self.ids.setdefault((board, pairing))
         if pairing in without_key:
             return None
-        expected = self.epochs.mac(board, pairing, epoch, message)
-        if expected is None:
+        key = self._epochs.key(board, pairing, epoch)
+        if key is None:
             without_key.add(pairing)
             return None
-        if not hmac.compare_digest(expected, mac):
-            return False
-        self.fitting.add((board, pairing))
-        return True
+        return _signer(key)
 
 
 class _Journal:
@@ -210,7 +183,7 @@ class _Journal:
     def __init__(self) -> None:
         self.chain = Chain()
         self.records = self.macs = self.attestations = self.signatures = 0
-        # Number of the first record, and whether others came before it that were pruned.
+        # Number of the first record; and whether others came before it that are not here.
         self.first_seq = 0
         self.pruned = False
         # After each record, from the one before `first_seq` on: the head; pairing, epoch and
@@ -218,10 +191,15 @@ class _Journal:
         self.heads = bytearray()
         self.marks = array("Q")
         self.without_key: set[int] = set()
+        # What makes the MACs of this pairing and epoch; None if no key given fits.
+        self.signer: Callable[[bytes], bytes] | None = None
+        self.signer_of: tuple[int, int] | None = None
 
-    @property
-    def seq(self) -> int:
-        return 0 if self.chain.last is None else self.chain.last.seq
+    def begin(self, seq: int, head: bytes, mark: int) -> None:
+        """What is read comes after record ``seq``."""
+        self.first_seq = seq + 1
+        self.heads += head
+        self.marks.append(mark)
 
     def after(self, seq: int) -> tuple[str, int] | None:
         """The journal's head after record ``seq``, and its mark, if that was read."""
@@ -231,20 +209,54 @@ class _Journal:
         return self.heads[at * attest.MAC : (at + 1) * attest.MAC].hex(), self.marks[at]
 
 
-def _mark(record: journal.Record) -> int:
-    return record.pairing << 33 | record.epoch << 1 | (record.event == journal.SEAL)
+def _mark(pairing: int, epoch: int, *, is_seal: bool) -> int:
+    return pairing << 33 | epoch << 1 | is_seal
+
+
+def _goes_with(mark: int, pairing: int, epoch: int) -> bool:
+    """Whether the pairing and epoch of an attestation are those of the record of ``mark``; or,
+    after a seal, of the epoch after. Rule A5.
+    """
+    later = (pairing << 32 | epoch) - (mark >> 1)
+    return mark == _UNKNOWN or later == 0 or (later == 1 and bool(mark & 1))
+
+
+def _nothing_else(_row: int) -> None:
+    """Of no entry that is not here the hash is known."""
 
 
 class Verifier:
-    """Takes entries in order, the first one being number ``row`` + 1 after hash ``before``."""
+    """Takes entries in order, from the one after ``row``, which has the hash ``before``.
 
-    def __init__(self, secrets: Keys, row: int = 0, before: bytes = GENESIS) -> None:
+    ``log_hash``: the hash of an entry that is not here, None if it is not to be had. ``board``:
+    the one whose evidence is checked; of all others that is their place in the log, no more.
+    ``is_part``: what came before is not here, and need not be. ``gapless``: all entries are here
+    that there are between the first and the last. ``attest_keys``: those that this host has.
+    """
+
+    def __init__(
+        self,
+        secrets: Keys,
+        row: int = 0,
+        before: bytes = GENESIS,
+        *,
+        log_hash: Callable[[int], bytes | None] = _nothing_else,
+        board: str | None = None,
+        is_part: bool = False,
+        gapless: bool = True,
+        attest_keys: AttestKeys | None = None,
+    ) -> None:
         self.keyring = Keyring(secrets)
+        self._attest_keys = attest_keys or {}
         self._base = row
         self._row = row
-        # Hashes from that of entry `_base` on.
+        # Hashes from that of entry `_base` on, if there are no gaps.
         self._hashes = bytearray(before)
         self._last_hash = before
+        self._log_hash = log_hash
+        self._only = board
+        self._is_part = is_part
+        self._gapless = gapless
         self._journals: dict[tuple[str, int], _Journal] = {}
         # The newest branch of each board.
         self._branches: dict[str, int] = {}
@@ -255,8 +267,10 @@ class Verifier:
         # The newest entry to which a nonce commits that a board has signed, by a key given.
         self._committed = 0
         self._unbound = 0
-        # Board, branch and journal of the newest record.
-        self._newest: tuple[str, int, _Journal] | None = None
+        # Rows of attestations: see `binds_time`, `has_signed` and `has_recomputed`.
+        self._bound: set[int] = set()
+        self._signed: set[int] = set()
+        self._recomputed: set[int] = set()
 
     @classmethod
     def after_prune(cls, secrets: Keys, checkpoint: Entry) -> Verifier:
@@ -270,252 +284,219 @@ class Verifier:
         for (board, branch), (data, count) in ends_of(body).items():
             verifier._journals[board, branch] = found = _Journal()
             found.chain.resume(data, count)
-            found.first_seq = found.seq + 1
-            found.pruned = True
-            found.heads += found.chain.head
             record = journal.Record(data)
-            found.marks.append(_mark(record))
+            is_seal = record.event == journal.SEAL
+            mark = _mark(record.pairing, record.epoch, is_seal=is_seal)
+            found.begin(record.seq, journal.head_of(data), mark)
+            found.pruned = True
             verifier._branches[board] = max(branch, verifier._branches.get(board, 1))
             if record.pairing:
-                verifier._check_mac(checkpoint, board, found, record, data)
+                verifier._check_record_mac(checkpoint.row, board, found, data)
             found.macs = 0
         return verifier
 
-    def take(self, entry: Entry) -> None:
-        """Check one entry."""
-        for problem in unlinked(self._row, entry, hash_of(self._last_hash, entry)):
-            self._find(entry, problem)
-        self._row = entry.row
-        self._last_hash = entry.hash
-        self._hashes += entry.hash
+    def take(self, row: Row) -> None:
+        """Check one entry, as the log stores it."""
+        number, _, kind, board, body, digest = row
+        if not is_well_formed(row):
+            self._find(number, "is not as hardmute writes it")
+            return
+        problem = unlinked(self._row, self._last_hash, row, gapless=self._gapless)
+        if problem is not None:
+            self._find(number, problem)
+        self._row = number
+        self._last_hash = digest
+        if self._gapless:
+            self._hashes += digest
+        if self._only is not None and board != self._only:
+            return
         try:
-            if entry.kind == "record":
-                self._take_record(entry)
-            elif entry.kind == "attestation":
+            if kind == "record":
+                self._take_record(number, board, body)
+                return
+            entry = stored_entry(row)
+            if kind == "attestation":
                 self._take_attestation(entry)
-            elif entry.kind == "incident":
+            elif kind == "incident":
                 self._take_incident(entry)
-            elif entry.kind == "checkpoint":
+            elif kind == "checkpoint":
                 _check_checkpoint(entry)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            self._find(entry, f"is no {entry.kind} as hardmute writes it")
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+            self._find(number, f"is no {kind} as hardmute writes it")
 
-    def unusual(self, rows: Iterator[Row]) -> Iterator[Row]:
-        """Those of ``rows``, entries as the log stores them, that `take` must be given.
-
-        The others are taken here, four times as fast.
-        """
-        row = next(rows, None)
-        while row is not None:
-            yield row
-            row = self._take_usual(rows)
-
-    def _take_usual(self, rows: Iterator[Row]) -> Row | None:
-        """Take ``rows`` as long as they are usual. Returns the first that is not; None: the end.
-
-        A usual entry is a record that `take` would find nothing wrong with. It follows one that
-        `take` has accepted, in its branch, start, pairing and epoch, with no turn between; its
-        event, cause and state are together in one that `take` has accepted; its text is what
-        those bytes must have. What else a record must be is checked here.
-        """
-        first = next(rows, None)
-        if first is None or first[2] != "record" or self._newest is None:
-            return first
-        board, branch, found = self._newest
-        data, head, usual = found.chain.data, found.chain.head, found.chain.usual
-        newest = journal.Record(data)
-        pairing, checked = newest.pairing, newest.pairing not in found.without_key
-        seq, boot, uptime, epoch, what, _, _ = PARTS.unpack(data)
-        if what not in usual or self._branches[board] != branch or newest.epoch > _MOST_EPOCHS:
-            return first
-        signer = self.keyring.epochs.signer
-        sign = signer(board, pairing, newest.epoch) if pairing and checked else None
-        number, log_hash, hashes, heads = self._row, self._last_hash, self._hashes, found.heads
-        start, middle, end = text_around("record", board)
-        before, after = record_around(branch)
-        record_at = slice(len(before), -len(after))
-        row: Row | None = first
-        try:
-            for row in itertools.chain((first,), rows):
-                next_number, at_ms, kind, owner, body, next_hash = row
-                text = f"{start}{at_ms}{middle}{body}{end}{next_number}}}"
-                record = a2b_base64(body[record_at])
-                next_seq, next_boot, now, next_epoch, what, link, mac = PARTS.unpack(record)
-                if (
-                    # SQLite holds what somebody has put into the file, whatever the schema says.
-                    type(next_number) is not int
-                    or type(at_ms) is not int
-                    or next_number != number + 1
-                    or not FIRST_MS <= at_ms <= LAST_MS
-                    or kind != "record"
-                    or owner != board
-                    or body != before + b2a_base64(record, newline=False).decode() + after
-                    or next_hash != sha256(log_hash + text.encode()).digest()
-                    or next_seq != seq + 1
-                    or next_boot != boot
-                    or now < uptime
-                    or next_epoch != epoch
-                    or what not in usual
-                    or link != head
-                    or (sign is not None and mac != sign(record[: -attest.MAC]))
-                    or (not pairing and mac != NO_MAC)
-                ):
-                    break
-                # `journal.head_of`, which has to do for every interpreter.
-                head = sha256(record).digest()[: attest.MAC]
-                hashes += next_hash
-                heads += head
-                number, log_hash, seq, uptime, data = next_number, next_hash, next_seq, now, record
-            else:
-                row = None
-        except (ValueError, TypeError, struct.error):
-            # This is no record in base64: `take` will say so.
-            pass
-        count = number - self._row
-        if count:
-            self._row, self._last_hash = number, log_hash
-            found.chain.skip(count, data, head)
-            found.marks += array("Q", [_mark(newest)]) * count
-            found.records += count
-            if pairing:
-                found.signatures += count
-            if sign is not None:
-                found.macs += count
-                self.keyring.fitting.add((board, pairing))
-        return row
-
-    def miss_beginning(self, first: Entry) -> None:
+    def miss_beginning(self, first: Row) -> None:
         """Nothing says what came before ``first``."""
-        self._find(first, "is the first, and no checkpoint says what came before it")
+        self._find(first[0], "is the first, and no checkpoint says what came before it")
 
-    def _find(self, entry: Entry, text: str) -> None:
-        self._findings.append(Finding(entry.row, text))
+    def has_signed(self, row: int) -> bool:
+        """Whether the board has signed the attestation in ``row``, by a key given."""
+        return row in self._signed
 
-    def _journal(self, entry: Entry) -> tuple[str, _Journal]:
-        board, branch = entry.board, entry.body["branch"]
-        if board is None or type(branch) is not int:
+    def has_recomputed(self, row: int) -> bool:
+        """Whether the attestation in ``row`` has the MAC that an attest key of this host gives."""
+        return row in self._recomputed
+
+    def binds_time(self, row: int) -> bool:
+        """Whether the nonce of the attestation in ``row`` commits to an entry whose hash is known.
+
+        Rule A8: not so if that was pruned, for anybody can say so.
+        """
+        return row in self._bound
+
+    def _find(self, row: int, text: str) -> None:
+        self._findings.append(Finding(row, text))
+
+    def _journal(self, row: int, board: str | None, branch: object, kind: str) -> _Journal:
+        """The branch that an entry is of. Rule E5."""
+        if board is None or type(branch) is not int or branch < 1:
             raise ValueError
+        # Where the beginning is not here, the incident that began a branch may not be, either.
+        knows_all = not (self._base or self._is_part)
+        newest = self._branches.get(board, 1 if knows_all else branch)
+        if kind != "attestation":
+            if branch < newest:
+                self._find(row, f"is of journal {branch}, where its board is at journal {newest}")
+            elif branch > newest + 1 and kind == "incident":
+                self._find(row, f"begins journal {branch} of its board after journal {newest}")
+            elif branch > newest and kind == "record" and knows_all:
+                self._find(row, f"is of journal {branch}, where its board is at journal {newest}")
+            self._branches[board] = max(branch, newest)
         found = self._journals.get((board, branch))
         if found is None:
             found = self._journals[board, branch] = _Journal()
-        return board, found
+            found.pruned = self._is_part
+        return found
 
     def _take_incident(self, entry: Entry) -> None:
-        board, branch = entry.board, entry.body["branch"]
-        if board is None or type(branch) is not int or branch < 1:
-            raise ValueError
         if type(entry.body["what"]) is not str or type(entry.body["text"]) is not str:
             raise ValueError
+        self._journal(entry.row, entry.board, entry.body["branch"], "incident")
         self._incidents.append(entry)
-        newest = self._branches.get(board, branch if self._base else 1)
-        if branch > newest + 1:
-            self._find(entry, f"begins journal {branch} of its board after journal {newest}")
-        elif branch < newest:
-            self._find(entry, f"is of journal {branch}, where its board is at journal {newest}")
-        self._branches[board] = max(branch, newest)
 
-    def _take_record(self, entry: Entry) -> None:
-        data = record_of(entry.body)
-        if len(entry.body) != 2:
-            raise ValueError
-        board, found = self._journal(entry)
-        branch = entry.body["branch"]
-        newest = self._branches.get(board, branch if self._base else 1)
-        # Where the beginning was pruned, so may have been the incident.
-        if branch < newest or (branch > newest and not self._base):
-            self._find(entry, f"is of journal {branch}, where its board is at journal {newest}")
-        self._branches[board] = max(branch, newest)
+    def _take_record(self, row: int, board: str | None, body: str) -> None:
+        branch, data = record_in(body)
+        found = self._journal(row, board, branch, "record")
+        assert board is not None
         chain = found.chain
-        begins = chain.last is None
+        begins = chain.data is None
         problem = chain.take(data)
         if problem is not None:
-            self._find(entry, f"holds a record that {problem}")
+            self._find(row, f"holds a record that {problem}")
             return
-        record = chain.last
-        assert record is not None
-        if begins:
-            found.first_seq = record.seq
-            found.heads += record.link if record.seq > 1 else journal.NO_HEAD
-            # Nothing is known of it.
-            found.marks.append(_UNKNOWN)
-        found.heads += chain.head
-        found.marks.append(_mark(record))
+        pairing, epoch, event = chain.kind
+        if begins and not found.marks:
+            # Nothing more is known of the one before it.
+            before = data[32:48] if chain.seq > 1 else journal.NO_HEAD
+            found.begin(chain.seq - 1, before, _UNKNOWN)
+        elif begins and not self._follows_attested(found):
+            self._find(row, "holds a record of another epoch than was attested before it")
+        found.heads += chain.head or b""
+        found.marks.append(_mark(pairing, epoch, is_seal=event == journal.SEAL))
         found.records += 1
-        if record.pairing:
+        if pairing:
             found.signatures += 1
-            self._check_mac(entry, board, found, record, data)
-        self._newest = board, branch, found
+            self._check_record_mac(row, board, found, data)
 
-    def _check_mac(
-        self, entry: Entry, board: str, found: _Journal, record: journal.Record, data: bytes
-    ) -> None:
-        if record.event == journal.PAIR:
-            self.keyring.begin(board, record, found.without_key)
-        right = self.keyring.is_right(
-            board,
-            record.pairing,
-            record.epoch,
-            data[: -attest.MAC],
-            record.mac,
-            found.without_key,
-        )
-        if right:
-            found.macs += 1
-        elif right is False:
-            self._find(entry, f"holds record {record.seq}, which the board's key has not signed")
+    def _follows_attested(self, found: _Journal) -> bool:
+        """Whether the first record is of the epoch in which the one before it was attested."""
+        pairing, epoch, event = found.chain.kind
+        return not pairing or event == journal.PAIR or _goes_with(found.marks[-1], pairing, epoch)
+
+    def _check_record_mac(self, row: int, board: str, found: _Journal, data: bytes) -> None:
+        """Rule R6."""
+        pairing, epoch, event = found.chain.kind
+        if event == journal.PAIR:
+            self.keyring.begin(board, journal.Record(data), found.without_key)
+        message, mac = data[: -attest.MAC], data[-attest.MAC :]
+        if self._is_right(board, found, pairing, epoch, message, mac) is False:
+            seq = found.chain.seq
+            self._find(row, f"holds record {seq}, which the board's key has not signed")
+
+    def _is_right(
+        self, board: str, found: _Journal, pairing: int, epoch: int, message: bytes, mac: bytes
+    ) -> bool | None:
+        """Whether ``mac`` signs ``message``; None: no key given fits. Raises as `EpochKeys`."""
+        if found.signer_of != (pairing, epoch):
+            found.signer = self.keyring.signer(board, pairing, epoch, found.without_key)
+            found.signer_of = pairing, epoch
+        if found.signer is None:
+            return None
+        if not hmac.compare_digest(found.signer(message), mac):
+            return False
+        found.macs += 1
+        self.keyring.fitting.add((board, pairing))
+        return True
 
     def _take_attestation(self, entry: Entry) -> None:
         seq, pairing, epoch = _read_attestation(entry)
-        body = entry.body
-        board, found = self._journal(entry)
+        row, board, body = entry.row, entry.board, entry.body
+        statement = body["statement"]
+        found = self._journal(row, board, body["branch"], "attestation")
+        assert board is not None
         found.attestations += 1
         found.signatures += 1
-        if body["statement"]["board"] != board:
-            self._find(entry, "is an attestation of another board")
-        self._check_place(entry, found, seq, pairing << 32 | epoch)
-        self._check_nonce(entry, body["statement"])
-        right = self.keyring.is_right(
-            board,
-            pairing,
-            epoch,
-            statement_bytes(body["statement"]),
-            bytes.fromhex(body["journal_mac"]),
-            found.without_key,
+        self._check_place(entry, found, seq, pairing, epoch)
+        self._check_nonce(entry, statement)
+        message = statement_bytes(statement)
+        # A6
+        right = self._is_right(
+            board, found, pairing, epoch, message, bytes.fromhex(body["journal_mac"])
         )
         if right:
-            found.macs += 1
+            self._signed.add(row)
             self._committed = max(self._committed, body["log_row"])
         elif right is False:
-            self._find(entry, "is an attestation that the board's key has not signed")
+            self._find(row, "is an attestation that the board's key has not signed")
+        # A7
+        mac = bytes.fromhex(body["mac"])
+        for key in self._attest_keys.get((board, pairing), ()):
+            if hmac.compare_digest(attest.mac(key, message), mac):
+                self._recomputed.add(row)
 
-    def _check_place(self, entry: Entry, found: _Journal, seq: int, epoch: int) -> None:
-        """Check that an attestation, of this pairing and epoch, speaks of a record before it."""
+    def _check_place(
+        self, entry: Entry, found: _Journal, seq: int, pairing: int, epoch: int
+    ) -> None:
+        """Rule A4: an attestation speaks of a record before it."""
+        head = entry.body["statement"]["head"]
+        if self._is_part and not found.marks:
+            found.chain.start_after(seq, bytes.fromhex(head))
+            # That record may be a seal.
+            found.begin(seq, bytes.fromhex(head), _mark(pairing, epoch, is_seal=True))
+            return
         known = found.after(seq)
         if known is None:
-            if seq > found.seq or not found.pruned:
-                self._find(entry, f"attests record {seq}, which is not in the log before it")
+            if seq > found.chain.seq or not found.pruned:
+                self._find(entry.row, f"attests record {seq}, which is not in the log before it")
             return
-        head, mark = known
-        if head != entry.body["statement"]["head"]:
-            self._find(entry, f"attests another record {seq} than the log has")
-        elif mark != _UNKNOWN and epoch - (mark >> 1) not in ((0, 1) if mark & 1 else (0,)):
-            self._find(entry, f"attests record {seq} under the key of another epoch")
+        if known[0] != head:
+            self._find(entry.row, f"attests another record {seq} than the log has")
+        elif not _goes_with(known[1], pairing, epoch):
+            self._find(entry.row, f"attests record {seq} under the key of another epoch")
 
     def _check_nonce(self, entry: Entry, statement: dict[str, Any]) -> None:
-        row = _count(entry.body["log_row"])
-        salt = bytes.fromhex(entry.body["salt"])
+        """Rules A2 and A3."""
+        row, salt = _count(entry.body["log_row"]), bytes.fromhex(entry.body["salt"])
         if row >= entry.row:
-            self._find(entry, "is an attestation that was asked for after it was given")
+            self._find(entry.row, "is an attestation that was asked for after it was given")
             return
         before = self._nonces.setdefault(statement["nonce"], entry.row)
         if before != entry.row:
-            self._find(entry, f"answers what entry {before} has answered already")
-        if row < self._base:
+            self._find(entry.row, f"answers what entry {before} has answered already")
+        known = self._hash_at(row)
+        if known is None:
             self._unbound += 1
-            return
-        at = (row - self._base) * _HASH
-        if nonce(bytes(self._hashes[at : at + _HASH]), salt).hex() != statement["nonce"]:
-            self._find(entry, f"attests another log up to entry {row} than this one")
+        elif nonce(known, salt).hex() != statement["nonce"]:
+            self._find(entry.row, f"attests another log up to entry {row} than this one")
+        else:
+            self._bound.add(entry.row)
+
+    def _hash_at(self, row: int) -> bytes | None:
+        if row == 0:
+            return GENESIS
+        if self._gapless and row >= self._base:
+            at = (row - self._base) * _HASH
+            return bytes(self._hashes[at : at + _HASH])
+        return self._log_hash(row)
 
     def row_of(self, hash_: bytes) -> int | None:
         """Which entry has this hash, or was before the first and had it; None: none of them."""
@@ -529,7 +510,7 @@ class Verifier:
         return [
             [board, branch, encoded(found.chain.data), found.chain.count]
             for (board, branch), found in sorted(self._journals.items())
-            if found.chain.last is not None
+            if found.chain.data is not None
         ]
 
     def report(self) -> Report:
@@ -546,7 +527,7 @@ class Verifier:
                     number,
                     found.records,
                     found.first_seq,
-                    found.seq,
+                    found.chain.seq,
                     found.attestations,
                     found.signatures,
                     found.macs,
@@ -563,148 +544,29 @@ class Verifier:
         )
 
 
-def unlinked(after: int, entry: Entry | Row, expected: bytes) -> Iterator[str]:
-    """What is wrong with the place of ``entry`` in the log, if it must come ``after`` that row and
-    must have the ``expected`` hash: clauses as in `Finding`.
+def unlinked(after: int, before: bytes, row: Row, *, gapless: bool = True) -> str | None:
+    """What is wrong with the place of ``row`` in the log, if it comes after that entry, which has
+    the hash ``before``: a clause as in `Finding`. Rules E1 and E2.
+
+    Where it is not ``gapless``, only that it comes after it, for entries between are not here.
     """
-    if entry[0] != after + 1:
-        yield f"does not follow entry {after}"
-    if entry[5] != expected:
-        yield "does not have the hash that its content and the one before give"
+    if row[0] != after + 1 and (gapless or row[0] <= after):
+        return f"does not follow entry {after}"
+    if gapless and row[5] != entry_hash(before, *row[:5]):
+        return "does not have the hash that its content and the one before give"
+    return None
 
 
 def _check_checkpoint(entry: Entry) -> None:
+    """Rule E6."""
     body = entry.body
     if not 0 < _count(body["row"]) < entry.row or len(bytes.fromhex(body["hash"])) != _HASH:
         raise ValueError
     ends_of(body)
 
 
-class Excerpt:
-    """Checks the evidence of ``board`` alone, from wherever it begins: all but the log's chain.
-
-    ``log_hash``: the hash of an entry by its row, None if it is not to be had.
-    """
-
-    def __init__(self, board: str, secrets: Keys, log_hash: Callable[[int], bytes | None]) -> None:
-        self.board = board
-        self._row = 0
-        self.keyring = Keyring(secrets)
-        self._log_hash = log_hash
-        self._chain = Chain()
-        # Heads by sequence number: of the records, and of the attestations before the first one.
-        self._heads: dict[int, str] = {}
-        self._branch: object = None
-        self._nonces: set[str] = set()
-        # By branch.
-        self._without_key: dict[object, set[int]] = {}
-        self.findings: list[Finding] = []
-        # Rows of what was signed under a key given; how many of how many.
-        self.signed_rows: set[int] = set()
-        self.signatures = 0
-        # Rows of attestations whose nonce commits to an entry that is known.
-        self._bound: set[int] = set()
-
-    def has_signed(self, entry: Entry) -> bool:
-        """Whether the board has signed ``entry``, by a key given."""
-        return entry.row in self.signed_rows
-
-    def binds_time(self, entry: Entry) -> bool:
-        """Whether the nonce of an attestation commits to an entry that is known: not so if that
-        was pruned, for anybody can say so.
-        """
-        return entry.row in self._bound
-
-    @property
-    def without_key(self) -> tuple[int, ...]:
-        """The pairings under which something is signed and not checked."""
-        return tuple(sorted(set[int]().union(*self._without_key.values())))
-
-    def take(self, entry: Entry) -> None:
-        """Check one entry, in the order of rows."""
-        if entry.row <= self._row:
-            self._find(entry, f"does not follow entry {self._row}")
-        self._row = entry.row
-        try:
-            if entry.board != self.board:
-                self._find(entry, "is of another board")
-                return
-            if entry.kind == "incident":
-                self._begin(None)
-                return
-            if entry.kind == heard.KIND:
-                heard.read(entry)
-                return
-            if entry.body["branch"] != self._branch:
-                self._begin(entry.body["branch"])
-            if entry.kind == "record":
-                self._take_record(entry)
-            elif entry.kind == "attestation":
-                self._take_attestation(entry)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            self._find(entry, f"is no {entry.kind} as hardmute writes it")
-
-    def _begin(self, branch: object) -> None:
-        self._branch, self._chain, self._heads = branch, Chain(), {}
-
-    def _find(self, entry: Entry, text: str) -> None:
-        self.findings.append(Finding(entry.row, text))
-
-    def _take_record(self, entry: Entry) -> None:
-        data = record_of(entry.body)
-        problem = self._chain.take(data)
-        if problem is not None:
-            self._find(entry, f"holds a record that {problem}")
-            return
-        record = self._chain.last
-        assert record is not None
-        if self._heads.get(record.seq - 1, record.link.hex()) != record.link.hex():
-            self._find(entry, "holds a record that does not link to what was attested before it")
-        self._heads[record.seq] = self._chain.head.hex()
-        if record.pairing:
-            if record.event == journal.PAIR:
-                self.keyring.begin(self.board, record, self._unchecked(entry))
-            self._check(entry, record.pairing, record.epoch, data[: -attest.MAC], record.mac)
-
-    def _take_attestation(self, entry: Entry) -> None:
-        seq, pairing, epoch = _read_attestation(entry)
-        statement: dict[str, Any] = entry.body["statement"]
-        if statement["board"] != self.board:
-            self._find(entry, "is an attestation of another board")
-        if self._chain.last is not None and seq > self._chain.last.seq:
-            self._find(entry, f"attests record {seq}, which is not in the log before it")
-        elif self._heads.setdefault(seq, statement["head"]) != statement["head"]:
-            self._find(entry, f"attests another record {seq} than the log has")
-        row, salt = _count(entry.body["log_row"]), bytes.fromhex(entry.body["salt"])
-        known = GENESIS if row == 0 else self._log_hash(row)
-        if row >= entry.row:
-            self._find(entry, "is an attestation that was asked for after it was given")
-        elif known is not None and nonce(known, salt).hex() != statement["nonce"]:
-            self._find(entry, f"attests another log up to entry {row} than this one")
-        elif known is not None:
-            self._bound.add(entry.row)
-        if statement["nonce"] in self._nonces:
-            self._find(entry, "answers what another attestation has answered")
-        self._nonces.add(statement["nonce"])
-        mac = bytes.fromhex(entry.body["journal_mac"])
-        self._check(entry, pairing, epoch, statement_bytes(statement), mac)
-
-    def _unchecked(self, entry: Entry) -> set[int]:
-        return self._without_key.setdefault(entry.body["branch"], set())
-
-    def _check(self, entry: Entry, pairing: int, epoch: int, message: bytes, mac: bytes) -> None:
-        self.signatures += 1
-        right = self.keyring.is_right(
-            self.board, pairing, epoch, message, mac, self._unchecked(entry)
-        )
-        if right:
-            self.signed_rows.add(entry.row)
-        elif right is False:
-            self._find(entry, "was not signed by the board's key")
-
-
 def _read_attestation(entry: Entry) -> tuple[int, int, int]:
-    """The ``seq``, ``pairing`` and ``epoch`` of an attestation that is one in form, and no more.
+    """The ``seq``, ``pairing`` and ``epoch`` of an attestation that is one in form. Rule A1.
 
     Raises `ValueError`, `TypeError` or `KeyError`.
     """
@@ -712,7 +574,11 @@ def _read_attestation(entry: Entry) -> tuple[int, int, int]:
     if {key: type(value) for key, value in body.items()} != _ATTESTATION:
         raise ValueError
     seq, pairing, epoch = (_count(body["statement"][key]) for key in ("seq", "pairing", "epoch"))
-    if pairing == 0 or not all(_is_hex(body[key]) for key in ("mac", "journal_mac", "salt")):
+    if pairing == 0 or body["statement"]["board"] != entry.board:
+        raise ValueError
+    if not all(_is_hex(body[key]) for key in ("mac", "journal_mac", "salt")):
+        raise ValueError
+    if not all(_is_hex(body["statement"][key]) for key in ("head", "nonce")):
         raise ValueError
     return seq, pairing, epoch
 
@@ -738,35 +604,37 @@ def _count(value: object) -> int:
     return value
 
 
-def verify(source: Callable[[], Iterable[Entry]], secrets: Keys) -> Report:
-    """Check all entries of ``source``, which is read twice if its beginning was pruned."""
-    return verified(source, secrets).report()
-
-
-def verified(source: Callable[[], Iterable[Entry]], secrets: Keys) -> Verifier:
-    """As `verify`: the verifier that has taken them."""
+def verified(source: Callable[[], Iterable[Row]], secrets: Keys) -> Verifier:
+    """The verifier that has taken all entries of ``source``, which is read twice if its beginning
+    was pruned.
+    """
     verifier = begin(next(iter(source()), None), source(), secrets)
-    for entry in source():
-        verifier.take(entry)
+    for row in source():
+        verifier.take(row)
     return verifier
 
 
-def begin(first: Entry | None, entries: Iterable[Entry], secrets: Keys) -> Verifier:
-    """A verifier for a log that begins with ``first``: whatever was before it was pruned.
+def begin(first: Row | None, rows: Iterable[Row], secrets: Keys) -> Verifier:
+    """A verifier for a log that begins with ``first``. Rule E3: what was before it was pruned.
 
-    ``entries``: those among which the newest checkpoint of that is.
+    ``rows``: those among which the newest checkpoint of that is.
     """
-    if first is None or first.row == 1:
+    if first is None or first[0] == 1:
         return Verifier(secrets)
     checkpoint = None
-    for entry in entries:
-        if entry.kind == "checkpoint" and entry.body.get("row") == first.row - 1:
-            checkpoint = entry
+    for row in rows:
+        if row[2] == "checkpoint":
+            try:
+                entry = stored_entry(row)
+            except (ValueError, TypeError, RecursionError):
+                continue
+            if entry.body.get("row") == first[0] - 1:
+                checkpoint = entry
     if checkpoint is not None:
         try:
             return Verifier.after_prune(secrets, checkpoint)
         except (KeyError, TypeError, ValueError):
             pass
-    verifier = Verifier(secrets, first.row - 1)
+    verifier = Verifier(secrets, first[0] - 1)
     verifier.miss_beginning(first)
     return verifier

@@ -77,7 +77,7 @@ def _hull(bounds: Iterable[Bounds]) -> Bounds:
 
 
 def _between(first: Anchor, second: Anchor, uptime_ms: int) -> Bounds:
-    """When ``uptime_ms``, between the two, was."""
+    """When ``uptime_ms``, between the two, was. Rule T13."""
     one, other = first.at(uptime_ms), second.at(uptime_ms)
     set_ms = _set_between(first, second)
     if set_ms is not None:

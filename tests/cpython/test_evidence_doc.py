@@ -115,7 +115,7 @@ def test_the_hashes_of_the_log():
         bare = entries.canonical({key: value for key, value in fields.items() if key != "hash"})
         before = hashlib.sha256(before + bare.encode()).digest()
         assert before.hex() == fields["hash"]
-        entry = entries.entry_of(fields)
+        entry = entries.stored_entry(entries.row_of(fields))
         assert entries.export_line(entry) == line
     assert before.hex() == VECTORS["head"]
 
@@ -123,7 +123,7 @@ def test_the_hashes_of_the_log():
 def test_the_export_is_the_records_and_the_attestation_and_both_verifiers_accept_it(tmp_path):
     export = tmp_path / "export.jsonl"
     export.write_text("".join(f"{line}\n" for line in VECTORS["export"]), encoding="ascii")
-    report = verifier.verify(lambda: entries.read_export(export), SECRETS)
+    report = verifier.verified(lambda: entries.read_export(export), SECRETS).report()
     assert not report.findings
     assert report.head.hex() == VECTORS["head"]
     (branch,) = report.branches
@@ -133,7 +133,7 @@ def test_the_export_is_the_records_and_the_attestation_and_both_verifiers_accept
         *independent_verifier.verify(export.read_bytes(), SECRETS, bytes.fromhex(VECTORS["head"]))
     ]
     assert len(seen) == len(VECTORS["export"])
-    found = list(entries.read_export(export))
+    found = list(map(entries.stored_entry, entries.read_export(export)))
     records = [base64.b64decode(e.body["record"]).hex() for e in found if e.kind == "record"]
     assert records == [vector["bytes"] for vector in VECTORS["records"]]
     (body,) = (entry.body for entry in found if entry.kind == "attestation")

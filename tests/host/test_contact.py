@@ -24,7 +24,6 @@ from hardmute.contact import Contact, Meeting
 from hardmute.intake import MOST_BREAKS, Intake
 from hardmute.log import Log
 from hardmute.recorder import Recorder
-from hardmute.verifier import verify
 from muteboard import attest, journal, wire
 
 BOARD = "5eed0000"
@@ -113,7 +112,7 @@ class Host:
         """What contacts leave behind is what a verifier accepts."""
         log = Log(self.home / "log.sqlite3")
         try:
-            report = verify(log.entries, self.secrets)
+            report = log.verified(self.secrets).report()
         finally:
             log.close()
         assert report.findings == []
@@ -169,7 +168,7 @@ def pair(board: VirtualBoard, host: Host) -> None:
     secret = attest.secret(ours, bytes.fromhex(answer["board_bytes"]), board.board.unique_id())
     host.enter()
     name = board.board.unique_id().hex()
-    keys.save_attest_key(name, attest.attest_key(secret))
+    keys.save_attest_key(name, keys.attest_key_of(answer["pairing"], secret))
     host.secrets[name, answer["pairing"]] = secret
     board.power_cycle()
 
@@ -594,8 +593,7 @@ def test_P5_a_replayed_attestation_is_found(host: Host) -> None:
 def test_P5_a_relay_that_answers_for_another_board_is_found(host: Host) -> None:
     board, other = VirtualBoard(), VirtualBoard()
     pair(board, host)
-    key = keys.load_attest_key(BOARD)
-    assert key is not None
+    [key] = keys.load_attest_keys(BOARD)
     other.board._unique_id = bytes.fromhex("5eed0001")
     pair(other, host)
     keys.save_attest_key(BOARD, key)
@@ -929,7 +927,7 @@ def test_P6_a_log_that_is_set_aside_meanwhile_leaves_a_good_one(
 
 
 def test_P5_a_damaged_attest_key_hides_no_state(home: Path, sim: Sim, cli: Cli) -> None:
-    keys.save_attest_key(sim.board, bytes(attest.KEY))
+    keys.save_attest_key(sim.board, keys.attest_key_of(1, bytes(attest.KEY)))
     (home / "keys" / f"{sim.board}.json").write_text("{")
     told = cli("-d", sim.board, "status", "--json")
     assert (told.code, told.json["verdict"]) == (errors.UNKNOWN, "unknown")

@@ -373,7 +373,7 @@ def test_key_and_pairing_belong_together(
 ) -> None:
     assert home
     if has_key:
-        keys.save_attest_key(BOARD, bytes(attest.KEY))
+        keys.save_attest_key(BOARD, keys.attest_key_of(1, bytes(attest.KEY)))
     found = ask(Board(hello=JOURNALED, status=journal_end(pairing)))["pairing"]
     assert (found.result, found.code) == (result, code)
     assert says in found.text
@@ -390,7 +390,7 @@ def test_P5_a_key_of_another_pairing_fails(sim: Sim, cli: Cli, tmp_path: Path) -
     assert "with the key of this host, pairing 1" in checks["pairing"]["text"]
 
     keys.remove_attest_key(sim.board)
-    keys.save_attest_key(sim.board, bytes(attest.KEY))
+    keys.save_attest_key(sim.board, keys.attest_key_of(1, bytes(attest.KEY)))
     told = cli("-d", sim.board, "doctor", "--json")
     assert told.code == errors.TAMPERED
     checks = {each["name"]: each for each in told.json["checks"]}
@@ -601,7 +601,7 @@ def test_files_that_others_can_read(
     computer: Computer, home: Path, log_of_now: Path, name: str, mode: int, result: str, says: str
 ) -> None:
     assert log_of_now
-    keys.save_attest_key(BOARD, bytes(attest.KEY))
+    keys.save_attest_key(BOARD, keys.attest_key_of(1, bytes(attest.KEY)))
     (home / name).chmod(mode)
     found = kept(computer.machine(), home)["file_modes"]
     assert found.result == result

@@ -78,7 +78,7 @@ def test_a_key_that_cannot_be_written_whole_is_not_there(
     with pytest.raises(LocalError, match="No space left"):
         keys.save_verify_key(home / "verify.key", BOARD, 1, SECRET)
     with pytest.raises(LocalError, match="No space left"):
-        keys.save_attest_key(BOARD, KEY)
+        keys.save_attest_key(BOARD, keys.attest_key_of(1, KEY))
     monkeypatch.undo()
     assert [path for path in home.rglob("*") if path.is_file()] == []
     with pytest.raises(LocalError, match="cannot be written"):
@@ -121,7 +121,7 @@ def test_rubbish_is_no_key(content: bytes, home: Path) -> None:
         keys.load_verify_keys([home / "verify.key"])
     with pytest.raises(UsageError, match="cannot be read"):
         keys.load_verify_keys([home / "none.key"])
-    keys.save_attest_key(BOARD, KEY)
+    keys.save_attest_key(BOARD, keys.attest_key_of(1, KEY))
     (home / "keys" / f"{BOARD}.json").write_bytes(content)
     with pytest.raises(LocalError, match="is damaged"):
         keys.load_attest_key(BOARD)
@@ -144,11 +144,21 @@ def test_P5_a_key_that_cannot_be_read_may_be_there(home: Path) -> None:
     assert keys.held(BOARD, lambda: False) == nowhere
 
 
-def test_an_attest_key_is_kept_replaced_and_forgotten(home: Path) -> None:
+def test_attest_keys_are_kept_until_they_are_forgotten(home: Path) -> None:
+    """What was signed under an earlier one is checked with it."""
     assert keys.load_attest_key(BOARD) is None
-    keys.save_attest_key(BOARD, SECRET)
-    keys.save_attest_key(BOARD, KEY)
-    assert keys.load_attest_key(BOARD) == KEY
+    assert keys.attest_keys(BOARD) == {}
+    first, second = keys.attest_key_of(1, SECRET), keys.attest_key_of(2, KEY)
+    # The board was reflashed, and counts its pairings from 1 again.
+    third = keys.attest_key_of(1, KEY[::-1])
+    for key in (first, second, second, third):
+        keys.save_attest_key(BOARD, key)
+        assert keys.load_attest_key(BOARD) == key.key
+    assert keys.load_attest_keys(BOARD) == [first, second, third]
+    assert keys.attest_keys(BOARD) == {
+        (BOARD, 1): [first.key, third.key],
+        (BOARD, 2): [second.key],
+    }
     assert keys.load_attest_key("abcd") is None
     folder = home / "keys"
     assert mode(folder) == 0o700
@@ -156,3 +166,17 @@ def test_an_attest_key_is_kept_replaced_and_forgotten(home: Path) -> None:
     keys.remove_attest_key(BOARD)
     keys.remove_attest_key(BOARD)
     assert keys.load_attest_key(BOARD) is None
+
+
+def test_an_attest_key_that_an_older_version_saved_is_of_no_known_pairing(home: Path) -> None:
+    (home / "keys").mkdir()
+    file = home / "keys" / f"{BOARD}.json"
+    file.write_text(json.dumps({"board": BOARD, "attest_key": KEY.hex()}))
+    assert keys.load_attest_keys(BOARD) == [keys.AttestKey(0, "", KEY)]
+
+
+def test_a_damaged_attest_key_makes_room_for_the_next_pairing(home: Path) -> None:
+    keys.save_attest_key(BOARD, keys.attest_key_of(1, KEY))
+    (home / "keys" / f"{BOARD}.json").write_text("{}")
+    keys.save_attest_key(BOARD, keys.attest_key_of(2, KEY))
+    assert keys.load_attest_keys(BOARD) == [keys.attest_key_of(2, KEY)]

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from evidence_maker import BOARD, MINUTE, Story, at
-from hardmute import keys, prove
+from hardmute import keys
 from hardmute.errors import EvidenceError, UsageError
 from hardmute.log import Log
+from hardmute.receipt import check_receipt, read_receipt
 from hardmute.receipt_page import embedded
 
 
@@ -60,7 +61,7 @@ def test_P6_any_bit_of_a_receipt_that_flips_is_found(made: Path, tmp_path: Path)
             flipped[position] ^= 1 << bit
             file.write_bytes(flipped)
             with pytest.raises(EvidenceError):
-                prove.check_receipt(prove.read_receipt(file), {})
+                check_receipt(read_receipt(file), {})
 
 
 def test_P6_a_receipt_that_was_cut_short_is_found(made: Path, tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_P6_a_receipt_that_was_cut_short_is_found(made: Path, tmp_path: Path) ->
     for length in range(len(data) - 1):
         file.write_bytes(data[:length])
         with pytest.raises(EvidenceError):
-            prove.check_receipt(prove.read_receipt(file), {})
+            check_receipt(read_receipt(file), {})
 
 
 def forged(made: Path, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def test_P6_a_receipt_rewritten_by_somebody_without_the_key_is_found(
         content[field] = value(content)
 
     try:
-        checked = prove.check_receipt(forged(made, change), keys.load_verify_keys([key]))
+        checked = check_receipt(forged(made, change), keys.load_verify_keys([key]))
     except EvidenceError:
         return
     assert (checked.proof.exit_code, checked.proof.intervals) == (5, [])
@@ -112,7 +113,7 @@ def test_P6_an_entry_of_a_receipt_deleted_doubled_or_swapped_is_found(
     """Under a new hash, by somebody without the key."""
     secrets = keys.load_verify_keys([key])
     entries = json.loads(made.read_text())["entries"]
-    assert prove.check_receipt(forged(made, lambda _: None), secrets).proof.exit_code == 0
+    assert check_receipt(forged(made, lambda _: None), secrets).proof.exit_code == 0
 
     others = [entries[:at] + entries[at + 1 :] for at in range(len(entries))]
     others += [entries[: at + 1] + entries[at:] for at in range(len(entries))]
@@ -122,7 +123,7 @@ def test_P6_an_entry_of_a_receipt_deleted_doubled_or_swapped_is_found(
     ]
     for other in others:
         try:
-            checked = prove.check_receipt(
+            checked = check_receipt(
                 forged(made, lambda content, other=other: content.update(entries=other)), secrets
             )
         except EvidenceError:
@@ -139,7 +140,7 @@ def test_P5_a_receipt_claims_no_more_than_its_evidence(made: Path, key: Path) ->
         content["macs"] = {}
 
     with pytest.raises(EvidenceError, match="does not bear out"):
-        prove.check_receipt(forged(made, change), keys.load_verify_keys([key]))
+        check_receipt(forged(made, change), keys.load_verify_keys([key]))
 
 
 def test_the_key_of_another_pairing_signs_nothing(
@@ -282,4 +283,4 @@ def test_another_key_for_that_pairing_is_told(made: Path, tmp_path: Path) -> Non
     wrong = tmp_path / "wrong.json"
     keys.save_verify_key(wrong, BOARD, 1, bytes(32))
     with pytest.raises((EvidenceError, UsageError)):
-        prove.check_receipt(prove.read_receipt(made), keys.load_verify_keys([wrong]))
+        check_receipt(read_receipt(made), keys.load_verify_keys([wrong]))

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from conftest import Cli
 from evidence_maker import BOARD, Clock, MadeBoard, Story
-from hardmute import commands, discovery, errors, keys, text
+from hardmute import commands, discovery, errors, text
 from hardmute.__main__ import main
 from hardmute.client import Session
 from hardmute.clock import SYSTEM, HostClock
@@ -193,7 +193,7 @@ def is_paired(home: Path, how: str) -> Device:
             story.host.log.add(unpaired(story.now))
         story.host.log.close()
     if "key" in how:
-        keys.save_attest_key(BOARD, attest.attest_key(made.secrets[BOARD, 1]))
+        made.save_attest_keys()
     if how == "unreadable key":
         file = home / "keys" / f"{BOARD}.json"
         file.unlink()
@@ -348,6 +348,7 @@ def test_P5_muted_that_is_not_signed_is_unknown_in_the_log(
 
 def test_P5_what_is_signed_later_is_shown_as_muted(home: Path) -> None:
     story = Story(home / "log.sqlite3")
+    story.board.save_attest_keys()
     story.attest()
     begun = story.now
     story.pass_minutes(10)
@@ -938,6 +939,7 @@ def test_P5_doctor_says_muted_only_if_it_is_signed(home: Path, cli: Cli) -> None
 def test_P5_records_that_nobody_signed_are_not_drawn_as_muted(home: Path) -> None:
     """A swapped board has the journal, and goes on with it."""
     story = Story(home / "log.sqlite3")
+    story.board.save_attest_keys()
     story.attest()
     begun = story.now
     story.pass_minutes(10)

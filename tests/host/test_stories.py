@@ -15,10 +15,11 @@ import pytest
 
 import independent_verifier
 from evidence_maker import MINUTE, Clock, Story
-from hardmute import prove
 from hardmute.entries import Entry, canonical
 from hardmute.errors import EvidenceError
 from hardmute.excerpt import excerpt
+from hardmute.proof import EVIDENCE, Proof, Proven, examine
+from hardmute.receipt import check_receipt, make_receipt
 
 STORIES = 120
 DAY = 24 * 60 * MINUTE
@@ -100,34 +101,24 @@ class TrueStory(Story):
             by_ms = self.some_ms(3 * DAY)
             self.host.start_ms += self.chance.choice((by_ms, -by_ms, -by_ms))
 
-    def prove(
-        self, from_ms: int, to_ms: int, *, keyed: bool = True
-    ) -> tuple[prove.Proof, list[Entry]]:
-        entries, misplaced = excerpt(self.host.log, self.board.id, prove.EVIDENCE, from_ms, to_ms)
-        proof = prove.examine(
-            self.board.id,
-            from_ms,
-            to_ms,
-            entries,
-            self.board.secrets if keyed else {},
-            self.host.log.hash_at,
-            own=True,
-            misplaced=misplaced,
-        )
+    def prove(self, from_ms: int, to_ms: int, *, keyed: bool = True) -> tuple[Proof, list[Entry]]:
+        found = excerpt(self.host.log, self.board.id, from_ms, to_ms)
+        secrets = self.board.secrets if keyed else {}
+        proof = examine(found, from_ms, to_ms, secrets, self.board.attest_keys)
         assert not proof.findings
-        return proof, entries
+        return proof, found.entries(EVIDENCE)
 
     def proven_muted(self, from_ms: int, to_ms: int, *, keyed: bool) -> list[tuple[int, int]]:
         proof, _ = self.prove(from_ms, to_ms, keyed=keyed)
         return [one[:2] for one in proof.intervals if one.state == "muted"]
 
-    def receipt(self, from_ms: int, to_ms: int) -> tuple[prove.Proof, bytes]:
+    def receipt(self, from_ms: int, to_ms: int) -> tuple[Proof, bytes]:
         """What is proven, and a signed receipt of it."""
         proof, entries = self.prove(from_ms, to_ms)
         return proof, self.signed(proof, entries)
 
-    def signed(self, proof: prove.Proof, entries: list[Entry]) -> bytes:
-        content = prove.receipt(proof, entries, self.board.secrets, self.host.log.hash_at)
+    def signed(self, proof: Proof, entries: list[Entry]) -> bytes:
+        content = make_receipt(proof, entries, self.board.secrets, self.host.log.hash_at)
         return f"{canonical(content)}\n".encode()
 
 
@@ -151,7 +142,7 @@ def test_P5_no_story_has_a_muted_time_that_was_not(tmp_path: Path, part: int) ->
                 assert not wrong, (seed, at, until, start, end, wrong)
         # The verifier that was written from docs/evidence.md alone says the same of a receipt.
         proof, data = story.receipt(at, until + 1)
-        checked = prove.check_receipt(json.loads(data), story.board.secrets)
+        checked = check_receipt(json.loads(data), story.board.secrets)
         theirs = independent_verifier.judge(data, story.board.secrets)
         assert proof.exit_code == checked.proof.exit_code == theirs
         story.host.log.close()
@@ -171,10 +162,10 @@ def test_P5_both_verifiers_refuse_a_receipt_of_a_time_that_was_twice(tmp_path: P
         story.host.attest(story.board)
     proof, entries = story.prove(live_from + 1, live_to - 1)
     assert proof.verdict == "unknown"
-    claimed = prove.Proven(proof.from_ms, proof.to_ms, "muted", "button", 0, None)
+    claimed = Proven(proof.from_ms, proof.to_ms, "muted", "button", 0, None)
     data = story.signed(proof._replace(intervals=[claimed]), entries)
     with pytest.raises(EvidenceError, match="does not bear out"):
-        prove.check_receipt(json.loads(data), story.board.secrets)
+        check_receipt(json.loads(data), story.board.secrets)
     with pytest.raises(ValueError, match="not attested on both sides"):
         independent_verifier.judge(data, story.board.secrets)
     story.host.log.close()

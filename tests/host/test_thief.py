@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from test_independent_verifier import Made, is_good, judged, rechained, records_of, text_of
 
-from evidence_maker import BOARD, MadeBoard
+from evidence_maker import BOARD, MadeBoard, report_of
 from hardmute import verifier
 from hardmute.allowance import Allowance
 from hardmute.entries import Entry, nonce
@@ -146,7 +146,7 @@ def test_P6_the_loot_is_all_there_is_and_holds_no_earlier_key(loot: Loot) -> Non
 
 
 def findings(entries: list[Entry], secrets: verifier.Keys) -> list[verifier.Finding]:
-    return verifier.verify(lambda: entries, secrets).findings
+    return report_of(entries, secrets).findings
 
 
 # What he cannot do.

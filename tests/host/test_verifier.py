@@ -12,9 +12,17 @@ from typing import Any
 
 import pytest
 
-from evidence_maker import BOARD, Clock, MadeBoard, MadeHost, write_export
+from evidence_maker import BOARD, Clock, MadeBoard, MadeHost, hash_of, report_of, write_export
 from hardmute import logcheck, verifier
-from hardmute.entries import GENESIS, Entry, export_line, hash_of, read_export, record_of
+from hardmute.entries import (
+    GENESIS,
+    Entry,
+    export_line,
+    read_export,
+    record_of,
+    stored,
+    stored_entry,
+)
 from hardmute.errors import EvidenceError, UsageError
 
 OTHER = "0123456789abcdef"
@@ -29,7 +37,7 @@ class Case:
 
     def findings(self, entries: list[Entry], *, keys: bool = True) -> list[verifier.Finding]:
         secrets = self.secrets if keys else {}
-        return verifier.verify(lambda: entries, secrets).findings
+        return report_of(entries, secrets).findings
 
     def of(self, kind: str, board: str = BOARD) -> list[int]:
         """Where the entries of ``kind`` of ``board`` are."""
@@ -134,7 +142,7 @@ def short(folder: Path) -> Case:
 
 
 def test_P6_a_good_log_is_intact(long: Case, short: Case) -> None:
-    report = verifier.verify(lambda: long.entries, long.secrets)
+    report = report_of(long.entries, long.secrets)
     assert report.findings == []
     assert report.head == long.entries[-1].hash
     assert [(branch.board, branch.number) for branch in report.branches] == [
@@ -149,12 +157,12 @@ def test_P6_a_good_log_is_intact(long: Case, short: Case) -> None:
 
 
 def test_P6_without_keys_it_says_what_it_did_not_check(long: Case) -> None:
-    report = verifier.verify(lambda: long.entries, {})
+    report = report_of(long.entries, {})
     assert report.findings == []
     assert [branch.pairings_without_key for branch in report.branches] == [(), (1, 2), (1,)]
     assert [branch.macs for branch in report.branches] == [0, 0, 0]
     one = {(BOARD, 2): long.secrets[BOARD, 2]}
-    report = verifier.verify(lambda: long.entries, one)
+    report = report_of(long.entries, one)
     assert report.findings == []
     assert report.branches[1].pairings_without_key == (1,)
     assert 0 < report.branches[1].macs < report.branches[1].signatures
@@ -173,7 +181,7 @@ def test_P6_any_bit_of_an_export_that_is_flipped_is_found(short: Case, tmp_path:
             stream.seek(bit // 8)
             stream.write(bytes([whole[bit // 8] ^ 1 << bit % 8]))
             try:
-                found = verifier.verify(lambda: read_export(file), {}).findings
+                found = verifier.verified(lambda: read_export(file), {}).report().findings
             except EvidenceError as error:
                 line = whole.count(b"\n", 0, bit // 8) + 1
                 assert f"Line {line} of" in str(error), bit  # noqa: PT017
@@ -181,7 +189,7 @@ def test_P6_any_bit_of_an_export_that_is_flipped_is_found(short: Case, tmp_path:
                 assert found, bit
             stream.seek(bit // 8)
             stream.write(whole[bit // 8 : bit // 8 + 1])
-    assert verifier.verify(lambda: read_export(file), {}).findings == []
+    assert verifier.verified(lambda: read_export(file), {}).report().findings == []
 
 
 def test_P6_an_export_cut_short_anywhere_but_at_a_lines_end_is_found(
@@ -229,7 +237,7 @@ def test_P6_the_first_bad_entry_is_named(long: Case) -> None:
 def test_P6_a_shorter_log_is_found_by_the_head_alone(long: Case) -> None:
     for size in range(len(long.entries)):
         entries = long.entries[:size]
-        report = verifier.verify(lambda: entries, long.secrets)  # noqa: B023 (called at once)
+        report = report_of(entries, long.secrets)
         assert report.findings == []
         assert long.entries[-1].hash not in [entry.hash for entry in entries]
 
@@ -346,7 +354,7 @@ def test_P6_an_unpaired_board_attests_nothing(long: Case) -> None:
 
 def test_P6_the_key_of_another_board_or_pairing_is_no_key(long: Case) -> None:
     wrong = {(BOARD, 1): long.secrets[BOARD, 2], (BOARD, 2): long.secrets[BOARD, 2]}
-    checked = verifier.verified(lambda: long.entries, wrong)
+    checked = verifier.verified(lambda: map(stored, long.entries), wrong)
     with pytest.raises(UsageError) as told:
         logcheck.outcome(checked, wrong, None, own=True)
     said = str(told.value)
@@ -371,7 +379,7 @@ def test_P6_a_board_that_was_reflashed_is_checked_with_either_key(tmp_path: Path
     host.log.close()
     assert first.secrets.keys() == again.secrets.keys()
     for board, checked in ((first, 0), (again, 1)):
-        report = verifier.verify(lambda: entries, board.secrets)
+        report = report_of(entries, board.secrets)
         assert report.findings == []
         ours, theirs = report.branches[checked], report.branches[1 - checked]
         assert (ours.macs, ours.pairings_without_key) == (ours.signatures, ())
@@ -479,15 +487,15 @@ def test_P6_the_last_record_before_a_checkpoint_is_signed(tmp_path: Path) -> Non
     assert host.log.prune(host.now_ms) is not None
     entries = list(host.log.entries())
     host.log.close()
-    assert verifier.verify(lambda: entries, board.secrets).findings == []
+    assert report_of(entries, board.secrets).findings == []
     (end,) = entries[0].body["ends"]
     forged = base64.b64decode(end[2])[:48] + bytes(16)
     body = {**entries[0].body, "ends": [[*end[:2], base64.b64encode(forged).decode(), end[3]]]}
     entry = entries[0]._replace(body=body)
     entry = entry._replace(hash=hash_of(bytes.fromhex(body["hash"]), entry))
-    found = verifier.verify(lambda: [entry], board.secrets).findings
+    found = report_of([entry], board.secrets).findings
     assert "has not signed" in found[0].text
-    assert verifier.verify(lambda: [entry], {}).findings == []
+    assert report_of([entry], {}).findings == []
 
 
 # Exports that are none.
@@ -563,4 +571,4 @@ def test_only_one_text_stands_for_an_entry(line: str, long: Case, tmp_path: Path
 
 def test_an_export_holds_all_that_the_log_holds(long: Case, tmp_path: Path) -> None:
     write_export(tmp_path / "export.jsonl", long.entries)
-    assert list(read_export(tmp_path / "export.jsonl")) == long.entries
+    assert list(map(stored_entry, read_export(tmp_path / "export.jsonl"))) == long.entries

@@ -1,0 +1,275 @@
+"""Receipts of a proof: to write, to read, and to check (docs/evidence.md, "A receipt")."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import muteboard
+from hardmute import errors, verifier
+from hardmute.entries import (
+    FIRST_MS,
+    LAST_MS,
+    Entry,
+    Row,
+    canonical,
+    export_line,
+    row_of,
+    stored_entry,
+)
+from hardmute.history import checked_here
+from hardmute.keys import require_fit
+from hardmute.log import now_ms
+from hardmute.proof import EVIDENCE, Proof, Proven, numbers, shown_by
+from hardmute.report import is_board_id
+from muteboard import attest
+
+_KIND = "receipt"
+_VERSION = 1
+_LARGEST = 256 << 20
+
+
+def make_receipt(
+    proof: Proof,
+    entries: Sequence[Entry],
+    secrets: verifier.Keys,
+    log_hash: Callable[[int], bytes | None],
+) -> dict[str, Any]:
+    """The receipt of ``proof``: what it claims, and all that the claim rests on."""
+    rows = {
+        row
+        for entry in entries
+        if entry.kind == "attestation" and isinstance(row := entry.body.get("log_row"), int)
+    }
+    hashes = {str(row): found.hex() for row in sorted(rows) if row and (found := log_hash(row))}
+    content: dict[str, Any] = {
+        "hardmute": _KIND,
+        "version": _VERSION,
+        "made_by": f"hardmute {muteboard.__version__}",
+        "made_ms": now_ms(),
+        "board": proof.board,
+        "simulated": proof.simulated,
+        "from_ms": proof.from_ms,
+        "to_ms": proof.to_ms,
+        "verdict": proof.verdict,
+        "intervals": [interval._asdict() for interval in proof.intervals],
+        "entries": [json.loads(export_line(entry)) for entry in entries],
+        "hashes": hashes,
+        "counted": proof.counted,
+    }
+    body = canonical(content).encode()
+    content["macs"] = {
+        str(pairing): _receipt_mac(secret, body)
+        for (board, pairing), secret in sorted(secrets.items())
+        if board == proof.board and (pairing in proof.fitting or not proof.fitting)
+    }
+    content["sha256"] = hashlib.sha256(canonical(content).encode()).hexdigest()
+    return content
+
+
+def _receipt_mac(secret: bytes, body: bytes) -> str:
+    key = hmac.digest(secret, b"hardmute receipt", "sha256")
+    return hmac.digest(key, body, "sha256")[: attest.MAC].hex()
+
+
+class Checked(NamedTuple):
+    """A receipt that was checked. ``proof``: what is known.
+
+    That is nothing where the receipt is not signed with a key given, for nobody vouches for its
+    times then. ``claim`` is what it shows in that case, if its times are right, and without a key
+    its signatures as well; None in the other.
+    """
+
+    proof: Proof
+    claim: Proof | None
+
+
+def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> Checked:
+    """Prove again what a receipt claims, from it alone.
+
+    Raises `EvidenceError` where it is not as it was made, or does not bear out its claim, and
+    `UsageError` if the keys given are those of other pairings.
+    """
+    try:
+        content = dict(content)
+        digest = content.pop("sha256")
+        if hashlib.sha256(canonical(content).encode()).hexdigest() != digest:
+            raise errors.EvidenceError("The receipt was altered: its own hash does not fit.")
+        macs = {int(pairing): mac for pairing, mac in dict(content.pop("macs")).items()}
+        body = canonical(content).encode()
+        board, from_ms, to_ms = _span_of(content)
+        hashes = {int(row): bytes.fromhex(found) for row, found in content["hashes"].items()}
+        rows = list(_rows_of(board, content["entries"]))
+        entries = [stored_entry(row) for row in rows]
+        checked = verifier.Verifier(
+            secrets, log_hash=hashes.get, board=board, is_part=True, gapless=False
+        )
+        for row in rows:
+            checked.take(row)
+        signed = _signed_by(macs, board, body, secrets, checked.keyring)
+        counted = _claimed(content, entries, macs)
+
+        def is_right(entry: Entry) -> bool:
+            return checked.has_signed(entry.row)
+
+        def counts(entry: Entry) -> bool:
+            has_key = (board, entry.body["statement"]["pairing"]) in secrets
+            return entry.row in counted and (is_right(entry) or not has_key)
+
+        claim = shown_by(board, checked, entries, from_ms, to_ms, counts, keyed=bool(macs))
+        claimed = [Proven(**interval) for interval in content["intervals"]]
+        # C4
+        agrees = (claim.intervals, claim.verdict) == (claimed, content["verdict"])
+        shown = claim
+        if secrets:
+            shown = shown_by(board, checked, entries, from_ms, to_ms, is_right, keyed=True)
+        shown = shown._replace(simulated=content["simulated"] is True)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise errors.EvidenceError("This is no receipt that hardmute has made.") from error
+    if shown.findings:
+        return Checked(shown, None)
+    ids = {**dict.fromkeys((board, pairing) for pairing in macs), **checked.keyring.ids}
+    fitting = signed | checked.keyring.fitting
+    if ids:
+        require_fit(secrets, ids, fitting, "the receipt")
+    if not agrees:
+        raise errors.EvidenceError(
+            "The receipt does not bear out what it claims: its evidence shows something else."
+        )
+    shown = shown._replace(fitting=numbers(fitting))
+    if signed:
+        return Checked(shown, None)
+    unknown = [Proven(from_ms, to_ms, "unknown", None, 0, _why_unknown(shown, secrets))]
+    return Checked(shown._replace(intervals=unknown, heard=[]), shown)
+
+
+def _span_of(content: dict[str, Any]) -> tuple[str, int, int]:
+    """Board, beginning and end of what a receipt is for: C1. Raises `ValueError` or its like."""
+    board, from_ms, to_ms = (content[key] for key in ("board", "from_ms", "to_ms"))
+    times = type(from_ms) is type(to_ms) is int and FIRST_MS <= from_ms < to_ms <= LAST_MS
+    if not (times and is_board_id(board)):
+        raise ValueError
+    return board, from_ms, to_ms
+
+
+def _signed_by(
+    macs: Mapping[int, str],
+    board: str,
+    body: bytes,
+    secrets: verifier.Keys,
+    ring: verifier.Keyring,
+) -> set[tuple[str, int]]:
+    """The pairings with whose keys, of those given, the receipt itself is signed. Rule C3.
+
+    Raises `EvidenceError` if it should be and is not.
+    """
+    found: set[tuple[str, int]] = set()
+    for pairing, mac in macs.items():
+        owner = board, pairing
+        secret = secrets.get(owner)
+        if secret is None:
+            continue
+        if hmac.compare_digest(_receipt_mac(secret, body), mac):
+            found.add(owner)
+        elif owner in ring.fitting or ring.ids.get(owner) in (None, attest.key_id(secret).hex()):
+            raise errors.EvidenceError("The receipt was altered: its signature is wrong.")
+    return found
+
+
+def _claimed(
+    content: Mapping[str, Any], entries: Iterable[Entry], macs: Collection[int]
+) -> set[int]:
+    """Rows of the attestations that counted where the receipt was made, as it says itself."""
+    if "counted" in content:
+        return set(content["counted"])
+    # Version 1 does not say so.
+    return {
+        entry.row
+        for entry in entries
+        if entry.kind == "attestation"
+        and (entry.body["statement"]["pairing"] in macs if macs else checked_here(entry))
+    }
+
+
+def _rows_of(board: str, fields: list[object]) -> Iterator[Row]:
+    """The entries in a receipt of ``board``. Rule C2. Raises `ValueError` or its like."""
+    for one in fields:
+        row = row_of(one)
+        if row[3] != board or row[2] not in EVIDENCE:
+            raise ValueError
+        yield row
+
+
+def _why_unknown(shown: Proof, secrets: verifier.Keys) -> str:
+    """Why nothing is known from a receipt that no key given has signed, whatever it shows.
+
+    Rule C5.
+    """
+    if not secrets:
+        return "the receipt agrees with itself; nothing was checked"
+    if not shown.signed:
+        return "nothing in the receipt is signed"
+    return (
+        "the board's signatures are right, but the receipt is not signed with the key given:"
+        " its times were not checked"
+    )
+
+
+def write_receipt(
+    file: Path,
+    proof: Proof,
+    entries: Sequence[Entry],
+    secrets: verifier.Keys,
+    log_hash: Callable[[int], bytes | None],
+) -> None:
+    if proof.findings:
+        raise errors.EvidenceError(
+            f"Entry {proof.findings[0].row} of the log {proof.findings[0].text}: "
+            "there is nothing to give a receipt for."
+        )
+    content = make_receipt(proof, entries, secrets, log_hash)
+    if file.suffix.lower() == ".html":
+        from hardmute.receipt_page import page
+
+        written = page(content, proof)
+    elif file.suffix.lower() == ".json":
+        written = canonical(content) + "\n"
+    else:
+        raise errors.UsageError("A receipt is FILE.json or FILE.html.")
+    try:
+        with file.open("x", encoding="utf-8", newline="\n") as stream:
+            stream.write(written)
+    except FileExistsError as error:
+        raise errors.UsageError(f"{file} is there already: name a new file.") from error
+    except OSError as error:
+        raise errors.LocalError(
+            f"{file} cannot be written ({error.strerror or error})."
+        ) from error
+
+
+def read_receipt(file: Path) -> dict[str, Any]:
+    """The receipt in a JSON or HTML file. Raises `EvidenceError` for what is none."""
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_LARGEST)
+    except OSError as error:
+        raise errors.UsageError(f"{file} cannot be read ({error.strerror or error}).") from error
+    try:
+        said = data.decode()
+        if file.suffix.lower() == ".html":
+            from hardmute.receipt_page import embedded
+
+            said = embedded(said)
+        content = json.loads(said)
+        intact = canonical(content) in (said.removesuffix("\n"), said.replace("\\u003c", "<"))
+    except (ValueError, RecursionError):
+        content, intact = None, False
+    if intact and isinstance(content, dict):
+        known = cast("dict[str, Any]", content)
+        if known.get("hardmute") == _KIND and known.get("version") == _VERSION:
+            return known
+    raise errors.EvidenceError(f"{file} is no receipt as this hardmute makes it.")
