@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from conftest import Cli
 from evidence_maker import BOARD, Clock, MadeBoard, Story
-from hardmute import commands, discovery, errors, text
+from hardmute import commands, discovery, errors, keys, text
 from hardmute.__main__ import main
 from hardmute.client import Session
 from hardmute.clock import SYSTEM, HostClock
