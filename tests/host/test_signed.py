@@ -30,7 +30,7 @@ from hardmute.clock import SYSTEM, HostClock
 from hardmute.discovery import Port
 from hardmute.holder import Turn
 from hardmute.intake import MOST_BREAKS
-from hardmute.log import Log, Observation, _Damage
+from hardmute.log import Log, Observation, _Damage, iso_time
 from hardmute.logview import read
 from muteboard import attest, wire
 
@@ -618,6 +618,7 @@ def test_P6_watch_attests_for_the_log_every_ten_minutes(
         def happens() -> None:
             nonlocal now
             now += 1
+            device.made.clock.pass_ms(1000)
             device.attests = attests
 
         return happens
@@ -634,6 +635,11 @@ def test_P6_watch_attests_for_the_log_every_ten_minutes(
     assert all(later - sooner <= 600 for sooner, later in itertools.pairwise(asked))
     assert now - asked[-1] <= 600
     assert 5 <= len(asked) <= 8
+    # A meeting while it watched.
+    told = cli("prove", "--from", iso_time(1_060_000), "--to", iso_time(2_060_000))
+    assert told.code == errors.OK, told
+    told = cli("prove", "--from", iso_time(1_060_000), "--to", iso_time(2_560_000))
+    assert told.code == errors.LIVE, told
 
 
 def test_P5_a_signature_that_is_old_covers_nothing(
