@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -23,6 +23,7 @@ KINDS = ("observation", "record", "attestation", "incident", "checkpoint", "list
 _LONGEST_LINE = 1 << 20
 # The years 1 to 9999, which every clock and calendar of ours can tell.
 FIRST_MS, LAST_MS = -62_135_510_400_000, 253_402_214_400_000
+_KINDS = set(KINDS)
 _KEYS = {"row", "at_ms", "kind", "board", "body", "hash"}
 
 
@@ -57,14 +58,25 @@ def entry_hash(
     before: bytes, row: int, at_ms: int, kind: str, board: str | None, body: str
 ) -> bytes:
     """The hash of an entry that follows one with hash ``before``. ``body``: canonical JSON."""
-    middle, end = _text_around_body(kind, board)
-    text = f'{{"at_ms":{at_ms}{middle}{body}{end}{row}}}'
-    return hashlib.sha256(before + text.encode()).digest()
+    return entry_hashes(before, [(row, at_ms, kind, board, body, b"")])[0]
+
+
+def entry_hashes(before: bytes, rows: Sequence[Row]) -> list[bytes]:
+    """The hashes that these entries must have, one after the other, each after the hash that the
+    one before it has; the first one after ``before``.
+    """
+    found: list[bytes] = []
+    for row, at_ms, kind, board, body, digest in rows:
+        middle, end = _text_around_body(kind, board)
+        text = f'{{"at_ms":{at_ms}{middle}{body}{end}{row}}}'
+        found.append(sha256(before + text.encode()).digest())
+        before = digest
+    return found
 
 
 def nonce(log_hash: bytes, salt: bytes) -> bytes:
     """The nonce of an attestation that commits to a log whose newest entry has ``log_hash``."""
-    return hashlib.sha256(b"hardmute nonce" + log_hash + salt).digest()[:16]
+    return sha256(b"hardmute nonce" + log_hash + salt).digest()[:16]
 
 
 def stored(entry: Entry) -> Row:
@@ -76,7 +88,7 @@ def stored_entry(row: Row) -> Entry:
     """The entry that the log stores as ``row``. Raises `ValueError`, `TypeError` or
     `RecursionError` if hardmute has not written it.
     """
-    if not is_well_formed(row):
+    if not are_well_formed([row]):
         raise ValueError
     body = cast("dict[str, Any]", json.loads(row[4]))
     # Only one text stands for a body: no key twice, no other order.
@@ -193,25 +205,27 @@ def row_of(fields: object) -> Row:
         bytes.fromhex(known["hash"]),
     )
     is_object = row[4].startswith("{")
-    if not (is_well_formed(row) and is_object) or row[5].hex() != known["hash"]:
+    if not (are_well_formed([row]) and is_object) or row[5].hex() != known["hash"]:
         raise ValueError
     return row
 
 
-_TYPES = ((int, int, str, str, str, bytes), (int, int, str, type(None), str, bytes))
-
-
-def is_well_formed(row: Row) -> bool:
-    """Whether every field has the type that it must have, and the kind is one of ours. Rule E4.
+def are_well_formed(rows: Sequence[Row]) -> bool:
+    """Whether every field has the type that it must have, and each kind is one of ours. Rule E4.
 
     SQLite holds what somebody has put into the file, whatever the schema says.
     """
+    numbers, times, kinds, boards, bodies, hashes = zip(*rows, strict=True)
     return (
-        tuple(map(type, row)) in _TYPES
-        and row[0] > 0
-        and FIRST_MS <= row[1] <= LAST_MS
-        and row[2] in KINDS
-        and len(row[5]) == len(GENESIS)
+        set(map(type, numbers)) == set(map(type, times)) == {int}
+        and min(numbers) > 0
+        and min(times) >= FIRST_MS
+        and max(times) <= LAST_MS
+        and set(map(type, kinds)) == set(map(type, bodies)) == {str}
+        and set(kinds) <= _KINDS
+        and set(map(type, boards)) <= {str, type(None)}
+        and set(map(type, hashes)) == {bytes}
+        and set(map(len, hashes)) == {len(GENESIS)}
     )
 
 

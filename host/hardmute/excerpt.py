@@ -42,8 +42,7 @@ class Excerpt(NamedTuple):
             is_part=True,
             attest_keys=attest_keys,
         )
-        for row in self.rows:
-            check.take(row)
+        check.take(self.rows)
         return check
 
 

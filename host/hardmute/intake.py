@@ -86,7 +86,8 @@ class Intake:
         if self._chain is None:
             self._chain = self._resumed()
         last = self._chain.last
-        problem = self._chain.take(data)
+        taken = self._chain.take(data)
+        problem = taken if isinstance(taken, str) else None
         if problem is None:
             self._tail = data
             self._shown = True
@@ -119,7 +120,7 @@ class Intake:
         if self._tail is None:
             return chain
         for data in self._recorder.use(lambda log: log.newest_epoch(self._board)) or ():
-            if chain.take(data) is not None:
+            if isinstance(chain.take(data), str):
                 break
             if data == self._tail:
                 return chain

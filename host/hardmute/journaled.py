@@ -31,8 +31,7 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
     else:
         entries = list(log.entries(board, kinds, *log.contacts_around(board, since_ms, until_ms)))
         check = Verifier({}, log_hash=log.hash_at, board=board, is_part=True, gapless=False)
-        for entry in entries:
-            check.take(stored(entry))
+        check.take(map(stored, entries))
     if check.report().findings:
         return []
     trusted = [entry for entry in entries if entry.kind != "attestation" or checked_here(entry)]

@@ -313,8 +313,7 @@ class Log:
         check = verifier.begin(
             next(self.rows(0, NO_ROW), None), self.rows_of("checkpoint"), secrets
         )
-        for row in self.rows(0, until_row):
-            check.take(row)
+        check.take(self.rows(0, until_row))
         return check
 
     def rows_of(self, kind: str) -> Iterator[Row]:

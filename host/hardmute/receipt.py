@@ -108,8 +108,7 @@ def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> Checked:
         checked = verifier.Verifier(
             secrets, log_hash=hashes.get, board=board, is_part=True, gapless=False
         )
-        for row in rows:
-            checked.take(row)
+        checked.take(rows)
         signed = _signed_by(macs, board, body, secrets, checked.keyring)
         counted = _claimed(content, entries, macs)
 

@@ -123,8 +123,7 @@ def shown(
 ) -> Proof:
     """What these show, the hash of no entry being asked for."""
     check = Verifier(secrets, log_hash=log_hash, board=board, is_part=True, gapless=False)
-    for entry in entries:
-        check.take(stored(entry))
+    check.take(map(stored, entries))
     ours = counts or (lambda entry: check.has_signed(entry.row))
     return shown_by(board, check, entries, *span, ours, keyed=bool(secrets))
 
