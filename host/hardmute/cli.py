@@ -102,7 +102,9 @@ def _add_common(
             type=seconds,
             metavar="S",
             default=argparse.SUPPRESS,
-            help="seconds to wait for an answer (3)" if listed else argparse.SUPPRESS,
+            help="seconds to wait for an answer (3); a contact takes at most three times that"
+            if listed
+            else argparse.SUPPRESS,
         )
     parser.add_argument(
         "-v",
@@ -282,9 +284,13 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view.add_argument("export", type=Path, metavar="FILE.jsonl", help="a new file")
     view.set_defaults(run="logcheck:export")
     view = views.add_parser(
-        "prune", help="remove the oldest; the rest still verifies", formatter_class=_Formatter
+        "prune",
+        help="remove the oldest; the rest still verifies",
+        description="Remove the oldest entries. A checkpoint takes their place. Paired boards\n"
+        "that are connected sign it; otherwise it is open until the next `hardmute status`.",
+        formatter_class=_Formatter,
     )
-    _add_common(view, device=False, timeout=False)
+    _add_common(view, device=False)
     view.add_argument("--before", metavar="T", required=True, help="2026-11-23T14:00, or 90d ago")
     view.set_defaults(run="logcheck:prune")
 

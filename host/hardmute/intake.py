@@ -4,6 +4,7 @@ incident (docs/evidence.md).
 
 from __future__ import annotations
 
+from hardmute.allowance import Allowance
 from hardmute.chain import Chain
 from hardmute.entries import encoded
 from hardmute.errors import UnreachableError
@@ -13,17 +14,18 @@ from muteboard import journal
 
 # Records that are stored at once.
 _CHUNK = 512
-# A board whose journal breaks more often while it is read has none.
-_MOST_BREAKS = 8
+# A board whose journal breaks more often at once has none.
+MOST_BREAKS = 8
 
 
 class Intake:
     """The end of what the log has of ``board``'s journal, as it was when this was made.
 
-    Trouble with the log is told by ``recorder``, and nothing is stored from then on.
+    Trouble with the log is told by ``recorder``, and nothing is stored from then on. ``breaks``:
+    how often the journal may break.
     """
 
-    def __init__(self, recorder: Recorder, board: str) -> None:
+    def __init__(self, recorder: Recorder, board: str, breaks: Allowance) -> None:
         self._recorder = recorder
         self._board = board
         end = recorder.use(lambda log: log.journal_end(board))
@@ -34,7 +36,7 @@ class Intake:
         self._chain: Chain | None = None
         # The board itself has shown the last record; until then it is the log's alone.
         self._shown = False
-        self._breaks = 0
+        self._breaks = breaks
 
     @property
     def seq(self) -> int:
@@ -131,8 +133,7 @@ class Intake:
     def begin_branch(self, what: str, text: str, **details: int) -> None:
         """The board's journal does not continue what was taken: an incident, the next branch."""
         self.flush()
-        self._breaks += 1
-        if self._breaks > _MOST_BREAKS:
+        if not self._breaks.take():
             raise UnreachableError(
                 "The board's journal makes no sense: reflash the board.", "malformed_answer"
             )

@@ -226,23 +226,33 @@ class Held(NamedTuple):
     """What this host has of a pairing with a board.
 
     ``paired``: it expects the board to sign. ``key``: the attest key; None if it has none that it
-    can use, and then ``trouble`` says why, unless the key is simply not there.
+    can use, and then ``trouble`` says why, unless the key is simply not there. ``known``: whether
+    this host knows that; if not, it counts as paired.
     """
 
     paired: bool
     key: bytes | None
     trouble: LocalError | None = None
+    known: bool = True
+
+    def unsigned(self, why: str) -> str | None:
+        """The code of `text.UNSIGNED` where ``why`` is the reason that the board did not sign."""
+        if not self.paired:
+            return None
+        return why if self.known else "pairing_unknown"
 
 
-def held(board: str, by_log: Callable[[], bool]) -> Held:
+def held(board: str, by_log: Callable[[], bool | None]) -> Held:
     """What this host has of a pairing with ``board``. ``by_log``: whether its log says that it is
-    paired; asked only where there is no key file, for a key that is lost ends no pairing.
+    paired, None if that cannot be known; asked only where there is no key file, for a key that is
+    lost ends no pairing.
     """
     try:
         key = load_attest_key(board)
     except LocalError as error:
         return Held(True, None, error)
-    return Held(key is not None or by_log(), key)
+    said = True if key is not None else by_log()
+    return Held(said is not False, key, known=said is not None)
 
 
 def _attest_key_file(board: str) -> Path:

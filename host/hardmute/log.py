@@ -65,6 +65,8 @@ _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCK_TIMEOUT_S = 5.0
 _WAL_MAGIC = (0x377F0682, 0x377F0683)
 _WAL_HEADER = 32
+# In the name of a log that was set aside.
+_ASIDE = ".damaged-"
 
 
 class _Damage(Exception):  # noqa: N818 (never leaves this module)
@@ -80,6 +82,8 @@ class Observation(NamedTuple):
     From ``state`` on, the board's own words; all None when it could not be reached. ``took_ms``:
     from asking for them until they were there; None for what was not asked for. ``unsigned``: why
     these words are not signed (`text.UNSIGNED`), if this host is paired with the board.
+    ``summary_of``: how many changes a `watch` heard since its row before, if it was more than one:
+    this is the gravest of what it heard.
     """
 
     at_ms: int
@@ -105,6 +109,7 @@ class Observation(NamedTuple):
     service: str | None = None
     took_ms: int | None = None
     unsigned: str | None = None
+    summary_of: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The record as `--json` prints it."""
@@ -333,16 +338,13 @@ class Log:
         It was from the first attestation that it could check until `hardmute unpair`, here, after
         the last one. What the board itself says or records ends nothing: it may be another board.
         The second is beyond every row as long as this host is paired.
+
+        A log that was set aside counts too. Where it cannot be read, this host may be paired, and
+        that counts as if it was.
         """
-        checked = (
-            f"SELECT {_COLUMNS} FROM entry WHERE board = ? AND kind = 'attestation'"  # noqa: S608 (fixed text)
-            " AND kind <> 'observation' AND instr(body, '\"checked\":true') ORDER BY row"
-        )
-        first = self._row_of(_is_checked, checked, board)
-        newest = None if first is None else self._row_of(_is_checked, f"{checked} DESC", board)
-        checkpoint = self._checkpoint()
-        if checkpoint is not None and board in _paired_at(checkpoint):
-            first, newest = 0, max(newest or 0, checkpoint.row)
+        first, newest = self._checked_rows(board)
+        if paired_before(self.file, board) is not False:
+            first = 0
         if first is None:
             return None
         # In the order of rows, for the one that is looked for comes soon, if there is one.
@@ -356,10 +358,31 @@ class Log:
         )
         return first, NO_ROW if ended is None else ended
 
-    def is_paired(self, board: str) -> bool:
-        """Whether this host is paired with ``board``, by what it has written down."""
+    def is_paired(self, board: str) -> bool | None:
+        """Whether this host is paired with ``board``, by what it has written down.
+
+        None: that cannot be known, as a log that was set aside cannot be read.
+        """
         rows = self.paired(board)
-        return rows is not None and rows[1] == NO_ROW
+        if rows is None or rows[1] != NO_ROW:
+            return False
+        first, _ = self._checked_rows(board)
+        return first is not None or paired_before(self.file, board)
+
+    def _checked_rows(self, board: str) -> tuple[int | None, int]:
+        """The first and the last row that shows that this host had a key of ``board``: None and 0
+        if there is none.
+        """
+        checked = (
+            f"SELECT {_COLUMNS} FROM entry WHERE board = ? AND kind = 'attestation'"  # noqa: S608 (fixed text)
+            " AND kind <> 'observation' AND instr(body, '\"checked\":true') ORDER BY row"
+        )
+        first = self._row_of(_is_checked, checked, board)
+        newest = None if first is None else self._row_of(_is_checked, f"{checked} DESC", board)
+        checkpoint = self._checkpoint()
+        if checkpoint is not None and board in paired_boards(checkpoint):
+            first, newest = 0, max(newest or 0, checkpoint.row)
+        return first, newest or 0
 
     def _row_of(
         self, fits: Callable[[Entry], bool], query: str, *parameters: object
@@ -539,7 +562,7 @@ class Log:
         checkpoint = self._checkpoint()
         query = "SELECT DISTINCT board FROM entry WHERE kind = 'attestation'"
         known = {board for (board,) in self._database.execute(query)}
-        known.update(() if checkpoint is None else _paired_at(checkpoint))
+        known.update(() if checkpoint is None else paired_boards(checkpoint))
         return sorted(board for board in known if self.is_paired(board))
 
     def pruned_before(self) -> int:
@@ -818,16 +841,59 @@ class Log:
 
     def _move_aside(self, *suffixes: str) -> Path:
         stamp = datetime.fromtimestamp(self._clock() / 1000, UTC).strftime("%Y%m%dT%H%M%S%fZ")
-        aside = self.file.with_name(f"{self.file.stem}.damaged-{stamp}{self.file.suffix}")
+        aside = self.file.with_name(f"{self.file.stem}{_ASIDE}{stamp}{self.file.suffix}")
         number = 1
         while any(Path(f"{aside}{suffix}").exists() for suffix in ("", "-wal", "-shm")):
             # The clock may have gone back.
             number += 1
-            aside = aside.with_name(f"{self.file.stem}.damaged-{stamp}-{number}{self.file.suffix}")
+            aside = aside.with_name(f"{self.file.stem}{_ASIDE}{stamp}-{number}{self.file.suffix}")
         for suffix in suffixes:
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{self.file}{suffix}").rename(f"{aside}{suffix}")
         return aside
+
+
+def paired_by(file: Path, board: str) -> bool | None:
+    """Whether this host is paired with ``board`` by the log ``file``, which is only read.
+
+    None: that cannot be known.
+    """
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return paired_before(file, board)
+    except OSError:
+        return None
+    try:
+        log = Log(file, read_only=True)
+        try:
+            return log.is_paired(board)
+        finally:
+            log.close()
+    except HardmuteError:
+        return None
+
+
+def paired_before(file: Path, board: str) -> bool | None:
+    """Whether this host is paired with ``board`` by what was set aside of the log ``file``.
+
+    None: that cannot be known.
+    """
+    try:
+        beside = {found.name: found for found in file.parent.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return None
+    begin, end = f"{file.stem}{_ASIDE}", file.suffix
+    said: set[bool | None] = set()
+    for name, found in beside.items():
+        if name.startswith(begin) and name.endswith(end):
+            said.add(paired_by(found, board))
+        elif name.startswith(begin) and name.endswith(f"{end}-wal"):
+            # Without its log nobody can read it.
+            said.add(False if name.removesuffix("-wal") in beside else None)
+    return True if True in said else None if None in said else False
 
 
 def _check_schema(database: sqlite3.Connection) -> None:
@@ -908,8 +974,8 @@ def _is_reached(entry: Entry) -> bool:
     return observation_of(entry).state is not None
 
 
-def _paired_at(checkpoint: Entry) -> list[str]:
-    """The boards that this host was paired with when it pruned the log."""
+def paired_boards(checkpoint: Entry) -> list[str]:
+    """The boards that this host was paired with when it wrote the ``checkpoint``."""
     boards = checkpoint.body.get("paired", [])
     if not isinstance(boards, list):
         raise _Damage(checkpoint.row)

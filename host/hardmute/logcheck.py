@@ -1,4 +1,4 @@
-"""`hardmute log verify`, `export` and `prune`: the log as evidence, with no board present."""
+"""`hardmute log verify`, `export` and `prune`: the log as evidence. No board need be present."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from argparse import Namespace
 from typing import Any, NamedTuple
 
 from hardmute import errors, paths, text, verifier
-from hardmute.entries import GENESIS, export_line, read_export
+from hardmute.entries import GENESIS, Entry, export_line, read_export
 from hardmute.keys import load_verify_keys, require_fit
-from hardmute.log import Log
+from hardmute.log import Log, paired_boards
 from hardmute.logview import incident_json, parse_time, print_incidents
+from hardmute.recorder import Recorder
+from hardmute.report import is_board_id
 
 
 def verify(args: Namespace) -> int:
@@ -127,7 +129,7 @@ def export(args: Namespace) -> int:
 
 
 def prune(args: Namespace) -> int:
-    """`hardmute log prune --before T`."""
+    """`hardmute log prune --before T`. Then the boards that are there sign the checkpoint."""
     before_ms = parse_time(args.before)
     log = Log(paths.log_file())
     try:
@@ -136,11 +138,40 @@ def prune(args: Namespace) -> int:
         log.close()
     if checkpoint is None:
         print(f"Nothing in the log is older than {text.local_time(before_ms)}.")
-    else:
-        print(
-            f"Removed up to entry {checkpoint.body['row']}; the rest verifies from a checkpoint."
-        )
-    return errors.OK
+        return errors.OK
+    print(f"Removed up to entry {checkpoint.body['row']}; the rest verifies from a checkpoint.")
+    recorder = Recorder()
+    boards = [board for board in paired_boards(checkpoint) if is_board_id(board)]
+    signers = [board for board in boards if _has_signed(board, checkpoint, recorder, args.timeout)]
+    for board in signers:
+        print(f"Board {board} has signed the checkpoint.")
+    if not boards:
+        print("This host is paired with no board, so nothing signs the checkpoint.")
+    elif not signers:
+        print("The checkpoint is open until the next `hardmute status` of a paired board.")
+    return recorder.exit_code
+
+
+def _has_signed(board: str, checkpoint: Entry, recorder: Recorder, timeout: float) -> bool:
+    """Whether ``board`` is there, and the log has its attestation of the ``checkpoint`` now."""
+
+    from hardmute import commands, discovery
+    from hardmute.contact import Contact
+
+    try:
+        with discovery.open_board(board, timeout, recorder.log) as (session, identity):
+            contact = Contact(session, identity, recorder)
+            commands.record_seen(recorder, contact.meet(), identity, session, "prune")
+            contact.finish()
+    except (errors.UnreachableError, errors.UsageError) as error:
+        if not (isinstance(error, errors.UnreachableError) and error.reason == "not_connected"):
+            recorder.note(f"Board {board} was not asked. {error}")
+    newest = recorder.use(lambda log: log.newest(board, "attestation"))
+    return (
+        newest is not None
+        and newest.body["checked"] is True
+        and newest.body["log_row"] >= checkpoint.row
+    )
 
 
 def _as_json(report: verifier.Report, said: Outcome) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def pair(args: Namespace) -> int:
         made = _make_pairing(session, identity)
         _store(made, identity.board, file)
         attested = contact.meet().signed is not None
+        contact.finish()
     if args.json:
         told = {
             "board": identity.board,
@@ -71,11 +72,13 @@ def unpair(args: Namespace) -> int:
     recorder = Recorder()
     with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
         board = identity.board
-        held = keys.held(board, lambda: recorder.use(lambda log: log.is_paired(board)) is True)
+        held = keys.held(board, lambda: recorder.is_paired(board))
         met = Contact(session, identity, recorder).ask()
         paired = met.status.journal is not None and met.status.journal.pairing > 0
         if not held.paired and not paired:
             raise errors.UsageError(f"Board {board} is not paired.")
+        if held.paired:
+            _require_log(recorder)
         ends = paired and (
             not held.paired or (held.key is not None and _is_ours(session, board, held.key))
         )
@@ -86,6 +89,7 @@ def unpair(args: Namespace) -> int:
             contact.fetch()
             session.unpair()
             contact.fetch()
+            contact.finish()
             met = contact.ask()
         said = f"Board {board} is no longer paired: it has forgotten its keys."
     else:
@@ -96,10 +100,11 @@ def unpair(args: Namespace) -> int:
             said += "is paired with another host, and stays so."
         else:
             said += "stays paired: run `hardmute unpair` once more to end that as well."
-    keys.remove_attest_key(board)
     if held.paired:
         # From here on this host takes the board's word; until here it was to be signed.
         record_seen(recorder, met._replace(unsigned="unpaired"), identity, session, UNPAIR)
+        _require_log(recorder)
+    keys.remove_attest_key(board)
     if args.json:
         print(json.dumps({"board": board, "board_unpaired": ends, "host_unpaired": held.paired}))
     else:
@@ -108,6 +113,15 @@ def unpair(args: Namespace) -> int:
             "What was recorded stays checkable with the verify key of its pairing: keep that."
         )
     return recorder.exit_code
+
+
+def _require_log(recorder: Recorder) -> None:
+    """Raise `LocalError` where the end of a pairing cannot be written down."""
+    if recorder.log is None:
+        raise errors.LocalError(
+            "The log cannot be written, so this host stays paired: repair the log, then repeat"
+            " this command."
+        )
 
 
 class _Made(NamedTuple):

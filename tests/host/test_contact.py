@@ -17,10 +17,11 @@ from virtual_port import EPOCH_MS, VirtualPort
 from conftest import Cli, Sim, StartSim, StartWatch, VirtualBoard
 from hardmute import errors, keys
 from hardmute.__main__ import main
+from hardmute.allowance import Allowance
 from hardmute.client import Session
 from hardmute.clock import HostClock
 from hardmute.contact import Contact, Meeting
-from hardmute.intake import Intake
+from hardmute.intake import MOST_BREAKS, Intake
 from hardmute.log import Log
 from hardmute.recorder import Recorder
 from muteboard import attest, journal, wire
@@ -75,7 +76,9 @@ class Host:
         recorder = Recorder()
         met = error = None
         try:
-            met = self.contact(board, recorder, tamper).meet()
+            contact = self.contact(board, recorder, tamper)
+            met = contact.meet()
+            contact.finish()
         except errors.HardmuteError as raised:
             error = raised
         return Visit(met, error, recorder.exit_code, self._capsys.readouterr().err)
@@ -408,7 +411,7 @@ def test_P6_two_processes_store_each_record_once(host: Host) -> None:
         board.press()
     host.enter()
     recorder = Recorder()
-    first, second, third = (Intake(recorder, BOARD) for _ in range(3))
+    first, second, third = (Intake(recorder, BOARD, Allowance(MOST_BREAKS)) for _ in range(3))
     news = list(enumerate(kept(board), 1))[1:]
     for at, data in news:
         assert first.take(at, data)
@@ -865,10 +868,19 @@ def test_P6_processes_at_once_store_each_record_once(home: Path, sim: Sim) -> No
 
 
 def test_P6_a_log_that_cannot_be_written_hides_no_state(home: Path, sim: Sim, cli: Cli) -> None:
-    (home / "log.sqlite3").mkdir()
+    log = home / "log.sqlite3"
+    assert cli("-d", sim.board, "status").code == errors.OK
+    # As on a read-only disk: nothing can be written beside the log.
+    (home / "log.sqlite3-shm").mkdir()
     told = cli("-d", sim.board, "status", "--json")
-    assert told.json["verdict"] == "muted"
-    assert told.code == errors.LOCAL
+    assert (told.json["verdict"], told.code) == ("muted", errors.LOCAL)
+    (home / "log.sqlite3-shm").rmdir()
+    # Nobody can know of this one whether it tells of a pairing.
+    log.unlink()
+    log.mkdir()
+    told = cli("-d", sim.board, "status", "--json")
+    assert (told.json["verdict"], told.json["state"]) == ("unknown", "muted")
+    assert (told.json["unsigned"], told.code) == ("pairing_unknown", errors.UNKNOWN)
 
 
 def test_P5_attested_without_a_log(host: Host) -> None:

@@ -137,6 +137,7 @@ def _listen(
     say = recorder.note if args.json else _say
     contact = Contact(session, identity, recorder)
     commands.record_seen(recorder, contact.meet(), identity, session, args.command)
+    contact.finish()
     played = probe.noise(os.urandom(_SEED), round(walk.longest_s(args.seconds) * RATE), RATE)
     sound = Duplex(played, RATE, microphone, speaker)
     screen = Screen(sound.level_dbfs, quiet=args.json)
