@@ -98,11 +98,6 @@ class MadeBoard:
         """The attest keys of the host that it was paired with each time."""
         return {owner: [attest.attest_key(secret)] for owner, secret in self.secrets.items()}
 
-    def save_attest_keys(self) -> None:
-        """Where this user's `hardmute` looks for them."""
-        for (board, pairing), secret in sorted(self.secrets.items()):
-            keys.save_attest_key(board, keys.attest_key_of(pairing, secret))
-
     def unpair(self) -> None:
         assert self.journal.unpair(self.uptime_ms)
 
@@ -187,6 +182,12 @@ class MadeBoard:
         copy.flash.segments, copy.flash.keys = dict(self.flash.segments), self.flash.keys
         copy.secrets, copy.boots = dict(self.secrets), self.boots
         return copy
+
+
+def hold(log: Log, board: str, key: keys.AttestKey) -> None:
+    """Leave in ``log``, and where this user's keys are, what `hardmute pair` does."""
+    keys.save_attest_key(board, key)
+    log.append("pairing", board, {"pairing": key.pairing, "key_id": key.key_id})
 
 
 class MadeHost:
@@ -296,6 +297,11 @@ class MadeHost:
                 at_ms=self.now_ms,
             )
         )
+
+    def hold(self, board: MadeBoard) -> None:
+        """This user's host has paired with ``board``, each time."""
+        for (name, pairing), secret in sorted(board.secrets.items()):
+            hold(self.log, name, keys.attest_key_of(pairing, secret))
 
     def incident(self, board: MadeBoard, what: str, branch: int, **more: object) -> Entry:
         """What begins ``branch``, which the board's next records then go to."""

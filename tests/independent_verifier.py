@@ -23,6 +23,7 @@ END = "board:str branch:int=[1-9] record:str count:int=-?[1-9]|NoneType"
 BODIES = {
     **dict.fromkeys(("observation", "listening"), ""),
     "record": "branch:int=[1-9] record:str",
+    "pairing": "pairing:int=[0-9] key_id:str",
     "incident": "branch:int=[1-9] what:str text:str",
     "checkpoint": "row:int=[1-9] hash:x64 ends:list before_ms:int",
     "attestation": "branch:int=[1-9] statement:dict mac:x32 journal_mac:x32 salt:x32 checked:bool "
@@ -90,7 +91,7 @@ class Reader:
         by, place = None, (board, vars(said).get("branch"))
         if kind == "checkpoint":
             need(said.row < row and all(unpack(typed(e, END).record) for e in said.ends), "row")
-        elif kind not in ("observation", "listening"):
+        elif kind not in ("observation", "listening", "pairing"):
             most = self.newest.setdefault(board, said.branch if self.base else 1)
             need(board is not None and (place[1] - most in (0, 1) or kind != "incident"), "branch")
             self.newest[board] = max(most, said.branch)

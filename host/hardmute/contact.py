@@ -24,9 +24,9 @@ from hardmute.allowance import Allowance
 from hardmute.client import Session
 from hardmute.clock import SYSTEM, HostClock
 from hardmute.entries import GENESIS, nonce
-from hardmute.errors import PortWantedError, RefusedError, UnreachableError
+from hardmute.errors import EvidenceError, PortWantedError, RefusedError, UnreachableError
 from hardmute.intake import MOST_BREAKS, Intake
-from hardmute.log import Log
+from hardmute.log import ELSEWHERE, Log, Pairing
 from hardmute.recorder import Recorder
 from hardmute.report import Attested, Conclusion, Identity, JournalEnd, Status, conclude
 from muteboard import attest, journal
@@ -154,6 +154,7 @@ class Contact:
         self._over_us = 0
         self._due: tuple[JournalEnd, Signed | None] | None = None
         self._told_many = False
+        self._told_elsewhere = False
 
     def meet(self) -> Meeting:
         """Have the board attest, ask for its status, and fetch its journal.
@@ -305,7 +306,11 @@ class Contact:
     # The attestation.
 
     def _held(self) -> keys.Held:
-        held = keys.held(self._board, lambda: self._recorder.is_paired(self._board))
+        held = keys.held(
+            self._board,
+            lambda: self._recorder.is_paired(self._board),
+            lambda: self._recorder.pairings(self._board),
+        )
         if held.trouble is not None:
             self._recorder.tell(held.trouble)
         return held
@@ -364,7 +369,10 @@ class Contact:
         )
         problem = foreign(answer, asked, self._board, key)
         if problem is not None:
-            self._incident("bad_mac", problem, **_body(signed))
+            known = self._recorder.use(lambda log: log.paired_elsewhere(self._board))
+            # That it signs for somebody else is said already, once.
+            if known is None or known.body.get("pairing") != answer.end.pairing:
+                self._incident("bad_mac", problem, **_body(signed))
             return None
         return signed
 
@@ -407,9 +415,50 @@ class Contact:
         with self._session.within(seconds):
             complete = self._catch_up(intake, end)
         self._due = (end, signed) if complete is None else None
+        if complete:
+            self._check_pairing(intake)
         if complete and signed is not None:
             self._keep(signed, intake.branch)
         return complete
+
+    def _check_pairing(self, intake: Intake) -> None:
+        """Say that the board is in a pairing that is not this host's, if this host has paired it.
+
+        An app that runs while the owner has the board in setup can pair it with a secret of its
+        own. That is stored once, and told until this host is paired again, or ends its pairing.
+        """
+        made = self._recorder.pairings(self._board)
+        if not made:
+            if intake.pairings:
+                number, key_id = intake.pairings[-1]
+                self._recorder.note(
+                    f"Board {self._board} is in pairing {number} (key {key_id}), which this host"
+                    " has not made: what it signs cannot be checked here."
+                )
+            return
+        ours = made[-1]
+        known = self._recorder.use(lambda log: log.paired_elsewhere(self._board))
+        if known is not None:
+            if not self._told_elsewhere:
+                self._recorder.tell(EvidenceError(f"Board {self._board}: {known.body['text']}."))
+        elif self._is_elsewhere(intake, ours) and self._recorder.is_paired(self._board):
+            key_id = dict(intake.pairings).get(intake.pairing)
+            self._incident(
+                ELSEWHERE,
+                f"it was paired again, as pairing {intake.pairing}, and not by this host. If that"
+                " was you, `hardmute unpair` ends this host's pairing; if not, somebody else has"
+                " its keys: run `hardmute pair`",
+                pairing=intake.pairing,
+                key_id=key_id,
+            )
+        self._told_elsewhere = True
+
+    def _is_elsewhere(self, intake: Intake, ours: Pairing) -> bool:
+        """Whether the journal ends in a pairing that is not ``ours``."""
+        other = any(
+            number == ours.pairing and key_id != ours.key_id for number, key_id in intake.pairings
+        )
+        return other or intake.pairing not in (0, ours.pairing)
 
     def _catch_up(self, intake: Intake, end: JournalEnd) -> bool | None:
         """Fetch what the log lacks up to ``end``. Whether the log, if there is one, ends there.

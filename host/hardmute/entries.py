@@ -18,7 +18,15 @@ from muteboard import journal
 GENESIS = bytes(32)
 # An entry as the log stores it: as `Entry`, the body as text.
 Row = tuple[int, int, str, "str | None", str, bytes]
-KINDS = ("observation", "record", "attestation", "incident", "checkpoint", "listening")
+KINDS = (
+    "observation",
+    "record",
+    "attestation",
+    "incident",
+    "checkpoint",
+    "listening",
+    "pairing",
+)
 # Far beyond the longest entry of ours, an observation with text from the operating system.
 _LONGEST_LINE = 1 << 20
 # The years 1 to 9999, which every clock and calendar of ours can tell.

@@ -37,11 +37,18 @@ class Intake:
         # The board itself has shown the last record; until then it is the log's alone.
         self._shown = False
         self._breaks = breaks
+        # The `pair` records that were taken: pairing and key id.
+        self.pairings: list[tuple[int, str]] = []
 
     @property
     def seq(self) -> int:
         """Number of the last record taken; 0 if there is none in this branch."""
         return 0 if self._tail is None else journal.Record(self._tail).seq
+
+    @property
+    def pairing(self) -> int:
+        """The pairing of the last record taken; 0 if it has none."""
+        return 0 if self._tail is None else journal.Record(self._tail).pairing
 
     @property
     def head(self) -> bytes:
@@ -92,6 +99,9 @@ class Intake:
             self._tail = data
             self._shown = True
             self._pending.append(data)
+            record = journal.Record(data)
+            if record.event == journal.PAIR:
+                self.pairings.append((record.pairing, record.data.to_bytes(4, "little").hex()))
             if len(self._pending) == _CHUNK:
                 self.flush()
             if (

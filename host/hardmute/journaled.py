@@ -64,7 +64,7 @@ def _vouched(log: Log, board: str, trusted: list[Entry]) -> set[Part] | None:
     was attested contains it, for anybody can make records that follow the last one.
     """
     first, until = log.paired(board) or (0, 0)
-    if keys.held(board, lambda: log.is_paired(board)).paired:
+    if keys.held(board, lambda: log.is_paired(board), lambda: log.pairings(board)).paired:
         until = NO_ROW
     ends: dict[int, int] = {}
     for entry in trusted:

@@ -19,6 +19,7 @@ from hardmute.text import printable
 from muteboard import attest
 
 if TYPE_CHECKING:
+    from hardmute.log import Pairing
     from hardmute.verifier import AttestKeys, Keys
 
 _KIND = "verify key"
@@ -204,10 +205,10 @@ def load_attest_key(board: str) -> bytes | None:
     return found[-1].key if found else None
 
 
-def attest_keys(board: str) -> AttestKeys:
-    """As `load_attest_keys`, by board and pairing."""
+def attest_keys(board: str, made: Iterable[Pairing]) -> AttestKeys:
+    """As `load_attest_keys`, by board and pairing: those of pairings that were ``made`` here."""
     found: dict[tuple[str, int], list[bytes]] = {}
-    for one in load_attest_keys(board):
+    for one in _made(load_attest_keys(board), made):
         found.setdefault((board, one.pairing), []).append(one.key)
     return found
 
@@ -242,17 +243,40 @@ class Held(NamedTuple):
         return why if self.known else "pairing_unknown"
 
 
-def held(board: str, by_log: Callable[[], bool | None]) -> Held:
+def held(
+    board: str,
+    by_log: Callable[[], bool | None],
+    made: Callable[[], Iterable[Pairing] | None],
+) -> Held:
     """What this host has of a pairing with ``board``. ``by_log``: whether its log says that it is
     paired, None if that cannot be known; asked only where there is no key file, for a key that is
-    lost ends no pairing.
+    lost ends no pairing. ``made``: what the log says that `hardmute pair` has made here, None if
+    that cannot be known.
     """
     try:
-        key = load_attest_key(board)
+        keys = load_attest_keys(board)
     except LocalError as error:
         return Held(True, None, error)
-    said = True if key is not None else by_log()
-    return Held(said is not False, key, known=said is not None)
+    if not keys:
+        said = by_log()
+        return Held(said is not False, None, known=said is not None)
+    pairings = made()
+    if pairings is not None and keys[-1] not in _made(keys, pairings):
+        return Held(
+            True,
+            None,
+            LocalError(
+                f"The attest key of board {board} is not used: by its log, this host has not made"
+                " that pairing. Run `hardmute pair`; or `hardmute unpair`, to do without."
+            ),
+        )
+    return Held(True, keys[-1].key)
+
+
+def _made(keys: Iterable[AttestKey], pairings: Iterable[Pairing]) -> list[AttestKey]:
+    """Those of ``keys`` of pairings that `hardmute pair` has made here."""
+    ours = {(one.pairing, one.key_id) for one in pairings}
+    return [key for key in keys if (key.pairing, key.key_id) in ours]
 
 
 def _attest_key_file(board: str) -> Path:

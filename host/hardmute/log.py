@@ -5,6 +5,7 @@ Everything is an entry (docs/evidence.md), in one SQLite file. Every contact add
 """
 
 import contextlib
+import glob
 import os
 import sqlite3
 import struct
@@ -58,6 +59,8 @@ CREATE TABLE board (
 """
 # The source of the observation with which this host ends its pairing with a board.
 UNPAIR = "unpair"
+# The incident that another than this host has paired a board since this one did.
+ELSEWHERE = "paired_elsewhere"
 # Beyond every row.
 NO_ROW = 1 << 62
 _BUSY_TIMEOUT_S = 5.0
@@ -177,6 +180,14 @@ def unseen(
         proof=None,
         reason=reason,
     )
+
+
+class Pairing(NamedTuple):
+    """That `hardmute pair` has paired this host with a board, by the entry in ``row``."""
+
+    row: int
+    pairing: int
+    key_id: str
 
 
 class Log:
@@ -358,6 +369,51 @@ class Log:
         )
         return first, NO_ROW if ended is None else ended
 
+    def pairings(self, board: str) -> list[Pairing]:
+        """The pairings that `hardmute pair` has made here with ``board``, the newest last.
+
+        Those that were pruned, or are in a log that was set aside and can be read, are among them.
+        """
+        found = [*pairings_before(self.file, board)]
+        checkpoint = self._checkpoint()
+        if checkpoint is not None:
+            found += [
+                Pairing(row, number, key_id)
+                for of, row, number, key_id in _pruned_pairings(checkpoint)
+                if of == board
+            ]
+        query = (
+            f"SELECT {_COLUMNS} FROM entry WHERE board = ? AND kind = 'pairing'"  # noqa: S608 (fixed text)
+            " AND kind <> 'observation' ORDER BY row"
+        )
+        with self._guarded():
+            for row in self._database.execute(query, (board,)):
+                entry = _to_entry(row)
+                try:
+                    found.append(Pairing(entry.row, entry.body["pairing"], entry.body["key_id"]))
+                except KeyError as error:
+                    raise _Damage(entry.row) from error
+        return found
+
+    def paired_elsewhere(self, board: str) -> Entry | None:
+        """The incident that says that another has paired ``board``, if this host has, before; and
+        it has neither paired it again nor ended that since.
+        """
+        pairings = self.pairings(board)
+        if not pairings:
+            return None
+        row = self._row_of(
+            lambda entry: entry.body.get("what") == ELSEWHERE,
+            f"SELECT {_COLUMNS} FROM entry WHERE board = ? AND kind = 'incident'"  # noqa: S608 (fixed text)
+            " AND kind <> 'observation' AND row > ? AND instr(body, ?) ORDER BY row DESC",
+            board,
+            pairings[-1].row,
+            canonical({"what": ELSEWHERE})[1:-1],
+        )
+        if row is None or not self.is_paired(board):
+            return None
+        return next(self.entries(board, ("incident",), row, row), None)
+
     def is_paired(self, board: str) -> bool | None:
         """Whether this host is paired with ``board``, by what it has written down.
 
@@ -379,6 +435,9 @@ class Log:
         )
         first = self._row_of(_is_checked, checked, board)
         newest = None if first is None else self._row_of(_is_checked, f"{checked} DESC", board)
+        made = [one.row for one in self.pairings(board)]
+        if made:
+            first, newest = min(first or made[0], *made), max(newest or 0, *made)
         checkpoint = self._checkpoint()
         if checkpoint is not None and board in paired_boards(checkpoint):
             first, newest = 0, max(newest or 0, checkpoint.row)
@@ -544,6 +603,7 @@ class Log:
                     "before_ms": before_ms,
                     "ends": self._verified_ends(last),
                     "paired": self._paired_boards(),
+                    "pairings": self._all_pairings(),
                 },
             )
             (no_delete,) = self._database.execute(
@@ -564,6 +624,16 @@ class Log:
         known = {board for (board,) in self._database.execute(query)}
         known.update(() if checkpoint is None else paired_boards(checkpoint))
         return sorted(board for board in known if self.is_paired(board))
+
+    def _all_pairings(self) -> list[list[object]]:
+        """As `pairings`, of all boards: what was pruned with them stays known."""
+        checkpoint = self._checkpoint()
+        query = "SELECT DISTINCT board FROM entry WHERE kind = 'pairing' AND kind <> 'observation'"
+        boards = {board for (board,) in self._database.execute(query)}
+        boards.update(
+            () if checkpoint is None else (of for of, *_ in _pruned_pairings(checkpoint))
+        )
+        return [[board, *one] for board in sorted(boards) for one in self.pairings(board)]
 
     def pruned_before(self) -> int:
         """What `prune` was last told, in ms since the epoch; the beginning of time if never."""
@@ -972,6 +1042,24 @@ def _is_checked(entry: Entry) -> bool:
 
 def _is_reached(entry: Entry) -> bool:
     return observation_of(entry).state is not None
+
+
+def pairings_before(file: Path, board: str) -> Iterator[Pairing]:
+    """As `Log.pairings`, of what was set aside of the log ``file`` and can be read."""
+    for aside in sorted(file.parent.glob(f"{glob.escape(file.stem + _ASIDE)}*{file.suffix}")):
+        with contextlib.suppress(HardmuteError):
+            log = Log(aside, read_only=True)
+            try:
+                yield from (one._replace(row=0) for one in log.pairings(board))
+            finally:
+                log.close()
+
+
+def _pruned_pairings(checkpoint: Entry) -> list[tuple[str, int, int, str]]:
+    pairings = checkpoint.body.get("pairings", [])
+    if not isinstance(pairings, list):
+        raise _Damage(checkpoint.row)
+    return cast("list[tuple[str, int, int, str]]", pairings)
 
 
 def paired_boards(checkpoint: Entry) -> list[str]:

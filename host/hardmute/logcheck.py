@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from hardmute import errors, paths, text, verifier
@@ -48,11 +49,14 @@ class Outcome(NamedTuple):
     """The exit code of a check. ``missing``: the expected head is not there.
 
     ``unchecked``: in a clause, what nothing was given to check with; None if there is no such.
+    ``elsewhere``: the incidents of boards that are in a pairing which this host has not made, and
+    no key given fits.
     """
 
     code: int
     missing: bool = False
     unchecked: str | None = None
+    elsewhere: Sequence[Entry] = ()
 
 
 def outcome(
@@ -66,8 +70,14 @@ def outcome(
     # Of all that was pruned, the last hash is known.
     known_row = None if expected is None else checked.row_of(expected)
     missing = expected is not None and known_row is None
-    if report.findings or missing:
-        return Outcome(errors.TAMPERED, missing)
+    fitting = checked.keyring.fitting
+    elsewhere = [
+        entry
+        for entry in report.elsewhere
+        if own and (entry.board, entry.body.get("pairing")) not in fitting
+    ]
+    if report.findings or missing or elsewhere:
+        return Outcome(errors.TAMPERED, missing, elsewhere=elsewhere)
     require_fit(secrets, checked.keyring.ids, checked.keyring.fitting, "the log")
     unchecked = None if own else _unchecked(report, secrets, known_row)
     return Outcome(errors.OK if unchecked is None else errors.UNKNOWN, unchecked=unchecked)
@@ -199,6 +209,10 @@ def _print(report: verifier.Report, said: Outcome, expected: bytes | None) -> No
         text.say(f"TAMPERED  entry {first.row} {first.text}")
         if len(report.findings) > 1:
             text.detail(f"and {len(report.findings) - 1} more; --json lists them")
+    elif said.elsewhere:
+        entry = said.elsewhere[0]
+        why = text.printable(entry.body["text"])
+        text.say(f"TAMPERED  entry {entry.row}: board {entry.board}: {why}")
     elif said.missing:
         print("TAMPERED  the expected head is not there: this log ends earlier, or is another one")
     elif said.unchecked is not None:

@@ -43,7 +43,7 @@ def pair(args: Namespace) -> int:
         before = contact.fetch()
         earlier = before.journal.pairing if before.journal is not None else 0
         made = _make_pairing(session, identity)
-        _store(made, identity.board, file)
+        _store(made, identity.board, file, recorder)
         attested = contact.meet().signed is not None
         contact.finish()
     if args.json:
@@ -72,7 +72,9 @@ def unpair(args: Namespace) -> int:
     recorder = Recorder()
     with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
         board = identity.board
-        held = keys.held(board, lambda: recorder.is_paired(board))
+        held = keys.held(
+            board, lambda: recorder.is_paired(board), lambda: recorder.pairings(board)
+        )
         met = Contact(session, identity, recorder).ask()
         paired = met.status.journal is not None and met.status.journal.pairing > 0
         if not held.paired and not paired:
@@ -141,7 +143,7 @@ def _make_pairing(session: Session, identity: Identity) -> _Made:
     return _Made(paired, secret)
 
 
-def _store(made: _Made, board: str, file: Path) -> None:
+def _store(made: _Made, board: str, file: Path, recorder: Recorder) -> None:
     try:
         keys.save_verify_key(file, board, made.paired.pairing, made.secret)
     except errors.HardmuteError as error:
@@ -151,7 +153,11 @@ def _store(made: _Made, board: str, file: Path) -> None:
             " one, and no older evidence is lost."
         ) from error
     try:
-        keys.save_attest_key(board, keys.attest_key_of(made.paired.pairing, made.secret))
+        key = keys.attest_key_of(made.paired.pairing, made.secret)
+        keys.save_attest_key(board, key)
+        body = {"pairing": key.pairing, "key_id": key.key_id}
+        if recorder.use(lambda log: log.append("pairing", board, body)) is None:
+            raise errors.LocalError("The log cannot be written.")
     except errors.HardmuteError as error:
         raise errors.LocalError(
             f"{error} The board is paired, and {file} is its verify key, but this host cannot tell"

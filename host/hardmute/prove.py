@@ -42,7 +42,13 @@ def prove(args: Namespace) -> int:
                 f"{text.local_time(newest.at_ms)}: run `hardmute status` first, then prove."
             )
         found = excerpt(log, board, from_ms, to_ms)
-        proof = examine(found, from_ms, to_ms, secrets, {} if secrets else keys.attest_keys(board))
+        proof = examine(
+            found,
+            from_ms,
+            to_ms,
+            secrets,
+            {} if secrets else keys.attest_keys(board, log.pairings(board)),
+        )
         proof = proof._replace(simulated=board not in log.real_boards())
         if args.receipt is not None:
             if not secrets:

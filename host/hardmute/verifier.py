@@ -94,6 +94,8 @@ class Report(NamedTuple):
     findings: list[Finding]
     branches: list[Branch]
     incidents: list[Entry]
+    # Those that say that a board is in a pairing that the log's host has not made.
+    elsewhere: list[Entry]
     # Attestations whose entry `log_row` was pruned.
     unbound: int
     # What says which entries were pruned, if any were; and whether no board has signed anything
@@ -277,6 +279,8 @@ class Verifier:
         self._nonces: dict[str, int] = {}
         self._findings: list[Finding] = []
         self._incidents: list[Entry] = []
+        # By board: the newest incident that another has paired it than this host.
+        self._elsewhere: dict[str, Entry] = {}
         self._checkpoint: Entry | None = None
         # The newest entry to which a nonce commits that a board has signed, by a key given.
         self._committed = 0
@@ -396,6 +400,14 @@ class Verifier:
         body = entry.body
         if entry.kind == "checkpoint":
             _check_checkpoint(entry)
+        elif entry.kind == "pairing":
+            if entry.board is None or type(body["key_id"]) is not str:
+                raise ValueError
+            _count(body["pairing"])
+            self._elsewhere.pop(entry.board, None)
+        elif entry.kind == "observation":
+            if body.get("source") == "unpair":
+                self._elsewhere.pop(entry.board or "", None)
         elif entry.kind == "incident":
             if type(body["what"]) is not str or type(body["text"]) is not str:
                 raise ValueError
@@ -404,6 +416,9 @@ class Verifier:
                 return problem
             self._branches[entry.board or ""] = body["branch"]
             self._incidents.append(entry)
+            # K4
+            if body["what"] == "paired_elsewhere":
+                self._elsewhere[entry.board or ""] = entry
         elif entry.kind == "attestation":
             seq, pairing, epoch = _read_attestation(entry)
             problem = self._misbranched(entry.board, body["branch"], entry.kind)
@@ -588,6 +603,7 @@ class Verifier:
                 for (board, number), found in sorted(self._journals.items())
             ],
             incidents=self._incidents,
+            elsewhere=list(self._elsewhere.values()),
             unbound=self._unbound,
             checkpoint=self._checkpoint,
             checkpoint_open=(

@@ -53,7 +53,7 @@ class Scene(Story):
         self.home = home
         for _ in range(pairings - 1):
             self.board.pair()
-        self.board.save_attest_keys()
+        self.host.hold(self.board)
         self.attest()
         self.quiet = self.now, self.now + 9 * MINUTE
         self.pass_minutes(10)
@@ -549,7 +549,7 @@ def muted(proof: Proof) -> list[tuple[int, int]]:
 def busy(home: Path, chance: Random) -> Story:
     """An hour of presses, starts and contacts, and a second pairing."""
     story = Story(home / "log.sqlite3")
-    story.board.save_attest_keys()
+    story.host.hold(story.board)
     for _ in range(12):
         story.pass_minutes(chance.choice((0.5, 2, 5)))
         match chance.randrange(8):

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import Cli
-from evidence_maker import BOARD, Clock, MadeBoard, Story
+from evidence_maker import BOARD, Clock, MadeBoard, Story, hold
 from hardmute import commands, discovery, errors, keys, text
 from hardmute.__main__ import main
 from hardmute.client import Session
@@ -193,7 +193,9 @@ def is_paired(home: Path, how: str) -> Device:
             story.host.log.add(unpaired(story.now))
         story.host.log.close()
     if "key" in how:
-        made.save_attest_keys()
+        log = Log(home / "log.sqlite3")
+        hold(log, BOARD, keys.attest_key_of(1, made.secrets[BOARD, 1]))
+        log.close()
     if how == "unreadable key":
         file = home / "keys" / f"{BOARD}.json"
         file.unlink()
@@ -348,7 +350,7 @@ def test_P5_muted_that_is_not_signed_is_unknown_in_the_log(
 
 def test_P5_what_is_signed_later_is_shown_as_muted(home: Path) -> None:
     story = Story(home / "log.sqlite3")
-    story.board.save_attest_keys()
+    story.host.hold(story.board)
     story.attest()
     begun = story.now
     story.pass_minutes(10)
@@ -945,7 +947,7 @@ def test_P5_doctor_says_muted_only_if_it_is_signed(home: Path, cli: Cli) -> None
 def test_P5_records_that_nobody_signed_are_not_drawn_as_muted(home: Path) -> None:
     """A swapped board has the journal, and goes on with it."""
     story = Story(home / "log.sqlite3")
-    story.board.save_attest_keys()
+    story.host.hold(story.board)
     story.attest()
     begun = story.now
     story.pass_minutes(10)

@@ -42,7 +42,11 @@ def check(args: Namespace, machine: Machine, log: Log | None) -> Iterator[Findin
     log_file = paths.data_dir() / paths.LOG_NAME
     try:
         with discovery.open_board(args.device, args.timeout, log) as (session, identity):
-            held = keys.held(identity.board, lambda: paired_by(log_file, identity.board))
+            held = keys.held(
+                identity.board,
+                lambda: paired_by(log_file, identity.board),
+                lambda: None if log is None else log.pairings(identity.board),
+            )
             said = _ask(session, identity.board, machine, held.key)
             if held.paired and not said.borne_out:
                 # It may be busy, or something may have happened in between.
