@@ -13,7 +13,7 @@ import pytest
 
 from evidence_maker import BOARD, MINUTE, Story, at
 from hardmute import keys
-from hardmute.errors import EvidenceError, UsageError
+from hardmute.errors import EvidenceError, NewerError, UsageError
 from hardmute.log import Log
 from hardmute.receipt import check_receipt, read_receipt
 from hardmute.receipt_page import embedded
@@ -60,7 +60,8 @@ def test_P6_any_bit_of_a_receipt_that_flips_is_found(made: Path, tmp_path: Path)
             flipped = bytearray(data)
             flipped[position] ^= 1 << bit
             file.write_bytes(flipped)
-            with pytest.raises(EvidenceError):
+            # A version that is not known says nothing either.
+            with pytest.raises((EvidenceError, NewerError)):
                 check_receipt(read_receipt(file), {})
 
 
@@ -194,7 +195,7 @@ def test_a_page_for_a_person(cli: Any, key: Path, tmp_path: Path) -> None:
     assert page.open == []
     assert page.loads == [], "it needs nothing but itself"
     assert "Was the microphone off?" in page.seen
-    assert "No: the microphone was connected for a part of the time." in page.seen
+    assert "No: the microphone's line was connected for a part of the time." in page.seen
     assert BOARD in page.seen
     assert "<svg" in file.read_text(encoding="utf-8")
     result = cli("prove", "--check", str(file), "--key", str(key))
@@ -212,9 +213,11 @@ def test_a_page_of_a_simulated_board_says_so_first(
     words = ("prove", "-d", BOARD, "--from", at(2), "--to", at(30), "--receipt", file)
     result = cli(*map(str, words))
     assert (result.code, f"receipt: {file}" in result.out) == (0, True)
-    verdict = Page(file.read_text(encoding="utf-8")).seen.partition("Was the microphone off?")[2]
-    simulated = verdict.index("A simulated board, which cuts no real microphone.")
-    assert simulated < verdict.index("Yes: the microphone's line was cut")
+    seen = Page(file.read_text(encoding="utf-8")).seen
+    assert seen.count("simulated") == 1, "said once"
+    assert seen.index("A simulated board, which cuts no real microphone.") < seen.index("Its line")
+    for contradiction in ("microphone off", "microphone's line", "Whether yours"):
+        assert contradiction not in seen
 
 
 def test_P6_any_bit_of_a_page_that_flips_is_found(cli: Any, story: Story, tmp_path: Path) -> None:
@@ -222,13 +225,12 @@ def test_P6_any_bit_of_a_page_that_flips_is_found(cli: Any, story: Story, tmp_pa
     assert story.board.journal.pairing == 1
     cli("prove", "--from", at(2), "--to", at(30), "--receipt", str(file))
     data = bytearray(file.read_bytes())
-    embedded(data.decode())
+    embedded(bytes(data))
     for position in range(len(data)):
         for bit in range(8):
             data[position] ^= 1 << bit
-            # Not UTF-8 any more is one of these as well.
             with pytest.raises(ValueError):  # noqa: PT011 (what it says is for `prove` to say)
-                embedded(data.decode())
+                embedded(bytes(data))
             data[position] ^= 1 << bit
 
 
