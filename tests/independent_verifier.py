@@ -155,7 +155,9 @@ def verify(export, secrets, expect=None):
     """Yields what each line has, and returns the exit code; or raises one of BAD."""
     lines = export.splitlines(keepends=True)
     if lines and lines[0].startswith(b'{"hardmute":"export",'):  # version 1 has no such line
-        if json.loads(lines[0])["version"] > 2:
+        head = json.loads(lines[0])
+        need(canonical(head).encode() + b"\n" == lines[0], "not canonical JSON and a newline")
+        if head["version"] > 2:
             return 3
         need(lines.pop(0) == HEADER, "no such version")
     base = json.loads(lines[0])["row"] - 1 if lines else 0
