@@ -61,6 +61,8 @@ def prove(args: Namespace) -> int:
     if args.start is None:
         raise errors.UsageError("Say which time: --from T (or --check a receipt).")
     from_ms, until = parse_time(args.start), args.end or "now"
+    if from_ms >= now_ms():
+        raise errors.UsageError("--from must not be in the future.")
     met = _meet(args) if until == "now" else None
     to_ms = parse_time(until) if met is None else met.end_ms
     if not from_ms < to_ms:
@@ -171,31 +173,24 @@ def _shown(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> _Sh
 
 def _key_ids(log: Log, board: str, entries: Sequence[Entry]) -> dict[int, str]:
     """By pairing under which something in ``entries`` is signed: the key id that the log's newest
-    ``pair`` record before it has. Not if the board had two pairings of that number in that time.
+    ``pair`` record up to there has.
+
+    A board that was reflashed may have had another pairing of that number since: the entries have
+    the record of that, and tell it themselves.
     """
     begins: dict[int, int] = {}
-    ids: dict[int, set[str]] = {}
     for entry in entries:
         if entry.kind == "record":
-            record = journal.Record(record_of(entry))
-            begins.setdefault(record.pairing, entry.row)
-            if record.event == journal.PAIR:
-                ids.setdefault(record.pairing, set()).add(_key_id(record))
+            begins.setdefault(journal.Record(record_of(entry)).pairing, entry.row)
         elif entry.kind == "attestation":
             begins.setdefault(entry.body["statement"].get("pairing"), entry.row)
-    begins.pop(0, None)
-    missing = set(begins)
+    found: dict[int, str] = {}
     for row, record in log.pair_records(board, max(begins.values(), default=0)):
-        if record.pairing in missing and row <= begins[record.pairing]:
-            ids.setdefault(record.pairing, set()).add(_key_id(record))
-            missing.remove(record.pairing)
-        if not missing:
+        if row <= begins.get(record.pairing, 0):
+            found.setdefault(record.pairing, record.data.to_bytes(4, "little").hex())
+        if not begins.keys() - {0} - found.keys():
             break
-    return {pairing: next(iter(found)) for pairing, found in ids.items() if len(found) == 1}
-
-
-def _key_id(record: journal.Record) -> str:
-    return record.data.to_bytes(4, "little").hex()
+    return found
 
 
 def _told(proof: Proof, log: Log, entries: Sequence[Entry], *, keyed: bool) -> Proof:

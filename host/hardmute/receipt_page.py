@@ -242,7 +242,10 @@ def _who(content: Mapping[str, Any], proof: Proof) -> str:
     )
     if content["macs"]:
         whose = _pairings(content, content["macs"])
-        return f"<p>Everybody who has the verify key of {whose}. It signed this file.</p>\n{check}"
+        return (
+            f"<p>Everybody who has the verify key of {whose}. This file is signed with that"
+            f" key.</p>\n{check}"
+        )
     if not proof.signatures:
         return "<p>Nobody: the board has signed nothing of that time.</p>"
     pairings = dict.fromkeys(map(str, (*proof.fitting, *proof.without_key)))

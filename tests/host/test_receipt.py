@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 import independent_verifier
-from evidence_maker import BOARD, MINUTE, Story, at
+from evidence_maker import BOARD, MINUTE, MadeBoard, Story, at
 from hardmute import keys, receipt
 from hardmute.entries import canonical, entry_of, record_of
 from hardmute.errors import EvidenceError, NewerError, UsageError
-from hardmute.log import Log
+from hardmute.log import Log, iso_time
 from hardmute.proof import examine
 from hardmute.receipt import check_receipt, read_receipt
 from hardmute.receipt_page import embedded
@@ -343,6 +343,33 @@ def test_P5_the_key_of_a_board_before_it_was_reflashed_is_told(
     assert independent_verifier.judge(receipt.read_bytes(), story.board.secrets) == (
         0 if signed else 3
     )
+
+
+def test_P5_after_a_reflash_the_evidence_is_of_the_new_pairing_of_that_number(
+    cli: Any, story: Story, key: Path, late: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Each part of the log is checked with its own key, and the other one is told."""
+    new, files = MadeBoard(story.clock, BOARD, seed=1), [key, tmp_path / "new.json"]
+    new.boot()
+    new.pair()
+    story.host.incident(new, "fork", 2, seq=1)
+    start = story.now
+    for _ in range(4):
+        story.pass_minutes(5)
+        new.note(journal.CONFIG)
+        story.host.attest(new, 2)
+    keys.save_verify_key(files[1], BOARD, 1, new.secrets[BOARD, 1])
+    after = "--from", iso_time(start + 11 * MINUTE), "--to", iso_time(start + 14 * MINUTE)
+    for span, fits in ((late, 0), (after, 1)):
+        for index, file in enumerate(files):
+            receipt = tmp_path / f"{fits}{index}.json"
+            result = cli("prove", *span, "--key", str(file), "--receipt", str(receipt))
+            assert result.code == (0 if index == fits else 2), result
+            assert receipt.exists() == (index == fits)
+    # Of the time of both: that of the key with which it begins.
+    both = tmp_path / "both.json"
+    assert cli("prove", "--from", late[1], "--to", after[3], "--receipt", str(both)).code == 3
+    assert [cli("prove", "--check", both, "--key", file).code for file in files] == [3, 2]
 
 
 # Versions.
