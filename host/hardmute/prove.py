@@ -61,7 +61,7 @@ def prove(args: Namespace) -> int:
     if args.start is None:
         raise errors.UsageError("Say which time: --from T (or --check a receipt).")
     from_ms, until = parse_time(args.start), args.end or "now"
-    if from_ms >= now_ms():
+    if from_ms > now_ms():
         raise errors.UsageError("--from must not be in the future.")
     met = _meet(args) if until == "now" else None
     to_ms = parse_time(until) if met is None else met.end_ms
