@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import tracemalloc
 from pathlib import Path
@@ -11,9 +12,19 @@ import pytest
 
 import independent_verifier
 from evidence_maker import Story
-from hardmute.entries import canonical, export_header, read_export
+from hardmute.entries import (
+    GENESIS,
+    Entry,
+    canonical,
+    encoded,
+    export_header,
+    export_line,
+    read_export,
+)
 from hardmute.errors import EvidenceError
+from hardmute.proof import Proven
 from hardmute.strict_json import parse
+from muteboard import journal
 
 NEWER = '{"hardmute":"export","version":3}\n'
 
@@ -90,6 +101,25 @@ def test_a_log_of_a_newer_version_is_not_judged(cli: Any, story: Story, home: Pa
     assert "update hardmute" in result.err
     # Other commands lack the log, and say nothing about a board.
     assert cli("log").code == 6
+
+
+def test_the_densest_that_hardmute_writes_is_read(tmp_path: Path) -> None:
+    """Short numbers, a short board id, and no attestation; and a prune of many journals."""
+    record = {"branch": 1, "record": encoded(bytes(journal.SIZE))}
+    intervals = [Proven(2 * at, 2 * at + 1, "live", None, 0, None) for at in range(5000)]
+    evidence = [Entry(row, row, "record", "aaaaaaaa", record, GENESIS) for row in range(1, 5001)]
+    receipt = {
+        "entries": [json.loads(export_line(entry)) for entry in evidence],
+        "intervals": [interval._asdict() for interval in intervals],
+        "hashes": {str(row): GENESIS.hex() for row in range(1, 2000)},
+    }
+    assert parse(canonical(receipt)) == receipt
+    ends = [["aaaaaaaa", branch, record["record"], 1] for branch in range(1, 5001)]
+    body = {"row": 1, "hash": GENESIS.hex(), "ends": ends, "before_ms": 0, "paired": []}
+    file = tmp_path / "log.jsonl"
+    prune = Entry(2, 0, "checkpoint", None, body, GENESIS)
+    file.write_text(f"{export_header()}\n{export_line(prune)}\n")
+    assert list(read_export(file)) == [prune]
 
 
 @pytest.mark.parametrize("filler", ["[],", '{"a":1},', "123456,", '"a",', '"\\u0000",'])
