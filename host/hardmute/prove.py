@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hardmute import errors, paths, text
-from hardmute.discovery import known_board
+from hardmute.discovery import board_for, known_board
 from hardmute.entries import Entry, canonical, export_line
 from hardmute.excerpt import excerpt
 from hardmute.history import CLOCKS_DISAGREE, NOT_BORNE_OUT, ONE_SIDED
@@ -123,7 +123,8 @@ def _meet(args: Namespace) -> _Met:
             commands.record_seen(recorder, met, identity, session, args.command)
     except errors.UnreachableError as error:
         commands.record_unseen(recorder, named, error, args.command)
-        text.complain(f"{error} The proof rests on what is in the log.")
+        last = recorder.use(lambda log: _last_signed(log, named)) or ""
+        text.complain(f"{error} The proof rests on what is in the log{last}.")
         return _Met(None, end_ms, recorder.exit_code)
     board, code = identity.board, recorder.exit_code
     newest = recorder.use(lambda log: log.newest(board, "attestation"))
@@ -133,6 +134,15 @@ def _meet(args: Namespace) -> _Met:
         text.complain(f"Board {board}: {met.contradicted}.")
         code = errors.worst(code, errors.FAULT)
     return _Met(board, end_ms, code)
+
+
+def _last_signed(log: Log, named: str | None) -> str | None:
+    """In a clause, when the board that was ``named`` signed last; None if it never did."""
+    board = board_for(named, log)
+    newest = None if board is None else log.newest(board, "attestation")
+    if newest is None:
+        return None
+    return f"; the board last signed at {text.local_time(newest.body['sent_ms'])}"
 
 
 class _Shown(NamedTuple):

@@ -14,6 +14,7 @@ from evidence_maker import BOARD, MINUTE, Story, at
 from hardmute import discovery, errors, keys
 from hardmute.log import Log, iso_time, now_ms
 from hardmute.receipt import read_receipt
+from hardmute.text import local_time
 
 LONG_AGO = ("--from", at(2), "--to", at(30))
 
@@ -58,12 +59,14 @@ def test_a_past_time_opens_no_port(
 
 
 def test_P5_a_board_that_is_not_there_leaves_the_end_unknown(
-    story: Story, cli: Cli, logged: Logged
+    home: Path, story: Story, cli: Cli, logged: Logged
 ) -> None:
     told = cli("prove", "--from", iso_time(story.now - 10 * MINUTE))
     assert told.code == errors.UNKNOWN
+    last = local_time(newest_attestation(home)["sent_ms"])
     assert told.err == (
-        f"Board {BOARD} is not connected. The proof rests on what is in the log.\n"
+        f"Board {BOARD} is not connected. The proof rests on what is in the log; the board last"
+        f" signed at {last}.\n"
     )
     assert "next: have the board sign before and after" in told.out
     assert (logged(BOARD)[-1].source, logged(BOARD)[-1].verdict) == ("prove", "unknown")
