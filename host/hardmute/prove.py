@@ -204,7 +204,7 @@ def _key_ids(log: Log, board: str, entries: Sequence[Entry]) -> dict[int, str]:
 
 
 def _told(proof: Proof, log: Log, entries: Sequence[Entry], *, keyed: bool) -> Proof:
-    """``proof`` with the true reason wherever no attestation stands on both sides."""
+    """``proof`` with the true reason wherever no attestation stands on both sides, or did once."""
     marks = [entry.body for entry in entries if entry.kind == "attestation"]
     first_row = log.first_row()
     pruned_ms = log.pruned_before() if first_row > 1 else proof.from_ms
@@ -219,10 +219,13 @@ def _told(proof: Proof, log: Log, entries: Sequence[Entry], *, keyed: bool) -> P
         reason = _UNCHECKED
 
     def told(interval: Proven) -> Proven:
-        if interval.note is None:
+        if interval.note is None or interval.state != "unknown":
             return interval
-        why = _PRUNED if interval.start_ms < pruned_ms else reason
-        return interval._replace(note=interval.note.replace(ONE_SIDED, why))
+        pruned = interval.start_ms < pruned_ms
+        note = interval.note.replace(ONE_SIDED, _PRUNED if pruned else reason)
+        if pruned and _PRUNED not in note:
+            note = f"{note}; {_PRUNED}"
+        return interval._replace(note=note)
 
     return proof._replace(intervals=[told(interval) for interval in proof.intervals])
 

@@ -183,7 +183,8 @@ def _totals(intervals: Sequence[Proven]) -> str:
         ms = sum(one.end_ms - one.start_ms for one in intervals if one.state == state)
         if ms:
             parts.append(f"{words}: <strong>{text.duration(ms)}</strong>")
-    return "The line was " + "; ".join(parts) + "."
+    told = "; ".join(parts)
+    return f"{told[0].upper()}{told[1:]}."
 
 
 def _table(intervals: Sequence[Proven]) -> str:
