@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,6 +19,7 @@ from fakeboard import FakeBoard
 from hardmute import keys, verifier
 from hardmute.entries import Entry, entry_hash, export_line, stored
 from hardmute.log import Log, Observation, iso_time, unseen
+from hardmute.proof import Proof, shown_by
 from muteboard import attest, journal, wire
 
 START_MS = 1_764_000_000_000
@@ -328,6 +329,21 @@ def report_of(entries: Iterable[Entry], secrets: verifier.Keys) -> verifier.Repo
     """What a verifier says of a log that stores ``entries``."""
     rows = [stored(entry) for entry in entries]
     return verifier.verified(lambda: rows, secrets).report()
+
+
+def shown(
+    board: str,
+    entries: list[Entry],
+    span: tuple[int, int],
+    secrets: verifier.Keys,
+    log_hash: Callable[[int], bytes | None],
+    counts: Callable[[Entry], bool] | None = None,
+) -> Proof:
+    """What these show, the hash of no entry being asked for."""
+    check = verifier.Verifier(secrets, log_hash=log_hash, board=board, is_part=True, gapless=False)
+    check.take(map(stored, entries))
+    ours = counts or (lambda entry: check.has_signed(entry.row))
+    return shown_by(board, check, entries, *span, ours, keyed=bool(secrets))
 
 
 def copy_of(entry: Entry) -> Entry:

@@ -309,14 +309,21 @@ def _add_window(command: argparse.ArgumentParser) -> None:
 
 def _add_prove(command: argparse.ArgumentParser) -> None:
     command.usage = (
-        "hardmute prove --from T --to T [-d BOARD] [--key FILE] [--receipt FILE]\n"
-        "       hardmute prove --check FILE [--key FILE]"
+        "hardmute prove --from T [--to T] [-d BOARD] [--key FILE] [--receipt FILE]\n"
+        "       hardmute prove --check FILE [--key FILE]\n"
+        "       hardmute prove --sign FILE --key FILE --receipt NEW"
     )
-    _add_common(command, timeout=False)
+    command.epilog = (
+        "Prove a meeting: run `hardmute status` before it begins. When it is over:\n"
+        "  hardmute prove --from 14:00 --key FILE --receipt meeting.html\n"
+        "Without --to, or with `--to now`, it meets the board first: the time ends with\n"
+        "what the board signs then. A past time opens no port."
+    )
+    _add_common(command)
     command.add_argument(
         "--from", dest="start", metavar="T", help="2026-11-23T14:00, or 90m, 12h, 7d ago"
     )
-    command.add_argument("--to", dest="end", metavar="T", help="likewise")
+    command.add_argument("--to", dest="end", metavar="T", help="likewise; now by default")
     command.add_argument(
         "--key",
         type=Path,
@@ -331,11 +338,18 @@ def _add_prove(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write a receipt, .json or .html; --key signs it",
     )
+    command.add_argument("--title", metavar="TEXT", help="what the receipt is for")
     command.add_argument(
         "--check",
         type=Path,
         metavar="FILE",
         help="check a receipt instead; without --key nothing is checked (3)",
+    )
+    command.add_argument(
+        "--sign",
+        type=Path,
+        metavar="FILE",
+        help="check a receipt that is not signed against this host's log, and sign it",
     )
     _add_json(command)
 

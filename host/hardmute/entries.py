@@ -11,7 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from hardmute.errors import EvidenceError, LocalError
+from hardmute import strict_json
+from hardmute.errors import EvidenceError, LocalError, NewerError
 from muteboard import journal
 
 # What entry 1 is chained to.
@@ -27,6 +28,8 @@ KINDS = (
     "listening",
     "pairing",
 )
+_EXPORT = "export"
+_EXPORT_VERSION = 2
 # Far beyond the longest entry of ours, an observation with text from the operating system.
 _LONGEST_LINE = 1 << 20
 # The years 1 to 9999, which every clock and calendar of ours can tell.
@@ -160,40 +163,58 @@ def encoded(record: bytes) -> str:
     return b2a_base64(record, newline=False).decode()
 
 
+def export_header() -> str:
+    """The first line of an export, without the newline."""
+    return canonical({"hardmute": _EXPORT, "version": _EXPORT_VERSION})
+
+
 def read_export(file: Path) -> Iterator[Row]:
     """The entries of an export, as a log stores them.
 
-    Raises `EvidenceError` at the first line that is none of ours.
+    Raises `EvidenceError` at the first line that is none of ours, and `NewerError` if a newer
+    hardmute has written the export. An export without a header is of version 1.
     """
     try:
         with file.open("rb") as stream:
             number = 0
             while line := stream.readline(_LONGEST_LINE):
                 number += 1
-                row = _parse(line)
-                if row is None:
+                try:
+                    fields = _parse(line)
+                    if number > 1 or not _is_header(file, fields):
+                        yield row_of(fields)
+                except (ValueError, TypeError, RecursionError) as error:
                     raise EvidenceError(
                         f"Line {number} of {file} is not as hardmute wrote it: "
                         "the export was altered or cut short."
-                    )
-                yield row
+                    ) from error
     except OSError as error:
         raise LocalError(f"{file} cannot be read ({error.strerror or error}).") from error
 
 
-def _parse(line: bytes) -> Row | None:
-    try:
-        text = line.decode("ascii")
-        fields = json.loads(text, parse_float=_no_fraction)
-        # Only one text stands for an entry: no other order, no key twice, no 1.0 for 1.
-        return row_of(fields) if f"{canonical(fields)}\n" == text else None
-    except (ValueError, TypeError, RecursionError):
-        return None
+def _parse(line: bytes) -> object:
+    """The value on a line. Raises `ValueError` or `RecursionError` if it is not canonical JSON."""
+    fields = strict_json.parse(line.decode("ascii"))
+    # Only one text stands for an entry: no other order, no key twice, no 1.0 for 1.
+    if f"{canonical(fields)}\n".encode() != line:
+        raise ValueError
+    return fields
 
 
-def _no_fraction(_text: str) -> None:
-    """There are none: two programs could write the same one differently."""
-    raise ValueError
+def _is_header(file: Path, fields: object) -> bool:
+    """Whether these are the fields of a header, of this version.
+
+    Raises `NewerError` for a later version, and `ValueError` for one that never was.
+    """
+    known = cast("dict[str, Any]", fields) if isinstance(fields, dict) else {}
+    if known.get("hardmute") != _EXPORT:
+        return False
+    version = known.get("version")
+    if type(version) is int and version > _EXPORT_VERSION:
+        raise NewerError(file, version)
+    if canonical(known) != export_header():
+        raise ValueError
+    return True
 
 
 def row_of(fields: object) -> Row:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from hardmute import paths
+from hardmute import paths, strict_json
 from hardmute.errors import LocalError, UsageError
+from hardmute.newfile import new_file
 from hardmute.report import is_board_id
 from hardmute.text import printable
 from muteboard import attest
@@ -27,10 +27,7 @@ _LARGEST = 4096
 
 
 def save_verify_key(file: Path, board: str, pairing: int, secret: bytes) -> None:
-    """Write the verify key of a pairing to ``file``, readable by its owner only.
-
-    Never over a file that is there. Raises `UsageError` then, and `LocalError` where it fails.
-    """
+    """Write the verify key of a pairing to the new ``file``. Raises as `new_file`."""
     content = {
         "hardmute": _KIND,
         "board": board,
@@ -38,12 +35,7 @@ def save_verify_key(file: Path, board: str, pairing: int, secret: bytes) -> None
         "key_id": attest.key_id(secret).hex(),
         "secret": secret.hex(),
     }
-    try:
-        _write_new(file, content)
-    except FileExistsError as error:
-        raise UsageError(f"{file} is there already: name a new file for the key.") from error
-    except OSError as error:
-        raise LocalError(f"{file} cannot be written ({error.strerror or error}).") from error
+    _write_new(file, content)
 
 
 def load_verify_keys(files: Iterable[Path]) -> dict[tuple[str, int], bytes]:
@@ -52,7 +44,7 @@ def load_verify_keys(files: Iterable[Path]) -> dict[tuple[str, int], bytes]:
     for file in files:
         try:
             with file.open("rb") as stream:
-                content = json.loads(stream.read(_LARGEST))
+                content = strict_json.parse(stream.read(_LARGEST).decode("ascii"))
             key = _parse_verify_key(content)
         except OSError as error:
             raise UsageError(f"{file} cannot be read ({error.strerror or error}).") from error
@@ -109,6 +101,18 @@ def require_fit(
         f"The key{'s' * (len(given) > 1)} given {'is' if len(given) == 1 else 'are'} of"
         f" {_named(given, ids)}, but {whose}."
     )
+
+
+def require_ids(secrets: Keys, ids: Mapping[tuple[str, int], str], what: str) -> None:
+    """Raise `UsageError` for secrets whose key id is another than that of their pairing in
+    ``ids``: the board had that number before it was reflashed.
+    """
+    others = {
+        owner: secret
+        for owner, secret in secrets.items()
+        if ids.get(owner, "") not in ("", attest.key_id(secret).hex())
+    }
+    require_fit(others, ids, (), what)
 
 
 def _named(ids: Mapping[tuple[str, int], str | None], others: Collection[tuple[str, int]]) -> str:
@@ -284,13 +288,5 @@ def _attest_key_file(board: str) -> Path:
 
 
 def _write_new(file: Path, content: dict[str, Any]) -> None:
-    """Write ``file``, which must not be there yet; all of it, or nothing stays."""
-    descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with open(descriptor, "w", encoding="ascii") as stream:  # noqa: PTH123 - a descriptor
-            stream.write(json.dumps(content, indent=1) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-    except BaseException:
-        file.unlink(missing_ok=True)
-        raise
+    with new_file(file) as stream:
+        stream.write(f"{json.dumps(content, indent=1)}\n".encode("ascii"))

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hardmute import entries
 from hardmute.entries import GENESIS, KINDS, Entry, Row, canonical, entry_hash
-from hardmute.errors import EvidenceError, HardmuteError, LogDamagedError, LogError, UsageError
+from hardmute.errors import (
+    EvidenceError,
+    HardmuteError,
+    LogDamagedError,
+    LogError,
+    NewerLogError,
+    UsageError,
+)
 from hardmute.report import VERDICTS, Conclusion, Status
 from muteboard import journal
 
@@ -494,6 +501,20 @@ class Log:
         )
         return None if found is None else found[0]
 
+    def pair_records(self, board: str, until_row: int) -> Iterator[tuple[int, journal.Record]]:
+        """The ``pair`` records of ``board`` up to ``until_row``, from the newest on, with rows."""
+        # The low half of the event is in the 39th character of the base64, which ends the body.
+        query = (
+            f"SELECT {_COLUMNS} FROM entry WHERE board = ? AND kind = 'record'"  # noqa: S608 (fixed text)
+            " AND kind <> 'observation' AND row <= ? AND substr(body, -52, 1) = 'g'"
+            " ORDER BY row DESC"
+        )
+        with self._guarded():
+            for row in self._database.execute(query, (board, until_row)):
+                record = journal.Record(record_of(_to_entry(row)))
+                if record.event == journal.PAIR:
+                    yield row[0], record
+
     def contacts_around(self, board: str, from_ms: int, to_ms: int) -> tuple[int, int]:
         """The rows between which stands all that contacts have fetched about [from, to).
 
@@ -761,8 +782,8 @@ class Log:
     def _check_version(self, database: sqlite3.Connection) -> None:
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if version > _SCHEMA_VERSION:
-            raise LogError(
-                f"{self.file} was written by a newer hardmute (format {version}): update this one."
+            raise NewerLogError(
+                f"{self.file} was written by a newer hardmute (format {version}): update hardmute."
             )
         if (
             version == 1

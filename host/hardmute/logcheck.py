@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from hardmute import errors, paths, text, verifier
-from hardmute.entries import GENESIS, Entry, export_line, read_export
+from hardmute.entries import GENESIS, Entry, export_header, export_line, read_export
 from hardmute.keys import load_verify_keys, require_fit
 from hardmute.log import Log, paired_boards
 from hardmute.logview import incident_json, parse_time, print_incidents
+from hardmute.newfile import new_file
 from hardmute.recorder import Recorder
 from hardmute.report import is_board_id
 
@@ -27,7 +27,12 @@ def verify(args: Namespace) -> int:
     if args.file is not None:
         checked = verifier.verified(lambda: read_export(args.file), secrets)
     else:
-        log = Log(paths.log_file())
+        try:
+            log = Log(paths.log_file())
+        except errors.NewerLogError as error:
+            # Nothing is wrong with it, and nothing is known of it.
+            text.complain(error)
+            return errors.UNKNOWN
         try:
             with log.snapshot():
                 checked = log.verified(secrets)
@@ -114,23 +119,12 @@ def export(args: Namespace) -> int:
     """`hardmute log export FILE.jsonl`."""
     log = Log(paths.log_file())
     try:
-        descriptor = os.open(args.export, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        try:
-            with open(descriptor, "w", encoding="ascii", newline="\n") as stream:  # noqa: PTH123 - a descriptor
-                row, head = 0, GENESIS
-                for entry in log.entries():
-                    stream.write(f"{export_line(entry)}\n")
-                    row, head = entry.row, entry.hash
-        except BaseException:
-            # Half an export would pass for an older one.
-            args.export.unlink()
-            raise
-    except FileExistsError as error:
-        raise errors.UsageError(f"{args.export} is there already: name a new file.") from error
-    except OSError as error:
-        raise errors.LocalError(
-            f"{args.export} cannot be written ({error.strerror or error})."
-        ) from error
+        with new_file(args.export) as stream:
+            stream.write(f"{export_header()}\n".encode("ascii"))
+            row, head = 0, GENESIS
+            for entry in log.entries():
+                stream.write(f"{export_line(entry)}\n".encode("ascii"))
+                row, head = entry.row, entry.hash
     finally:
         log.close()
     print(f"{args.export}: up to entry {row}")

@@ -38,6 +38,7 @@ _POSIX = [
     "test_give_way.py",
     "test_hostile.py",
     "test_log.py",
+    "test_new_file.py",
     "test_port.py",
     "test_service.py",
     "test_signed.py",

@@ -458,12 +458,15 @@ def test_the_command_lists_what_was_not(cli: Any, story: Story) -> None:
     "words",
     [
         (),
-        ("--from", "1h"),
+        ("--to", "1h"),
         ("--from", "1h", "--to", "2h"),
         ("--from", "1h", "--to", "2999-01-01"),
         ("--from", "2h", "--to", "1h", "-d", "aaaaaaaa"),
         ("--from", "2h", "--to", "1h", "--key", "/nowhere.json"),
         ("--check", "/nowhere.json"),
+        ("--sign", "/nowhere.json"),
+        ("--from", "2h", "--to", "1h", "--title", "no receipt"),
+        ("--from", "2h", "--to", "1h", "--receipt", "receipt.pdf"),
     ],
 )
 @pytest.mark.usefixtures("story")
