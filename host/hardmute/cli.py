@@ -310,6 +310,7 @@ def _add_window(command: argparse.ArgumentParser) -> None:
 def _add_prove(command: argparse.ArgumentParser) -> None:
     command.usage = (
         "hardmute prove --from T [--to T] [-d BOARD] [--key FILE] [--receipt FILE]\n"
+        "       hardmute prove --log EXPORT --from T [--to T] --key FILE\n"
         "       hardmute prove --check FILE [--key FILE]\n"
         "       hardmute prove --sign FILE --key FILE --receipt NEW"
     )
@@ -339,6 +340,12 @@ def _add_prove(command: argparse.ArgumentParser) -> None:
         help="write a receipt, .json or .html; --key signs it",
     )
     command.add_argument("--title", metavar="TEXT", help="what the receipt is for")
+    command.add_argument(
+        "--log",
+        type=Path,
+        metavar="EXPORT",
+        help="go by an export of another log; without --key nothing is checked (3)",
+    )
     command.add_argument(
         "--check",
         type=Path,

@@ -10,16 +10,24 @@ from typing import Any, NamedTuple
 
 from hardmute import errors, keys, paths, text
 from hardmute.discovery import board_for, known_board
-from hardmute.entries import Entry, canonical, export_line
+from hardmute.entries import Entry, canonical, export_line, read_export
 from hardmute.excerpt import excerpt
 from hardmute.history import CLOCKS_DISAGREE, NOT_BORNE_OUT, ONE_SIDED
 from hardmute.keys import load_verify_keys, require_ids
 from hardmute.log import Log, iso_time, now_ms, record_of
 from hardmute.logview import edges, parse_time
-from hardmute.proof import EVIDENCE, Proof, Proven, counts_for_nothing, examine, no_key
+from hardmute.proof import (
+    EVIDENCE,
+    Proof,
+    Proven,
+    counts_for_nothing,
+    examine,
+    examine_export,
+    no_key,
+)
 from hardmute.receipt import About, check_receipt, read_receipt, require_name, write_receipt
 from hardmute.recorder import Recorder
-from hardmute.verifier import Keys
+from hardmute.verifier import Keys, verified
 from muteboard import journal
 
 _SIMULATED = "a simulated board: no real microphone was cut by it"
@@ -63,6 +71,8 @@ def prove(args: Namespace) -> int:
     from_ms, until = parse_time(args.start), args.end or "now"
     if from_ms > now_ms():
         raise errors.UsageError("--from must not be in the future.")
+    if args.log is not None:
+        return _prove_export(args, from_ms, parse_time(until), secrets)
     met = _meet(args) if until == "now" else None
     to_ms = parse_time(until) if met is None else met.end_ms
     if not from_ms < to_ms:
@@ -81,6 +91,37 @@ def prove(args: Namespace) -> int:
     if args.receipt is not None and not args.json:
         text.detail(f"receipt: {args.receipt}")
     return errors.worst(shown.proof.exit_code, errors.OK if met is None else met.exit_code)
+
+
+def _prove_export(args: Namespace, from_ms: int, to_ms: int, secrets: Keys) -> int:
+    """`hardmute prove --log FILE`: from an export of another host's log."""
+    if args.receipt is not None:
+        raise errors.UsageError("A receipt is made on the host whose log it is: leave --log out.")
+    if not from_ms < to_ms:
+        raise errors.UsageError("--from must be before --to.")
+    rows = list(read_export(args.log))
+    boards = sorted({row[3] for row in rows if row[2] == "attestation" and row[3] is not None})
+    if args.device is not None:
+        boards = [board for board in boards if board == args.device]
+    if len(boards) != 1:
+        raise errors.UsageError(
+            f"{args.log} has no attestation of that board: name it by its id, --device BOARD."
+            if not boards
+            else f"{args.log} is of several boards; name one with --device: {', '.join(boards)}."
+        )
+    check = verified(lambda: rows, secrets)
+    proof = examine_export(check, rows, boards[0], from_ms, to_ms, secrets)
+    if not secrets and not proof.findings:
+        why = "the export agrees with itself; nothing was checked"
+        unknown = Proven(from_ms, to_ms, "unknown", None, 0, why)
+        proof = proof._replace(intervals=[unknown], heard=[])
+    simulated = any(
+        row[3] == boards[0] and row[2] == "observation" and '"simulated":true' in row[4]
+        for row in rows
+    )
+    steps = _steps(proof) if secrets else ["give the board's verify key: --key FILE"]
+    _print(proof._replace(simulated=simulated), as_json=args.json, steps=steps)
+    return proof.exit_code
 
 
 def _title(args: Namespace) -> str | None:

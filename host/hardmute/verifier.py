@@ -283,7 +283,7 @@ class Verifier:
         self._elsewhere: dict[str, Entry] = {}
         self._checkpoint: Entry | None = None
         # The newest entry to which a nonce commits that a board has signed, by a key given.
-        self._committed = 0
+        self.committed = 0
         self._unbound = 0
         # Rows of attestations: see `binds_time`, `has_signed` and `has_recomputed`.
         self._bound: set[int] = set()
@@ -517,7 +517,7 @@ class Verifier:
         found.macs += 1
         self.keyring.fitting.add((board, pairing))
         self._signed.add(row)
-        self._committed = max(self._committed, body["log_row"])
+        self.committed = max(self.committed, body["log_row"])
         return None
 
     def _misplaced(
@@ -607,7 +607,7 @@ class Verifier:
             unbound=self._unbound,
             checkpoint=self._checkpoint,
             checkpoint_open=(
-                self._checkpoint is not None and self._committed < self._checkpoint.row
+                self._checkpoint is not None and self.committed < self._checkpoint.row
             ),
         )
 

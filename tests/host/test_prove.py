@@ -659,3 +659,55 @@ def test_P6_the_log_tells_what_no_contact_saw(cli: Any, story: Story) -> None:
     assert all(interval["plus_minus_ms"] > 0 for interval in live[1:])
     states = {interval["state"] for interval in board["intervals"] if interval["start_ms"] > 0}
     assert states == {"muted", "live"}
+
+
+def test_P6_an_export_proves_what_a_later_signature_commits_to(
+    cli: Any, home: Path, tmp_path: Path, live_story: tuple[Story, tuple[str, ...]]
+) -> None:
+    story, live = live_story
+    key, export = key_of(story, tmp_path), tmp_path / "export.jsonl"
+    since = story.now
+    for _ in range(3):
+        story.attest()
+        story.pass_minutes(10)
+    assert cli("log", "export", str(export)).code == 0
+    (home / "log.sqlite3").rename(home / "elsewhere")
+    words = ("prove", "--log", str(export))
+    quiet = ("--from", iso_time(since + 1000), "--to", iso_time(since + 9 * MINUTE))
+    assert cli(*words, *quiet, "--key", str(key)).code == 0
+    assert cli(*words, *live, "--key", str(key)).code == 1
+    told = cli(*words, *quiet)
+    assert told.code == 3
+    assert "nothing was checked" in told.out
+    # Nothing that was signed contains the last attestation: its time could have been moved.
+    late = ("--from", iso_time(since + 11 * MINUTE), "--to", iso_time(since + 19 * MINUTE))
+    assert cli(*words, *late, "--key", str(key)).code == 3
+    assert cli(*words, *quiet, "-d", "0123456789abcdef", "--key", str(key)).code == 2
+    assert cli(*words, *quiet, "--receipt", str(tmp_path / "r.json"), "--key", str(key)).code == 2
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_P6_times_that_were_moved_in_an_export_prove_nothing(
+    cli: Any, tmp_path: Path, live_story: tuple[Story, tuple[str, ...]], last: bool
+) -> None:
+    """By whoever hands it in. He moves muted times to when the line was live; hashes fit."""
+    story, live = live_story
+    for _ in range(2):
+        story.attest()
+        story.pass_minutes(1)
+    made, before = list[Entry](), bytes(32)
+    entries = list(story.host.log.entries())
+    marks = [entry.row for entry in entries if entry.kind == "attestation"]
+    for entry in map(copy_of, entries):
+        if entry.kind == "attestation" and (entry.row in marks[-2:] or not last):
+            for name in ("sent_ms", "received_ms"):
+                entry.body[name] += (1 if entry.row == marks[-1] else -1) * 30 * MINUTE
+        before = hash_of(before, entry)
+        made.append(entry._replace(hash=before))
+    export = tmp_path / "moved.jsonl"
+    write_export(export, made)
+    key = str(key_of(story, tmp_path))
+    for words in (live, ("--from", at(2), "--to", at(90))):
+        told = cli("prove", "--log", str(export), *words, "--key", key)
+        assert told.code in (1, 3, 5)
+        assert not told.out.startswith("MUTED")
