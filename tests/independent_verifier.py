@@ -7,9 +7,10 @@ import re
 import struct
 import sys
 from base64 import b64decode, b64encode
+from functools import cache
 from hashlib import sha256
 from hmac import digest
-from itertools import groupby, pairwise
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,11 +48,17 @@ def key_id(secret):
     return digest(secret, b"hardmute id", "sha256")[:4].hex()
 
 
+@cache
+def pattern(kinds):
+    return re.compile(re.sub(r"x(\d+)", r"str=[0-9a-f]{\1}\\Z", kinds))
+
+
 def typed(value, fields):
     value = dict(zip(re.findall(r"(\w+):", END), value, strict=True)) if fields is END else value
     for name, kinds in (field.split(":") for field in fields.split()):
-        pattern = re.sub(r"x(\d+)", r"str=[0-9a-f]{\1}\\Z", kinds)
-        need(re.match(pattern, f"{type(value[name]).__name__}={value[name]}"), f"no such {name}")
+        need(
+            pattern(kinds).match(f"{type(value[name]).__name__}={value[name]}"), f"no such {name}"
+        )
     exact = fields in (ENTRY, BODIES["record"], BODIES["attestation"])
     need(not exact or len(value) == len(fields.split()), "too many fields")
     return SimpleNamespace(**value)
@@ -211,7 +218,8 @@ def unproven(marks):
             other.anchor_us - one.anchor_us,
         )
         clocks = [passed, ran_us / 1000][: 1 + (one.host_boot == other.host_boot)]
-        if same and all(abs(up - clock) <= 250 + trips + up * 1e-4 for clock in clocks):
+        slack = 250 + up * 1e-4
+        if same and all(one_way - trips <= up - c + slack <= one_way + 2 * slack for c in clocks):
             continue
         ran = passed if passed >= b.uptime_ms else math.inf
         ran = abs(up) + int(abs(up) * 1e-4) + trips + 1 if same else ran
@@ -265,8 +273,10 @@ def check(data, secrets):
 
     def bears_out(counts):  # whether all that is claimed to be muted is attested on both sides
         counted = [mark for mark in reader.attested if counts(*mark[1:])]
-        boots = [list(of) for _, of in groupby(counted, lambda mark: (mark[0], mark[1].boot))]
-        boots = [sorted(of, key=lambda mark: mark[1].uptime_ms) for of in boots]
+        boots = {(mark[0], mark[1].boot): [] for mark in counted}
+        for mark in counted:  # two programs may store theirs in another order
+            boots[mark[0], mark[1].boot].append(mark)
+        boots = [sorted(boots[of], key=lambda mark: mark[1].uptime_ms) for of in sorted(boots)]
         spans = [(of[0][2].received_ms, of[-1][2].sent_ms) for of in boots]
         doubts = [*unproven([mark for of in boots for mark in of])]
         return all(

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from hardmute import verifier
-from hardmute.entries import GENESIS, Entry, Row, stored_entry
+from hardmute.entries import GENESIS, Entry, Row, record_in, stored_entry
 from hardmute.history import Attested, attested, pieces
 from hardmute.log import Log
+from muteboard import journal
 
 
 class Excerpt(NamedTuple):
@@ -59,7 +60,12 @@ def excerpt(log: Log, board: str, from_ms: int, to_ms: int) -> Excerpt:
         first, last = _rows(log, board, marks, from_ms, to_ms)
         row, before = _place_before(log, first)
         rows = list(log.rows(first, last))
-        return Excerpt(board, row, before, rows, findings, log.hash_at)
+
+    def hash_at(at: int) -> bytes | None:
+        # Of what was pruned, a checkpoint knows the last one.
+        return before if at == row else log.hash_at(at)
+
+    return Excerpt(board, row, before, rows, findings, hash_at)
 
 
 def _marks(log: Log, board: str) -> tuple[list[Attested], list[verifier.Finding]]:
@@ -89,8 +95,6 @@ def _rows(
 ) -> tuple[int, int]:
     """From the last attestation that is certainly before [from, to) to the second one certainly
     after it. Where there is none, from the log's first row, and to its last. Rule T11.
-
-    The record before the first one comes with it, for that may be of a press under way.
     """
     touched = [
         index
@@ -98,19 +102,42 @@ def _rows(
         if min(time.earliest for time in piece) < to_ms
         and max(time.latest for time in piece) > from_ms
     ]
-    before = [mark.row for mark in marks[: touched[0]] if mark.received_ms <= from_ms]
+    before = [
+        index for index, mark in enumerate(marks[: touched[0]]) if mark.received_ms <= from_ms
+    ]
     after = (
         index
         for index, mark in enumerate(marks[touched[-1] :], touched[-1])
         if mark.sent_ms >= to_ms
     )
     first, last = log.first_row(), log.head()[0]
-    if before:
-        first = log.record_before(board, before[-1]) or before[-1]
     second = next(after, len(marks)) + 1
     if second < len(marks):
         last = marks[second].row
+    if before:
+        first = _record_of(log, board, marks[before[-1] : second + 1])
     return first, last
+
+
+def _record_of(log: Log, board: str, marks: Sequence[Attested]) -> int:
+    """The row of the record that these attestations, from the first one on, speak of.
+
+    Two programs may store theirs in another order than they asked: it is that of the earliest.
+    """
+    first = marks[0]
+    least = min(mark.seq for mark in marks if mark.branch == first.branch)
+    row = first.row
+    while (before := log.record_before(board, row)) is not None:
+        row = before
+        try:
+            ((*_, body, _),) = log.rows(row, row)
+            branch, data = record_in(body)
+        except ValueError:
+            # It is read, and found.
+            break
+        if branch != first.branch or journal.Record(data).seq <= least:
+            break
+    return row
 
 
 def _place_before(log: Log, first: int) -> tuple[int, bytes]:

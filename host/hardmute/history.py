@@ -155,16 +155,14 @@ def _borne_out(state: str, commanded: bool, sensed: bool) -> str:
 def clocks_agree(first: Attested, second: Attested) -> bool:
     """Whether the board's clock advanced between them as the host's clocks did. Rule T5."""
     advanced_ms = second.uptime_ms - first.uptime_ms
-    slack_ms = (
-        _SLACK_MS
-        + (first.received_ms - first.sent_ms)
-        + (second.received_ms - second.sent_ms)
-        + advanced_ms * TOLERANCE
-    )
+    slack_ms = _SLACK_MS + advanced_ms * TOLERANCE
+    # Each answer was given while it was on its way.
+    least_ms = -(second.received_ms - second.sent_ms) - slack_ms
+    most_ms = first.received_ms - first.sent_ms + slack_ms
     elapsed_ms = [float(second.received_ms - first.received_ms)]
     if first.host_boot == second.host_boot:
         elapsed_ms.append((second.anchor_us - first.anchor_us) / 1000)
-    return all(abs(advanced_ms - elapsed) <= slack_ms for elapsed in elapsed_ms)
+    return all(least_ms <= advanced_ms - elapsed <= most_ms for elapsed in elapsed_ms)
 
 
 def parts(entries: Iterable[Entry]) -> list[Part]:
@@ -364,6 +362,16 @@ def _last(items: Sequence[Attested | Sighted | _Event]) -> int:
     return max(item.uptime_ms for item in items)
 
 
+def _said(item: Attested | _Event, recorded: _Event | None) -> Attested | _Event:
+    """What says how the line was from ``item`` on; ``recorded``: the newest record up to it.
+
+    Rule T3: each end is recorded, and a press may be about to connect.
+    """
+    if recorded is not None and recorded.state != "unknown" and item.state == "muted":
+        return recorded
+    return item
+
+
 def _read_boot(items: list[Attested | _Event], clock: _Clock) -> _Boot:
     """What is read of one boot, from its first item to its last."""
     # By sequence: an attestation speaks of the records up to its `seq`, and comes after them.
@@ -381,10 +389,7 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> _Boot:
             start = Bounds(item.sent_ms, item.received_ms)
         else:
             recorded = item
-        said = item
-        if recorded is not None and recorded.state != "unknown" and item.state == "muted":
-            # T3: each end is recorded, and a press may be about to connect.
-            said = recorded
+        said = _said(item, recorded)
         if isinstance(after, Attested):
             end = Bounds(after.sent_ms, after.received_ms)
         part = Part(

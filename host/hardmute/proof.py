@@ -162,8 +162,13 @@ def shown_by(
     listened: list[Heard] = []
     counted: list[int] = []
     if not findings:
-        marks = [entry for entry in entries if entry.kind == "attestation"]
-        counted = [entry.row for entry in marks if counts(entry) and check.binds_time(entry.row)]
+        # The others count nowhere, and have no reason that a receipt could repeat.
+        marks = [
+            entry
+            for entry in entries
+            if entry.kind == "attestation" and check.binds_time(entry.row)
+        ]
+        counted = [entry.row for entry in marks if counts(entry)]
         known = set(counted)
         trusted = [entry for entry in entries if entry.kind != "attestation" or entry.row in known]
         listened = heard.within(entries, from_ms, to_ms)

@@ -144,6 +144,11 @@ def _signer(key: bytes) -> Callable[[bytes], bytes]:
     return sign
 
 
+def _signs(sign: Callable[[bytes], bytes], message: bytes, mac: bytes) -> bool:
+    """Whether ``mac`` is the MAC of ``message``."""
+    return hmac.compare_digest(sign(message), mac)
+
+
 class Keyring:
     """Which keys fit what boards have signed.
 
@@ -483,7 +488,11 @@ class Verifier:
             return
         if sign is None:
             return
-        wrong = [row for _, row, data in run if sign(data[: -attest.MAC]) != data[-attest.MAC :]]
+        wrong = [
+            row
+            for _, row, data in run
+            if not _signs(sign, data[: -attest.MAC], data[-attest.MAC :])
+        ]
         for row in wrong:
             self._find(row[0], "holds a record that the board's key has not signed")
         found.macs += len(run) - len(wrong)
@@ -512,7 +521,7 @@ class Verifier:
         sign = self._signer(board, found, pairing, epoch)
         if sign is None:
             return None
-        if not hmac.compare_digest(sign(message), bytes.fromhex(body["journal_mac"])):
+        if not _signs(sign, message, bytes.fromhex(body["journal_mac"])):
             return "is an attestation that the board's key has not signed"
         found.macs += 1
         self.keyring.fitting.add((board, pairing))

@@ -42,6 +42,7 @@ _POSIX = [
     "test_port.py",
     "test_service.py",
     "test_signed.py",
+    "test_soundness_status.py",
 ]
 collect_ignore = _POSIX if os.name == "nt" else []
 
