@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -204,7 +204,7 @@ def read_export(file: Path) -> Iterator[Row]:
                 try:
                     fields = _parse(line)
                     if number > 1 or not _is_header(file, fields):
-                        yield row_of(fields)
+                        yield _row_of(fields, lambda known: _body_of(known, line))
                 except (ValueError, TypeError, RecursionError) as error:
                     raise EvidenceError(
                         f"Line {number} of {file} is not as hardmute wrote it: "
@@ -244,6 +244,20 @@ def row_of(fields: object) -> Row:
 
     Raises `ValueError` or `TypeError` if it is none.
     """
+    return _row_of(fields, lambda known: canonical(known["body"]))
+
+
+def _body_of(known: dict[str, Any], line: bytes) -> str:
+    """The body of the entry that has these fields, as it is in their ``line``, which is canonical
+    JSON: it need not be made again. The fields may have any types.
+    """
+    middle, _ = _text_around_body("", known["board"])
+    start = len(f'{{"at_ms":{canonical(known["at_ms"])}{middle}')
+    last = {key: known[key] for key in ("hash", "kind", "row")}
+    return line[start : -len(f"{canonical(last)}\n")].decode()
+
+
+def _row_of(fields: object, body_of: Callable[[dict[str, Any]], str]) -> Row:
     if not isinstance(fields, dict) or set(cast("dict[str, Any]", fields)) != _KEYS:
         raise ValueError
     known = cast("dict[str, Any]", fields)
@@ -252,7 +266,7 @@ def row_of(fields: object) -> Row:
         known["at_ms"],
         known["kind"],
         known["board"],
-        canonical(cast("object", known["body"])),
+        body_of(known),
         bytes.fromhex(known["hash"]),
     )
     is_object = row[4].startswith("{")
