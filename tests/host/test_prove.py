@@ -232,7 +232,7 @@ def test_P5_a_time_that_was_twice_is_proven_only_if_both_are(scene: Scene, state
 def test_a_day_is_proven_from_its_own_rows_and_a_few_around_it(
     scene: Scene, steps: int, by_ms: int
 ) -> None:
-    """However long the log is. Each contact here adds two records and attests; days are sealed."""
+    """Beside these every attestation of the board is read, which tells where its clock was set."""
     bounds = []
     for day in range(4):
         bounds.append(scene.now)
