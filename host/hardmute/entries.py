@@ -249,12 +249,12 @@ def row_of(fields: object) -> Row:
 
 def _body_of(known: dict[str, Any], line: bytes) -> str:
     """The body of the entry that has these fields, as it is in their ``line``, which is canonical
-    JSON: it need not be made again. The fields may have any types.
+    JSON: it need not be made again. Of fields that are none of an entry's, any text.
     """
-    middle, _ = _text_around_body("", known["board"])
-    start = len(f'{{"at_ms":{canonical(known["at_ms"])}{middle}')
-    last = {key: known[key] for key in ("hash", "kind", "row")}
-    return line[start : -len(f"{canonical(last)}\n")].decode()
+    middle, end = _text_around_body(known["kind"], known["board"])
+    before = f'{{"at_ms":{known["at_ms"]}{middle}'
+    after = f',"hash":"{known["hash"]}"{end}{known["row"]}}}\n'
+    return line[len(before) : -len(after)].decode()
 
 
 def _row_of(fields: object, body_of: Callable[[dict[str, Any]], str]) -> Row:
