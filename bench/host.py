@@ -34,6 +34,10 @@ _ROUND_TRIPS = 200
 _ROWS = 1_000_000
 _RECORDS = 50_000
 _APPENDS = 300
+# What verifying a record took of bare HMAC over the same bytes, and of time on a quiet machine, at
+# commit 2909e05, which had a second path for records that are as those before.
+_BEFORE_RATIO = 0.36
+_BEFORE_US = 3.3
 _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
 _MONTH_MS = 30 * 24 * _HOUR_MS
@@ -145,7 +149,10 @@ def verification() -> list[Figure]:
     return [
         Figure("store records of a journal", count / stored, "records/s"),
         Figure("verify them with the key", count / verified, "records/s"),
-        Figure("  ratio to bare hmac over the same bytes", bare / verified, "×", "≥ 0.5"),
+        Figure("  one of them", verified / count * 1e6, "µs"),
+        Figure("    before there was one path, on a quiet machine", _BEFORE_US, "µs"),
+        Figure("  ratio to bare hmac over the same bytes", bare / verified, "×", "≥ 0.72"),
+        Figure("    times what it was before", bare / verified / _BEFORE_RATIO, "×", "≥ 2"),
         Figure("log size, records", size, "bytes/row"),
         Figure("prune them", pruned, "s"),
     ]

@@ -5,8 +5,9 @@ Pure. The MACs need a key: see `verifier`.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
+import sys
+from array import array
+from collections.abc import Iterable
 from hashlib import sha256
 from itertools import accumulate
 from operator import lt
@@ -14,39 +15,60 @@ from operator import lt
 from muteboard import attest, journal, wire
 
 NO_MAC = bytes(attest.MAC)
-# seq, boot; low and high part of the uptime; pairing, epoch; presses, data; event, cause, state,
-# sense; link; MAC.
-_FIELDS = struct.Struct("<IIIHHIIIBBBB16s16s")
+# The low 4 bits of each byte.
+_LOW = bytes(byte & 0x0F for byte in range(256))
+_EMPTY = sha256()
 # What a record is, whatever its place: pairing, epoch, event, cause, the low 4 bits of the state,
 # and whether it has a MAC.
 _Kind = tuple[int, int, int, int, int, bool]
+# Boot; high and low part of the uptime.
+_When = tuple[int, int, int]
 
 
 class Fields:
-    """The columns of some records."""
+    """The columns of some ``records``, which are 64 bytes each, one after the other.
 
-    def __init__(self, records: Sequence[bytes]) -> None:
-        columns = tuple(zip(*map(_FIELDS.unpack, records), strict=True))
-        self.seqs, boots, lows, highs, pairings, epochs, _, self.data = columns[:8]
-        events, causes, states, _, self.links, macs = columns[8:]
-        # `journal.head_of`, which has to do for every interpreter.
-        self.heads = [sha256(record).digest()[: attest.MAC] for record in records]
-        # Boot and uptime as one number.
-        self.whens = [
-            boot << 48 | high << 32 | low
-            for boot, high, low in zip(boots, highs, lows, strict=True)
-        ]
+    seq, boot: 4 bytes each; low and high part of the uptime: 4 and 2; pairing: 2; epoch, presses,
+    data: 4 each; event, cause, state, sense: 1 each; link and MAC: 16 each.
+    """
+
+    def __init__(self, records: bytes) -> None:
+        words, halves = array("I", records), array("H", records)
+        if sys.byteorder == "big":
+            words.byteswap()
+            halves.byteswap()
+        self.seqs, boots, lows, self.epochs = (words[at::16] for at in (0, 1, 2, 4))
+        self.data = words[6::16]
+        highs, self.pairings = halves[6::32], halves[7::32]
+        self.events, causes, states = (records[at :: journal.SIZE] for at in (28, 29, 30))
+        self.records, self.links, macs = (
+            [records[at : at + size] for at in range(start, len(records), journal.SIZE)]
+            for start, size in ((0, journal.SIZE), (32, attest.MAC), (48, attest.MAC))
+        )
+        self.heads = _heads(self.records)
+        # In the order of time.
+        self.whens: list[_When] = list(zip(boots, highs, lows, strict=True))
         self.kinds: list[_Kind] = list(
             zip(
-                pairings,
-                epochs,
-                events,
+                self.pairings,
+                self.epochs,
+                self.events,
                 causes,
-                [state & 0x0F for state in states],
+                states.translate(_LOW),
                 [mac != NO_MAC for mac in macs],
                 strict=True,
             )
         )
+
+
+def _heads(records: Iterable[bytes]) -> list[bytes]:
+    """`journal.head_of` of each, which has to do for every interpreter."""
+    heads: list[bytes] = []
+    for record in records:
+        digest = _EMPTY.copy()
+        digest.update(record)
+        heads.append(digest.digest()[: attest.MAC])
+    return heads
 
 
 class Chain:
@@ -62,8 +84,8 @@ class Chain:
         # How many records the newest epoch has so far: None where the reading began within it.
         self.count: int | None = None
         self._kind: _Kind | None = None
-        # Boot and uptime of the newest record, as one number.
-        self._when = 0
+        # Of the newest record.
+        self._when: _When = (0, 0, 0)
         # The highest pairing so far.
         self._pairing = 0
 
@@ -79,15 +101,16 @@ class Chain:
 
     def resume(self, data: bytes, count: int | None) -> None:
         """Start after the record ``data``, the ``count``-th of its epoch; None: not known."""
-        self._go_on(Fields([data]), data, count)
+        self._go_on(Fields(data), data, count)
 
     def start_after(self, seq: int, head: bytes) -> None:
         """Start after record ``seq``, of which no more is known than the journal's ``head``."""
         self.seq = seq
         self.head = head
 
-    def take(self, *records: bytes) -> Fields | str:
-        """Go on to these ``records``. Their fields; or what rule one of them breaks, in words.
+    def take(self, records: bytes) -> Fields | str:
+        """Go on to these ``records``, as `Fields` has them: their fields; or what rule one of them
+        breaks, in words.
 
         Then none is gone on to; and where it is not the only one, the words are of any.
         """
@@ -97,16 +120,16 @@ class Chain:
         if seqs[0] == 0:
             return "has the number 0"
         first = seqs[0] if self.head is None else self.seq + 1
-        if seqs != tuple(range(first, first + len(seqs))):
+        if seqs.tolist() != list(range(first, first + len(seqs))):
             return f"has the number {seqs[0]} after {self.seq}"
-        if taken.links != (self.head or taken.links[0], *heads[:-1]):
+        if taken.links != [self.head or taken.links[0], *heads[:-1]]:
             return f"does not link to record {self.seq}"
         # R2
-        if any(map(lt, taken.whens, (self._when, *taken.whens))):
+        if any(map(lt, taken.whens, [self._when, *taken.whens])):
             return _goes_back(self._when, taken.whens[0])
         # Records in a row are of few kinds.
-        highest = accumulate((kind[0] for kind in kinds), max, initial=self._pairing)
-        turns = set(zip(kinds, (self._kind, *kinds), highest, strict=False))
+        highest = accumulate(taken.pairings, max, initial=self._pairing)
+        turns = set(zip(kinds, [self._kind, *kinds], highest, strict=False))
         for kind, last, most in turns:
             problem = _misfit(kind, last, most)
             if problem is not None:
@@ -115,7 +138,7 @@ class Chain:
         count, last = self.count, self._kind
         if seqs[0] > 1 and not any(_begins_or_ends(kind, before) for kind, before, _ in turns):
             count = None if count is None else count + len(kinds)
-            seqs = ()
+            seqs = array("I")
         for seq, kind, number in zip(seqs, kinds, taken.data, strict=False):
             if seq == 1 or kind[2] == journal.PAIR or (last and kind[:2] != last[:2]):
                 count = 1
@@ -124,7 +147,7 @@ class Chain:
             if kind[2] == journal.SEAL and count not in (None, number):
                 return f"seals {number} records where its epoch has {count}"
             last = kind
-        self._go_on(taken, records[-1], count)
+        self._go_on(taken, taken.records[-1], count)
         return taken
 
     def _go_on(self, taken: Fields, data: bytes, count: int | None) -> None:
@@ -134,7 +157,7 @@ class Chain:
         self.count = count
         self._kind = taken.kinds[-1]
         self._when = taken.whens[-1]
-        self._pairing = max(self._pairing, *(kind[0] for kind in set(taken.kinds)))
+        self._pairing = max(self._pairing, *taken.pairings)
 
 
 def _begins_or_ends(kind: _Kind, last: _Kind | None) -> bool:
@@ -142,11 +165,11 @@ def _begins_or_ends(kind: _Kind, last: _Kind | None) -> bool:
     return kind[2] in (journal.PAIR, journal.SEAL) or (last is not None and kind[:2] != last[:2])
 
 
-def _goes_back(before: int, when: int) -> str:
-    if when >> 48 < before >> 48:
-        return f"is of boot {when >> 48} after boot {before >> 48}"
-    uptime = (1 << 48) - 1
-    return f"is of uptime {when & uptime} ms after {before & uptime} ms"
+def _goes_back(before: _When, when: _When) -> str:
+    if when[0] < before[0]:
+        return f"is of boot {when[0]} after boot {before[0]}"
+    now, then = (high << 32 | low for _, high, low in (when, before))
+    return f"is of uptime {now} ms after {then} ms"
 
 
 def _misfit(kind: _Kind, last: _Kind | None, highest: int) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -77,8 +77,12 @@ def entry_hashes(before: bytes, rows: Sequence[Row]) -> list[bytes]:
     one before it has; the first one after ``before``.
     """
     found: list[bytes] = []
+    around: tuple[str, str | None] | None = None
+    middle = end = ""
     for row, at_ms, kind, board, body, digest in rows:
-        middle, end = _text_around_body(kind, board)
+        if around is None or kind != around[0] or board != around[1]:
+            around = kind, board
+            middle, end = _text_around_body(kind, board)
         text = f'{{"at_ms":{at_ms}{middle}{body}{end}{row}}}'
         found.append(sha256(before + text.encode()).digest())
         before = digest
@@ -113,22 +117,40 @@ def export_line(entry: Entry) -> str:
     return canonical({**entry._asdict(), "hash": entry.hash.hex()})
 
 
-# The body of a record, as canonical JSON has it. 64 bytes take 86 digits in base64, and the last
-# one has 4 bits over, which are zero.
-_RECORD_BODY = re.compile(
-    r'\{"branch":([1-9][0-9]{0,18}),"record":"([A-Za-z0-9+/]{85}[AQgw]==)"\}', re.ASCII
-)
+# What is around the record in the body of such an entry, as canonical JSON has it. 64 bytes take
+# 86 digits in base64, which has two `=` after them.
+_BEFORE_RECORD = re.compile(r'\{"branch":([1-9][0-9]{0,18}),"record":"', re.ASCII)
+_AFTER_RECORD = '=="}'
+_DIGITS = 86
+# Digits that stand for no bytes but these, where the two `=` were: all can be decoded as one.
+_PADDING, _PADDED = "AA", bytes(2)
 
 
-def record_in(body: str) -> tuple[int, bytes]:
-    """The branch and the record that the stored ``body`` of such an entry has, if it has no more.
-
-    Raises `ValueError` otherwise.
+def records_in(bodies: Sequence[str]) -> tuple[int, bytes]:
+    """The one branch, and the records, one after the other, that the stored ``bodies`` of such
+    entries have, if they have no more. Raises `ValueError` otherwise.
     """
-    found = _RECORD_BODY.fullmatch(body)
+    found = _BEFORE_RECORD.match(bodies[0])
     if found is None:
         raise ValueError
-    return int(found[1]), a2b_base64(found[2])
+    before, size = found[0], found.end()
+    if not (
+        set(map(len, bodies)) == {size + _DIGITS + len(_AFTER_RECORD)}
+        and all(body.startswith(before) and body.endswith(_AFTER_RECORD) for body in bodies)
+    ):
+        raise ValueError
+    digits = [body[size : size + _DIGITS] for body in bodies]
+    padded = a2b_base64("".join([f"{one}{_PADDING}" for one in digits]), strict_mode=True)
+    each = journal.SIZE + len(_PADDED)
+    # Not so where a digit is none of base64. And the last one has 4 bits over, which are zero.
+    if (
+        len(padded) != each * len(bodies)
+        or any(padded[journal.SIZE :: each])
+        or any(padded[journal.SIZE + 1 :: each])
+    ):
+        raise ValueError
+    records = [padded[at : at + journal.SIZE] for at in range(0, len(padded), each)]
+    return int(found[1]), b"".join(records)
 
 
 def record_of(body: dict[str, Any]) -> bytes:
@@ -182,7 +204,7 @@ def read_export(file: Path) -> Iterator[Row]:
                 try:
                     fields = _parse(line)
                     if number > 1 or not _is_header(file, fields):
-                        yield row_of(fields)
+                        yield _row_of(fields, lambda known: _body_of(known, line))
                 except (ValueError, TypeError, RecursionError) as error:
                     raise EvidenceError(
                         f"Line {number} of {file} is not as hardmute wrote it: "
@@ -222,6 +244,20 @@ def row_of(fields: object) -> Row:
 
     Raises `ValueError` or `TypeError` if it is none.
     """
+    return _row_of(fields, lambda known: canonical(known["body"]))
+
+
+def _body_of(known: dict[str, Any], line: bytes) -> str:
+    """The body of the entry that has these fields, as it is in their ``line``, which is canonical
+    JSON: it need not be made again. Of fields that are none of an entry's, any text.
+    """
+    middle, end = _text_around_body(known["kind"], known["board"])
+    before = f'{{"at_ms":{known["at_ms"]}{middle}'
+    after = f',"hash":"{known["hash"]}"{end}{known["row"]}}}\n'
+    return line[len(before) : -len(after)].decode()
+
+
+def _row_of(fields: object, body_of: Callable[[dict[str, Any]], str]) -> Row:
     if not isinstance(fields, dict) or set(cast("dict[str, Any]", fields)) != _KEYS:
         raise ValueError
     known = cast("dict[str, Any]", fields)
@@ -230,7 +266,7 @@ def row_of(fields: object) -> Row:
         known["at_ms"],
         known["kind"],
         known["board"],
-        canonical(cast("object", known["body"])),
+        body_of(known),
         bytes.fromhex(known["hash"]),
     )
     is_object = row[4].startswith("{")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from hardmute import verifier
-from hardmute.entries import GENESIS, Entry, Row, record_in, stored_entry
+from hardmute.entries import GENESIS, Entry, Row, records_in, stored_entry
 from hardmute.history import Attested, attested, pieces
 from hardmute.log import Log
 from muteboard import journal
@@ -131,7 +131,7 @@ def _record_of(log: Log, board: str, marks: Sequence[Attested]) -> int:
         row = before
         try:
             ((*_, body, _),) = log.rows(row, row)
-            branch, data = record_in(body)
+            branch, data = records_in([body])
         except ValueError:
             # It is read, and found.
             break

@@ -25,7 +25,7 @@ from hardmute.entries import (
     ends_of,
     entry_hashes,
     nonce,
-    record_in,
+    records_in,
     stored,
     stored_entry,
 )
@@ -40,8 +40,8 @@ AttestKeys = Mapping[tuple[str, int], Collection[bytes]]
 _HASH = len(GENESIS)
 # Entries that are checked at a time.
 _CHUNK = 512
-# A record: pairing, epoch, event and more; its entry; its 64 bytes.
-_Signed = tuple[Sequence[int], Row, bytes]
+# What makes the MACs of messages.
+_Signer = Callable[[Iterable[bytes]], list[bytes]]
 # Far more than the flash of a board lives through: one for each day, start and segment.
 _MOST_EPOCHS = 1 << 20
 # The mark of a record that was not read.
@@ -129,24 +129,27 @@ class EpochKeys:
         return keys[epoch]
 
 
-def _signer(key: bytes) -> Callable[[bytes], bytes]:
+def _signer(key: bytes) -> _Signer:
     """HMAC (RFC 2104), begun up to where the message comes: twice as fast as `hmac` for each."""
     block = key.ljust(64, b"\0")
     inner = sha256(bytes(byte ^ 0x36 for byte in block))
     outer = sha256(bytes(byte ^ 0x5C for byte in block))
 
-    def sign(message: bytes) -> bytes:
-        within, around = inner.copy(), outer.copy()
-        within.update(message)
-        around.update(within.digest())
-        return around.digest()[: attest.MAC]
+    def sign(messages: Iterable[bytes]) -> list[bytes]:
+        macs: list[bytes] = []
+        for message in messages:
+            within, around = inner.copy(), outer.copy()
+            within.update(message)
+            around.update(within.digest())
+            macs.append(around.digest()[: attest.MAC])
+        return macs
 
     return sign
 
 
-def _signs(sign: Callable[[bytes], bytes], message: bytes, mac: bytes) -> bool:
-    """Whether ``mac`` is the MAC of ``message``."""
-    return hmac.compare_digest(sign(message), mac)
+def _signed(sign: _Signer, messages: Iterable[bytes], macs: Iterable[bytes]) -> list[bool]:
+    """Which of ``macs`` are those of the ``messages``."""
+    return list(map(hmac.compare_digest, sign(messages), macs))
 
 
 class Keyring:
@@ -176,7 +179,7 @@ class Keyring:
 
     def signer(
         self, board: str, pairing: int, epoch: int, without_key: set[int]
-    ) -> Callable[[bytes], bytes] | None:
+    ) -> _Signer | None:
         """What makes the MACs of an epoch; None: no key given fits. Raises as `EpochKeys`.
 
         Rule K2: what is signed under such a pairing is not checked.
@@ -206,7 +209,7 @@ class _Journal:
         self.marks = array("Q")
         self.without_key: set[int] = set()
         # What makes the MACs of this pairing and epoch; None if no key given fits.
-        self.signer: Callable[[bytes], bytes] | None = None
+        self.signer: _Signer | None = None
         self.signer_of: tuple[int, int] | None = None
 
     def begin(self, seq: int, head: bytes, mark: int) -> None:
@@ -313,8 +316,7 @@ class Verifier:
             found.pruned = True
             verifier._branches[board] = max(branch, verifier._branches.get(board, 1))
             if kind[0]:
-                run = [(kind, stored(checkpoint), data)]
-                verifier._check_macs(board, found, *kind[:2], run)
+                verifier._check_macs(board, found, *kind[:2], [stored(checkpoint)], [data])
             found.macs = found.signatures = 0
         return verifier
 
@@ -441,67 +443,71 @@ class Verifier:
 
     def _take_records(self, board: str | None, rows: Sequence[Row]) -> str | None:
         """Check records of one board. What is wrong, None if nothing is; else none is taken."""
-        bodies = [record_in(row[4]) for row in rows]
-        branch = bodies[0][0]
-        if any(of != branch for of, _ in bodies):
-            return "is of another journal than the one before"
+        branch, records = records_in([row[4] for row in rows])
         problem = self._misbranched(board, branch, "record")
         if problem is not None:
             return problem
         assert board is not None
         found = self._journal(board, branch)
-        records = [data for _, data in bodies]
         begins = found.chain.data is None
-        taken = found.chain.take(*records)
+        taken = found.chain.take(records)
         if isinstance(taken, str):
             return f"holds a record that {taken}"
         self._branches[board] = branch
         if begins and not found.marks:
             # Nothing more is known of the one before it.
-            link = records[0][32:48] if taken.seqs[0] > 1 else journal.NO_HEAD
+            link = taken.links[0] if taken.seqs[0] > 1 else journal.NO_HEAD
             found.begin(taken.seqs[0] - 1, link, _UNKNOWN)
         elif begins and not _follows_attested(found.marks[-1], taken.kinds[0]):
             self._find(rows[0][0], "holds a record of another epoch than was attested before it")
         found.heads += b"".join(taken.heads)
-        found.marks.extend(map(_mark, taken.kinds))
-        found.records += len(records)
-        numbered = zip(taken.kinds, rows, records, strict=True)
-        for (pairing, epoch), run in groupby(numbered, key=lambda one: one[0][:2]):
+        found.records += len(rows)
+        first = 0
+        for (pairing, epoch), run in groupby(zip(taken.pairings, taken.epochs, strict=True)):
+            end = first + len(list(run))
+            events = taken.events[first:end]
+            of_event = {event: _mark((pairing, epoch, event)) for event in set(events)}
+            found.marks.extend(map(of_event.__getitem__, events))
             if pairing:
-                self._check_macs(board, found, pairing, epoch, list(run))
+                signed = rows[first:end], taken.records[first:end]
+                self._check_macs(board, found, pairing, epoch, *signed)
+            first = end
         return None
 
     def _check_macs(
-        self, board: str, found: _Journal, pairing: int, epoch: int, run: Sequence[_Signed]
+        self,
+        board: str,
+        found: _Journal,
+        pairing: int,
+        epoch: int,
+        rows: Sequence[Row],
+        records: Sequence[bytes],
     ) -> None:
-        """Rule R6, of records of one epoch."""
-        found.signatures += len(run)
-        kind, _, first = run[0]
-        if kind[2] == journal.PAIR:
-            self.keyring.begin(board, journal.Record(first), found.without_key)
+        """Rule R6, of records of one epoch, which are in ``rows``."""
+        found.signatures += len(rows)
+        first = journal.Record(records[0])
+        if first.event == journal.PAIR:
+            self.keyring.begin(board, first, found.without_key)
         try:
             sign = self._signer(board, found, pairing, epoch)
         except ValueError:
-            self._find(
-                run[0][1][0], f"holds a record of epoch {epoch}, which no board lives to see"
-            )
+            self._find(rows[0][0], f"holds a record of epoch {epoch}, which no board lives to see")
             return
         if sign is None:
             return
-        wrong = [
-            row
-            for _, row, data in run
-            if not _signs(sign, data[: -attest.MAC], data[-attest.MAC :])
-        ]
+        right = _signed(
+            sign,
+            [record[: -attest.MAC] for record in records],
+            [record[-attest.MAC :] for record in records],
+        )
+        wrong = [row for row, is_right in zip(rows, right, strict=True) if not is_right]
         for row in wrong:
             self._find(row[0], "holds a record that the board's key has not signed")
-        found.macs += len(run) - len(wrong)
-        if len(wrong) < len(run):
+        found.macs += len(rows) - len(wrong)
+        if len(wrong) < len(rows):
             self.keyring.fitting.add((board, pairing))
 
-    def _signer(
-        self, board: str, found: _Journal, pairing: int, epoch: int
-    ) -> Callable[[bytes], bytes] | None:
+    def _signer(self, board: str, found: _Journal, pairing: int, epoch: int) -> _Signer | None:
         """What makes the MACs of an epoch; None: no key given fits. Raises as `EpochKeys`."""
         if found.signer_of != (pairing, epoch):
             found.signer = self.keyring.signer(board, pairing, epoch, found.without_key)
@@ -521,7 +527,7 @@ class Verifier:
         sign = self._signer(board, found, pairing, epoch)
         if sign is None:
             return None
-        if not _signs(sign, message, bytes.fromhex(body["journal_mac"])):
+        if not all(_signed(sign, [message], [bytes.fromhex(body["journal_mac"])])):
             return "is an attestation that the board's key has not signed"
         found.macs += 1
         self.keyring.fitting.add((board, pairing))

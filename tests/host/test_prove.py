@@ -227,6 +227,30 @@ def test_P5_a_time_that_was_twice_is_proven_only_if_both_are(scene: Scene, state
     assert scene.prove(start + 16 * MINUTE, start + 29 * MINUTE).verdict == "muted"
 
 
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("by_ms", [-2000, -20 * MINUTE, 2000])
+def test_a_day_is_proven_from_its_own_rows_and_a_few_around_it(
+    scene: Scene, steps: int, by_ms: int
+) -> None:
+    """Beside these every attestation of the board is read, which tells where its clock was set."""
+    bounds = []
+    for day in range(4):
+        bounds.append(scene.now)
+        for hour in range(24):
+            scene.attest()
+            scene.board.live_for(MINUTE)
+            scene.pass_minutes(59)
+            if day == 1 and hour in (5, 11, 17)[:steps]:
+                scene.host.start_ms += by_ms
+    log, (start, end) = scene.host.log, bounds[1:3]
+    within = sum(start <= entry.at_ms < end for entry in log.entries())
+    found = excerpt(log, scene.board.id, start, end)
+    assert within > 70
+    assert log.head()[0] > 3 * within
+    # Those of the contact before the day and of the two after it.
+    assert within <= len(found.rows) <= within + 12 + 4 * steps
+
+
 def test_P5_one_contact_under_a_wrong_clock_hides_nothing(scene: Scene) -> None:
     scene.attest()
     start = scene.now
