@@ -21,6 +21,7 @@ BENCHMARKS = (
     host.log_rows,
     host.verification,
     host.proving,
+    host.receipts,
     board.flood_memory,
     listen.provable,
     listen.detection,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,6 +19,7 @@ from fakeboard import FakeBoard
 from hardmute import keys, verifier
 from hardmute.entries import Entry, entry_hash, export_line, stored
 from hardmute.log import Log, Observation, iso_time, unseen
+from hardmute.proof import Proof, shown_by
 from muteboard import attest, journal, wire
 
 START_MS = 1_764_000_000_000
@@ -97,11 +98,6 @@ class MadeBoard:
     def attest_keys(self) -> dict[tuple[str, int], list[bytes]]:
         """The attest keys of the host that it was paired with each time."""
         return {owner: [attest.attest_key(secret)] for owner, secret in self.secrets.items()}
-
-    def save_attest_keys(self) -> None:
-        """Where this user's `hardmute` looks for them."""
-        for (board, pairing), secret in sorted(self.secrets.items()):
-            keys.save_attest_key(board, keys.attest_key_of(pairing, secret))
 
     def unpair(self) -> None:
         assert self.journal.unpair(self.uptime_ms)
@@ -187,6 +183,12 @@ class MadeBoard:
         copy.flash.segments, copy.flash.keys = dict(self.flash.segments), self.flash.keys
         copy.secrets, copy.boots = dict(self.secrets), self.boots
         return copy
+
+
+def hold(log: Log, board: str, key: keys.AttestKey) -> None:
+    """Leave in ``log``, and where this user's keys are, what `hardmute pair` does."""
+    keys.save_attest_key(board, key)
+    log.append("pairing", board, {"pairing": key.pairing, "key_id": key.key_id})
 
 
 class MadeHost:
@@ -297,6 +299,11 @@ class MadeHost:
             )
         )
 
+    def hold(self, board: MadeBoard) -> None:
+        """This user's host has paired with ``board``, each time."""
+        for (name, pairing), secret in sorted(board.secrets.items()):
+            hold(self.log, name, keys.attest_key_of(pairing, secret))
+
     def incident(self, board: MadeBoard, what: str, branch: int, **more: object) -> Entry:
         """What begins ``branch``, which the board's next records then go to."""
         return self.log.append(
@@ -322,6 +329,21 @@ def report_of(entries: Iterable[Entry], secrets: verifier.Keys) -> verifier.Repo
     """What a verifier says of a log that stores ``entries``."""
     rows = [stored(entry) for entry in entries]
     return verifier.verified(lambda: rows, secrets).report()
+
+
+def shown(
+    board: str,
+    entries: list[Entry],
+    span: tuple[int, int],
+    secrets: verifier.Keys,
+    log_hash: Callable[[int], bytes | None],
+    counts: Callable[[Entry], bool] | None = None,
+) -> Proof:
+    """What these show, the hash of no entry being asked for."""
+    check = verifier.Verifier(secrets, log_hash=log_hash, board=board, is_part=True, gapless=False)
+    check.take(map(stored, entries))
+    ours = counts or (lambda entry: check.has_signed(entry.row))
+    return shown_by(board, check, entries, *span, ours, keyed=bool(secrets))
 
 
 def copy_of(entry: Entry) -> Entry:

@@ -24,15 +24,17 @@ END = "board:str branch:int=[1-9] record:str count:int=-?[1-9]|NoneType"
 BODIES = {
     **dict.fromkeys(("observation", "listening"), ""),
     "record": "branch:int=[1-9] record:str",
+    "pairing": "pairing:int=[0-9] key_id:str",
     "incident": "branch:int=[1-9] what:str text:str",
     "checkpoint": "row:int=[1-9] hash:x64 ends:list before_ms:int",
     "attestation": "branch:int=[1-9] statement:dict mac:x32 journal_mac:x32 salt:x32 checked:bool "
     "log_row:int=[0-9] sent_ms:int received_ms:int elapsed_us:int anchor_us:int host_boot:str",
 }
 RECEIPT = (
-    "hardmute:str=receipt version:int=1 board:str from_ms:int to_ms:int verdict:str "
-    "intervals:list entries:list hashes:dict counted:list"
+    "hardmute:str=receipt version:int=[12]\\Z board:str from_ms:int to_ms:int verdict:str "
+    "intervals:list entries:list hashes:dict"
 )
+HEADER = b'{"hardmute":"export","version":2}\n'
 CODES = {"muted": 0, "live": 1, "unknown": 3, "fault": 4}
 canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
@@ -40,6 +42,10 @@ canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 def need(condition, why):
     if not condition:
         raise ValueError(why)
+
+
+def key_id(secret):
+    return digest(secret, b"hardmute id", "sha256")[:4].hex()
 
 
 @cache
@@ -97,7 +103,7 @@ class Reader:
         by, place = None, (board, vars(said).get("branch"))
         if kind == "checkpoint":
             need(said.row < row and all(unpack(typed(e, END).record) for e in said.ends), "row")
-        elif kind not in ("observation", "listening"):
+        elif kind not in ("observation", "listening", "pairing"):
             most = self.newest.setdefault(board, said.branch if self.base else 1)
             need(board is not None and (place[1] - most in (0, 1) or kind != "incident"), "branch")
             self.newest[board] = max(most, said.branch)
@@ -121,8 +127,8 @@ class Reader:
             self.heads.setdefault((place, by.seq - 1), {before})
             self.heads[place, by.seq] = {(by.head.hex(), *epoch) for epoch in by.epochs}
             self.last[place], message, claimed = by, by.raw[:48], by.mac.hex()
-            key_id = digest(self.secrets.get((board, by.pairing), b""), b"hardmute id", "sha256")
-            if by.event == PAIR and by.raw[24:28] != key_id[:4]:
+            given = key_id(self.secrets.get((board, by.pairing), b""))
+            if by.event == PAIR and by.raw[24:28].hex() != given:
                 self.other.add(((board, by.pairing), place))
         elif kind == "attestation":
             by, claimed = typed(said.statement, STATEMENT), said.journal_mac
@@ -166,6 +172,12 @@ class Reader:
 def verify(export, secrets, expect=None):
     """Yields what each line has, and returns the exit code; or raises one of BAD."""
     lines = export.splitlines(keepends=True)
+    if lines and lines[0].startswith(b'{"hardmute":"export",'):  # version 1 has no such line
+        head = json.loads(lines[0])
+        need(canonical(head).encode() + b"\n" == lines[0], "not canonical JSON and a newline")
+        if head["version"] > 2:
+            return 3
+        need(lines.pop(0) == HEADER, "no such version")
     base = json.loads(lines[0])["row"] - 1 if lines else 0
     starts = [json.loads(line) for line in lines if base and b'"kind":"checkpoint"' in line]
     starts = {
@@ -226,11 +238,18 @@ def check(data, secrets):
     """The exit code of a receipt, or raises one of BAD. "Proving an interval": 1, 2, 5 and 7."""
     receipt = json.loads(data.decode("ascii"), parse_float=int, parse_constant=int)
     need(canonical(receipt).encode() == data.removesuffix(b"\n"), "not canonical JSON")
+    if receipt["hardmute"] == "receipt" and receipt["version"] > 2:
+        return 3
     claimed = receipt.pop("sha256")
     need(sha256(canonical(receipt).encode()).hexdigest() == claimed, "its own hash")
     macs = {int(pairing): mac for pairing, mac in receipt.pop("macs").items()}
     said, body = typed(receipt, RECEIPT), canonical(receipt).encode()
     hashes = {0: bytes(32), **{int(row): bytes.fromhex(h) for row, h in said.hashes.items()}}
+    ids = {
+        (said.board, int(pairing)): told for pairing, told in receipt.get("key_ids", {}).items()
+    }
+    if any(ids.get(owner, key_id(secrets[owner])) != key_id(secrets[owner]) for owner in secrets):
+        return 2
     reader, signed, row = Reader(secrets, excerpt=True), set(), 0
     for entry in said.entries:
         kind, before, row = typed(entry, ENTRY).kind, row, entry["row"]
@@ -268,7 +287,9 @@ def check(data, secrets):
         )
 
     def stated(by, body, keyed):  # what counted where the receipt was made
-        return body.row in said.counted and (keyed or (said.board, by.pairing) not in secrets)
+        counted = by.pairing in macs if macs else body.checked  # in version 1
+        counted = body.row in said.counted if said.version == 2 else counted
+        return counted and (keyed or (said.board, by.pairing) not in secrets)
 
     if reader.strangers() and (reader.right or reader.blind):
         return 2
@@ -296,7 +317,7 @@ if __name__ == "__main__":
         need(len(head := bytes.fromhex(dict(options).get("--expect-head", ""))) in (0, 32), "head")
         for key in [json.loads(Path(k).read_bytes()) for name, k in options if name == "--key"]:
             secret = secrets[key["board"], key["pairing"]] = bytes.fromhex(key["secret"])
-            need(digest(secret, b"hardmute id", "sha256")[:4].hex() == key["key_id"], "bad key_id")
+            need(key_id(secret) == key["key_id"], "bad key_id")
         data, code = Path(path).read_bytes(), 5
         code = judge(data, secrets, head, seen)
         need(code != 2, "a key given is that of another pairing")

@@ -740,7 +740,7 @@ def claimed(entries: Sequence[Entry], from_ms: int, to_ms: int) -> dict[str, Any
     ours = [entry for entry in entries if entry.board == BOARD and entry.kind in EVIDENCE]
     check = verifier.Verifier({}, log_hash=hashes.get, board=BOARD, is_part=True, gapless=False)
     for entry in ours:
-        check.take(stored(entry))
+        check.take([stored(entry)])
     shown = proof.shown_by(BOARD, check, ours, from_ms, to_ms, lambda _: True, keyed=False)
     if shown.findings:
         muted = Proven(from_ms, to_ms, "muted", "button", 0, None)
@@ -1118,7 +1118,7 @@ def signed_receipt(
         told.secrets, log_hash=hashes.get, board=BOARD, is_part=True, gapless=False
     )
     for entry in ours:
-        check.take(stored(entry))
+        check.take([stored(entry)])
     shown = proof.shown_by(
         BOARD, check, ours, from_ms, to_ms, lambda entry: check.has_signed(entry.row), keyed=True
     )

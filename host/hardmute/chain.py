@@ -5,16 +5,70 @@ Pure. The MACs need a key: see `verifier`.
 
 from __future__ import annotations
 
-import struct
-from functools import lru_cache
+import sys
+from array import array
+from collections.abc import Iterable
 from hashlib import sha256
+from itertools import accumulate
+from operator import lt
 
 from muteboard import attest, journal, wire
 
 NO_MAC = bytes(attest.MAC)
-# seq, boot; low and high part of the uptime; pairing, epoch; presses, data; event, cause, state,
-# sense; link; MAC.
-_FIELDS = struct.Struct("<IIIHHIIIBBBB16s16s")
+# The low 4 bits of each byte.
+_LOW = bytes(byte & 0x0F for byte in range(256))
+_EMPTY = sha256()
+# What a record is, whatever its place: pairing, epoch, event, cause, the low 4 bits of the state,
+# and whether it has a MAC.
+_Kind = tuple[int, int, int, int, int, bool]
+# Boot; high and low part of the uptime.
+_When = tuple[int, int, int]
+
+
+class Fields:
+    """The columns of some ``records``, which are 64 bytes each, one after the other.
+
+    seq, boot: 4 bytes each; low and high part of the uptime: 4 and 2; pairing: 2; epoch, presses,
+    data: 4 each; event, cause, state, sense: 1 each; link and MAC: 16 each.
+    """
+
+    def __init__(self, records: bytes) -> None:
+        words, halves = array("I", records), array("H", records)
+        if sys.byteorder == "big":
+            words.byteswap()
+            halves.byteswap()
+        self.seqs, boots, lows, self.epochs = (words[at::16] for at in (0, 1, 2, 4))
+        self.data = words[6::16]
+        highs, self.pairings = halves[6::32], halves[7::32]
+        self.events, causes, states = (records[at :: journal.SIZE] for at in (28, 29, 30))
+        self.records, self.links, macs = (
+            [records[at : at + size] for at in range(start, len(records), journal.SIZE)]
+            for start, size in ((0, journal.SIZE), (32, attest.MAC), (48, attest.MAC))
+        )
+        self.heads = _heads(self.records)
+        # In the order of time.
+        self.whens: list[_When] = list(zip(boots, highs, lows, strict=True))
+        self.kinds: list[_Kind] = list(
+            zip(
+                self.pairings,
+                self.epochs,
+                self.events,
+                causes,
+                states.translate(_LOW),
+                [mac != NO_MAC for mac in macs],
+                strict=True,
+            )
+        )
+
+
+def _heads(records: Iterable[bytes]) -> list[bytes]:
+    """`journal.head_of` of each, which has to do for every interpreter."""
+    heads: list[bytes] = []
+    for record in records:
+        digest = _EMPTY.copy()
+        digest.update(record)
+        heads.append(digest.digest()[: attest.MAC])
+    return heads
 
 
 class Chain:
@@ -29,111 +83,108 @@ class Chain:
         self.head: bytes | None = None
         # How many records the newest epoch has so far: None where the reading began within it.
         self.count: int | None = None
-        # Its pairing, epoch and event.
-        self._last: tuple[int, int, int] | None = None
-        # Boot and uptime of the newest record, as one number.
-        self._when = 0
+        self._kind: _Kind | None = None
+        # Of the newest record.
+        self._when: _When = (0, 0, 0)
         # The highest pairing so far.
         self._pairing = 0
+
+    @property
+    def kind(self) -> tuple[int, int, int]:
+        """Pairing, epoch and event of the newest record; 0 each before there is one."""
+        return (0, 0, 0) if self._kind is None else self._kind[:3]
 
     @property
     def last(self) -> journal.Record | None:
         """The newest record."""
         return None if self.data is None else journal.Record(self.data)
 
-    @property
-    def kind(self) -> tuple[int, int, int]:
-        """Pairing, epoch and event of the newest record; 0 each before there is one."""
-        return self._last or (0, 0, 0)
-
     def resume(self, data: bytes, count: int | None) -> None:
         """Start after the record ``data``, the ``count``-th of its epoch; None: not known."""
-        seq, boot, low, high, pairing, epoch, _, _, event, *_ = _FIELDS.unpack(data)
-        self._go_on(data, seq, boot << 48 | high << 32 | low, (pairing, epoch, event), count)
+        self._go_on(Fields(data), data, count)
 
     def start_after(self, seq: int, head: bytes) -> None:
         """Start after record ``seq``, of which no more is known than the journal's ``head``."""
         self.seq = seq
         self.head = head
 
-    def take(self, data: bytes) -> str | None:
-        """Go on to the record ``data``. What rule it breaks, in words, or None.
+    def take(self, records: bytes) -> Fields | str:
+        """Go on to these ``records``, as `Fields` has them: their fields; or what rule one of them
+        breaks, in words.
 
-        A record that breaks one is not gone on to.
+        Then none is gone on to; and where it is not the only one, the words are of any.
         """
-        seq, boot, low, high, pairing, epoch, _, number, event, cause, state, _, link, mac = (
-            _FIELDS.unpack(data)
-        )
+        taken = Fields(records)
+        seqs, kinds, heads = taken.seqs, taken.kinds, taken.heads
         # R1
-        if seq == 0:
+        if seqs[0] == 0:
             return "has the number 0"
-        if self.head is not None:
-            if seq != self.seq + 1:
-                return f"has the number {seq} after {self.seq}"
-            if link != self.head:
-                return f"does not link to record {self.seq}"
+        first = seqs[0] if self.head is None else self.seq + 1
+        if seqs.tolist() != list(range(first, first + len(seqs))):
+            return f"has the number {seqs[0]} after {self.seq}"
+        if taken.links != [self.head or taken.links[0], *heads[:-1]]:
+            return f"does not link to record {self.seq}"
         # R2
-        when = boot << 48 | high << 32 | low
-        if when < self._when:
-            before = self._when
-            if boot < before >> 48:
-                return f"is of boot {boot} after boot {before >> 48}"
-            return f"is of uptime {high << 32 | low} ms after {before & (1 << 48) - 1} ms"
-        problem = _misfit(
-            self._last, self._pairing, pairing, epoch, event, cause, state & 0x0F, mac != NO_MAC
-        )
-        if problem is not None:
-            return problem
+        if any(map(lt, taken.whens, [self._when, *taken.whens])):
+            return _goes_back(self._when, taken.whens[0])
+        # Records in a row are of few kinds.
+        highest = accumulate(taken.pairings, max, initial=self._pairing)
+        turns = set(zip(kinds, [self._kind, *kinds], highest, strict=False))
+        for kind, last, most in turns:
+            problem = _misfit(kind, last, most)
+            if problem is not None:
+                return problem
         # R5
-        last = self._last
-        if event == journal.PAIR or seq == 1:
-            count = 1
-        elif last is None:
-            count = None
-        elif pairing != last[0] or epoch != last[1]:
-            count = 1
-        else:
-            count = None if self.count is None else self.count + 1
-        if event == journal.SEAL and count not in (None, number):
-            return f"seals {number} records where its epoch has {count}"
-        self._go_on(data, seq, when, (pairing, epoch, event), count)
-        return None
+        count, last = self.count, self._kind
+        if seqs[0] > 1 and not any(_begins_or_ends(kind, before) for kind, before, _ in turns):
+            count = None if count is None else count + len(kinds)
+            seqs = array("I")
+        for seq, kind, number in zip(seqs, kinds, taken.data, strict=False):
+            if seq == 1 or kind[2] == journal.PAIR or (last and kind[:2] != last[:2]):
+                count = 1
+            elif count is not None:
+                count += 1
+            if kind[2] == journal.SEAL and count not in (None, number):
+                return f"seals {number} records where its epoch has {count}"
+            last = kind
+        self._go_on(taken, taken.records[-1], count)
+        return taken
 
-    def _go_on(
-        self, data: bytes, seq: int, when: int, last: tuple[int, int, int], count: int | None
-    ) -> None:
+    def _go_on(self, taken: Fields, data: bytes, count: int | None) -> None:
         self.data = data
-        self.seq = seq
-        # `journal.head_of`, which has to do for every interpreter.
-        self.head = sha256(data).digest()[: attest.MAC]
+        self.seq = taken.seqs[-1]
+        self.head = taken.heads[-1]
         self.count = count
-        self._when = when
-        self._last = last
-        self._pairing = max(self._pairing, last[0])
+        self._kind = taken.kinds[-1]
+        self._when = taken.whens[-1]
+        self._pairing = max(self._pairing, *taken.pairings)
 
 
-@lru_cache(maxsize=4096)
-def _misfit(
-    last: tuple[int, int, int] | None,
-    highest: int,
-    pairing: int,
-    epoch: int,
-    event: int,
-    cause: int,
-    state: int,
-    signed: bool,
-) -> str | None:
-    """What is wrong with a record like that, whatever its place; None if nothing is.
+def _begins_or_ends(kind: _Kind, last: _Kind | None) -> bool:
+    """Whether an epoch begins or ends with a record of ``kind``."""
+    return kind[2] in (journal.PAIR, journal.SEAL) or (last is not None and kind[:2] != last[:2])
 
-    ``last``: pairing, epoch and event of the record before it, None if that is not known.
-    ``highest``: the highest pairing so far. Records in a row are of few kinds.
+
+def _goes_back(before: _When, when: _When) -> str:
+    if when[0] < before[0]:
+        return f"is of boot {when[0]} after boot {before[0]}"
+    now, then = (high << 32 | low for _, high, low in (when, before))
+    return f"is of uptime {now} ms after {then} ms"
+
+
+def _misfit(kind: _Kind, last: _Kind | None, highest: int) -> str | None:
+    """What is wrong with a record of that ``kind``, whatever its place; None if nothing is.
+
+    ``last``: that of the record before it, None if it is not known. ``highest``: the highest
+    pairing so far.
     """
+    pairing, epoch, event, cause, state, is_signed = kind
     # R7
     if cause >= len(wire.CAUSES) or state >= len(wire.STATES):
         return "has a cause or a state that there is not"
     # R3
     if pairing == 0:
-        if epoch or signed:
+        if epoch or is_signed:
             return "has an epoch or a MAC without a pairing"
         return None if event != journal.PAIR else "begins pairing 0 with epoch 0"
     if event == journal.PAIR:

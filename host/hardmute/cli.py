@@ -102,7 +102,9 @@ def _add_common(
             type=seconds,
             metavar="S",
             default=argparse.SUPPRESS,
-            help="seconds to wait for an answer (3)" if listed else argparse.SUPPRESS,
+            help="seconds to wait for an answer (3); a contact takes at most three times that"
+            if listed
+            else argparse.SUPPRESS,
         )
     parser.add_argument(
         "-v",
@@ -282,9 +284,13 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view.add_argument("export", type=Path, metavar="FILE.jsonl", help="a new file")
     view.set_defaults(run="logcheck:export")
     view = views.add_parser(
-        "prune", help="remove the oldest; the rest still verifies", formatter_class=_Formatter
+        "prune",
+        help="remove the oldest; the rest still verifies",
+        description="Remove the oldest entries. A checkpoint takes their place. Paired boards\n"
+        "that are connected sign it; otherwise it is open until the next `hardmute status`.",
+        formatter_class=_Formatter,
     )
-    _add_common(view, device=False, timeout=False)
+    _add_common(view, device=False)
     view.add_argument("--before", metavar="T", required=True, help="2026-11-23T14:00, or 90d ago")
     view.set_defaults(run="logcheck:prune")
 
@@ -303,14 +309,22 @@ def _add_window(command: argparse.ArgumentParser) -> None:
 
 def _add_prove(command: argparse.ArgumentParser) -> None:
     command.usage = (
-        "hardmute prove --from T --to T [-d BOARD] [--key FILE] [--receipt FILE]\n"
-        "       hardmute prove --check FILE [--key FILE]"
+        "hardmute prove --from T [--to T] [-d BOARD] [--key FILE] [--receipt FILE]\n"
+        "       hardmute prove --log EXPORT --from T [--to T] --key FILE\n"
+        "       hardmute prove --check FILE [--key FILE]\n"
+        "       hardmute prove --sign FILE --key FILE --receipt NEW"
     )
-    _add_common(command, timeout=False)
+    command.epilog = (
+        "Prove a meeting: run `hardmute status` before it begins. When it is over:\n"
+        "  hardmute prove --from 14:00 --key FILE --receipt meeting.html\n"
+        "Without --to, or with `--to now`, it meets the board first: the time ends with\n"
+        "what the board signs then. A past time opens no port."
+    )
+    _add_common(command)
     command.add_argument(
         "--from", dest="start", metavar="T", help="2026-11-23T14:00, or 90m, 12h, 7d ago"
     )
-    command.add_argument("--to", dest="end", metavar="T", help="likewise")
+    command.add_argument("--to", dest="end", metavar="T", help="likewise; now by default")
     command.add_argument(
         "--key",
         type=Path,
@@ -325,11 +339,24 @@ def _add_prove(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write a receipt, .json or .html; --key signs it",
     )
+    command.add_argument("--title", metavar="TEXT", help="what the receipt is for")
+    command.add_argument(
+        "--log",
+        type=Path,
+        metavar="EXPORT",
+        help="go by an export of another log; without --key nothing is checked (3)",
+    )
     command.add_argument(
         "--check",
         type=Path,
         metavar="FILE",
         help="check a receipt instead; without --key nothing is checked (3)",
+    )
+    command.add_argument(
+        "--sign",
+        type=Path,
+        metavar="FILE",
+        help="check a receipt that is not signed against this host's log, and sign it",
     )
     _add_json(command)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import re
 import sys
@@ -128,6 +129,10 @@ class Session:
         self._reader = wire.LineReader()
         self._lines = self._read_lines()
         self._deadline = 0.0
+        # When all that is asked for ends, whatever its own time-out (`within`).
+        self._limit: float = math.inf
+        # When the last `hello` began.
+        self._begun = clock()
         self._last_error: str | None = None
         self._prompted = False
         # What ``hello`` said, and every status must bear out.
@@ -146,11 +151,40 @@ class Session:
         self._lines = self._read_lines()
         self._watch = None
         self._events.clear()
+        self._begun = self._clock()
         self._write(b"\n" + wire.dumps({"id": request_id, "op": "hello"}).encode() + b"\n")
         with _refusal_is_unknown(self.device):
             identity = parse_identity(self._await_answer(request_id, "hello"))
         self._identity = identity
         return identity._replace(simulated=True) if self._simulated else identity
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that an answer may take."""
+        return self._timeout
+
+    @property
+    def begun_s(self) -> float:
+        """How long ago the last `hello` began, in seconds."""
+        return self._clock() - self._begun
+
+    @property
+    def left_s(self) -> float:
+        """How long what is asked for now may take in all, in seconds; see `within`."""
+        return self._limit - self._clock()
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Generator[None]:
+        """All that is asked for in here takes ``seconds`` together at the most.
+
+        Limits may be nested: the one that ends first counts.
+        """
+        before = self._limit
+        self._limit = min(before, self._clock() + seconds)
+        try:
+            yield
+        finally:
+            self._limit = before
 
     def ask_prompt(self) -> str | None:
         """The id that MicroPython's prompt prints; None where none answers within the time-out."""
@@ -267,7 +301,7 @@ class Session:
         return self._await_answer(request_id, op)
 
     def _await_answer(self, request_id: int, op: str) -> dict[str, Any]:
-        self._deadline = self._clock() + self._timeout
+        self._deadline = min(self._clock() + self._timeout, self._limit)
         self._last_error = None
         self._prompted = False
         while True:
@@ -354,7 +388,8 @@ class Session:
 
     def _write(self, data: bytes) -> None:
         try:
-            self._port.write_timeout = self._timeout
+            # 0 would not wait, and say that all was written.
+            self._port.write_timeout = max(0.001, min(self._timeout, self.left_s))
             self._port.write(data)
         except serial.SerialTimeoutException as error:
             # Closing would wait for what is still queued, for up to 30 s on Linux.

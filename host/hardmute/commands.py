@@ -12,8 +12,10 @@ from typing import Any
 
 import muteboard
 from hardmute import discovery, errors, service, text
+from hardmute.allowance import Allowance
 from hardmute.client import STREAM_SILENCE_S, Session
-from hardmute.contact import LASTING, Contact, Meeting
+from hardmute.clock import SYSTEM, HostClock
+from hardmute.contact import LASTING, TIMEOUTS, Bounds, Contact, Meeting
 from hardmute.holder import Turn
 from hardmute.log import Observation, now_ms, seen, unseen
 from hardmute.recorder import Recorder
@@ -35,6 +37,16 @@ _BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 # How long `watch` leaves a board alone that has not signed; and where the reason is a lasting one.
 _UNSIGNED_S = 1.0
 _LASTING_S = 60.0
+# Rows that a watch writes at once: the last word on a state, and the first on the next. Then it is
+# one a second, which stands for all that was heard.
+_ROWS = 2
+# Contacts of a watch at once, and then one a second: after each press "muted" is to be signed, and
+# a person may press quickly.
+_CONTACTS = 8
+# How long it fetches old records between two events, in seconds: the next event is not to wait.
+_SLICE_S = 0.5
+# Rows stand for those that were left out, from the mildest to the gravest.
+_GRAVITY = ("muted", "unknown", "live", "fault")
 
 
 def status(args: Namespace) -> int:
@@ -46,11 +58,12 @@ def mute(args: Namespace) -> int:
     """`hardmute mute`: 0 only once muted has been sensed, and signed if this host is paired."""
 
     def cut(session: Session, contact: Contact) -> Meeting:
-        session.mute()
-        deadline = time.monotonic() + args.timeout
-        while session.status().state == "live" and time.monotonic() < deadline:
-            pass
-        return contact.meet()
+        with session.within(TIMEOUTS * session.timeout - session.begun_s):
+            session.mute()
+            deadline = time.monotonic() + args.timeout
+            while session.status().state == "live" and time.monotonic() < deadline:
+                pass
+            return contact.meet()
 
     return _report(args, cut, turn="mute")
 
@@ -114,8 +127,9 @@ def list_boards(args: Namespace) -> int:
         row: dict[str, Any] = {"device": device, "board": board, "firmware": None}
         try:
             with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
-                met = Contact(session, identity, recorder).meet()
-                observation = record_seen(recorder, met, identity, session, "list")
+                contact = Contact(session, identity, recorder)
+                observation = record_seen(recorder, contact.meet(), identity, session, "list")
+                contact.finish()
                 row |= {
                     "board": identity.board,
                     "firmware": identity.firmware,
@@ -200,17 +214,21 @@ def watch(args: Namespace) -> int:
 
     # A service manager's way to end it: the last word belongs in the log then as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return _Watch(args).run()
+    return _Watch(args, SYSTEM).run()
 
 
 class _Watch:
     """Follows one board. It prints changes; it logs those, and a row a minute.
 
+    Where changes come faster than a row a second, a row is the gravest of them and says how many
+    there were. A board that signs attests for the log at least every ten minutes.
+
     A `mute` that asks for the port gets it, and the board is followed again afterwards.
     """
 
-    def __init__(self, args: Namespace) -> None:
+    def __init__(self, args: Namespace, clock: HostClock) -> None:
         self._args = args
+        self._clock = clock
         self._recorder = Recorder()
         self._named: str | None = args.device
         # The board that is meant, by the log: it is waited for. Any other has to be there now.
@@ -221,12 +239,22 @@ class _Watch:
         self._simulated = False
         self._failures = 0
         self._turn: Turn = "follow"
-        self._heard_s = time.monotonic()
-        # When a board that has not signed is asked again at the earliest (`time.monotonic`).
+        self._heard_s = self._now_s()
+        # When a board that has not signed is asked again at the earliest (`_now_s`).
         self._ask_again = 0.0
         # The newest observation, and the newest one that is in the log.
         self._newest: Observation | None = None
         self._logged: Observation | None = None
+        # What is to be logged next, the gravest since the last row; and the changes since then.
+        self._held: Observation | None = None
+        self._changes = 0
+        self._rows = Allowance(_ROWS, self._now_s)
+        self._meetings = Allowance(_CONTACTS, self._now_s)
+        # A device that goes and comes back gets no more of them.
+        self._bounds = Bounds(clock)
+
+    def _now_s(self) -> float:
+        return self._clock.run_us() / 1e6
 
     def run(self) -> int:
         try:
@@ -235,7 +263,7 @@ class _Watch:
                     self._follow()
                 except errors.PortWantedError as error:
                     self._turn = "back"
-                    if time.monotonic() - self._heard_s > STREAM_SILENCE_S:
+                    if self._now_s() - self._heard_s > STREAM_SILENCE_S:
                         # One `mute` after the other.
                         self._lost(error)
                     continue
@@ -246,14 +274,19 @@ class _Watch:
                         # Nothing has been followed yet, and no such board was ever seen.
                         text.complain(error)
                         return error.exit_code
-                time.sleep(_BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)])
+                pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
+                self._meetings.refill()
+                if not self._meetings.take():
+                    # A device that goes and comes back is met no more often than another one.
+                    pause_s = max(1.0, pause_s)
+                time.sleep(pause_s)
                 self._failures += 1
         except KeyboardInterrupt:
             if self._recorder.exit_code == errors.TAMPERED:
                 return errors.TAMPERED
             raise
         finally:
-            self._log_newest()
+            self._log_last()
 
     def _follow(self) -> None:
         # The same board again, wherever it comes back.
@@ -271,12 +304,17 @@ class _Watch:
                 )
             self._board, self._device = identity.board, session.device
             self._simulated = identity.simulated
-            contact = Contact(session, identity, self._recorder)
+            contact = Contact(
+                session, identity, self._recorder, bounds=self._bounds, clock=self._clock
+            )
             try:
                 self._follow_events(session, identity, contact)
-            except errors.UnreachableError:
+            except errors.PortWantedError:
                 # Who gets the port next logs what comes next.
-                self._log_newest()
+                self._log_last()
+                raise
+            except errors.UnreachableError:
+                self._log(self._newest)
                 raise
             except KeyboardInterrupt:
                 # What happened until now, and the last word on it. A second one ends it here.
@@ -290,42 +328,53 @@ class _Watch:
             # An event is older than the moment at which it is read: it dates nothing.
             self._take(observed(heard, identity, session, "watch")._replace(took_ms=None))
 
+        def meet() -> Meeting:
+            # What is shown stands until it is over.
+            with session.within(STREAM_SILENCE_S):
+                return contact.meet()
+
         met = contact.meet()
         for event in session.watch():
             self._failures = 0
-            self._heard_s = time.monotonic()
+            self._heard_s = self._now_s()
             heard = contact.hear(event)
-            if self._owes(heard):
+            self._meetings.refill()
+            if (self._owes(heard) or contact.is_due()) and self._meetings.take():
                 if self._newest is not None and self._newest.verdict == "muted":
                     # Until the board has signed that it is muted again.
                     take(heard)
-                met = contact.meet()
+                met = meet()
                 heard = contact.hear(event)._replace(heard_ms=heard.heard_ms)
                 wait_s = _LASTING_S if heard.unsigned in LASTING else _UNSIGNED_S
-                self._ask_again = time.monotonic() + (wait_s if heard.unsigned else 0)
+                self._ask_again = self._now_s() + (wait_s if heard.unsigned else 0)
             take(heard)
             known = met.status.journal
-            if event.journal is not None and (known is None or event.journal.seq != known.seq):
-                met = contact.meet()
+            news = event.journal is not None and (known is None or event.journal.seq != known.seq)
+            if news and self._meetings.take():
+                met = meet()
+            else:
+                contact.finish(_SLICE_S)
 
     def _owes(self, heard: Meeting) -> bool:
         """Whether the board is to sign, so that "muted" can be said, or a contradiction ends."""
         owes = heard.contradicted is not None or heard.conclusion.reason == NOT_ATTESTED
-        return owes and time.monotonic() >= self._ask_again
+        return owes and self._now_s() >= self._ask_again
 
     def _take(self, observation: Observation) -> None:
         before = self._newest
         changed = before is None or _essence(before) != _essence(observation)
-        if changed and before is not None and before.state is not None:
+        self._rows.refill()
+        if changed and before is not None and before.state is not None and self._rows.has(_ROWS):
             # How long the old state held is only known to the moment of the last event. An unknown
             # state holds until now; another process may have logged something since it was asked.
-            self._log_newest()
+            self._log(before)
         self._newest = observation
         if changed:
+            self._changes += 1
             self._show(observation)
         due = self._logged is None or observation.at_ms - self._logged.at_ms >= _STILL_MS
-        if changed or due:
-            self._log_newest()
+        if changed or due or self._held is not None:
+            self._log(observation)
 
     def _lost(self, error: errors.UnreachableError) -> None:
         observation = unseen(
@@ -339,12 +388,32 @@ class _Watch:
         if self._newest is None or self._newest.verdict != "unknown":
             self._take(observation)
         else:
+            if self._held is not None:
+                self._log(self._newest)
             self._newest = observation
 
-    def _log_newest(self) -> None:
-        if self._newest is not None and self._newest is not self._logged:
-            self._recorder.add(self._newest)
-            self._logged = self._newest
+    def _log(self, newest: Observation | None) -> None:
+        """Log ``newest``; or later, where there are too many to log them all."""
+        if newest is None or newest is self._logged:
+            return
+        if self._held is None or _gravity(newest) >= _gravity(self._held):
+            self._held = newest
+        self._rows.refill()
+        if self._rows.take():
+            self._write(self._held)
+            self._held = None if newest is self._logged else newest
+
+    def _log_last(self) -> None:
+        """Log what has waited, as nothing comes after it."""
+        for last in dict.fromkeys((self._held, self._newest)):
+            if last is not None and last is not self._logged:
+                self._write(last)
+        self._held = None
+
+    def _write(self, row: Observation) -> None:
+        self._logged = row
+        self._recorder.add(row._replace(summary_of=self._changes) if self._changes > 1 else row)
+        self._changes = 0
 
     def _show(self, observation: Observation) -> None:
         if self._args.json:
@@ -354,6 +423,10 @@ class _Watch:
         label = _label(self._recorder, observation.board)
         text.headline(observation.verdict, f"{stamp}  {label}  {_why(observation)}")
         sys.stdout.flush()
+
+
+def _gravity(observation: Observation) -> int:
+    return _GRAVITY.index(observation.verdict)
 
 
 def _essence(observation: Observation) -> tuple[object, ...]:
@@ -384,11 +457,31 @@ def _report(
         with discovery.open_board(args.device, args.timeout, recorder.log, turn) as found:
             session, identity = found
             firmware = identity.firmware
-            met = ask(session, Contact(session, identity, recorder))
+            contact = Contact(session, identity, recorder)
+            met = ask(session, contact)
             observation = record_seen(recorder, met, identity, session, source)
+            _tell(args, recorder, observation, firmware, require if explain else None)
+            # A reader is not to wait for the history. One who has gone is met by `main`.
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+            contact.finish()
     except errors.UnreachableError as error:
         observation = record_unseen(recorder, args.device, error, source)
         text.complain(error)
+        _tell(args, recorder, observation, firmware)
+    return errors.worst(
+        exit_code(observation.verdict, observation.proof, require), recorder.exit_code
+    )
+
+
+def _tell(
+    args: Namespace,
+    recorder: Recorder,
+    observation: Observation,
+    firmware: str | None,
+    explained: str | None = None,
+) -> None:
+    """Print a state. ``explained``: say what it rests on as well, where this was required."""
     if args.json:
         matches = None if firmware is None else firmware == muteboard.__version__
         told = {"firmware": firmware, "firmware_matches": matches}
@@ -397,11 +490,8 @@ def _report(
         _print_observation(recorder, observation)
         if firmware is not None:
             _print_firmware(firmware)
-    if explain and observation.verdict != "unknown":
-        _explain(args, observation, require)
-    return errors.worst(
-        exit_code(observation.verdict, observation.proof, require), recorder.exit_code
-    )
+    if explained is not None and observation.verdict != "unknown":
+        _explain(args, observation, explained)
 
 
 @contextlib.contextmanager
@@ -409,8 +499,9 @@ def _logged_session(args: Namespace, recorder: Recorder) -> Generator[tuple[Sess
     """A session that begins with a status for the log, be it "unknown"."""
     try:
         with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
-            met = Contact(session, identity, recorder).meet()
-            record_seen(recorder, met, identity, session, args.command)
+            contact = Contact(session, identity, recorder)
+            record_seen(recorder, contact.meet(), identity, session, args.command)
+            contact.finish()
             yield session, identity
     except errors.UnreachableError as error:
         record_unseen(recorder, args.device, error, args.command)

@@ -6,25 +6,30 @@ is an incident: stored, complained about, exit code 5.
 
 A host that is paired with the board takes no "muted" that is not signed, whatever the board says
 of itself: it may be another board.
+
+A device has no say in how long this takes. The state is told within three time-outs. What the
+journal holds beyond what can be fetched in that time is left to the next contact.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 from hardmute import keys
+from hardmute.allowance import Allowance
 from hardmute.client import Session
 from hardmute.clock import SYSTEM, HostClock
 from hardmute.entries import GENESIS, nonce
-from hardmute.errors import RefusedError, UnreachableError
-from hardmute.intake import Intake
-from hardmute.log import Log
+from hardmute.errors import EvidenceError, PortWantedError, RefusedError, UnreachableError
+from hardmute.intake import MOST_BREAKS, Intake
+from hardmute.log import ELSEWHERE, Log, Pairing
 from hardmute.recorder import Recorder
 from hardmute.report import Attested, Conclusion, Identity, JournalEnd, Status, conclude
-from muteboard import attest
+from muteboard import attest, journal
 
 # An answer that took longer may be of another time; so may what is told after a longer fetch.
 FRESH_US = 2_000_000
@@ -38,16 +43,27 @@ LASTING = (
     "contradicted",
     "no_key",
     "not_paired",
+    "pairing_unknown",
     "storage",
     "unsupported",
 )
-# While a board is followed, what it has signed counts for so long.
-_COVERS_US = 60_000_000
+# While a board is followed, what it has signed counts for so long: as long as silence (P5).
+_COVERS_US = 3_000_000
+# While a board is followed, an attestation goes into the log at least every ten minutes: it is
+# asked for after so long, and again after so long where that was in vain.
+_KEEP_US = 540_000_000
+_KEEP_AGAIN_US = 10_000_000
 # After a fetch that took long, all else is asked again; but not for ever.
 _ROUNDS = 4
-# From so many records on a person is told what takes so long; no board has more than the most.
+# From so many records on a person is told what takes so long.
 _MANY = 2_048
-_MOST = 1 << 17
+# A contact stores as many records as a board keeps, and no more.
+MOST_RECORDS = journal.SEGMENT * journal.SEGMENTS
+# Time-outs that a contact takes at most: as if hello, attestation and status took one each.
+TIMEOUTS = 3
+# After the status the journal is fetched for so long before the state is told, which is to be
+# fresh by then. The rest is fetched afterwards.
+_FETCH_S = 1.5
 
 
 class Signed(NamedTuple):
@@ -88,10 +104,24 @@ class Meeting(NamedTuple):
         return conclude(self.status, attested=self.signed is not None, unsigned=self.unsigned)
 
 
+class Bounds:
+    """What a device can make this host store: in one contact, or in several that share these."""
+
+    def __init__(self, clock: HostClock = SYSTEM) -> None:
+        self.records = Allowance(MOST_RECORDS, lambda: clock.run_us() / 1e6)
+        self.breaks = Allowance(MOST_BREAKS, lambda: clock.run_us() / 1e6)
+
+    def refill(self) -> None:
+        """Allow for the time since."""
+        self.records.refill()
+        self.breaks.refill()
+
+
 class Contact:
     """Meets the board ``identity`` behind ``session``; what there is to tell goes to ``recorder``.
 
-    ``random``: so many unpredictable bytes.
+    ``bounds``: where they are shared with earlier contacts. ``random``: so many unpredictable
+    bytes.
     """
 
     def __init__(
@@ -100,6 +130,7 @@ class Contact:
         identity: Identity,
         recorder: Recorder,
         *,
+        bounds: Bounds | None = None,
         clock: HostClock = SYSTEM,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -113,32 +144,66 @@ class Contact:
         self._signed: Signed | None = None
         self._unsigned: str | None = None
         self._contradicted: str | None = None
+        self._bounds = bounds or Bounds(clock)
+        # From when on the next attestation is due in the log, by `HostClock.run_us`; None for a
+        # board whose signature this host cannot check.
+        self._keep_at_us: int | None = None
+        self._has_met = False
+        # When this contact is over, by `HostClock.run_us`, and what is to be fetched until then:
+        # the journal up to an end, and what the board has signed of that end.
+        self._over_us = 0
+        self._due: tuple[JournalEnd, Signed | None] | None = None
+        self._told_many = False
+        self._told_elsewhere = False
 
     def meet(self) -> Meeting:
         """Have the board attest, ask for its status, and fetch its journal.
 
-        Where the two differ, both are asked for once more. Raises `UnreachableError` where no
-        fresh state can be had; what was fetched before that is stored all the same.
+        Where the two differ, both are asked for once more. All this takes at most three time-outs,
+        `Session.hello` included. What of the journal takes longer is left to `finish`: then what
+        the board has signed counts for the state, and is stored once the journal is here.
+
+        Raises `UnreachableError` where no fresh state can be had; what was fetched before that is
+        stored all the same.
         """
+        with self._begun():
+            return self._meet()
+
+    @contextlib.contextmanager
+    def _begun(self) -> Generator[None]:
+        """A contact, in its time."""
+        whole_s = TIMEOUTS * self._session.timeout
+        if not self._has_met:
+            whole_s -= min(self._session.begun_s, self._session.timeout)
+        self._has_met = True
+        self._bounds.refill()
+        self._over_us = self._clock.run_us() + round(whole_s * 1e6)
+        self._due = None
+        with self._session.within(whole_s):
+            yield
+
+    def _meet(self) -> Meeting:
         held = self._held()
+        self._plan(held)
         if not self._identity.journal:
             self._miss_journal(held)
-            return self._followed(self.ask(), None, "unsupported" if held.paired else None)
+            return self._followed(self.ask(), None, held.unsigned("unsupported"))
         again = True
         for _ in range(_ROUNDS):
             # Before the board is asked: what another process stores meanwhile is then no news,
             # rather than something that the board does not have.
-            intake = Intake(self._recorder, self._board)
-            signed, unsigned = self._attest(held)
+            intake = self._intake()
+            # An answer that does not come must leave time for the status.
+            with self._session.within(self._session.left_s * 2 / 3):
+                signed, unsigned = self._attest(held)
             met = self.ask()
             end = met.status.journal if signed is None else signed.answer.end
-            complete = end is not None and self._catch_up(intake, end)
-            if signed is not None and complete:
-                self._keep(signed, intake.branch)
+            fetch_s = _FETCH_S - (self._clock.run_us() - met.asked_us) / 1e6
+            complete = end is None or self._take_up_to(intake, end, signed, fetch_s)
             if self._clock.run_us() - met.asked_us > FRESH_US:
                 continue
-            if not complete:
-                signed, unsigned = None, unsigned or ("bad_head" if held.paired else None)
+            if complete is False:
+                signed, unsigned = None, unsigned or held.unsigned("bad_head")
             if signed is None or not signed.checked:
                 return self._followed(met, None, unsigned)
             if bears_out(met.status, signed.answer.status):
@@ -152,15 +217,42 @@ class Contact:
             "not_fresh",
         )
 
+    def finish(self, seconds: float | None = None) -> None:
+        """Fetch what the contact has left of the journal, once the state was told.
+
+        It takes what is left of the contact's time and says what is missing then; or else
+        ``seconds``, and says nothing. An incident is told as in `meet`.
+        """
+        if self._due is None:
+            return
+        end, signed = self._due
+        self._due = None
+        intake = self._intake()
+        left_s = (self._over_us - self._clock.run_us()) / 1e6 if seconds is None else seconds
+        try:
+            complete = self._take_up_to(intake, end, signed, left_s)
+        except PortWantedError:
+            raise
+        except UnreachableError as error:
+            self._recorder.note(f"The board's history could not be fetched. {error}")
+            return
+        if complete is None and seconds is None:
+            self._recorder.note(
+                f"{end.seq - intake.seq} records of the board's history are not fetched yet: ask"
+                " again to fetch more. A longer --timeout fetches more at once."
+            )
+
     def hear(self, event: Status) -> Meeting:
         """What ``event``, which the board was not asked for, is worth.
 
         It is as good as signed where the board has signed the same state since the last `meet`
-        began or later. Where that is a minute old, the board is asked to sign again; nothing is
-        stored of that. Raises `UnreachableError` as `meet` does.
+        began or later. Where that is 3 s old, the board is asked to sign again; nothing is stored
+        of that. Raises `UnreachableError` as `meet` does.
         """
         if self._signed is not None and self._clock.run_us() - self._signed.anchor_us > _COVERS_US:
-            signed, self._unsigned = self._attest(self._held())
+            # What is shown stands until the answer is there.
+            with self._session.within(FRESH_US / 1e6):
+                signed, self._unsigned = self._attest(self._held())
             self._signed = signed if signed is not None and signed.checked else None
         now_us, now_ms = self._clock.run_us(), self._clock.wall_ms()
         met = Meeting(event, now_us, now_us, now_ms)
@@ -170,6 +262,18 @@ class Contact:
             return met._replace(signed=self._signed)
         return met._replace(unsigned="changed")
 
+    def is_due(self) -> bool:
+        """Whether it is time to `meet` the board so that the log has its attestation."""
+        return self._keep_at_us is not None and self._clock.run_us() >= self._keep_at_us
+
+    def _plan(self, held: keys.Held) -> None:
+        """Say when the next attestation is due if this `meet` stores none."""
+        if held.key is None:
+            self._keep_at_us = None
+        elif self._keep_at_us is None or self.is_due():
+            wait_us = _KEEP_US if self._keep_at_us is None else _KEEP_AGAIN_US
+            self._keep_at_us = self._clock.run_us() + wait_us
+
     def _followed(self, met: Meeting, signed: Signed | None, unsigned: str | None) -> Meeting:
         """``met``, for which this is what the events that follow it go by."""
         self._signed, self._unsigned = signed, unsigned
@@ -178,11 +282,12 @@ class Contact:
 
     def fetch(self) -> Status:
         """As `meet`, but have nothing attested."""
-        intake = Intake(self._recorder, self._board)
-        status = self._session.status()
-        if status.journal is not None:
-            self._catch_up(intake, status.journal)
-        return status
+        with self._begun():
+            intake = self._intake()
+            status = self._session.status()
+            if status.journal is not None:
+                self._take_up_to(intake, status.journal, None, self._session.left_s)
+            return status
 
     def ask(self) -> Meeting:
         """The board's status, and nothing else."""
@@ -192,15 +297,19 @@ class Contact:
 
     def _incident(self, what: str, text: str, **details: object) -> None:
         """An incident that does not begin a branch."""
-        branch = Intake(self._recorder, self._board).branch
+        branch = self._intake().branch
         self._recorder.incident(self._board, branch, what, text, **details)
+
+    def _intake(self) -> Intake:
+        return Intake(self._recorder, self._board, self._bounds.breaks)
 
     # The attestation.
 
     def _held(self) -> keys.Held:
         held = keys.held(
             self._board,
-            lambda: self._recorder.use(lambda log: log.is_paired(self._board)) is True,
+            lambda: self._recorder.is_paired(self._board),
+            lambda: self._recorder.pairings(self._board),
         )
         if held.trouble is not None:
             self._recorder.tell(held.trouble)
@@ -218,15 +327,15 @@ class Contact:
                 self._incident("unpaired", "it is paired with this host, and says that it is not")
             elif not unpaired and not held.paired:
                 self._recorder.note(f"Not attested. {error}")
-            return None, error.code if held.paired else None
+            return None, held.unsigned(error.code)
         except UnreachableError as error:
             if not held.paired:
                 raise
             # It may be live, and that needs no signature.
-            return None, error.reason
+            return None, held.unsigned(error.reason)
         if signed is None:
-            return None, "bad_mac" if held.paired else None
-        return signed, "no_key" if held.paired and not signed.checked else None
+            return None, held.unsigned("bad_mac")
+        return signed, None if signed.checked else held.unsigned("no_key")
 
     def _challenge(self, held: keys.Held) -> Signed | None:
         """None: what came is none of ours, which was told."""
@@ -260,7 +369,10 @@ class Contact:
         )
         problem = foreign(answer, asked, self._board, key)
         if problem is not None:
-            self._incident("bad_mac", problem, **_body(signed))
+            known = self._recorder.use(lambda log: log.paired_elsewhere(self._board))
+            # That it signs for somebody else is said already, once.
+            if known is None or known.body.get("pairing") != answer.end.pairing:
+                self._incident("bad_mac", problem, **_body(signed))
             return None
         return signed
 
@@ -275,6 +387,8 @@ class Contact:
                     log.append("attestation", self._board, body)
 
         self._recorder.use(keep)
+        if signed.checked:
+            self._keep_at_us = self._clock.run_us() + _KEEP_US
 
     # The journal.
 
@@ -282,7 +396,7 @@ class Contact:
         """The board keeps no journal. Tell if it did before."""
         if held.key is not None:
             self._incident("unpaired", "it is paired with this host, and says it has no journal")
-        intake = Intake(self._recorder, self._board)
+        intake = self._intake()
         if intake.seq:
             intake.begin_branch(
                 "backwards",
@@ -291,8 +405,66 @@ class Contact:
                 known=intake.seq,
             )
 
-    def _catch_up(self, intake: Intake, end: JournalEnd) -> bool:
-        """Fetch what the log lacks up to ``end``. Whether the log, if there is one, ends there."""
+    def _take_up_to(
+        self, intake: Intake, end: JournalEnd, signed: Signed | None, seconds: float
+    ) -> bool | None:
+        """As `_catch_up`, in ``seconds``; and keep ``signed``, which is of that end.
+
+        What is left to do then is `_due`.
+        """
+        with self._session.within(seconds):
+            complete = self._catch_up(intake, end)
+        self._due = (end, signed) if complete is None else None
+        if complete:
+            self._check_pairing(intake)
+        if complete and signed is not None:
+            self._keep(signed, intake.branch)
+        return complete
+
+    def _check_pairing(self, intake: Intake) -> None:
+        """Say that the board is in a pairing that is not this host's, if this host has paired it.
+
+        An app that runs while the owner has the board in setup can pair it with a secret of its
+        own. That is stored once, and told until this host is paired again, or ends its pairing.
+        """
+        made = self._recorder.pairings(self._board)
+        if not made:
+            if intake.pairings:
+                number, key_id = intake.pairings[-1]
+                self._recorder.note(
+                    f"Board {self._board} is in pairing {number} (key {key_id}), which this host"
+                    " has not made: what it signs cannot be checked here."
+                )
+            return
+        ours = made[-1]
+        known = self._recorder.use(lambda log: log.paired_elsewhere(self._board))
+        if known is not None:
+            if not self._told_elsewhere:
+                self._recorder.tell(EvidenceError(f"Board {self._board}: {known.body['text']}."))
+        elif self._is_elsewhere(intake, ours) and self._recorder.is_paired(self._board):
+            key_id = dict(intake.pairings).get(intake.pairing)
+            self._incident(
+                ELSEWHERE,
+                f"it was paired again, as pairing {intake.pairing}, and not by this host. If that"
+                " was you, `hardmute unpair` ends this host's pairing; if not, somebody else has"
+                " its keys: run `hardmute pair`",
+                pairing=intake.pairing,
+                key_id=key_id,
+            )
+        self._told_elsewhere = True
+
+    def _is_elsewhere(self, intake: Intake, ours: Pairing) -> bool:
+        """Whether the journal ends in a pairing that is not ``ours``."""
+        other = any(
+            number == ours.pairing and key_id != ours.key_id for number, key_id in intake.pairings
+        )
+        return other or intake.pairing not in (0, ours.pairing)
+
+    def _catch_up(self, intake: Intake, end: JournalEnd) -> bool | None:
+        """Fetch what the log lacks up to ``end``. Whether the log, if there is one, ends there.
+
+        None: that is not known, as the time was over, or a contact takes no more records.
+        """
         if intake.seq > end.seq:
             intake.begin_branch(
                 "backwards",
@@ -300,8 +472,8 @@ class Contact:
                 seq=end.seq,
                 known=intake.seq,
             )
-        if not _ends(intake, end):
-            self._fetch(intake, end.seq)
+        if not (_ends(intake, end) or self._fetch(intake, end.seq)):
+            return None
         if self._recorder.log is None:
             return True
         if not _ends(intake, end):
@@ -313,32 +485,40 @@ class Contact:
             return False
         return True
 
-    def _fetch(self, intake: Intake, last: int) -> None:
+    def _fetch(self, intake: Intake, last: int) -> bool:
+        """Whether all up to ``last`` could be had."""
         start = max(1, intake.seq)
         try:
-            while start <= last and self._recorder.log is not None:
+            while 0 < start <= last and self._recorder.log is not None:
                 start = self._fetch_from(intake, start, last)
+        except PortWantedError:
+            raise
+        except UnreachableError as error:
+            # The state was told to this host a moment ago; only the history is slow.
+            if self._session.left_s > 0 and error.reason != "no_answer":
+                raise
+            return False
         finally:
             intake.flush()
+        return start > 0
 
     def _fetch_from(self, intake: Intake, start: int, last: int) -> int:
-        """Take what there is from ``start`` on. Returns from where on to go on."""
-        count = 0
+        """Take what there is from ``start`` on. Returns from where on to go on; 0: not now."""
         for page in self._session.journal(start, last):
-            if count == 0 and last - page.start >= _MANY:
+            if not self._told_many and last - page.start >= _MANY:
+                self._told_many = True
                 self._recorder.note(f"Fetching {last - page.start + 1} records of the journal ...")
             for at, data in enumerate(page.records, page.start):
                 if at > last:
                     break
+                if at > intake.seq and not self._bounds.records.take():
+                    return 0
                 if not intake.take(at, data):
                     return 1
-            count += len(page.records)
-            if count > _MOST:
-                raise UnreachableError(
-                    "The board's journal has no end: it is no hardmute board.", "malformed_answer"
-                )
             if self._recorder.log is None:
                 break
+            if self._session.left_s <= 0:
+                return 0
         return last + 1
 
 

@@ -176,9 +176,12 @@ class _Walk:
 
         self._tell("the log: who, why, how long", "log")
         self._show_log()
+        again = svg.is_file()
+        svg.unlink(missing_ok=True)
         self._run("log", "plot", str(svg), expect=OK)
         self._check(svg.stat().st_size > 0, f"{svg} is empty")
-        self._tell(f"the same as a picture: {svg}", "log plot")
+        instead = ", in place of the one that was there" if again else ""
+        self._tell(f"the same as a picture: {svg}{instead}", "log plot")
 
     def _tell(self, what: str, command: str) -> None:
         self._number += 1

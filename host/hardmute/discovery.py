@@ -7,7 +7,7 @@ from collections.abc import Generator
 from typing import NamedTuple
 
 from hardmute import client
-from hardmute.errors import PortWantedError, UnreachableError, UsageError
+from hardmute.errors import LocalError, PortWantedError, UnreachableError, UsageError
 from hardmute.holder import Turn
 from hardmute.log import Log
 from hardmute.report import Identity, is_board_id
@@ -138,6 +138,11 @@ def _resolve(
     if is_port(named):
         return named, None
     # No label looks like an id, so an id works with a log in trouble as well.
+    if log is None and not is_board_id(named):
+        raise LocalError(
+            f"{named!r} is no port and no board id. Labels are in the log, and no log can be read:"
+            " name the port or the board id."
+        )
     board = named if is_board_id(named) else log and log.board_named(named)
     if not board:
         raise UsageError(

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from hardmute.errors import EvidenceError, LocalError
+from hardmute import strict_json
+from hardmute.errors import EvidenceError, LocalError, NewerError
 from muteboard import journal
 
 # What entry 1 is chained to.
 GENESIS = bytes(32)
 # An entry as the log stores it: as `Entry`, the body as text.
 Row = tuple[int, int, str, "str | None", str, bytes]
-KINDS = ("observation", "record", "attestation", "incident", "checkpoint", "listening")
+KINDS = (
+    "observation",
+    "record",
+    "attestation",
+    "incident",
+    "checkpoint",
+    "listening",
+    "pairing",
+)
+_EXPORT = "export"
+_EXPORT_VERSION = 2
 # Far beyond the longest entry of ours, an observation with text from the operating system.
 _LONGEST_LINE = 1 << 20
 # The years 1 to 9999, which every clock and calendar of ours can tell.
 FIRST_MS, LAST_MS = -62_135_510_400_000, 253_402_214_400_000
+_KINDS = set(KINDS)
 _KEYS = {"row", "at_ms", "kind", "board", "body", "hash"}
 
 
@@ -57,14 +69,29 @@ def entry_hash(
     before: bytes, row: int, at_ms: int, kind: str, board: str | None, body: str
 ) -> bytes:
     """The hash of an entry that follows one with hash ``before``. ``body``: canonical JSON."""
-    middle, end = _text_around_body(kind, board)
-    text = f'{{"at_ms":{at_ms}{middle}{body}{end}{row}}}'
-    return hashlib.sha256(before + text.encode()).digest()
+    return entry_hashes(before, [(row, at_ms, kind, board, body, b"")])[0]
+
+
+def entry_hashes(before: bytes, rows: Sequence[Row]) -> list[bytes]:
+    """The hashes that these entries must have, one after the other, each after the hash that the
+    one before it has; the first one after ``before``.
+    """
+    found: list[bytes] = []
+    around: tuple[str, str | None] | None = None
+    middle = end = ""
+    for row, at_ms, kind, board, body, digest in rows:
+        if around is None or kind != around[0] or board != around[1]:
+            around = kind, board
+            middle, end = _text_around_body(kind, board)
+        text = f'{{"at_ms":{at_ms}{middle}{body}{end}{row}}}'
+        found.append(sha256(before + text.encode()).digest())
+        before = digest
+    return found
 
 
 def nonce(log_hash: bytes, salt: bytes) -> bytes:
     """The nonce of an attestation that commits to a log whose newest entry has ``log_hash``."""
-    return hashlib.sha256(b"hardmute nonce" + log_hash + salt).digest()[:16]
+    return sha256(b"hardmute nonce" + log_hash + salt).digest()[:16]
 
 
 def stored(entry: Entry) -> Row:
@@ -76,7 +103,7 @@ def stored_entry(row: Row) -> Entry:
     """The entry that the log stores as ``row``. Raises `ValueError`, `TypeError` or
     `RecursionError` if hardmute has not written it.
     """
-    if not is_well_formed(row):
+    if not are_well_formed([row]):
         raise ValueError
     body = cast("dict[str, Any]", json.loads(row[4]))
     # Only one text stands for a body: no key twice, no other order.
@@ -90,22 +117,40 @@ def export_line(entry: Entry) -> str:
     return canonical({**entry._asdict(), "hash": entry.hash.hex()})
 
 
-# The body of a record, as canonical JSON has it. 64 bytes take 86 digits in base64, and the last
-# one has 4 bits over, which are zero.
-_RECORD_BODY = re.compile(
-    r'\{"branch":([1-9][0-9]{0,18}),"record":"([A-Za-z0-9+/]{85}[AQgw]==)"\}', re.ASCII
-)
+# What is around the record in the body of such an entry, as canonical JSON has it. 64 bytes take
+# 86 digits in base64, which has two `=` after them.
+_BEFORE_RECORD = re.compile(r'\{"branch":([1-9][0-9]{0,18}),"record":"', re.ASCII)
+_AFTER_RECORD = '=="}'
+_DIGITS = 86
+# Digits that stand for no bytes but these, where the two `=` were: all can be decoded as one.
+_PADDING, _PADDED = "AA", bytes(2)
 
 
-def record_in(body: str) -> tuple[int, bytes]:
-    """The branch and the record that the stored ``body`` of such an entry has, if it has no more.
-
-    Raises `ValueError` otherwise.
+def records_in(bodies: Sequence[str]) -> tuple[int, bytes]:
+    """The one branch, and the records, one after the other, that the stored ``bodies`` of such
+    entries have, if they have no more. Raises `ValueError` otherwise.
     """
-    found = _RECORD_BODY.fullmatch(body)
+    found = _BEFORE_RECORD.match(bodies[0])
     if found is None:
         raise ValueError
-    return int(found[1]), a2b_base64(found[2])
+    before, size = found[0], found.end()
+    if not (
+        set(map(len, bodies)) == {size + _DIGITS + len(_AFTER_RECORD)}
+        and all(body.startswith(before) and body.endswith(_AFTER_RECORD) for body in bodies)
+    ):
+        raise ValueError
+    digits = [body[size : size + _DIGITS] for body in bodies]
+    padded = a2b_base64("".join([f"{one}{_PADDING}" for one in digits]), strict_mode=True)
+    each = journal.SIZE + len(_PADDED)
+    # Not so where a digit is none of base64. And the last one has 4 bits over, which are zero.
+    if (
+        len(padded) != each * len(bodies)
+        or any(padded[journal.SIZE :: each])
+        or any(padded[journal.SIZE + 1 :: each])
+    ):
+        raise ValueError
+    records = [padded[at : at + journal.SIZE] for at in range(0, len(padded), each)]
+    return int(found[1]), b"".join(records)
 
 
 def record_of(body: dict[str, Any]) -> bytes:
@@ -140,40 +185,58 @@ def encoded(record: bytes) -> str:
     return b2a_base64(record, newline=False).decode()
 
 
+def export_header() -> str:
+    """The first line of an export, without the newline."""
+    return canonical({"hardmute": _EXPORT, "version": _EXPORT_VERSION})
+
+
 def read_export(file: Path) -> Iterator[Row]:
     """The entries of an export, as a log stores them.
 
-    Raises `EvidenceError` at the first line that is none of ours.
+    Raises `EvidenceError` at the first line that is none of ours, and `NewerError` if a newer
+    hardmute has written the export. An export without a header is of version 1.
     """
     try:
         with file.open("rb") as stream:
             number = 0
             while line := stream.readline(_LONGEST_LINE):
                 number += 1
-                row = _parse(line)
-                if row is None:
+                try:
+                    fields = _parse(line)
+                    if number > 1 or not _is_header(file, fields):
+                        yield _row_of(fields, lambda known: _body_of(known, line))
+                except (ValueError, TypeError, RecursionError) as error:
                     raise EvidenceError(
                         f"Line {number} of {file} is not as hardmute wrote it: "
                         "the export was altered or cut short."
-                    )
-                yield row
+                    ) from error
     except OSError as error:
         raise LocalError(f"{file} cannot be read ({error.strerror or error}).") from error
 
 
-def _parse(line: bytes) -> Row | None:
-    try:
-        text = line.decode("ascii")
-        fields = json.loads(text, parse_float=_no_fraction)
-        # Only one text stands for an entry: no other order, no key twice, no 1.0 for 1.
-        return row_of(fields) if f"{canonical(fields)}\n" == text else None
-    except (ValueError, TypeError, RecursionError):
-        return None
+def _parse(line: bytes) -> object:
+    """The value on a line. Raises `ValueError` or `RecursionError` if it is not canonical JSON."""
+    fields = strict_json.parse(line.decode("ascii"))
+    # Only one text stands for an entry: no other order, no key twice, no 1.0 for 1.
+    if f"{canonical(fields)}\n".encode() != line:
+        raise ValueError
+    return fields
 
 
-def _no_fraction(_text: str) -> None:
-    """There are none: two programs could write the same one differently."""
-    raise ValueError
+def _is_header(file: Path, fields: object) -> bool:
+    """Whether these are the fields of a header, of this version.
+
+    Raises `NewerError` for a later version, and `ValueError` for one that never was.
+    """
+    known = cast("dict[str, Any]", fields) if isinstance(fields, dict) else {}
+    if known.get("hardmute") != _EXPORT:
+        return False
+    version = known.get("version")
+    if type(version) is int and version > _EXPORT_VERSION:
+        raise NewerError(file, version)
+    if canonical(known) != export_header():
+        raise ValueError
+    return True
 
 
 def row_of(fields: object) -> Row:
@@ -181,6 +244,20 @@ def row_of(fields: object) -> Row:
 
     Raises `ValueError` or `TypeError` if it is none.
     """
+    return _row_of(fields, lambda known: canonical(known["body"]))
+
+
+def _body_of(known: dict[str, Any], line: bytes) -> str:
+    """The body of the entry that has these fields, as it is in their ``line``, which is canonical
+    JSON: it need not be made again. Of fields that are none of an entry's, any text.
+    """
+    middle, end = _text_around_body(known["kind"], known["board"])
+    before = f'{{"at_ms":{known["at_ms"]}{middle}'
+    after = f',"hash":"{known["hash"]}"{end}{known["row"]}}}\n'
+    return line[len(before) : -len(after)].decode()
+
+
+def _row_of(fields: object, body_of: Callable[[dict[str, Any]], str]) -> Row:
     if not isinstance(fields, dict) or set(cast("dict[str, Any]", fields)) != _KEYS:
         raise ValueError
     known = cast("dict[str, Any]", fields)
@@ -189,29 +266,31 @@ def row_of(fields: object) -> Row:
         known["at_ms"],
         known["kind"],
         known["board"],
-        canonical(cast("object", known["body"])),
+        body_of(known),
         bytes.fromhex(known["hash"]),
     )
     is_object = row[4].startswith("{")
-    if not (is_well_formed(row) and is_object) or row[5].hex() != known["hash"]:
+    if not (are_well_formed([row]) and is_object) or row[5].hex() != known["hash"]:
         raise ValueError
     return row
 
 
-_TYPES = ((int, int, str, str, str, bytes), (int, int, str, type(None), str, bytes))
-
-
-def is_well_formed(row: Row) -> bool:
-    """Whether every field has the type that it must have, and the kind is one of ours. Rule E4.
+def are_well_formed(rows: Sequence[Row]) -> bool:
+    """Whether every field has the type that it must have, and each kind is one of ours. Rule E4.
 
     SQLite holds what somebody has put into the file, whatever the schema says.
     """
+    numbers, times, kinds, boards, bodies, hashes = zip(*rows, strict=True)
     return (
-        tuple(map(type, row)) in _TYPES
-        and row[0] > 0
-        and FIRST_MS <= row[1] <= LAST_MS
-        and row[2] in KINDS
-        and len(row[5]) == len(GENESIS)
+        set(map(type, numbers)) == set(map(type, times)) == {int}
+        and min(numbers) > 0
+        and min(times) >= FIRST_MS
+        and max(times) <= LAST_MS
+        and set(map(type, kinds)) == set(map(type, bodies)) == {str}
+        and set(kinds) <= _KINDS
+        and set(map(type, boards)) <= {str, type(None)}
+        and set(map(type, hashes)) == {bytes}
+        and set(map(len, hashes)) == {len(GENESIS)}
     )
 
 

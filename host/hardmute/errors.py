@@ -55,6 +55,17 @@ class PortWantedError(UnreachableError):
         )
 
 
+class NewerError(HardmuteError):
+    """A file is of a version that this program does not know: nothing can be said of it."""
+
+    exit_code = UNKNOWN
+
+    def __init__(self, what: object, version: int) -> None:
+        super().__init__(
+            f"{what} was written by a newer hardmute (version {version}): update hardmute."
+        )
+
+
 class RefusedError(HardmuteError):
     """The board answered and said no. ``code`` is its error code (`muteboard.wire.ERRORS`)."""
 
@@ -69,6 +80,10 @@ class LogError(HardmuteError):
     """The log could not be read or written; what was recorded before is untouched."""
 
     exit_code = LOCAL
+
+
+class NewerLogError(LogError):
+    """The log is of a version that this program does not know. It is left as it is."""
 
 
 class LogDamagedError(HardmuteError):

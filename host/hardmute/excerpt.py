@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from hardmute import verifier
-from hardmute.entries import GENESIS, Entry, Row, record_in, stored_entry
+from hardmute.entries import GENESIS, Entry, Row, records_in, stored_entry
 from hardmute.history import Attested, attested, pieces
 from hardmute.log import Log
 from muteboard import journal
@@ -43,8 +43,7 @@ class Excerpt(NamedTuple):
             is_part=True,
             attest_keys=attest_keys,
         )
-        for row in self.rows:
-            check.take(row)
+        check.take(self.rows)
         return check
 
 
@@ -132,7 +131,7 @@ def _record_of(log: Log, board: str, marks: Sequence[Attested]) -> int:
         row = before
         try:
             ((*_, body, _),) = log.rows(row, row)
-            branch, data = record_in(body)
+            branch, data = records_in([body])
         except ValueError:
             # It is read, and found.
             break

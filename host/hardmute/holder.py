@@ -4,7 +4,8 @@ The operating system's file lock decides, so a holder that died leaves nothing b
 content only names the holder.
 
 A holder that only follows a board gives its port to a `mute` that asks for it. The request is a
-second file beside the first. It counts while the process that wrote it holds that file's lock.
+second file beside the first. It counts for two seconds, and who asks renews it all the time: a
+process that is stopped or dead asks for nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _TELL_S = 1.0
 # A watch shows what it heard last for up to 3 s, and boards speak each second: so long may a watch
 # that gave its port to a `mute` wait for it without a word.
 _BACK_S = 2.0
+# A request that was not renewed for so long counts for nothing.
+_LAPSES_S = 2.0
 # On Windows a lock hides the bytes that it covers: it covers one far behind the content.
 _LOCK_BYTE = 1 << 20
 
@@ -139,54 +142,62 @@ class PortHolder:
 
 
 class _Request:
-    """Asks in ``file`` for a port, for as long as this process lives. One asks at a time."""
+    """Asks in ``file`` for a port. Where several ask at once, the newest request is for all."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._fd = -1
+        self._made = False
 
     def make(self) -> None:
-        """Ask, unless that is done or another process asks."""
-        if self._fd >= 0:
-            return
+        """Ask, or go on asking: to be called more often than requests lapse."""
         fd = _open(self._file)
         if fd < 0:
             return
-        if not try_lock(fd):
-            os.close(fd)
-            return
-        self._fd = fd
         with contextlib.suppress(OSError):
-            os.ftruncate(fd, 0)
+            asked = _read_request(fd)
             # No two requests are the same.
-            os.write(fd, os.urandom(8).hex().encode())
+            token = asked if asked and self._made else os.urandom(8).hex().encode()
+            self._made = True
+            os.lseek(fd, 0, os.SEEK_SET)
+            length = os.write(fd, b"%s %d" % (token, time.monotonic_ns()))
+            os.ftruncate(fd, length)
+        os.close(fd)
 
     def end(self) -> None:
-        if self._fd >= 0:
+        """Ask no longer. Who else asks will do so again."""
+        if not self._made:
+            return
+        self._made = False
+        fd = _open(self._file, os.O_RDWR)
+        if fd >= 0:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, 0)
-            os.close(self._fd)
-            self._fd = -1
+                os.ftruncate(fd, 0)
+            os.close(fd)
 
 
 def _asked(file: Path) -> bytes:
-    """What a living process of this user asks with in ``file``; nothing where none asks."""
+    """What a process of this user asks with in ``file`` now; nothing where none asks."""
     fd = _open(file, os.O_RDWR)
     if fd < 0:
         return b""
     try:
         if sys.platform != "win32" and os.fstat(fd).st_uid != os.getuid():
             return b""
-        asked = os.read(fd, 64)
-        if asked and try_lock(fd):
-            # Its process has died.
-            os.ftruncate(fd, 0)
-            return b""
+        return _read_request(fd)
     except OSError:
         return b""
     finally:
         os.close(fd)
-    return asked
+
+
+def _read_request(fd: int) -> bytes:
+    """The token of the request in an open file, unless it has lapsed. Raises `OSError`."""
+    token, _, asked_ns = os.read(fd, 64).partition(b" ")
+    try:
+        age_s = (time.monotonic_ns() - int(asked_ns)) / 1e9
+    except ValueError:
+        return b""
+    return token if 0 <= age_s < _LAPSES_S else b""
 
 
 def holder_of(device: str) -> str | None:

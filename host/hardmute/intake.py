@@ -4,6 +4,7 @@ incident (docs/evidence.md).
 
 from __future__ import annotations
 
+from hardmute.allowance import Allowance
 from hardmute.chain import Chain
 from hardmute.entries import encoded
 from hardmute.errors import UnreachableError
@@ -13,17 +14,18 @@ from muteboard import journal
 
 # Records that are stored at once.
 _CHUNK = 512
-# A board whose journal breaks more often while it is read has none.
-_MOST_BREAKS = 8
+# A board whose journal breaks more often at once has none.
+MOST_BREAKS = 8
 
 
 class Intake:
     """The end of what the log has of ``board``'s journal, as it was when this was made.
 
-    Trouble with the log is told by ``recorder``, and nothing is stored from then on.
+    Trouble with the log is told by ``recorder``, and nothing is stored from then on. ``breaks``:
+    how often the journal may break.
     """
 
-    def __init__(self, recorder: Recorder, board: str) -> None:
+    def __init__(self, recorder: Recorder, board: str, breaks: Allowance) -> None:
         self._recorder = recorder
         self._board = board
         end = recorder.use(lambda log: log.journal_end(board))
@@ -34,12 +36,19 @@ class Intake:
         self._chain: Chain | None = None
         # The board itself has shown the last record; until then it is the log's alone.
         self._shown = False
-        self._breaks = 0
+        self._breaks = breaks
+        # The `pair` records that were taken: pairing and key id.
+        self.pairings: list[tuple[int, str]] = []
 
     @property
     def seq(self) -> int:
         """Number of the last record taken; 0 if there is none in this branch."""
         return 0 if self._tail is None else journal.Record(self._tail).seq
+
+    @property
+    def pairing(self) -> int:
+        """The pairing of the last record taken; 0 if it has none."""
+        return 0 if self._tail is None else journal.Record(self._tail).pairing
 
     @property
     def head(self) -> bytes:
@@ -84,11 +93,15 @@ class Intake:
         if self._chain is None:
             self._chain = self._resumed()
         last = self._chain.last
-        problem = self._chain.take(data)
+        taken = self._chain.take(data)
+        problem = taken if isinstance(taken, str) else None
         if problem is None:
             self._tail = data
             self._shown = True
             self._pending.append(data)
+            record = journal.Record(data)
+            if record.event == journal.PAIR:
+                self.pairings.append((record.pairing, record.data.to_bytes(4, "little").hex()))
             if len(self._pending) == _CHUNK:
                 self.flush()
             if (
@@ -117,7 +130,7 @@ class Intake:
         if self._tail is None:
             return chain
         for data in self._recorder.use(lambda log: log.newest_epoch(self._board)) or ():
-            if chain.take(data) is not None:
+            if isinstance(chain.take(data), str):
                 break
             if data == self._tail:
                 return chain
@@ -130,8 +143,7 @@ class Intake:
     def begin_branch(self, what: str, text: str, **details: int) -> None:
         """The board's journal does not continue what was taken: an incident, the next branch."""
         self.flush()
-        self._breaks += 1
-        if self._breaks > _MOST_BREAKS:
+        if not self._breaks.take():
             raise UnreachableError(
                 "The board's journal makes no sense: reflash the board.", "malformed_answer"
             )

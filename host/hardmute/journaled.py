@@ -31,8 +31,7 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
     else:
         entries = list(log.entries(board, kinds, *log.contacts_around(board, since_ms, until_ms)))
         check = Verifier({}, log_hash=log.hash_at, board=board, is_part=True, gapless=False)
-        for entry in entries:
-            check.take(stored(entry))
+        check.take(map(stored, entries))
     if check.report().findings:
         return []
     trusted = [entry for entry in entries if entry.kind != "attestation" or checked_here(entry)]
@@ -65,7 +64,7 @@ def _vouched(log: Log, board: str, trusted: list[Entry]) -> set[Part] | None:
     was attested contains it, for anybody can make records that follow the last one.
     """
     first, until = log.paired(board) or (0, 0)
-    if keys.held(board, lambda: log.is_paired(board)).paired:
+    if keys.held(board, lambda: log.is_paired(board), lambda: log.pairings(board)).paired:
         until = NO_ROW
     ends: dict[int, int] = {}
     for entry in trusted:

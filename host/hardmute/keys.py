@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from hardmute import paths
+from hardmute import paths, strict_json
 from hardmute.errors import LocalError, UsageError
+from hardmute.newfile import new_file
 from hardmute.report import is_board_id
 from hardmute.text import printable
 from muteboard import attest
 
 if TYPE_CHECKING:
+    from hardmute.log import Pairing
     from hardmute.verifier import AttestKeys, Keys
 
 _KIND = "verify key"
@@ -26,10 +27,7 @@ _LARGEST = 4096
 
 
 def save_verify_key(file: Path, board: str, pairing: int, secret: bytes) -> None:
-    """Write the verify key of a pairing to ``file``, readable by its owner only.
-
-    Never over a file that is there. Raises `UsageError` then, and `LocalError` where it fails.
-    """
+    """Write the verify key of a pairing to the new ``file``. Raises as `new_file`."""
     content = {
         "hardmute": _KIND,
         "board": board,
@@ -37,12 +35,7 @@ def save_verify_key(file: Path, board: str, pairing: int, secret: bytes) -> None
         "key_id": attest.key_id(secret).hex(),
         "secret": secret.hex(),
     }
-    try:
-        _write_new(file, content)
-    except FileExistsError as error:
-        raise UsageError(f"{file} is there already: name a new file for the key.") from error
-    except OSError as error:
-        raise LocalError(f"{file} cannot be written ({error.strerror or error}).") from error
+    _write_new(file, content)
 
 
 def load_verify_keys(files: Iterable[Path]) -> dict[tuple[str, int], bytes]:
@@ -51,7 +44,7 @@ def load_verify_keys(files: Iterable[Path]) -> dict[tuple[str, int], bytes]:
     for file in files:
         try:
             with file.open("rb") as stream:
-                content = json.loads(stream.read(_LARGEST))
+                content = strict_json.parse(stream.read(_LARGEST).decode("ascii"))
             key = _parse_verify_key(content)
         except OSError as error:
             raise UsageError(f"{file} cannot be read ({error.strerror or error}).") from error
@@ -108,6 +101,18 @@ def require_fit(
         f"The key{'s' * (len(given) > 1)} given {'is' if len(given) == 1 else 'are'} of"
         f" {_named(given, ids)}, but {whose}."
     )
+
+
+def require_ids(secrets: Keys, ids: Mapping[tuple[str, int], str], what: str) -> None:
+    """Raise `UsageError` for secrets whose key id is another than that of their pairing in
+    ``ids``: the board had that number before it was reflashed.
+    """
+    others = {
+        owner: secret
+        for owner, secret in secrets.items()
+        if ids.get(owner, "") not in ("", attest.key_id(secret).hex())
+    }
+    require_fit(others, ids, (), what)
 
 
 def _named(ids: Mapping[tuple[str, int], str | None], others: Collection[tuple[str, int]]) -> str:
@@ -204,10 +209,10 @@ def load_attest_key(board: str) -> bytes | None:
     return found[-1].key if found else None
 
 
-def attest_keys(board: str) -> AttestKeys:
-    """As `load_attest_keys`, by board and pairing."""
+def attest_keys(board: str, made: Iterable[Pairing]) -> AttestKeys:
+    """As `load_attest_keys`, by board and pairing: those of pairings that were ``made`` here."""
     found: dict[tuple[str, int], list[bytes]] = {}
-    for one in load_attest_keys(board):
+    for one in _made(load_attest_keys(board), made):
         found.setdefault((board, one.pairing), []).append(one.key)
     return found
 
@@ -226,23 +231,56 @@ class Held(NamedTuple):
     """What this host has of a pairing with a board.
 
     ``paired``: it expects the board to sign. ``key``: the attest key; None if it has none that it
-    can use, and then ``trouble`` says why, unless the key is simply not there.
+    can use, and then ``trouble`` says why, unless the key is simply not there. ``known``: whether
+    this host knows that; if not, it counts as paired.
     """
 
     paired: bool
     key: bytes | None
     trouble: LocalError | None = None
+    known: bool = True
+
+    def unsigned(self, why: str) -> str | None:
+        """The code of `text.UNSIGNED` where ``why`` is the reason that the board did not sign."""
+        if not self.paired:
+            return None
+        return why if self.known else "pairing_unknown"
 
 
-def held(board: str, by_log: Callable[[], bool]) -> Held:
+def held(
+    board: str,
+    by_log: Callable[[], bool | None],
+    made: Callable[[], Iterable[Pairing] | None],
+) -> Held:
     """What this host has of a pairing with ``board``. ``by_log``: whether its log says that it is
-    paired; asked only where there is no key file, for a key that is lost ends no pairing.
+    paired, None if that cannot be known; asked only where there is no key file, for a key that is
+    lost ends no pairing. ``made``: what the log says that `hardmute pair` has made here, None if
+    that cannot be known.
     """
     try:
-        key = load_attest_key(board)
+        keys = load_attest_keys(board)
     except LocalError as error:
         return Held(True, None, error)
-    return Held(key is not None or by_log(), key)
+    if not keys:
+        said = by_log()
+        return Held(said is not False, None, known=said is not None)
+    pairings = made()
+    if pairings is not None and keys[-1] not in _made(keys, pairings):
+        return Held(
+            True,
+            None,
+            LocalError(
+                f"The attest key of board {board} is not used: by its log, this host has not made"
+                " that pairing. Run `hardmute pair`; or `hardmute unpair`, to do without."
+            ),
+        )
+    return Held(True, keys[-1].key)
+
+
+def _made(keys: Iterable[AttestKey], pairings: Iterable[Pairing]) -> list[AttestKey]:
+    """Those of ``keys`` of pairings that `hardmute pair` has made here."""
+    ours = {(one.pairing, one.key_id) for one in pairings}
+    return [key for key in keys if (key.pairing, key.key_id) in ours]
 
 
 def _attest_key_file(board: str) -> Path:
@@ -250,13 +288,5 @@ def _attest_key_file(board: str) -> Path:
 
 
 def _write_new(file: Path, content: dict[str, Any]) -> None:
-    """Write ``file``, which must not be there yet; all of it, or nothing stays."""
-    descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with open(descriptor, "w", encoding="ascii") as stream:  # noqa: PTH123 - a descriptor
-            stream.write(json.dumps(content, indent=1) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-    except BaseException:
-        file.unlink(missing_ok=True)
-        raise
+    with new_file(file) as stream:
+        stream.write(f"{json.dumps(content, indent=1)}\n".encode("ascii"))

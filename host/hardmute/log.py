@@ -5,6 +5,7 @@ Everything is an entry (docs/evidence.md), in one SQLite file. Every contact add
 """
 
 import contextlib
+import glob
 import os
 import sqlite3
 import struct
@@ -16,7 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hardmute import entries
 from hardmute.entries import GENESIS, KINDS, Entry, Row, canonical, entry_hash
-from hardmute.errors import EvidenceError, HardmuteError, LogDamagedError, LogError, UsageError
+from hardmute.errors import (
+    EvidenceError,
+    HardmuteError,
+    LogDamagedError,
+    LogError,
+    NewerLogError,
+    UsageError,
+)
 from hardmute.report import VERDICTS, Conclusion, Status
 from muteboard import journal
 
@@ -58,6 +66,8 @@ CREATE TABLE board (
 """
 # The source of the observation with which this host ends its pairing with a board.
 UNPAIR = "unpair"
+# The incident that another than this host has paired a board since this one did.
+ELSEWHERE = "paired_elsewhere"
 # Beyond every row.
 NO_ROW = 1 << 62
 _BUSY_TIMEOUT_S = 5.0
@@ -65,6 +75,8 @@ _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCK_TIMEOUT_S = 5.0
 _WAL_MAGIC = (0x377F0682, 0x377F0683)
 _WAL_HEADER = 32
+# In the name of a log that was set aside.
+_ASIDE = ".damaged-"
 
 
 class _Damage(Exception):  # noqa: N818 (never leaves this module)
@@ -80,6 +92,8 @@ class Observation(NamedTuple):
     From ``state`` on, the board's own words; all None when it could not be reached. ``took_ms``:
     from asking for them until they were there; None for what was not asked for. ``unsigned``: why
     these words are not signed (`text.UNSIGNED`), if this host is paired with the board.
+    ``summary_of``: how many changes a `watch` heard since its row before, if it was more than one:
+    this is the gravest of what it heard.
     """
 
     at_ms: int
@@ -105,6 +119,7 @@ class Observation(NamedTuple):
     service: str | None = None
     took_ms: int | None = None
     unsigned: str | None = None
+    summary_of: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The record as `--json` prints it."""
@@ -172,6 +187,14 @@ def unseen(
         proof=None,
         reason=reason,
     )
+
+
+class Pairing(NamedTuple):
+    """That `hardmute pair` has paired this host with a board, by the entry in ``row``."""
+
+    row: int
+    pairing: int
+    key_id: str
 
 
 class Log:
@@ -308,8 +331,7 @@ class Log:
         check = verifier.begin(
             next(self.rows(0, NO_ROW), None), self.rows_of("checkpoint"), secrets
         )
-        for row in self.rows(0, until_row):
-            check.take(row)
+        check.take(self.rows(0, until_row))
         return check
 
     def rows_of(self, kind: str) -> Iterator[Row]:
@@ -334,16 +356,13 @@ class Log:
         It was from the first attestation that it could check until `hardmute unpair`, here, after
         the last one. What the board itself says or records ends nothing: it may be another board.
         The second is beyond every row as long as this host is paired.
+
+        A log that was set aside counts too. Where it cannot be read, this host may be paired, and
+        that counts as if it was.
         """
-        checked = (
-            f"SELECT {_COLUMNS} FROM entry WHERE board = ? AND kind = 'attestation'"  # noqa: S608 (fixed text)
-            " AND kind <> 'observation' AND instr(body, '\"checked\":true') ORDER BY row"
-        )
-        first = self._row_of(_is_checked, checked, board)
-        newest = None if first is None else self._row_of(_is_checked, f"{checked} DESC", board)
-        checkpoint = self._checkpoint()
-        if checkpoint is not None and board in _paired_at(checkpoint):
-            first, newest = 0, max(newest or 0, checkpoint.row)
+        first, newest = self._checked_rows(board)
+        if paired_before(self.file, board) is not False:
+            first = 0
         if first is None:
             return None
         # In the order of rows, for the one that is looked for comes soon, if there is one.
@@ -357,10 +376,79 @@ class Log:
         )
         return first, NO_ROW if ended is None else ended
 
-    def is_paired(self, board: str) -> bool:
-        """Whether this host is paired with ``board``, by what it has written down."""
+    def pairings(self, board: str) -> list[Pairing]:
+        """The pairings that `hardmute pair` has made here with ``board``, the newest last.
+
+        Those that were pruned, or are in a log that was set aside and can be read, are among them.
+        """
+        found = [*pairings_before(self.file, board)]
+        checkpoint = self._checkpoint()
+        if checkpoint is not None:
+            found += [
+                Pairing(row, number, key_id)
+                for of, row, number, key_id in _pruned_pairings(checkpoint)
+                if of == board
+            ]
+        query = (
+            f"SELECT {_COLUMNS} FROM entry WHERE board = ? AND kind = 'pairing'"  # noqa: S608 (fixed text)
+            " AND kind <> 'observation' ORDER BY row"
+        )
+        with self._guarded():
+            for row in self._database.execute(query, (board,)):
+                entry = _to_entry(row)
+                try:
+                    found.append(Pairing(entry.row, entry.body["pairing"], entry.body["key_id"]))
+                except KeyError as error:
+                    raise _Damage(entry.row) from error
+        return found
+
+    def paired_elsewhere(self, board: str) -> Entry | None:
+        """The incident that says that another has paired ``board``, if this host has, before; and
+        it has neither paired it again nor ended that since.
+        """
+        pairings = self.pairings(board)
+        if not pairings:
+            return None
+        row = self._row_of(
+            lambda entry: entry.body.get("what") == ELSEWHERE,
+            f"SELECT {_COLUMNS} FROM entry WHERE board = ? AND kind = 'incident'"  # noqa: S608 (fixed text)
+            " AND kind <> 'observation' AND row > ? AND instr(body, ?) ORDER BY row DESC",
+            board,
+            pairings[-1].row,
+            canonical({"what": ELSEWHERE})[1:-1],
+        )
+        if row is None or not self.is_paired(board):
+            return None
+        return next(self.entries(board, ("incident",), row, row), None)
+
+    def is_paired(self, board: str) -> bool | None:
+        """Whether this host is paired with ``board``, by what it has written down.
+
+        None: that cannot be known, as a log that was set aside cannot be read.
+        """
         rows = self.paired(board)
-        return rows is not None and rows[1] == NO_ROW
+        if rows is None or rows[1] != NO_ROW:
+            return False
+        first, _ = self._checked_rows(board)
+        return first is not None or paired_before(self.file, board)
+
+    def _checked_rows(self, board: str) -> tuple[int | None, int]:
+        """The first and the last row that shows that this host had a key of ``board``: None and 0
+        if there is none.
+        """
+        checked = (
+            f"SELECT {_COLUMNS} FROM entry WHERE board = ? AND kind = 'attestation'"  # noqa: S608 (fixed text)
+            " AND kind <> 'observation' AND instr(body, '\"checked\":true') ORDER BY row"
+        )
+        first = self._row_of(_is_checked, checked, board)
+        newest = None if first is None else self._row_of(_is_checked, f"{checked} DESC", board)
+        made = [one.row for one in self.pairings(board)]
+        if made:
+            first, newest = min(first or made[0], *made), max(newest or 0, *made)
+        checkpoint = self._checkpoint()
+        if checkpoint is not None and board in paired_boards(checkpoint):
+            first, newest = 0, max(newest or 0, checkpoint.row)
+        return first, newest or 0
 
     def _row_of(
         self, fits: Callable[[Entry], bool], query: str, *parameters: object
@@ -412,6 +500,20 @@ class Log:
             row,
         )
         return None if found is None else found[0]
+
+    def pair_records(self, board: str, until_row: int) -> Iterator[tuple[int, journal.Record]]:
+        """The ``pair`` records of ``board`` up to ``until_row``, from the newest on, with rows."""
+        # The low half of the event is in the 39th character of the base64, which ends the body.
+        query = (
+            f"SELECT {_COLUMNS} FROM entry WHERE board = ? AND kind = 'record'"  # noqa: S608 (fixed text)
+            " AND kind <> 'observation' AND row <= ? AND substr(body, -52, 1) = 'g'"
+            " ORDER BY row DESC"
+        )
+        with self._guarded():
+            for row in self._database.execute(query, (board, until_row)):
+                record = journal.Record(record_of(_to_entry(row)))
+                if record.event == journal.PAIR:
+                    yield row[0], record
 
     def contacts_around(self, board: str, from_ms: int, to_ms: int) -> tuple[int, int]:
         """The rows between which stands all that contacts have fetched about [from, to).
@@ -522,6 +624,7 @@ class Log:
                     "before_ms": before_ms,
                     "ends": self._verified_ends(last),
                     "paired": self._paired_boards(),
+                    "pairings": self._all_pairings(),
                 },
             )
             (no_delete,) = self._database.execute(
@@ -540,8 +643,18 @@ class Log:
         checkpoint = self._checkpoint()
         query = "SELECT DISTINCT board FROM entry WHERE kind = 'attestation'"
         known = {board for (board,) in self._database.execute(query)}
-        known.update(() if checkpoint is None else _paired_at(checkpoint))
+        known.update(() if checkpoint is None else paired_boards(checkpoint))
         return sorted(board for board in known if self.is_paired(board))
+
+    def _all_pairings(self) -> list[list[object]]:
+        """As `pairings`, of all boards: what was pruned with them stays known."""
+        checkpoint = self._checkpoint()
+        query = "SELECT DISTINCT board FROM entry WHERE kind = 'pairing' AND kind <> 'observation'"
+        boards = {board for (board,) in self._database.execute(query)}
+        boards.update(
+            () if checkpoint is None else (of for of, *_ in _pruned_pairings(checkpoint))
+        )
+        return [[board, *one] for board in sorted(boards) for one in self.pairings(board)]
 
     def pruned_before(self) -> int:
         """What `prune` was last told, in ms since the epoch; the beginning of time if never."""
@@ -669,8 +782,8 @@ class Log:
     def _check_version(self, database: sqlite3.Connection) -> None:
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if version > _SCHEMA_VERSION:
-            raise LogError(
-                f"{self.file} was written by a newer hardmute (format {version}): update this one."
+            raise NewerLogError(
+                f"{self.file} was written by a newer hardmute (format {version}): update hardmute."
             )
         if (
             version == 1
@@ -819,16 +932,59 @@ class Log:
 
     def _move_aside(self, *suffixes: str) -> Path:
         stamp = datetime.fromtimestamp(self._clock() / 1000, UTC).strftime("%Y%m%dT%H%M%S%fZ")
-        aside = self.file.with_name(f"{self.file.stem}.damaged-{stamp}{self.file.suffix}")
+        aside = self.file.with_name(f"{self.file.stem}{_ASIDE}{stamp}{self.file.suffix}")
         number = 1
         while any(Path(f"{aside}{suffix}").exists() for suffix in ("", "-wal", "-shm")):
             # The clock may have gone back.
             number += 1
-            aside = aside.with_name(f"{self.file.stem}.damaged-{stamp}-{number}{self.file.suffix}")
+            aside = aside.with_name(f"{self.file.stem}{_ASIDE}{stamp}-{number}{self.file.suffix}")
         for suffix in suffixes:
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{self.file}{suffix}").rename(f"{aside}{suffix}")
         return aside
+
+
+def paired_by(file: Path, board: str) -> bool | None:
+    """Whether this host is paired with ``board`` by the log ``file``, which is only read.
+
+    None: that cannot be known.
+    """
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return paired_before(file, board)
+    except OSError:
+        return None
+    try:
+        log = Log(file, read_only=True)
+        try:
+            return log.is_paired(board)
+        finally:
+            log.close()
+    except HardmuteError:
+        return None
+
+
+def paired_before(file: Path, board: str) -> bool | None:
+    """Whether this host is paired with ``board`` by what was set aside of the log ``file``.
+
+    None: that cannot be known.
+    """
+    try:
+        beside = {found.name: found for found in file.parent.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return None
+    begin, end = f"{file.stem}{_ASIDE}", file.suffix
+    said: set[bool | None] = set()
+    for name, found in beside.items():
+        if name.startswith(begin) and name.endswith(end):
+            said.add(paired_by(found, board))
+        elif name.startswith(begin) and name.endswith(f"{end}-wal"):
+            # Without its log nobody can read it.
+            said.add(False if name.removesuffix("-wal") in beside else None)
+    return True if True in said else None if None in said else False
 
 
 def _check_schema(database: sqlite3.Connection) -> None:
@@ -909,8 +1065,26 @@ def _is_reached(entry: Entry) -> bool:
     return observation_of(entry).state is not None
 
 
-def _paired_at(checkpoint: Entry) -> list[str]:
-    """The boards that this host was paired with when it pruned the log."""
+def pairings_before(file: Path, board: str) -> Iterator[Pairing]:
+    """As `Log.pairings`, of what was set aside of the log ``file`` and can be read."""
+    for aside in sorted(file.parent.glob(f"{glob.escape(file.stem + _ASIDE)}*{file.suffix}")):
+        with contextlib.suppress(HardmuteError):
+            log = Log(aside, read_only=True)
+            try:
+                yield from (one._replace(row=0) for one in log.pairings(board))
+            finally:
+                log.close()
+
+
+def _pruned_pairings(checkpoint: Entry) -> list[tuple[str, int, int, str]]:
+    pairings = checkpoint.body.get("pairings", [])
+    if not isinstance(pairings, list):
+        raise _Damage(checkpoint.row)
+    return cast("list[tuple[str, int, int, str]]", pairings)
+
+
+def paired_boards(checkpoint: Entry) -> list[str]:
+    """The boards that this host was paired with when it wrote the ``checkpoint``."""
     boards = checkpoint.body.get("paired", [])
     if not isinstance(boards, list):
         raise _Damage(checkpoint.row)

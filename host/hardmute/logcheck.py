@@ -1,17 +1,20 @@
-"""`hardmute log verify`, `export` and `prune`: the log as evidence, with no board present."""
+"""`hardmute log verify`, `export` and `prune`: the log as evidence. No board need be present."""
 
 from __future__ import annotations
 
 import json
-import os
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from hardmute import errors, paths, text, verifier
-from hardmute.entries import GENESIS, export_line, read_export
+from hardmute.entries import GENESIS, Entry, export_header, export_line, read_export
 from hardmute.keys import load_verify_keys, require_fit
-from hardmute.log import Log
+from hardmute.log import Log, paired_boards
 from hardmute.logview import incident_json, parse_time, print_incidents
+from hardmute.newfile import new_file
+from hardmute.recorder import Recorder
+from hardmute.report import is_board_id
 
 
 def verify(args: Namespace) -> int:
@@ -24,7 +27,12 @@ def verify(args: Namespace) -> int:
     if args.file is not None:
         checked = verifier.verified(lambda: read_export(args.file), secrets)
     else:
-        log = Log(paths.log_file())
+        try:
+            log = Log(paths.log_file())
+        except errors.NewerLogError as error:
+            # Nothing is wrong with it, and nothing is known of it.
+            text.complain(error)
+            return errors.UNKNOWN
         try:
             with log.snapshot():
                 checked = log.verified(secrets)
@@ -46,11 +54,14 @@ class Outcome(NamedTuple):
     """The exit code of a check. ``missing``: the expected head is not there.
 
     ``unchecked``: in a clause, what nothing was given to check with; None if there is no such.
+    ``elsewhere``: the incidents of boards that are in a pairing which this host has not made, and
+    no key given fits.
     """
 
     code: int
     missing: bool = False
     unchecked: str | None = None
+    elsewhere: Sequence[Entry] = ()
 
 
 def outcome(
@@ -64,8 +75,14 @@ def outcome(
     # Of all that was pruned, the last hash is known.
     known_row = None if expected is None else checked.row_of(expected)
     missing = expected is not None and known_row is None
-    if report.findings or missing:
-        return Outcome(errors.TAMPERED, missing)
+    fitting = checked.keyring.fitting
+    elsewhere = [
+        entry
+        for entry in report.elsewhere
+        if own and (entry.board, entry.body.get("pairing")) not in fitting
+    ]
+    if report.findings or missing or elsewhere:
+        return Outcome(errors.TAMPERED, missing, elsewhere=elsewhere)
     require_fit(secrets, checked.keyring.ids, checked.keyring.fitting, "the log")
     unchecked = None if own else _unchecked(report, secrets, known_row)
     return Outcome(errors.OK if unchecked is None else errors.UNKNOWN, unchecked=unchecked)
@@ -102,23 +119,12 @@ def export(args: Namespace) -> int:
     """`hardmute log export FILE.jsonl`."""
     log = Log(paths.log_file())
     try:
-        descriptor = os.open(args.export, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        try:
-            with open(descriptor, "w", encoding="ascii", newline="\n") as stream:  # noqa: PTH123 - a descriptor
-                row, head = 0, GENESIS
-                for entry in log.entries():
-                    stream.write(f"{export_line(entry)}\n")
-                    row, head = entry.row, entry.hash
-        except BaseException:
-            # Half an export would pass for an older one.
-            args.export.unlink()
-            raise
-    except FileExistsError as error:
-        raise errors.UsageError(f"{args.export} is there already: name a new file.") from error
-    except OSError as error:
-        raise errors.LocalError(
-            f"{args.export} cannot be written ({error.strerror or error})."
-        ) from error
+        with new_file(args.export) as stream:
+            stream.write(f"{export_header()}\n".encode("ascii"))
+            row, head = 0, GENESIS
+            for entry in log.entries():
+                stream.write(f"{export_line(entry)}\n".encode("ascii"))
+                row, head = entry.row, entry.hash
     finally:
         log.close()
     print(f"{args.export}: up to entry {row}")
@@ -127,7 +133,7 @@ def export(args: Namespace) -> int:
 
 
 def prune(args: Namespace) -> int:
-    """`hardmute log prune --before T`."""
+    """`hardmute log prune --before T`. Then the boards that are there sign the checkpoint."""
     before_ms = parse_time(args.before)
     log = Log(paths.log_file())
     try:
@@ -136,11 +142,40 @@ def prune(args: Namespace) -> int:
         log.close()
     if checkpoint is None:
         print(f"Nothing in the log is older than {text.local_time(before_ms)}.")
-    else:
-        print(
-            f"Removed up to entry {checkpoint.body['row']}; the rest verifies from a checkpoint."
-        )
-    return errors.OK
+        return errors.OK
+    print(f"Removed up to entry {checkpoint.body['row']}; the rest verifies from a checkpoint.")
+    recorder = Recorder()
+    boards = [board for board in paired_boards(checkpoint) if is_board_id(board)]
+    signers = [board for board in boards if _has_signed(board, checkpoint, recorder, args.timeout)]
+    for board in signers:
+        print(f"Board {board} has signed the checkpoint.")
+    if not boards:
+        print("This host is paired with no board, so nothing signs the checkpoint.")
+    elif not signers:
+        print("The checkpoint is open until the next `hardmute status` of a paired board.")
+    return recorder.exit_code
+
+
+def _has_signed(board: str, checkpoint: Entry, recorder: Recorder, timeout: float) -> bool:
+    """Whether ``board`` is there, and the log has its attestation of the ``checkpoint`` now."""
+
+    from hardmute import commands, discovery
+    from hardmute.contact import Contact
+
+    try:
+        with discovery.open_board(board, timeout, recorder.log) as (session, identity):
+            contact = Contact(session, identity, recorder)
+            commands.record_seen(recorder, contact.meet(), identity, session, "prune")
+            contact.finish()
+    except (errors.UnreachableError, errors.UsageError) as error:
+        if not (isinstance(error, errors.UnreachableError) and error.reason == "not_connected"):
+            recorder.note(f"Board {board} was not asked. {error}")
+    newest = recorder.use(lambda log: log.newest(board, "attestation"))
+    return (
+        newest is not None
+        and newest.body["checked"] is True
+        and newest.body["log_row"] >= checkpoint.row
+    )
 
 
 def _as_json(report: verifier.Report, said: Outcome) -> dict[str, Any]:
@@ -168,6 +203,10 @@ def _print(report: verifier.Report, said: Outcome, expected: bytes | None) -> No
         text.say(f"TAMPERED  entry {first.row} {first.text}")
         if len(report.findings) > 1:
             text.detail(f"and {len(report.findings) - 1} more; --json lists them")
+    elif said.elsewhere:
+        entry = said.elsewhere[0]
+        why = text.printable(entry.body["text"])
+        text.say(f"TAMPERED  entry {entry.row}: board {entry.board}: {why}")
     elif said.missing:
         print("TAMPERED  the expected head is not there: this log ends earlier, or is another one")
     elif said.unchecked is not None:

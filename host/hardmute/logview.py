@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from argparse import Namespace
@@ -16,6 +17,7 @@ from hardmute.discovery import known_board
 from hardmute.entries import Entry
 from hardmute.journaled import journaled
 from hardmute.log import Log, iso_time, now_ms
+from hardmute.newfile import new_file
 from hardmute.timeline import Interval, intervals, overlay_journal, total_live_ms
 
 # Times are shown to the second.
@@ -97,10 +99,8 @@ def plot(args: Namespace) -> int:
     _, _, timelines, _ = _read_for(args)
     if not timelines:
         raise errors.UsageError("Nothing is logged in that time; `hardmute log` shows what is.")
-    try:
-        write_svg(timelines, args.file)
-    except OSError as error:
-        raise errors.HardmuteError(f"{args.file} cannot be written: {error.strerror}.") from error
+    with new_file(args.file) as stream:
+        write_svg(timelines, stream)
     print(args.file)
     return errors.OK
 
@@ -277,27 +277,27 @@ def _write_csv(timelines: list[BoardTimeline], file: Path) -> None:
         "live_seconds",
         "plus_minus_seconds",
     ]
-    try:
-        with file.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(header)
-            for timeline in timelines:
-                for interval in timeline.intervals:
-                    writer.writerow(
-                        [
-                            timeline.board or "",
-                            timeline.label or "",
-                            timeline.simulated,
-                            iso_time(interval.start_ms),
-                            iso_time(interval.end_ms),
-                            interval.length_ms / 1000,
-                            interval.state,
-                            interval.cause or "",
-                            interval.proof or "",
-                            interval.note or "",
-                            interval.live_ms / 1000,
-                            interval.plus_minus_ms / 1000,
-                        ]
-                    )
-    except OSError as error:
-        raise errors.HardmuteError(f"{file} cannot be written: {error.strerror}.") from error
+    with new_file(file) as stream:
+        words = io.TextIOWrapper(stream, "utf-8", newline="")
+        writer = csv.writer(words)
+        writer.writerow(header)
+        for timeline in timelines:
+            for interval in timeline.intervals:
+                writer.writerow(
+                    [
+                        timeline.board or "",
+                        timeline.label or "",
+                        timeline.simulated,
+                        iso_time(interval.start_ms),
+                        iso_time(interval.end_ms),
+                        interval.length_ms / 1000,
+                        interval.state,
+                        interval.cause or "",
+                        interval.proof or "",
+                        interval.note or "",
+                        interval.live_ms / 1000,
+                        interval.plus_minus_ms / 1000,
+                    ]
+                )
+        # The stream below stays open until it is on the disk.
+        words.detach()

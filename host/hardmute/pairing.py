@@ -43,8 +43,9 @@ def pair(args: Namespace) -> int:
         before = contact.fetch()
         earlier = before.journal.pairing if before.journal is not None else 0
         made = _make_pairing(session, identity)
-        _store(made, identity.board, file)
+        _store(made, identity.board, file, recorder)
         attested = contact.meet().signed is not None
+        contact.finish()
     if args.json:
         told = {
             "board": identity.board,
@@ -71,11 +72,15 @@ def unpair(args: Namespace) -> int:
     recorder = Recorder()
     with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
         board = identity.board
-        held = keys.held(board, lambda: recorder.use(lambda log: log.is_paired(board)) is True)
+        held = keys.held(
+            board, lambda: recorder.is_paired(board), lambda: recorder.pairings(board)
+        )
         met = Contact(session, identity, recorder).ask()
         paired = met.status.journal is not None and met.status.journal.pairing > 0
         if not held.paired and not paired:
             raise errors.UsageError(f"Board {board} is not paired.")
+        if held.paired:
+            _require_log(recorder)
         ends = paired and (
             not held.paired or (held.key is not None and _is_ours(session, board, held.key))
         )
@@ -86,6 +91,7 @@ def unpair(args: Namespace) -> int:
             contact.fetch()
             session.unpair()
             contact.fetch()
+            contact.finish()
             met = contact.ask()
         said = f"Board {board} is no longer paired: it has forgotten its keys."
     else:
@@ -96,10 +102,11 @@ def unpair(args: Namespace) -> int:
             said += "is paired with another host, and stays so."
         else:
             said += "stays paired: run `hardmute unpair` once more to end that as well."
-    keys.remove_attest_key(board)
     if held.paired:
         # From here on this host takes the board's word; until here it was to be signed.
         record_seen(recorder, met._replace(unsigned="unpaired"), identity, session, UNPAIR)
+        _require_log(recorder)
+    keys.remove_attest_key(board)
     if args.json:
         print(json.dumps({"board": board, "board_unpaired": ends, "host_unpaired": held.paired}))
     else:
@@ -108,6 +115,15 @@ def unpair(args: Namespace) -> int:
             "What was recorded stays checkable with the verify key of its pairing: keep that."
         )
     return recorder.exit_code
+
+
+def _require_log(recorder: Recorder) -> None:
+    """Raise `LocalError` where the end of a pairing cannot be written down."""
+    if recorder.log is None:
+        raise errors.LocalError(
+            "The log cannot be written, so this host stays paired: repair the log, then repeat"
+            " this command."
+        )
 
 
 class _Made(NamedTuple):
@@ -127,7 +143,7 @@ def _make_pairing(session: Session, identity: Identity) -> _Made:
     return _Made(paired, secret)
 
 
-def _store(made: _Made, board: str, file: Path) -> None:
+def _store(made: _Made, board: str, file: Path, recorder: Recorder) -> None:
     try:
         keys.save_verify_key(file, board, made.paired.pairing, made.secret)
     except errors.HardmuteError as error:
@@ -137,7 +153,11 @@ def _store(made: _Made, board: str, file: Path) -> None:
             " one, and no older evidence is lost."
         ) from error
     try:
-        keys.save_attest_key(board, keys.attest_key_of(made.paired.pairing, made.secret))
+        key = keys.attest_key_of(made.paired.pairing, made.secret)
+        keys.save_attest_key(board, key)
+        body = {"pairing": key.pairing, "key_id": key.key_id}
+        if recorder.use(lambda log: log.append("pairing", board, body)) is None:
+            raise errors.LocalError("The log cannot be written.")
     except errors.HardmuteError as error:
         raise errors.LocalError(
             f"{error} The board is paired, and {file} is its verify key, but this host cannot tell"

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import matplotlib as mpl
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from hardmute import text
+from hardmute.bands import BANDS
 from hardmute.timeline import total_live_ms
 
 if TYPE_CHECKING:
@@ -22,20 +22,13 @@ if TYPE_CHECKING:
 
     from hardmute.logview import BoardTimeline
 
-# (colour, hatch, half height). Okabe and Ito's palette: told apart with any colour vision.
-BANDS = {
-    "muted": ("#d55e00", "", 0.12),
-    "live": ("#009e73", "///", 0.38),
-    "fault": ("#cc79a7", "xxx", 0.38),
-    "unknown": ("#bbbbbb", "|||", 0.25),
-}
 _ROW_INCHES = 1.05
 # Causes are written below the band unless it is narrower than this part of the axis.
 _LABEL_WIDTH = 0.07
 _NARROW = 0.004
 
 
-def write_svg(timelines: list[BoardTimeline], file: Path | BinaryIO) -> None:
+def write_svg(timelines: list[BoardTimeline], file: BinaryIO) -> None:
     """Draw ``timelines`` into ``file``. Raises `OSError`."""
     # Text stays text, and the same log gives the same file.
     with mpl.rc_context(

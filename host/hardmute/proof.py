@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from hardmute import errors, heard, text, verifier
-from hardmute.entries import FIRST_MS, LAST_MS, Entry
+from hardmute.entries import FIRST_MS, LAST_MS, Entry, Row, stored_entry
 from hardmute.excerpt import Excerpt
 from hardmute.heard import Heard
 from hardmute.history import COARSE_MS, NOT_BORNE_OUT, ONE_SIDED, Part, Reading, read
@@ -108,6 +108,39 @@ def examine(
     return proof._replace(findings=[*found.findings, *proof.findings])
 
 
+def examine_export(
+    check: verifier.Verifier,
+    rows: Iterable[Row],
+    board: str,
+    from_ms: int,
+    to_ms: int,
+    secrets: verifier.Keys,
+) -> Proof:
+    """What an export from elsewhere shows of [from, to), whose ``rows`` are those ``check`` took.
+
+    Rule T14: an entry counts only if an attestation after it, signed by a key given, commits to
+    it. Whoever hands in the export could have moved the times of the others.
+    Raises `UsageError` if the keys given are those of other pairings.
+    """
+    entries: list[Entry] = []
+    if not check.report().findings:
+        require_fit(secrets, check.keyring.ids, check.keyring.fitting, "the export")
+        entries = [
+            stored_entry(row)
+            for row in rows
+            if row[3] == board and row[2] in EVIDENCE and row[0] <= check.committed
+        ]
+    return shown_by(
+        board,
+        check,
+        entries,
+        from_ms,
+        to_ms,
+        lambda entry: check.has_signed(entry.row),
+        keyed=bool(secrets),
+    )
+
+
 def shown_by(
     board: str,
     check: verifier.Verifier,
@@ -123,6 +156,7 @@ def shown_by(
     ``keyed``: that is by keys, and for others none was given.
     """
     report = check.report()
+    branches = [branch for branch in report.branches if branch.board == board]
     findings = [*report.findings, *_unreadable(entries)]
     intervals: list[Proven] = []
     listened: list[Heard] = []
@@ -145,13 +179,13 @@ def shown_by(
         from_ms,
         to_ms,
         intervals,
-        sum(branch.macs for branch in report.branches),
-        sum(branch.signatures for branch in report.branches),
+        sum(branch.macs for branch in branches),
+        sum(branch.signatures for branch in branches),
         findings,
         heard=_borne_out(listened, intervals),
-        fitting=numbers(check.keyring.fitting),
+        fitting=numbers(owner for owner in check.keyring.fitting if owner[0] == board),
         without_key=tuple(
-            sorted({one for branch in report.branches for one in branch.pairings_without_key})
+            sorted({one for branch in branches for one in branch.pairings_without_key})
         ),
         counted=tuple(counted),
     )

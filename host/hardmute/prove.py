@@ -4,59 +4,365 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hardmute import errors, keys, paths, text
-from hardmute.discovery import known_board
+from hardmute.discovery import board_for, known_board
+from hardmute.entries import Entry, canonical, export_line, read_export
 from hardmute.excerpt import excerpt
-from hardmute.keys import load_verify_keys
-from hardmute.log import Log, iso_time, now_ms
+from hardmute.history import CLOCKS_DISAGREE, NOT_BORNE_OUT, ONE_SIDED
+from hardmute.keys import load_verify_keys, require_ids
+from hardmute.log import Log, iso_time, now_ms, record_of
 from hardmute.logview import edges, parse_time
-from hardmute.proof import EVIDENCE, Proof, Proven, counts_for_nothing, examine
-from hardmute.receipt import check_receipt, read_receipt, write_receipt
-from hardmute.verifier import Keys
+from hardmute.proof import (
+    EVIDENCE,
+    Proof,
+    Proven,
+    counts_for_nothing,
+    examine,
+    examine_export,
+    no_key,
+)
+from hardmute.receipt import About, check_receipt, read_receipt, require_name, write_receipt
+from hardmute.recorder import Recorder
+from hardmute.verifier import Keys, verified
+from muteboard import journal
 
 _SIMULATED = "a simulated board: no real microphone was cut by it"
+_LONGEST_TITLE = 80
+# Why a time is unknown that no attestation stands around.
+_NOT_PAIRED = "the board was not paired with this host: it signed nothing"
+_PRUNED = "what showed it was pruned from this log"
+_UNCHECKED = "this host has no key to check what the board signed"
+_GIVE_KEY = "give the verify key of that pairing: --key FILE"
+# What to do about a reason, by a part of its text.
+_STEPS = {
+    ONE_SIDED: (
+        "have the board sign before and after the time that matters: run `hardmute status` then,"
+        " or keep `hardmute watch` running"
+    ),
+    _NOT_PAIRED: "pair it, for the times to come: `hardmute pair --verify-key FILE`",
+    _PRUNED: "check an export or a receipt that was made before `hardmute log prune`",
+    _UNCHECKED: _GIVE_KEY,
+    no_key(()).strip(): _GIVE_KEY,
+    CLOCKS_DISAGREE: "keep the host's clock right: `hardmute doctor` checks it",
+    NOT_BORNE_OUT: "have the contacts checked: `hardmute doctor`",
+    "off or restarted": "keep the board powered; after a restart run `hardmute status`",
+    "could not write": "have the board's flash checked: `hardmute doctor`",
+    "records are missing": "see what is missing: `hardmute log verify`",
+    "at some time in it": "meet the board more often: keep `hardmute watch` running",
+}
 
 
 def prove(args: Namespace) -> int:
-    """`hardmute prove`, and with ``--check`` of a receipt."""
+    """`hardmute prove`, with ``--check`` of a receipt, and with ``--sign`` too."""
     secrets = load_verify_keys(args.key)
     if args.check is not None:
         return _check(args.check, secrets, as_json=args.json)
-    if args.start is None or args.end is None:
-        raise errors.UsageError("Say which time: --from T --to T (or --check a receipt).")
-    from_ms, to_ms = parse_time(args.start), parse_time(args.end)
+    if args.receipt is not None:
+        require_name(args.receipt)
+    title = _title(args)
+    if args.sign is not None:
+        return _sign(args, secrets, title)
+    if args.start is None:
+        raise errors.UsageError("Say which time: --from T (or --check a receipt).")
+    from_ms, until = parse_time(args.start), args.end or "now"
+    if from_ms > now_ms():
+        raise errors.UsageError("--from must not be in the future.")
+    if args.log is not None:
+        return _prove_export(args, from_ms, parse_time(until), secrets)
+    met = _meet(args) if until == "now" else None
+    to_ms = parse_time(until) if met is None else met.end_ms
     if not from_ms < to_ms:
         raise errors.UsageError("--from must be before --to.")
     if to_ms > now_ms():
         raise errors.UsageError("--to must not be in the future.")
     log = Log(paths.log_file())
     try:
-        board = _board(args.device, log)
-        newest = log.newest(board, "attestation")
-        if newest is not None and newest.at_ms > now_ms():
-            raise errors.UsageError(
-                "The host's clock was set back since the board last attested, at "
-                f"{text.local_time(newest.at_ms)}: run `hardmute status` first, then prove."
-            )
-        found = excerpt(log, board, from_ms, to_ms)
-        proof = examine(found, from_ms, to_ms, secrets, {} if secrets else keys.attest_keys(board))
-        proof = proof._replace(simulated=board not in log.real_boards())
+        board = met.board if met is not None and met.board else _board(args.device, log)
+        shown = _shown(log, board, from_ms, to_ms, secrets)
         if args.receipt is not None:
-            if not secrets:
-                text.complain(
-                    "Without --key the receipt is not signed: a check of it shows what the board"
-                    " signed, but not when."
-                )
-            write_receipt(args.receipt, proof, found.entries(EVIDENCE), secrets, log.hash_at)
+            _write(args.receipt, log, shown, secrets, title)
     finally:
         log.close()
-    _print(proof, as_json=args.json)
+    _print(shown.told, as_json=args.json, steps=_steps(shown.told))
     if args.receipt is not None and not args.json:
         text.detail(f"receipt: {args.receipt}")
+    return errors.worst(shown.proof.exit_code, errors.OK if met is None else met.exit_code)
+
+
+def _prove_export(args: Namespace, from_ms: int, to_ms: int, secrets: Keys) -> int:
+    """`hardmute prove --log FILE`: from an export of another host's log."""
+    if args.receipt is not None:
+        raise errors.UsageError("A receipt is made on the host whose log it is: leave --log out.")
+    if not from_ms < to_ms:
+        raise errors.UsageError("--from must be before --to.")
+    rows = list(read_export(args.log))
+    boards = sorted({row[3] for row in rows if row[2] == "attestation" and row[3] is not None})
+    if args.device is not None:
+        boards = [board for board in boards if board == args.device]
+    if len(boards) != 1:
+        raise errors.UsageError(
+            f"{args.log} has no attestation of that board: name it by its id, --device BOARD."
+            if not boards
+            else f"{args.log} is of several boards; name one with --device: {', '.join(boards)}."
+        )
+    check = verified(lambda: rows, secrets)
+    proof = examine_export(check, rows, boards[0], from_ms, to_ms, secrets)
+    if not secrets and not proof.findings:
+        why = "the export agrees with itself; nothing was checked"
+        unknown = Proven(from_ms, to_ms, "unknown", None, 0, why)
+        proof = proof._replace(intervals=[unknown], heard=[])
+    simulated = any(
+        row[3] == boards[0] and row[2] == "observation" and '"simulated":true' in row[4]
+        for row in rows
+    )
+    steps = _steps(proof) if secrets else ["give the board's verify key: --key FILE"]
+    _print(proof._replace(simulated=simulated), as_json=args.json, steps=steps)
     return proof.exit_code
+
+
+def _title(args: Namespace) -> str | None:
+    if args.title is None:
+        return None
+    if args.receipt is None:
+        raise errors.UsageError("--title is for a receipt: name its file, --receipt FILE.")
+    title = args.title.strip()
+    if not 0 < len(title) <= _LONGEST_TITLE or text.printable(title) != title:
+        raise errors.UsageError(f"A title has 1 to {_LONGEST_TITLE} printable characters.")
+    return title
+
+
+class _Met(NamedTuple):
+    """A meeting with the board, or an attempt. ``board``: None if none was there.
+
+    ``end_ms``: when the board was asked for what it signed then; without that, when the meeting
+    began. ``exit_code``: what the meeting itself asks for.
+    """
+
+    board: str | None
+    end_ms: int
+    exit_code: int
+
+
+def _meet(args: Namespace) -> _Met:
+    """Meet the board as `hardmute status` does, so that what it signs now is in the log."""
+    from hardmute import commands, discovery
+    from hardmute.contact import Contact
+
+    end_ms = now_ms()
+    recorder = Recorder()
+    named = args.device
+    if named is None and recorder.log is not None and recorder.log.real_boards():
+        named = _board(None, recorder.log)
+    row, _ = recorder.use(Log.head) or (0, b"")
+    try:
+        with discovery.open_board(named, args.timeout, recorder.log) as (session, identity):
+            met = Contact(session, identity, recorder).meet()
+            commands.record_seen(recorder, met, identity, session, args.command)
+    except errors.UnreachableError as error:
+        commands.record_unseen(recorder, named, error, args.command)
+        last = recorder.use(lambda log: _last_signed(log, named)) or ""
+        text.complain(f"{error} The proof rests on what is in the log{last}.")
+        return _Met(None, end_ms, recorder.exit_code)
+    board, code = identity.board, recorder.exit_code
+    newest = recorder.use(lambda log: log.newest(board, "attestation"))
+    if newest is not None and newest.row > row:
+        end_ms = newest.body["sent_ms"]
+    if met.contradicted is not None:
+        text.complain(f"Board {board}: {met.contradicted}.")
+        code = errors.worst(code, errors.FAULT)
+    return _Met(board, end_ms, code)
+
+
+def _last_signed(log: Log, named: str | None) -> str | None:
+    """In a clause, when the board that was ``named`` signed last; None if it never did."""
+    board = board_for(named, log)
+    newest = None if board is None else log.newest(board, "attestation")
+    if newest is None:
+        return None
+    return f"; the board last signed at {text.local_time(newest.body['sent_ms'])}"
+
+
+class _Shown(NamedTuple):
+    """What the log shows, and by what. ``told``: with reasons as a person needs them."""
+
+    entries: list[Entry]
+    key_ids: dict[int, str]
+    proof: Proof
+    told: Proof
+
+
+def _shown(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> _Shown:
+    newest = log.newest(board, "attestation")
+    if newest is not None and newest.at_ms > now_ms():
+        raise errors.UsageError(
+            "The host's clock was set back since the board last attested, at "
+            f"{text.local_time(newest.at_ms)}: run `hardmute status` first, then prove."
+        )
+    found = excerpt(log, board, from_ms, to_ms)
+    try:
+        entries = [] if found.findings else found.entries(EVIDENCE)
+    except (ValueError, TypeError, RecursionError):
+        # Hardmute has not written one of them: `examine` says which.
+        entries = []
+    key_ids = _key_ids(log, board, entries)
+    named = {(board, pairing): key_id for pairing, key_id in key_ids.items()}
+    require_ids(secrets, named, "the evidence of that time")
+    held = keys.attest_keys(board, () if secrets else log.pairings(board))
+    proof = examine(found, from_ms, to_ms, secrets, held)
+    proof = proof._replace(simulated=board not in log.real_boards())
+    return _Shown(entries, key_ids, proof, _told(proof, log, entries, keyed=bool(secrets)))
+
+
+def _key_ids(log: Log, board: str, entries: Sequence[Entry]) -> dict[int, str]:
+    """By pairing under which something in ``entries`` is signed: the key id that the log's newest
+    ``pair`` record up to there has.
+
+    A board that was reflashed may have had another pairing of that number since: the entries have
+    the record of that, and tell it themselves.
+    """
+    begins: dict[int, int] = {}
+    for entry in entries:
+        if entry.kind == "record":
+            begins.setdefault(journal.Record(record_of(entry)).pairing, entry.row)
+        elif entry.kind == "attestation":
+            begins.setdefault(entry.body["statement"].get("pairing"), entry.row)
+    found: dict[int, str] = {}
+    for row, record in log.pair_records(board, max(begins.values(), default=0)):
+        if row <= begins.get(record.pairing, 0):
+            found.setdefault(record.pairing, record.data.to_bytes(4, "little").hex())
+        if not begins.keys() - {0} - found.keys():
+            break
+    return found
+
+
+def _told(proof: Proof, log: Log, entries: Sequence[Entry], *, keyed: bool) -> Proof:
+    """``proof`` with the true reason wherever no attestation stands on both sides, or did once."""
+    marks = [entry.body for entry in entries if entry.kind == "attestation"]
+    first_row = log.first_row()
+    pruned_ms = log.pruned_before() if first_row > 1 else proof.from_ms
+    if first_row > 1 and marks:
+        # Nor does that count whose nonce commits to an entry that was pruned.
+        bound = (body["received_ms"] for body in marks if body["log_row"] >= first_row - 1)
+        pruned_ms = max(pruned_ms, next(bound, proof.to_ms))
+    reason = ONE_SIDED
+    if not marks and log.paired(proof.board) is None:
+        reason = _NOT_PAIRED
+    elif marks and not keyed and not proof.counted:
+        reason = _UNCHECKED
+
+    def told(interval: Proven) -> Proven:
+        if interval.note is None or interval.state != "unknown":
+            return interval
+        pruned = interval.start_ms < pruned_ms
+        note = interval.note.replace(ONE_SIDED, _PRUNED if pruned else reason)
+        if pruned and _PRUNED not in note:
+            note = f"{note}; {_PRUNED}"
+        return interval._replace(note=note)
+
+    return proof._replace(intervals=[told(interval) for interval in proof.intervals])
+
+
+def _steps(told: Proof) -> list[str]:
+    """What to do about the reasons in it, each once."""
+    notes = [one.note for one in told.intervals if one.state == "unknown" and one.note]
+    return list(
+        dict.fromkeys(step for note in notes for reason, step in _STEPS.items() if reason in note)
+    )
+
+
+def _write(file: Path, log: Log, shown: _Shown, secrets: Keys, title: str | None) -> None:
+    if not secrets:
+        text.complain(
+            "Without --key the receipt is not signed: a check of it shows what the board"
+            " signed, but not when. `hardmute prove --sign` can sign it later."
+        )
+    about = About(title, log.label(shown.proof.board), shown.key_ids)
+    write_receipt(file, shown.proof, shown.entries, secrets, log.hash_at, about, shown.told)
+
+
+def _sign(args: Namespace, secrets: Keys, title: str | None) -> int:
+    """`hardmute prove --sign`: a signed receipt in the place of one that is not signed.
+
+    It is made from this host's log, once nothing in the other contradicts that.
+    """
+    if not secrets:
+        raise errors.UsageError("The verify key signs a receipt: give it, --key FILE.")
+    if args.receipt is None:
+        raise errors.UsageError("Name the new file for the signed receipt: --receipt FILE.")
+    content = read_receipt(args.sign)
+    checked = check_receipt(content, {})
+    claim = checked.claim or checked.proof
+    if claim.findings:
+        raise errors.EvidenceError(
+            f"{args.sign} was not signed: its entry {claim.findings[0].row}"
+            f" {claim.findings[0].text}."
+        )
+    if content["macs"]:
+        raise errors.UsageError(f"{args.sign} is signed already.")
+    log = Log(paths.log_file())
+    try:
+        _require_in_log(args.sign, content, log)
+        shown = _shown(log, claim.board, claim.from_ms, claim.to_ms, secrets)
+        if not shown.proof.findings:
+            _require_follows(args.sign, claim, shown.proof)
+        _write(args.receipt, log, shown, secrets, title or content.get("title"))
+    finally:
+        log.close()
+    _print(shown.told, as_json=args.json, steps=_steps(shown.told))
+    if not args.json:
+        text.detail(f"signed receipt: {args.receipt}")
+    return shown.proof.exit_code
+
+
+def _require_in_log(file: Path, content: Mapping[str, Any], log: Log) -> None:
+    """Raise `UsageError` or `EvidenceError` unless each entry and each hash in a receipt is in
+    this host's log.
+    """
+    rows = [fields["row"] for fields in content["entries"]] or [log.first_row()]
+    if min(rows + [int(row) for row in content["hashes"]]) < log.first_row():
+        raise errors.UsageError(
+            f"{file} cannot be signed: entries that it rests on were pruned from this host's log."
+        )
+    known = {
+        entry.row: export_line(entry)
+        for entry in log.entries(content["board"], EVIDENCE, min(rows), max(rows))
+    }
+    others = [
+        fields["row"]
+        for fields in content["entries"]
+        if known.get(fields["row"]) != canonical(fields)
+    ]
+    for row, said in content["hashes"].items():
+        found = log.hash_at(int(row))
+        if found is None or found.hex() != said:
+            others.append(int(row))
+    if others:
+        raise errors.EvidenceError(
+            f"{file} was not signed: its entry {min(others)} is not so in this host's log. It was"
+            " altered, or another host made it: only that host can sign it."
+        )
+
+
+def _require_follows(file: Path, claim: Proof, proof: Proof) -> None:
+    """Raise `EvidenceError` or `UsageError` if a receipt claims what ``proof`` does not show."""
+    for one in claim.intervals:
+        states = [
+            shown.state
+            for shown in proof.intervals
+            if shown.start_ms < one.end_ms and one.start_ms < shown.end_ms
+        ]
+        # Later evidence may place the ends of a live time better.
+        agrees = set(states) == {"muted"} if one.state == "muted" else one.state in states
+        if agrees or one.state == "unknown":
+            continue
+        said = f"{file} was not signed: it claims {one.state} from {text.local_time(one.start_ms)}"
+        if proof.without_key:
+            raise errors.UsageError(f"{said}, and there was {no_key(proof.without_key)}.")
+        raise errors.EvidenceError(f"{said}, and this host's log does not show that.")
 
 
 def _board(named: str | None, log: Log) -> str:
@@ -75,9 +381,10 @@ def _board(named: str | None, log: Log) -> str:
     return known[0]
 
 
-def _print(proof: Proof, *, as_json: bool) -> None:
+def _print(proof: Proof, *, as_json: bool, steps: Sequence[str] = ()) -> None:
+    """``steps``: what to do about what is not known."""
     if as_json:
-        print(json.dumps(_as_json(proof)))
+        print(json.dumps(_as_json(proof) | {"next": list(steps)}))
         return
     span = f"{text.local_time(proof.from_ms)} to {text.local_time(proof.to_ms)}"
     if proof.findings:
@@ -95,6 +402,8 @@ def _print(proof: Proof, *, as_json: bool) -> None:
             text.detail(_line(interval))
     for one in proof.heard:
         text.detail(f"heard, {one.told}")
+    for step in steps:
+        text.detail(f"next: {step}")
     if proof.simulated:
         text.detail(_SIMULATED)
     text.detail(_rests_on(proof))
@@ -111,10 +420,7 @@ def _line(interval: Proven) -> str:
 
 def _rests_on(proof: Proof) -> str:
     if not proof.signatures:
-        return (
-            "rests on nothing: this board has signed nothing of that time; `hardmute pair"
-            " --verify-key FILE` lets it"
-        )
+        return "rests on nothing: the log has nothing of that time that the board signed"
     if proof.without_key and proof.fitting:
         return (
             f"rests on {proof.signed} of {proof.signatures} signatures of the board, checked with "
@@ -166,9 +472,11 @@ def _shown_json(proof: Proof) -> dict[str, Any]:
 
 
 def _check(file: Path, secrets: Keys, *, as_json: bool) -> int:
-    proof, claim = check_receipt(read_receipt(file), secrets)
+    content = read_receipt(file)
+    proof, claim = check_receipt(content, secrets)
+    named = {key: content.get(key) for key in ("title", "label", "key_ids")}
     if as_json:
-        told = _as_json(proof)
+        told = _as_json(proof) | named
         if claim is not None:
             told |= {"rests_on": proof.intervals[0].note, "claim": _shown_json(claim)}
         print(json.dumps(told))
@@ -179,6 +487,9 @@ def _check(file: Path, secrets: Keys, *, as_json: bool) -> int:
         _print(proof, as_json=False)
         if not proof.findings:
             text.detail("the receipt itself is signed with the verify key")
+    for what, said in named.items():
+        if said and what != "key_ids":
+            text.detail(f"{what}, as the receipt says: {text.printable(said)}")
     if file.suffix.lower() == ".html":
         text.detail("go by this: what the page itself says to a reader is not signed")
     return proof.exit_code

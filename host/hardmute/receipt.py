@@ -7,10 +7,11 @@ import hmac
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import muteboard
-from hardmute import errors, verifier
+from hardmute import errors, strict_json, verifier
 from hardmute.entries import (
     FIRST_MS,
     LAST_MS,
@@ -22,15 +23,32 @@ from hardmute.entries import (
     stored_entry,
 )
 from hardmute.history import checked_here
-from hardmute.keys import require_fit
+from hardmute.keys import require_fit, require_ids
 from hardmute.log import now_ms
+from hardmute.newfile import new_file
 from hardmute.proof import EVIDENCE, Proof, Proven, numbers, shown_by
 from hardmute.report import is_board_id
 from muteboard import attest
 
 _KIND = "receipt"
-_VERSION = 1
-_LARGEST = 256 << 20
+_VERSION = 2
+# Half more than an honest receipt of 10,752 records, the most that a board keeps: where the board
+# attested after each record, as for `watch`, it measures 13.3 MB, and 16.0 MB as a page.
+LARGEST = 24 << 20
+_SLICE = 1 << 20
+
+
+class About(NamedTuple):
+    """What a receipt says beside the proof: a title, the board's label, and of which key each
+    pairing is, as far as that is known: its key id, in hex.
+    """
+
+    title: str | None = None
+    label: str | None = None
+    key_ids: Mapping[int, str] = MappingProxyType({})
+
+
+NOTHING_ABOUT = About()
 
 
 def make_receipt(
@@ -38,6 +56,7 @@ def make_receipt(
     entries: Sequence[Entry],
     secrets: verifier.Keys,
     log_hash: Callable[[int], bytes | None],
+    about: About = NOTHING_ABOUT,
 ) -> dict[str, Any]:
     """The receipt of ``proof``: what it claims, and all that the claim rests on."""
     rows = {
@@ -60,12 +79,19 @@ def make_receipt(
         "entries": [json.loads(export_line(entry)) for entry in entries],
         "hashes": hashes,
         "counted": proof.counted,
+        "title": about.title,
+        "label": about.label,
     }
-    body = canonical(content).encode()
-    content["macs"] = {
-        str(pairing): _receipt_mac(secret, body)
+    signing = {
+        pairing: secret
         for (board, pairing), secret in sorted(secrets.items())
         if board == proof.board and (pairing in proof.fitting or not proof.fitting)
+    }
+    key_ids = {**about.key_ids, **{of: attest.key_id(key).hex() for of, key in signing.items()}}
+    content["key_ids"] = {str(pairing): key_id for pairing, key_id in key_ids.items()}
+    body = canonical(content).encode()
+    content["macs"] = {
+        str(pairing): _receipt_mac(secret, body) for pairing, secret in signing.items()
     }
     content["sha256"] = hashlib.sha256(canonical(content).encode()).hexdigest()
     return content
@@ -102,14 +128,15 @@ def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> Checked:
         macs = {int(pairing): mac for pairing, mac in dict(content.pop("macs")).items()}
         body = canonical(content).encode()
         board, from_ms, to_ms = _span_of(content)
+        key_ids = _key_ids_of(content, board)
+        require_ids(secrets, key_ids, "the receipt")
         hashes = {int(row): bytes.fromhex(found) for row, found in content["hashes"].items()}
         rows = list(_rows_of(board, content["entries"]))
         entries = [stored_entry(row) for row in rows]
         checked = verifier.Verifier(
             secrets, log_hash=hashes.get, board=board, is_part=True, gapless=False
         )
-        for row in rows:
-            checked.take(row)
+        checked.take(rows)
         signed = _signed_by(macs, board, body, secrets, checked.keyring)
         counted = _claimed(content, entries, macs)
 
@@ -133,6 +160,7 @@ def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> Checked:
     if shown.findings:
         return Checked(shown, None)
     ids = {**dict.fromkeys((board, pairing) for pairing in macs), **checked.keyring.ids}
+    ids = {owner: key_id or key_ids.get(owner) for owner, key_id in ids.items()}
     fitting = signed | checked.keyring.fitting
     if ids:
         require_fit(secrets, ids, fitting, "the receipt")
@@ -154,6 +182,18 @@ def _span_of(content: dict[str, Any]) -> tuple[str, int, int]:
     if not (times and is_board_id(board)):
         raise ValueError
     return board, from_ms, to_ms
+
+
+def _key_ids_of(content: Mapping[str, Any], board: str) -> dict[tuple[str, int], str]:
+    """The key ids in a receipt; those of version 1 have none. Raises `ValueError` or its like."""
+    key_ids = {
+        (board, int(pairing)): bytes.fromhex(key_id).hex()
+        for pairing, key_id in content.get("key_ids", {}).items()
+    }
+    named = (content.get(key) for key in ("title", "label"))
+    if not all(name is None or type(name) is str for name in named):
+        raise ValueError
+    return key_ids
 
 
 def _signed_by(
@@ -225,51 +265,113 @@ def write_receipt(
     entries: Sequence[Entry],
     secrets: verifier.Keys,
     log_hash: Callable[[int], bytes | None],
+    about: About,
+    told: Proof,
 ) -> None:
+    """Write the receipt of ``proof`` to the new ``file``. Raises as `new_file`.
+
+    ``told``: the same with reasons for a person, which a page shows.
+    """
     if proof.findings:
         raise errors.EvidenceError(
             f"Entry {proof.findings[0].row} of the log {proof.findings[0].text}: "
             "there is nothing to give a receipt for."
         )
-    content = make_receipt(proof, entries, secrets, log_hash)
+    require_name(file)
+    content = make_receipt(proof, entries, secrets, log_hash, about)
     if file.suffix.lower() == ".html":
         from hardmute.receipt_page import page
 
-        written = page(content, proof)
-    elif file.suffix.lower() == ".json":
-        written = canonical(content) + "\n"
+        written = page(content, told).encode()
     else:
-        raise errors.UsageError("A receipt is FILE.json or FILE.html.")
+        written = f"{canonical(content)}\n".encode()
     try:
-        with file.open("x", encoding="utf-8", newline="\n") as stream:
-            stream.write(written)
-    except FileExistsError as error:
-        raise errors.UsageError(f"{file} is there already: name a new file.") from error
-    except OSError as error:
-        raise errors.LocalError(
-            f"{file} cannot be written ({error.strerror or error})."
+        # Nobody is given a receipt that nobody can check.
+        _parsed(_text_in(written), file)
+    except (ValueError, RecursionError) as error:
+        raise errors.UsageError(
+            "There is too much evidence for one receipt: prove a shorter time."
         ) from error
+    with new_file(file) as stream:
+        stream.write(written)
+
+
+def require_name(file: Path) -> None:
+    """Raise `UsageError` unless a receipt can have this name."""
+    if file.suffix.lower() not in (".html", ".json"):
+        raise errors.UsageError("A receipt is FILE.json or FILE.html.")
 
 
 def read_receipt(file: Path) -> dict[str, Any]:
-    """The receipt in a JSON or HTML file. Raises `EvidenceError` for what is none."""
+    """The receipt in a JSON or HTML file.
+
+    Raises `EvidenceError` for what is none, and `NewerError` if a newer hardmute has made it.
+    """
+    try:
+        # Nothing here keeps what it hands over: parsing takes several times the file.
+        return _parsed(_text_in(_data_in(file)), file)
+    except (ValueError, RecursionError) as error:
+        raise errors.EvidenceError(f"{file} is no receipt as this hardmute makes it.") from error
+
+
+def _data_in(file: Path) -> bytes:
     try:
         with file.open("rb") as stream:
-            data = stream.read(_LARGEST)
+            return stream.read(LARGEST + 1)
     except OSError as error:
         raise errors.UsageError(f"{file} cannot be read ({error.strerror or error}).") from error
-    try:
-        said = data.decode()
-        if file.suffix.lower() == ".html":
-            from hardmute.receipt_page import embedded
 
-            said = embedded(said)
-        content = json.loads(said)
-        intact = canonical(content) in (said.removesuffix("\n"), said.replace("\\u003c", "<"))
-    except (ValueError, RecursionError):
-        content, intact = None, False
-    if intact and isinstance(content, dict):
-        known = cast("dict[str, Any]", content)
-        if known.get("hardmute") == _KIND and known.get("version") == _VERSION:
-            return known
-    raise errors.EvidenceError(f"{file} is no receipt as this hardmute makes it.")
+
+class _Text(NamedTuple):
+    """A receipt as it stands in a file. ``in_page``: with each ``<`` escaped."""
+
+    json: list[str]
+    in_page: bool
+
+
+def _text_in(data: bytes) -> _Text:
+    """The receipt in a file with this ``data``. Raises `ValueError` for what is none."""
+    if len(data) > LARGEST:
+        raise ValueError
+    in_page = not data.startswith(b"{")
+    if in_page:
+        from hardmute.receipt_page import embedded
+
+        data = embedded(data)
+    return _Text([data.removesuffix(b"\n").decode("ascii")], in_page)
+
+
+def _parsed(text: _Text, file: Path) -> dict[str, Any]:
+    """The receipt that is ``text``, of which it takes the JSON out.
+
+    Raises `ValueError` or `RecursionError` for what is none.
+    """
+    said = text.json.pop()
+    digest = _digest(said)
+    content = strict_json.parse(said)
+    del said
+    known = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+    version = known.get("version")
+    if known.get("hardmute") != _KIND or type(version) is not int or version < 1:
+        raise ValueError
+    if version > _VERSION:
+        raise errors.NewerError(file, version)
+    # Only one text stands for a receipt.
+    again = canonical(known)
+    if text.in_page:
+        again = escaped(again)
+    if _digest(again) != digest:
+        raise ValueError
+    return known
+
+
+def escaped(receipt: str) -> str:
+    """A receipt as it stands in a page: nothing in it ends the element that it is in."""
+    return receipt.replace("<", "\\u003c")
+
+
+def _digest(text: str) -> bytes:
+    found = hashlib.sha256()
+    for at in range(0, len(text), _SLICE):
+        found.update(text[at : at + _SLICE].encode())
+    return found.digest()

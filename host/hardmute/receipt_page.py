@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from html import escape
 from string import Template
 from typing import TYPE_CHECKING, Any
 
 from hardmute import text
+from hardmute.bands import BANDS
 from hardmute.entries import canonical
-from hardmute.logview import BoardTimeline, edges
-from hardmute.timeline import Interval
+from hardmute.logview import edges
+from hardmute.receipt import escaped
 
 if TYPE_CHECKING:
     from hardmute.proof import Proof, Proven
 
-_OPEN = '<script type="application/json" id="receipt">\n'
-_CLOSE = "\n</script>"
+_OPEN = b'<script type="application/json" id="receipt">\n'
+_CLOSE = b"\n</script>"
 # The last line: a page that was altered, by whatever accident, is not taken for a receipt.
-_HASH_MARK = "<!-- SHA-256 of all above: "
+_HASH_MARK = b"<!-- SHA-256 of all above: "
 _PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
@@ -29,104 +29,151 @@ _PAGE = Template("""<!doctype html>
 <meta http-equiv="Content-Security-Policy"
   content="default-src 'none'; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Microphone receipt</title>
+<meta name="color-scheme" content="light dark">
+<title>Microphone receipt$of_title</title>
 <style>
+:root { color-scheme: light dark; --ink: #111; --soft: #444; --line: #ccc; --paper: #fff; }
+@media screen and (prefers-color-scheme: dark) {
+  :root { --ink: #eee; --soft: #bbb; --line: #555; --paper: #16181c; }
+}
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem;
-  color: #111; background: #fff; }
+  color: var(--ink); background: var(--paper); }
+h1, p, dd { overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; margin-bottom: 0; }
+h2 { font-size: 1.2rem; margin: 2rem 0 0; }
+.title { font-size: 1.2rem; margin: .25rem 0; }
 .verdict { font-size: 1.3rem; font-weight: 600; border-left: .5rem solid $colour;
   padding: .5rem 1rem; margin: 1rem 0; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; padding: .25rem .5rem; border-bottom: 1px solid #ccc;
-  vertical-align: top; }
-td:nth-child(-n+4) { white-space: nowrap; }
-svg { width: 100%; height: auto; }
-small, .small { font-size: .85rem; color: #333; overflow-wrap: anywhere; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; }
+dt { color: var(--soft); }
+dd { margin: 0; }
+table { border-collapse: collapse; width: 100%; margin-top: 1rem; }
+th, td { text-align: left; padding: .25rem .5rem; border-bottom: 1px solid var(--line);
+  vertical-align: top; white-space: nowrap; }
+td:last-child { white-space: normal; overflow-wrap: anywhere; }
+.picture { display: block; width: 100%; height: 4rem; }
+.swatch { width: 1.6rem; height: 1rem; vertical-align: middle; }
+.ends { display: flex; justify-content: space-between; gap: 1rem; margin: 0; }
+.ends span + span { text-align: right; }
+.legend span { margin-right: 1rem; white-space: nowrap; }
+code { font-size: .9rem; }
+.small { font-size: .85rem; color: var(--soft); }
+@media screen and (max-width: 40rem) {
+  dl, table, tbody, tr, td { display: block; }
+  thead { display: none; }
+  dd { margin-bottom: .5rem; }
+  tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }
+  td { border: 0; padding: 0; white-space: normal; overflow-wrap: anywhere; }
+  td:empty { display: none; }
+  td::before { content: attr(data-name) ": "; color: var(--soft); }
+}
 @media print { body { margin: 0; max-width: none; } tr { break-inside: avoid; } }
 </style>
 </head>
 <body>
-<h1>Was the microphone off?</h1>
-<p class="small">A receipt by $made_by, made $made</p>
-<p class="verdict">$simulated$verdict</p>
+<h1>$question</h1>
+$title<p class="verdict">$verdict</p>
 <p>$totals</p>
-<p>From <strong>$start</strong> to <strong>$end</strong>, by the clock of the computer that asked
-($zone). Board <strong>$board</strong>.</p>
+<dl>
+<dt>From</dt><dd>$start</dd>
+<dt>To</dt><dd>$end, by the clock of the computer that asked ($zone)</dd>
+<dt>Board</dt><dd>$board</dd>
+<dt>Made</dt><dd>$made, by $made_by</dd>
+</dl>
 $picture
-<table>
-<thead><tr><th>From</th><th>For</th><th>Microphone</th><th>Known to</th><th>Why</th></tr>
-</thead>
-<tbody>
-$rows
-</tbody>
-</table>
+$table
 <h2>What this rests on</h2>
-<p>The board cuts the microphone's line with a relay, senses that it is cut, and writes down every
-change; that it will connect the line, before it does. $rests</p>
-<p>It speaks of the line that runs through this board's relay, and of no other microphone. Whether
-yours runs through it, <code>hardmute verify --listen</code> tells. Times are the
-computer's: nobody but its owner vouches for its clock. The board's signatures convince those who
-trust whoever holds the verify key, for with it they could also be made.</p>
-<h2>To check it</h2>
-<p>On a computer with hardmute, with this file and the verify key:<br>
-<code>hardmute prove --check FILE --key KEYFILE</code><br>
-Go by what it says then: the words and the picture above are not signed, what is inside is.
-Without the key it checks nothing but that this file agrees with itself.</p>
+<p>The board cuts the line with a relay, senses that it is cut, and writes down every change. It
+writes down that it will connect the line before it does. $rests</p>
+$limits<p>Times are the computer's: nobody but its owner vouches for its clock. The board's
+signatures convince those who trust the holders of the verify key: with that key they could also be
+made.</p>
+<h2>Who can check it</h2>
+$who
 <p class="small">SHA-256 of the receipt: $digest</p>
 $open$receipt$close
 </body>
 </html>
 """)
-_WORDS = {
-    "muted": "Yes: the microphone's line was cut all the time.",
-    "live": "No: the microphone was connected for a part of the time.",
-    "fault": "A fault: for a part of the time the microphone cannot be called off.",
-    "unknown": "Not known for the whole time: see below for the parts that are proven.",
+_LIMITS = """<p>It speaks of the line that runs through this board's relay, and of no other
+microphone. Whether yours runs through it, <code>hardmute verify --listen</code> tells.</p>
+"""
+_SIMULATED = "A simulated board, which cuts no real microphone."
+# For a real board, and for a simulated one.
+_VERDICTS = {
+    "muted": (
+        "Yes: the microphone's line was cut all the time.",
+        "Its line was cut all the time.",
+    ),
+    "live": (
+        "No: the microphone's line was connected for a part of the time.",
+        "Its line was connected for a part of the time.",
+    ),
+    "fault": (
+        "A fault: for a part of the time the microphone's line cannot be called cut.",
+        "For a part of the time its line was in a fault.",
+    ),
+    "unknown": (
+        "Not known for the whole time: see below for the parts that are proven.",
+        "Not known for the whole time: see below for the parts that are proven.",
+    ),
 }
-_STATES = {"muted": "off", "live": "ON", "fault": "FAULT", "unknown": "not known"}
-_TOTALS = {"muted": "off, proven", "live": "ON", "fault": "in a fault", "unknown": "not known"}
+# In the order in which they are drawn: a short "live" is never painted over.
+_STATES = {"muted": "cut", "unknown": "not known", "fault": "FAULT", "live": "CONNECTED"}
+_TOTALS = {"muted": "cut, proven", "live": "connected", "fault": "fault", "unknown": "not known"}
+_HATCHES = {
+    "": "",
+    "///": "M-3 3L3 -3M0 12L12 0M9 15L15 9",
+    "xxx": "M0 0L12 12M0 12L12 0",
+    "|||": "M3 0V12M9 0V12",
+}
+# The picture's width and height, the least width of what it shows, and the width of a hatching.
+_WIDTH, _HEIGHT, _LEAST, _HATCH = 1000, 100, 3, 12
 
 
-def page(content: dict[str, Any], proof: Proof) -> str:
+def page(content: Mapping[str, Any], proof: Proof) -> str:
     """The page for the receipt ``content`` of ``proof``."""
-    from datetime import datetime
-
-    from hardmute.plot import BANDS
-
-    zone = datetime.now().astimezone().tzname() or "local time"
+    title = content["title"]
+    real, simulated = _VERDICTS[proof.verdict]
+    label = f"{content['label']} ({proof.board})" if content["label"] else proof.board
     body = _PAGE.substitute(
+        of_title=f": {escape(title)}" if title else "",
+        question="Was the line cut?" if proof.simulated else "Was the microphone off?",
+        title=f'<p class="title">{escape(title)}</p>\n' if title else "",
         colour=BANDS[proof.verdict][0],
-        made_by=escape(content["made_by"]),
-        made=text.local_time(content["made_ms"]),
-        simulated="A simulated board, which cuts no real microphone. " if proof.simulated else "",
-        verdict=_WORDS[proof.verdict],
+        verdict=f"{_SIMULATED} {simulated}" if proof.simulated else real,
         totals=_totals(proof.intervals),
         start=text.local_time(proof.from_ms),
         end=text.local_time(proof.to_ms),
-        zone=escape(zone),
-        board=escape(proof.board) + (", a simulated one" if proof.simulated else ""),
+        zone=escape(datetime.now().astimezone().tzname() or "local time"),
+        board=escape(label),
+        made=text.local_time(content["made_ms"]),
+        made_by=escape(content["made_by"]),
         picture=_picture(proof),
-        rows="\n".join(_row(interval) for interval in proof.intervals),
+        table=_table(proof.intervals),
         rests=_rests(proof),
+        limits="" if proof.simulated else _LIMITS,
+        who=_who(content, proof),
         digest=content["sha256"],
-        open=_OPEN,
-        receipt=canonical(content).replace("<", "\\u003c"),
-        close=_CLOSE,
+        open=_OPEN.decode(),
+        receipt=escaped(canonical(content)),
+        close=_CLOSE.decode(),
     )
-    return _hashed(body)
+    return body + _last_line(body.encode()).decode()
 
 
-def embedded(page: str) -> str:
+def embedded(page: bytes) -> bytes:
     """The receipt in a page, as JSON. Raises `ValueError` if the page is not as it was made."""
-    body, mark, _ = page.rpartition(_HASH_MARK)
-    start, end = body.find(_OPEN), body.rfind(_CLOSE)
-    if not mark or page != _hashed(body) or start < 0 or end < start:
+    end = page.rfind(_HASH_MARK)
+    body = memoryview(page)[: max(0, end)]
+    start, stop = page.find(_OPEN), page.rfind(_CLOSE)
+    if end < 0 or page[end:] != _last_line(body) or start < 0 or stop < start:
         raise ValueError
-    return body[start + len(_OPEN) : end]
+    return page[start + len(_OPEN) : stop]
 
 
-def _hashed(body: str) -> str:
-    return f"{body}{_HASH_MARK}{hashlib.sha256(body.encode()).hexdigest()} -->\n"
+def _last_line(body: bytes | memoryview) -> bytes:
+    return b"%s%s -->\n" % (_HASH_MARK, hashlib.sha256(body).hexdigest().encode())
 
 
 def _totals(intervals: Sequence[Proven]) -> str:
@@ -136,18 +183,31 @@ def _totals(intervals: Sequence[Proven]) -> str:
         ms = sum(one.end_ms - one.start_ms for one in intervals if one.state == state)
         if ms:
             parts.append(f"{words}: <strong>{text.duration(ms)}</strong>")
-    return "The microphone was " + "; ".join(parts) + "."
+    told = "; ".join(parts)
+    return f"{told[0].upper()}{told[1:]}."
 
 
-def _row(interval: Proven) -> str:
-    cells = (
-        text.local_time(interval.start_ms),
-        text.duration(interval.end_ms - interval.start_ms),
-        _STATES[interval.state],
-        edges(interval.plus_minus_ms).strip(),
-        interval.note or text.CAUSES.get(interval.cause or "", ""),
+def _table(intervals: Sequence[Proven]) -> str:
+    """The intervals, without the columns that would be empty."""
+    columns = {
+        "From": [text.local_time(one.start_ms) for one in intervals],
+        "For": [text.duration(one.end_ms - one.start_ms) for one in intervals],
+        "Line": [_STATES[one.state] for one in intervals],
+        "Known to": [edges(one.plus_minus_ms).strip() for one in intervals],
+        "Why": [one.note or text.CAUSES.get(one.cause or "", "") for one in intervals],
+    }
+    shown = {name: cells for name, cells in columns.items() if any(cells)}
+    head = "".join(f"<th>{name}</th>" for name in shown)
+    rows = "\n".join(
+        "<tr>"
+        + "".join(
+            f'<td data-name="{name}">{escape(cell)}</td>' if cell else "<td></td>"
+            for name, cell in zip(shown, row, strict=True)
+        )
+        + "</tr>"
+        for row in zip(*shown.values(), strict=True)
     )
-    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
 
 
 def _rests(proof: Proof) -> str:
@@ -163,9 +223,8 @@ def _rests_on_signatures(proof: Proof) -> str:
         return "The board has signed nothing of that time."
     if not proof.fitting:
         return (
-            "The computer checked the board's answers when it got them; the board's own signatures"
-            " are in this file, to be checked with the verify key. This receipt itself is not"
-            " signed: a check of it shows what the board signed, but not when."
+            "The computer checked the board's answers when it got them. The board's own signatures"
+            " are in this file, to be checked with the verify key."
         )
     checked = f"{proof.signed} signatures of the board were checked when this was made."
     if not proof.without_key:
@@ -174,22 +233,78 @@ def _rests_on_signatures(proof: Proof) -> str:
     return f"{checked} There was no key for pairing {which}: what it signed counts for nothing."
 
 
-def _picture(proof: Proof) -> str:
-    from hardmute.plot import write_svg
-
-    intervals = [
-        Interval(
-            one.start_ms,
-            one.end_ms,
-            one.state,
-            one.cause,
-            None,
-            one.note,
-            one.end_ms - one.start_ms if one.state == "live" else 0,
+def _who(content: Mapping[str, Any], proof: Proof) -> str:
+    """Who can check the receipt, with which key, and what that shows."""
+    check = (
+        "<p>On a computer with hardmute, with this file and the key file:<br>\n"
+        "<code>hardmute prove --check FILE --key KEYFILE</code><br>\n"
+        "Go by what it says then: the words and the picture above are not signed, what is inside"
+        " is. Without the key it checks nothing but that this file agrees with itself.</p>"
+    )
+    if content["macs"]:
+        whose = _pairings(content, content["macs"])
+        return (
+            f"<p>Everybody who has the verify key of {whose}. This file is signed with that"
+            f" key.</p>\n{check}"
         )
-        for one in proof.intervals
-    ]
-    drawn = io.BytesIO()
-    write_svg([BoardTimeline(proof.board, None, False, intervals)], drawn)
-    # Inside a page an SVG has no declaration of its own.
-    return re.sub(r"^.*?(?=<svg)", "", drawn.getvalue().decode(), flags=re.DOTALL)
+    if not proof.signatures:
+        return "<p>Nobody: the board has signed nothing of that time.</p>"
+    pairings = dict.fromkeys(map(str, (*proof.fitting, *proof.without_key)))
+    return (
+        f"<p>Everybody who has the verify key of {_pairings(content, pairings)}. <strong>This file"
+        " is not signed</strong>: a check shows what the board signed, but not when.</p>\n"
+        f"{check}\n<p>Its owner can sign it, on the computer that made it:<br>\n"
+        "<code>hardmute prove --sign FILE --key KEYFILE --receipt NEW</code></p>"
+    )
+
+
+def _pairings(content: Mapping[str, Any], which: Mapping[str, object]) -> str:
+    known = content["key_ids"]
+    return " or ".join(
+        f"pairing {escape(pairing)}"
+        + (f" (key id <code>{escape(known[pairing])}</code>)" if pairing in known else "")
+        for pairing in which
+    )
+
+
+def _picture(proof: Proof) -> str:
+    """The intervals as bands, as long as the page is wide, and what the bands mean."""
+    shown = [state for state in _STATES if state in {one.state for one in proof.intervals}]
+    span = proof.to_ms - proof.from_ms
+    bands: list[str] = []
+    for state in shown:
+        half = BANDS[state][2] * _HEIGHT
+        for one in proof.intervals:
+            if one.state == state:
+                x = (one.start_ms - proof.from_ms) * _WIDTH / span
+                width = max(_LEAST, (one.end_ms - one.start_ms) * _WIDTH / span)
+                x = min(x, _WIDTH - width)
+                # The hatching of a narrow one would hide its colour.
+                fill = f"url(#{state})" if width > 2 * _HATCH else BANDS[state][0]
+                bands.append(
+                    f'<rect x="{x:.1f}" y="{_HEIGHT / 2 - half:g}" width="{width:.1f}"'
+                    f' height="{2 * half:g}" fill="{fill}"/>'
+                )
+    legend = "\n".join(
+        '<span><svg class="swatch" aria-hidden="true"><rect width="100%" height="100%"'
+        f' fill="url(#{state})"/></svg> {_STATES[state]}</span>'
+        for state in shown
+    )
+    drawn = "\n".join(bands)
+    return (
+        f'<svg class="picture" viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none"'
+        ' role="img" aria-label="the line, from beginning to end; the table says the same">\n'
+        f"<defs>{''.join(map(_pattern, shown))}</defs>\n{drawn}\n</svg>\n"
+        f'<p class="ends small"><span>{text.local_time(proof.from_ms)}</span>'
+        f"<span>{text.local_time(proof.to_ms)}</span></p>\n"
+        f'<p class="legend small">{legend}</p>'
+    )
+
+
+def _pattern(state: str) -> str:
+    colour, hatch, _ = BANDS[state]
+    return (
+        f'<pattern id="{state}" width="{_HATCH}" height="{_HATCH}" patternUnits="userSpaceOnUse">'
+        f'<rect width="{_HATCH}" height="{_HATCH}" fill="{colour}"/>'
+        f'<path d="{_HATCHES[hatch]}" stroke="#000" stroke-width="1.5"/></pattern>'
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hardmute import errors, paths, text
-from hardmute.log import Log, Observation
+from hardmute.log import Log, Observation, Pairing, paired_by
 
 _T = TypeVar("_T")
 
@@ -98,6 +98,16 @@ class Recorder:
             self.log = None
             self._trouble.tell(error)
         return None
+
+    def is_paired(self, board: str) -> bool | None:
+        """Whether this host is paired with ``board``, by its log. None: that cannot be known."""
+        said = self.use(lambda log: (log.is_paired(board),))
+        # What cannot be written can often be read.
+        return paired_by(paths.data_dir() / paths.LOG_NAME, board) if said is None else said[0]
+
+    def pairings(self, board: str) -> list[Pairing] | None:
+        """The pairings that were made here with ``board``, by the log. None: it cannot be used."""
+        return self.use(lambda log: log.pairings(board))
 
     def incident(self, board: str, branch: int, what: str, said: str, **details: object) -> None:
         """Store that the evidence of ``board`` does not hold, and complain. ``said``: a clause."""

@@ -87,6 +87,11 @@ UNSIGNED = {
     ),
     "not_fresh": Unsigned("too slow", _ASK_AGAIN),
     "not_paired": Unsigned("it says that it is not paired", _OTHER_BOARD),
+    "pairing_unknown": Unsigned(
+        "this host cannot tell whether it is paired with the board",
+        "A log of this host cannot be read, and there is no key file. Repair the log, or restore"
+        " the key. If this host never was paired with the board, run `hardmute unpair`.",
+    ),
     "storage": Unsigned(
         "storage failed",
         "Its flash is full or damaged: unplug the board and plug it in again. If that does not"

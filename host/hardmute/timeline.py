@@ -172,7 +172,7 @@ def _same_boot(before: Observation, now: Observation) -> bool:
 
 def _fill_same_boot(before: Observation, now: Observation, current: Interval) -> list[Interval]:
     changes = (now.changes or 0) - (before.changes or 0)
-    if changes == 0 and before.unsigned is None:
+    if changes == 0 and before.unsigned is None and before.state == now.state:
         return [_known(before.at_ms, now.at_ms, now, now.cause)]
     started_ms = min(max(before.at_ms, current.start_ms), now.at_ms)
     current = _known(started_ms, now.at_ms, now, now.cause)
@@ -196,7 +196,10 @@ def _known(start_ms: int, end_ms: int, seen: Observation, cause: str | None) -> 
     if seen.reason == NOT_ATTESTED:
         return _gap(start_ms, end_ms, _reason(seen), 0)
     live_ms = end_ms - start_ms if seen.verdict == "live" else 0
-    return Interval(start_ms, end_ms, seen.verdict, cause, seen.proof, seen.reason, live_ms)
+    note = seen.reason
+    if seen.summary_of is not None:
+        note = f"{seen.summary_of} changes at once" + (f", {note}" if note else "")
+    return Interval(start_ms, end_ms, seen.verdict, cause, seen.proof, note, live_ms)
 
 
 def _doubted(interval: Interval) -> Interval:

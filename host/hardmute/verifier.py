@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hmac
 from array import array
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
+from itertools import groupby, islice
+from operator import itemgetter, lt
 from typing import Any, NamedTuple
 
 from hardmute.chain import Chain
@@ -17,13 +19,14 @@ from hardmute.entries import (
     GENESIS,
     Entry,
     Row,
+    are_well_formed,
     canonical,
     encoded,
     ends_of,
-    entry_hash,
-    is_well_formed,
+    entry_hashes,
     nonce,
-    record_in,
+    records_in,
+    stored,
     stored_entry,
 )
 from muteboard import attest, journal
@@ -35,6 +38,10 @@ Keys = Mapping[tuple[str, int], bytes]
 AttestKeys = Mapping[tuple[str, int], Collection[bytes]]
 
 _HASH = len(GENESIS)
+# Entries that are checked at a time.
+_CHUNK = 512
+# What makes the MACs of messages.
+_Signer = Callable[[Iterable[bytes]], list[bytes]]
 # Far more than the flash of a board lives through: one for each day, start and segment.
 _MOST_EPOCHS = 1 << 20
 # The mark of a record that was not read.
@@ -87,6 +94,8 @@ class Report(NamedTuple):
     findings: list[Finding]
     branches: list[Branch]
     incidents: list[Entry]
+    # Those that say that a board is in a pairing that the log's host has not made.
+    elsewhere: list[Entry]
     # Attestations whose entry `log_row` was pruned.
     unbound: int
     # What says which entries were pruned, if any were; and whether no board has signed anything
@@ -120,19 +129,27 @@ class EpochKeys:
         return keys[epoch]
 
 
-def _signer(key: bytes) -> Callable[[bytes], bytes]:
+def _signer(key: bytes) -> _Signer:
     """HMAC (RFC 2104), begun up to where the message comes: twice as fast as `hmac` for each."""
     block = key.ljust(64, b"\0")
     inner = sha256(bytes(byte ^ 0x36 for byte in block))
     outer = sha256(bytes(byte ^ 0x5C for byte in block))
 
-    def sign(message: bytes) -> bytes:
-        within, around = inner.copy(), outer.copy()
-        within.update(message)
-        around.update(within.digest())
-        return around.digest()[: attest.MAC]
+    def sign(messages: Iterable[bytes]) -> list[bytes]:
+        macs: list[bytes] = []
+        for message in messages:
+            within, around = inner.copy(), outer.copy()
+            within.update(message)
+            around.update(within.digest())
+            macs.append(around.digest()[: attest.MAC])
+        return macs
 
     return sign
+
+
+def _signed(sign: _Signer, messages: Iterable[bytes], macs: Iterable[bytes]) -> list[bool]:
+    """Which of ``macs`` are those of the ``messages``."""
+    return list(map(hmac.compare_digest, sign(messages), macs))
 
 
 class Keyring:
@@ -162,7 +179,7 @@ class Keyring:
 
     def signer(
         self, board: str, pairing: int, epoch: int, without_key: set[int]
-    ) -> Callable[[bytes], bytes] | None:
+    ) -> _Signer | None:
         """What makes the MACs of an epoch; None: no key given fits. Raises as `EpochKeys`.
 
         Rule K2: what is signed under such a pairing is not checked.
@@ -192,7 +209,7 @@ class _Journal:
         self.marks = array("Q")
         self.without_key: set[int] = set()
         # What makes the MACs of this pairing and epoch; None if no key given fits.
-        self.signer: Callable[[bytes], bytes] | None = None
+        self.signer: _Signer | None = None
         self.signer_of: tuple[int, int] | None = None
 
     def begin(self, seq: int, head: bytes, mark: int) -> None:
@@ -209,8 +226,9 @@ class _Journal:
         return self.heads[at * attest.MAC : (at + 1) * attest.MAC].hex(), self.marks[at]
 
 
-def _mark(pairing: int, epoch: int, *, is_seal: bool) -> int:
-    return pairing << 33 | epoch << 1 | is_seal
+def _mark(kind: Sequence[int]) -> int:
+    """``kind``: pairing, epoch and event."""
+    return kind[0] << 33 | kind[1] << 1 | (kind[2] == journal.SEAL)
 
 
 def _goes_with(mark: int, pairing: int, epoch: int) -> bool:
@@ -219,6 +237,12 @@ def _goes_with(mark: int, pairing: int, epoch: int) -> bool:
     """
     later = (pairing << 32 | epoch) - (mark >> 1)
     return mark == _UNKNOWN or later == 0 or (later == 1 and bool(mark & 1))
+
+
+def _follows_attested(mark: int, kind: Sequence[int]) -> bool:
+    """Whether a record of ``kind`` may be the one after an attested one, which is not here."""
+    pairing, epoch, event = kind[:3]
+    return pairing == 0 or event == journal.PAIR or _goes_with(mark, pairing, epoch)
 
 
 def _nothing_else(_row: int) -> None:
@@ -263,9 +287,11 @@ class Verifier:
         self._nonces: dict[str, int] = {}
         self._findings: list[Finding] = []
         self._incidents: list[Entry] = []
+        # By board: the newest incident that another has paired it than this host.
+        self._elsewhere: dict[str, Entry] = {}
         self._checkpoint: Entry | None = None
         # The newest entry to which a nonce commits that a board has signed, by a key given.
-        self._committed = 0
+        self.committed = 0
         self._unbound = 0
         # Rows of attestations: see `binds_time`, `has_signed` and `has_recomputed`.
         self._bound: set[int] = set()
@@ -284,45 +310,53 @@ class Verifier:
         for (board, branch), (data, count) in ends_of(body).items():
             verifier._journals[board, branch] = found = _Journal()
             found.chain.resume(data, count)
-            record = journal.Record(data)
-            is_seal = record.event == journal.SEAL
-            mark = _mark(record.pairing, record.epoch, is_seal=is_seal)
-            found.begin(record.seq, journal.head_of(data), mark)
+            kind, head = found.chain.kind, found.chain.head
+            assert head is not None
+            found.begin(found.chain.seq, head, _mark(kind))
             found.pruned = True
             verifier._branches[board] = max(branch, verifier._branches.get(board, 1))
-            if record.pairing:
-                verifier._check_record_mac(checkpoint.row, board, found, data)
-            found.macs = 0
+            if kind[0]:
+                verifier._check_macs(board, found, *kind[:2], [stored(checkpoint)], [data])
+            found.macs = found.signatures = 0
         return verifier
 
-    def take(self, row: Row) -> None:
-        """Check one entry, as the log stores it."""
-        number, _, kind, board, body, digest = row
-        if not is_well_formed(row):
-            self._find(number, "is not as hardmute writes it")
-            return
-        problem = unlinked(self._row, self._last_hash, row, gapless=self._gapless)
-        if problem is not None:
-            self._find(number, problem)
+    def take(self, rows: Iterable[Row]) -> None:
+        """Check entries, as the log stores them."""
+        for (kind, _), run in groupby(rows, key=itemgetter(2, 3)):
+            while some := tuple(islice(run, _CHUNK if kind == "record" else 1)):
+                if not self._takes(some):
+                    for row in some:
+                        self._takes((row,))
+
+    def _takes(self, rows: Sequence[Row]) -> bool:
+        """Take entries of one kind and board, or a single one. False: one of several is wrong, and
+        nothing was done.
+        """
+        number, _, kind, board, _, digest = rows[-1]
+        is_single = len(rows) == 1
+        if not are_well_formed(rows):
+            if is_single:
+                self._find(self._row + 1, "is not as hardmute writes it")
+            return is_single
+        problems = [unlinked(self._row, self._last_hash, *rows, gapless=self._gapless)]
+        if self._only is None or board == self._only:
+            try:
+                if kind != "record":
+                    problems.append(self._take_other(stored_entry(rows[0])))
+                elif is_single or problems == [None]:
+                    problems.append(self._take_records(board, rows))
+            except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+                problems.append(f"is no {kind} as hardmute writes it")
+        for problem in problems:
+            if problem is not None and not is_single:
+                return False
+            if problem is not None:
+                self._find(number, problem)
         self._row = number
         self._last_hash = digest
         if self._gapless:
-            self._hashes += digest
-        if self._only is not None and board != self._only:
-            return
-        try:
-            if kind == "record":
-                self._take_record(number, board, body)
-                return
-            entry = stored_entry(row)
-            if kind == "attestation":
-                self._take_attestation(entry)
-            elif kind == "incident":
-                self._take_incident(entry)
-            elif kind == "checkpoint":
-                _check_checkpoint(entry)
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-            self._find(number, f"is no {kind} as hardmute writes it")
+            self._hashes += b"".join(row[5] for row in rows)
+        return True
 
     def miss_beginning(self, first: Row) -> None:
         """Nothing says what came before ``first``."""
@@ -346,149 +380,197 @@ class Verifier:
     def _find(self, row: int, text: str) -> None:
         self._findings.append(Finding(row, text))
 
-    def _journal(self, row: int, board: str | None, branch: object, kind: str) -> _Journal:
-        """The branch that an entry is of. Rule E5."""
+    def _misbranched(self, board: str | None, branch: object, kind: str) -> str | None:
+        """What is wrong with the branch that an entry is of. Rule E5."""
         if board is None or type(branch) is not int or branch < 1:
             raise ValueError
         # Where the beginning is not here, the incident that began a branch may not be, either.
         knows_all = not (self._base or self._is_part)
         newest = self._branches.get(board, 1 if knows_all else branch)
-        if kind != "attestation":
-            if branch < newest:
-                self._find(row, f"is of journal {branch}, where its board is at journal {newest}")
-            elif branch > newest + 1 and kind == "incident":
-                self._find(row, f"begins journal {branch} of its board after journal {newest}")
-            elif branch > newest and kind == "record" and knows_all:
-                self._find(row, f"is of journal {branch}, where its board is at journal {newest}")
-            self._branches[board] = max(branch, newest)
+        if kind == "attestation":
+            return None
+        if branch > newest + 1 and kind == "incident":
+            return f"begins journal {branch} of its board after journal {newest}"
+        if branch < newest or (branch > newest and kind == "record" and knows_all):
+            return f"is of journal {branch}, where its board is at journal {newest}"
+        return None
+
+    def _journal(self, board: str, branch: int) -> _Journal:
         found = self._journals.get((board, branch))
         if found is None:
             found = self._journals[board, branch] = _Journal()
             found.pruned = self._is_part
         return found
 
-    def _take_incident(self, entry: Entry) -> None:
-        if type(entry.body["what"]) is not str or type(entry.body["text"]) is not str:
-            raise ValueError
-        self._journal(entry.row, entry.board, entry.body["branch"], "incident")
-        self._incidents.append(entry)
+    def _take_other(self, entry: Entry) -> str | None:
+        """Check an entry that is no record. What is wrong with it, None if nothing is."""
+        body = entry.body
+        if entry.kind == "checkpoint":
+            _check_checkpoint(entry)
+        elif entry.kind == "pairing":
+            if entry.board is None or type(body["key_id"]) is not str:
+                raise ValueError
+            _count(body["pairing"])
+            self._elsewhere.pop(entry.board, None)
+        elif entry.kind == "observation":
+            if body.get("source") == "unpair":
+                self._elsewhere.pop(entry.board or "", None)
+        elif entry.kind == "incident":
+            if type(body["what"]) is not str or type(body["text"]) is not str:
+                raise ValueError
+            problem = self._misbranched(entry.board, body["branch"], entry.kind)
+            if problem is not None:
+                return problem
+            self._branches[entry.board or ""] = body["branch"]
+            self._incidents.append(entry)
+            # K4
+            if body["what"] == "paired_elsewhere":
+                self._elsewhere[entry.board or ""] = entry
+        elif entry.kind == "attestation":
+            seq, pairing, epoch = _read_attestation(entry)
+            problem = self._misbranched(entry.board, body["branch"], entry.kind)
+            if problem is not None:
+                return problem
+            found = self._journal(entry.board or "", body["branch"])
+            found.attestations += 1
+            found.signatures += 1
+            return (
+                self._misplaced(found, body["statement"]["head"], seq, pairing, epoch)
+                or self._unasked(entry)
+                or self._unsigned(entry, found, pairing, epoch)
+            )
+        return None
 
-    def _take_record(self, row: int, board: str | None, body: str) -> None:
-        branch, data = record_in(body)
-        found = self._journal(row, board, branch, "record")
-        assert board is not None
-        chain = found.chain
-        begins = chain.data is None
-        problem = chain.take(data)
+    def _take_records(self, board: str | None, rows: Sequence[Row]) -> str | None:
+        """Check records of one board. What is wrong, None if nothing is; else none is taken."""
+        branch, records = records_in([row[4] for row in rows])
+        problem = self._misbranched(board, branch, "record")
         if problem is not None:
-            self._find(row, f"holds a record that {problem}")
-            return
-        pairing, epoch, event = chain.kind
+            return problem
+        assert board is not None
+        found = self._journal(board, branch)
+        begins = found.chain.data is None
+        taken = found.chain.take(records)
+        if isinstance(taken, str):
+            return f"holds a record that {taken}"
+        self._branches[board] = branch
         if begins and not found.marks:
             # Nothing more is known of the one before it.
-            before = data[32:48] if chain.seq > 1 else journal.NO_HEAD
-            found.begin(chain.seq - 1, before, _UNKNOWN)
-        elif begins and not self._follows_attested(found):
-            self._find(row, "holds a record of another epoch than was attested before it")
-        found.heads += chain.head or b""
-        found.marks.append(_mark(pairing, epoch, is_seal=event == journal.SEAL))
-        found.records += 1
-        if pairing:
-            found.signatures += 1
-            self._check_record_mac(row, board, found, data)
+            link = taken.links[0] if taken.seqs[0] > 1 else journal.NO_HEAD
+            found.begin(taken.seqs[0] - 1, link, _UNKNOWN)
+        elif begins and not _follows_attested(found.marks[-1], taken.kinds[0]):
+            self._find(rows[0][0], "holds a record of another epoch than was attested before it")
+        found.heads += b"".join(taken.heads)
+        found.records += len(rows)
+        first = 0
+        for (pairing, epoch), run in groupby(zip(taken.pairings, taken.epochs, strict=True)):
+            end = first + len(list(run))
+            events = taken.events[first:end]
+            of_event = {event: _mark((pairing, epoch, event)) for event in set(events)}
+            found.marks.extend(map(of_event.__getitem__, events))
+            if pairing:
+                signed = rows[first:end], taken.records[first:end]
+                self._check_macs(board, found, pairing, epoch, *signed)
+            first = end
+        return None
 
-    def _follows_attested(self, found: _Journal) -> bool:
-        """Whether the first record is of the epoch in which the one before it was attested."""
-        pairing, epoch, event = found.chain.kind
-        return not pairing or event == journal.PAIR or _goes_with(found.marks[-1], pairing, epoch)
+    def _check_macs(
+        self,
+        board: str,
+        found: _Journal,
+        pairing: int,
+        epoch: int,
+        rows: Sequence[Row],
+        records: Sequence[bytes],
+    ) -> None:
+        """Rule R6, of records of one epoch, which are in ``rows``."""
+        found.signatures += len(rows)
+        first = journal.Record(records[0])
+        if first.event == journal.PAIR:
+            self.keyring.begin(board, first, found.without_key)
+        try:
+            sign = self._signer(board, found, pairing, epoch)
+        except ValueError:
+            self._find(rows[0][0], f"holds a record of epoch {epoch}, which no board lives to see")
+            return
+        if sign is None:
+            return
+        right = _signed(
+            sign,
+            [record[: -attest.MAC] for record in records],
+            [record[-attest.MAC :] for record in records],
+        )
+        wrong = [row for row, is_right in zip(rows, right, strict=True) if not is_right]
+        for row in wrong:
+            self._find(row[0], "holds a record that the board's key has not signed")
+        found.macs += len(rows) - len(wrong)
+        if len(wrong) < len(rows):
+            self.keyring.fitting.add((board, pairing))
 
-    def _check_record_mac(self, row: int, board: str, found: _Journal, data: bytes) -> None:
-        """Rule R6."""
-        pairing, epoch, event = found.chain.kind
-        if event == journal.PAIR:
-            self.keyring.begin(board, journal.Record(data), found.without_key)
-        message, mac = data[: -attest.MAC], data[-attest.MAC :]
-        if self._is_right(board, found, pairing, epoch, message, mac) is False:
-            seq = found.chain.seq
-            self._find(row, f"holds record {seq}, which the board's key has not signed")
-
-    def _is_right(
-        self, board: str, found: _Journal, pairing: int, epoch: int, message: bytes, mac: bytes
-    ) -> bool | None:
-        """Whether ``mac`` signs ``message``; None: no key given fits. Raises as `EpochKeys`."""
+    def _signer(self, board: str, found: _Journal, pairing: int, epoch: int) -> _Signer | None:
+        """What makes the MACs of an epoch; None: no key given fits. Raises as `EpochKeys`."""
         if found.signer_of != (pairing, epoch):
             found.signer = self.keyring.signer(board, pairing, epoch, found.without_key)
             found.signer_of = pairing, epoch
-        if found.signer is None:
-            return None
-        if not hmac.compare_digest(found.signer(message), mac):
-            return False
-        found.macs += 1
-        self.keyring.fitting.add((board, pairing))
-        return True
+        return found.signer
 
-    def _take_attestation(self, entry: Entry) -> None:
-        seq, pairing, epoch = _read_attestation(entry)
-        row, board, body = entry.row, entry.board, entry.body
-        statement = body["statement"]
-        found = self._journal(row, board, body["branch"], "attestation")
-        assert board is not None
-        found.attestations += 1
-        found.signatures += 1
-        self._check_place(entry, found, seq, pairing, epoch)
-        self._check_nonce(entry, statement)
-        message = statement_bytes(statement)
-        # A6
-        right = self._is_right(
-            board, found, pairing, epoch, message, bytes.fromhex(body["journal_mac"])
-        )
-        if right:
-            self._signed.add(row)
-            self._committed = max(self._committed, body["log_row"])
-        elif right is False:
-            self._find(row, "is an attestation that the board's key has not signed")
+    def _unsigned(self, entry: Entry, found: _Journal, pairing: int, epoch: int) -> str | None:
+        """What is wrong with the signature of an attestation."""
+        row, board, body = entry.row, entry.board or "", entry.body
+        message = statement_bytes(body["statement"])
         # A7
         mac = bytes.fromhex(body["mac"])
         for key in self._attest_keys.get((board, pairing), ()):
             if hmac.compare_digest(attest.mac(key, message), mac):
                 self._recomputed.add(row)
+        # A6
+        sign = self._signer(board, found, pairing, epoch)
+        if sign is None:
+            return None
+        if not all(_signed(sign, [message], [bytes.fromhex(body["journal_mac"])])):
+            return "is an attestation that the board's key has not signed"
+        found.macs += 1
+        self.keyring.fitting.add((board, pairing))
+        self._signed.add(row)
+        self.committed = max(self.committed, body["log_row"])
+        return None
 
-    def _check_place(
-        self, entry: Entry, found: _Journal, seq: int, pairing: int, epoch: int
-    ) -> None:
-        """Rule A4: an attestation speaks of a record before it."""
-        head = entry.body["statement"]["head"]
+    def _misplaced(
+        self, found: _Journal, head: str, seq: int, pairing: int, epoch: int
+    ) -> str | None:
+        """What is wrong with the record that an attestation speaks of. Rule A4."""
         if self._is_part and not found.marks:
             found.chain.start_after(seq, bytes.fromhex(head))
             # That record may be a seal.
-            found.begin(seq, bytes.fromhex(head), _mark(pairing, epoch, is_seal=True))
-            return
+            found.begin(seq, bytes.fromhex(head), _mark((pairing, epoch, journal.SEAL)))
+            return None
         known = found.after(seq)
         if known is None:
             if seq > found.chain.seq or not found.pruned:
-                self._find(entry.row, f"attests record {seq}, which is not in the log before it")
-            return
-        if known[0] != head:
-            self._find(entry.row, f"attests another record {seq} than the log has")
+                return f"attests record {seq}, which is not in the log before it"
+        elif known[0] != head:
+            return f"attests another record {seq} than the log has"
         elif not _goes_with(known[1], pairing, epoch):
-            self._find(entry.row, f"attests record {seq} under the key of another epoch")
+            return f"attests record {seq} under the key of another epoch"
+        return None
 
-    def _check_nonce(self, entry: Entry, statement: dict[str, Any]) -> None:
-        """Rules A2 and A3."""
+    def _unasked(self, entry: Entry) -> str | None:
+        """What is wrong with the nonce of an attestation. Rules A2 and A3."""
         row, salt = _count(entry.body["log_row"]), bytes.fromhex(entry.body["salt"])
+        given: str = entry.body["statement"]["nonce"]
         if row >= entry.row:
-            self._find(entry.row, "is an attestation that was asked for after it was given")
-            return
-        before = self._nonces.setdefault(statement["nonce"], entry.row)
+            return "is an attestation that was asked for after it was given"
+        before = self._nonces.setdefault(given, entry.row)
         if before != entry.row:
-            self._find(entry.row, f"answers what entry {before} has answered already")
+            return f"answers what entry {before} has answered already"
         known = self._hash_at(row)
         if known is None:
             self._unbound += 1
-        elif nonce(known, salt).hex() != statement["nonce"]:
-            self._find(entry.row, f"attests another log up to entry {row} than this one")
+        elif nonce(known, salt).hex() != given:
+            return f"attests another log up to entry {row} than this one"
         else:
             self._bound.add(entry.row)
+        return None
 
     def _hash_at(self, row: int) -> bytes | None:
         if row == 0:
@@ -536,23 +618,28 @@ class Verifier:
                 for (board, number), found in sorted(self._journals.items())
             ],
             incidents=self._incidents,
+            elsewhere=list(self._elsewhere.values()),
             unbound=self._unbound,
             checkpoint=self._checkpoint,
             checkpoint_open=(
-                self._checkpoint is not None and self._committed < self._checkpoint.row
+                self._checkpoint is not None and self.committed < self._checkpoint.row
             ),
         )
 
 
-def unlinked(after: int, before: bytes, row: Row, *, gapless: bool = True) -> str | None:
-    """What is wrong with the place of ``row`` in the log, if it comes after that entry, which has
-    the hash ``before``: a clause as in `Finding`. Rules E1 and E2.
+def unlinked(after: int, before: bytes, *rows: Row, gapless: bool = True) -> str | None:
+    """What is wrong with the place of ``rows`` in the log, if they come after that entry, which
+    has the hash ``before``: a clause as in `Finding`; of several, about any. Rules E1 and E2.
 
-    Where it is not ``gapless``, only that it comes after it, for entries between are not here.
+    Where it is not ``gapless``, only that they come after it, for entries between are not here.
     """
-    if row[0] != after + 1 and (gapless or row[0] <= after):
+    numbers = [row[0] for row in rows]
+    if not gapless:
+        rises = all(map(lt, [after, *numbers], numbers))
+        return None if rises else f"does not follow entry {after}"
+    if numbers != list(range(after + 1, after + 1 + len(rows))):
         return f"does not follow entry {after}"
-    if gapless and row[5] != entry_hash(before, *row[:5]):
+    if [row[5] for row in rows] != entry_hashes(before, rows):
         return "does not have the hash that its content and the one before give"
     return None
 
@@ -609,8 +696,7 @@ def verified(source: Callable[[], Iterable[Row]], secrets: Keys) -> Verifier:
     was pruned.
     """
     verifier = begin(next(iter(source()), None), source(), secrets)
-    for row in source():
-        verifier.take(row)
+    verifier.take(source())
     return verifier
 
 

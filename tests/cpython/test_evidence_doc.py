@@ -122,7 +122,8 @@ def test_the_hashes_of_the_log():
 
 def test_the_export_is_the_records_and_the_attestation_and_both_verifiers_accept_it(tmp_path):
     export = tmp_path / "export.jsonl"
-    export.write_text("".join(f"{line}\n" for line in VECTORS["export"]), encoding="ascii")
+    lines = [entries.export_header(), *VECTORS["export"]]
+    export.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
     report = verifier.verified(lambda: entries.read_export(export), SECRETS).report()
     assert not report.findings
     assert report.head.hex() == VECTORS["head"]
@@ -186,7 +187,7 @@ def test_the_page_has_the_attestation():
 
 
 def test_the_page_has_the_export():
-    assert block("export") == VECTORS["export"]
+    assert block("export") == [entries.export_header(), *VECTORS["export"]]
 
 
 def test_the_page_names_every_event_and_every_number_of_the_code():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pytest
 
 from hardmute import chain, excerpt, history, proof, receipt, verifier, walltime
+from hardmute.entries import Entry
 from hardmute.history import Attested, Part
 from hardmute.proof import Proven
+from muteboard import journal
 
 
 class Fault(NamedTuple):
@@ -53,17 +55,26 @@ def without(real: Callable[..., str | None], words: str) -> Callable[..., str | 
 class _Unlinked(chain.Chain):
     """Takes any record for the next one."""
 
-    def take(self, data: bytes) -> str | None:
-        self.head = None
-        return super().take(data)
+    def take(self, records: bytes) -> chain.Fields | str:
+        for at in range(0, len(records), journal.SIZE):
+            self.head = None
+            taken = super().take(records[at : at + journal.SIZE])
+            if isinstance(taken, str):
+                return taken
+        return chain.Fields(records)
 
 
-def _only_twice(self: verifier.Verifier, entry: Any, statement: Any) -> None:
+def _only_twice(self: verifier.Verifier, entry: Entry) -> str | None:
     """A3 alone: the nonce is new; what it commits to is not asked."""
-    before = self._nonces.setdefault(statement["nonce"], entry.row)
+    before = self._nonces.setdefault(entry.body["statement"]["nonce"], entry.row)
     if before != entry.row:
-        self._find(entry.row, "answers twice")
+        return "answers twice"
     self._bound.add(entry.row)
+    return None
+
+
+def _all_right(_sign: Any, _messages: Any, macs: Iterable[bytes]) -> list[bool]:
+    return [True for _ in macs]
 
 
 class _Forgets(dict[str, int]):
@@ -73,23 +84,26 @@ class _Forgets(dict[str, int]):
         return row
 
 
-def _with_forgetting(self: verifier.Verifier, entry: Any, statement: Any) -> None:
+def _with_forgetting(self: verifier.Verifier, entry: Entry) -> str | None:
     self._nonces = _Forgets()
-    _CHECK_NONCE(self, entry, statement)
+    return _UNASKED(self, entry)
 
 
-_CHECK_NONCE = verifier.Verifier._check_nonce
-_IS_RIGHT = verifier.Verifier._is_right
+_UNASKED = verifier.Verifier._unasked
+_UNSIGNED = verifier.Verifier._unsigned
 _REPORT = verifier.Verifier.report
 _BEGIN = verifier.Keyring.begin
 
 
-def _right_if_keyed(self: verifier.Verifier, *args: Any) -> bool | None:
-    return None if _IS_RIGHT(self, *args) is None else True
-
-
-def _right_without_key(self: verifier.Verifier, *args: Any) -> bool:
-    return _IS_RIGHT(self, *args) is not False
+def _signed_without_key(
+    self: verifier.Verifier, entry: Entry, found: Any, pairing: int, epoch: int
+) -> str | None:
+    problem = _UNSIGNED(self, entry, found, pairing, epoch)
+    if problem is None:
+        found.without_key.discard(pairing)
+        self.keyring.fitting.add((entry.board or "", pairing))
+        self._signed.add(entry.row)
+    return problem
 
 
 def _never_open(self: verifier.Verifier) -> verifier.Report:
@@ -154,16 +168,16 @@ _MISFIT = chain._misfit
 FAULTS = (
     Fault("R1: a record links to the one before", verifier, "Chain", _Unlinked),
     Fault("R4: the epoch follows", chain, "_misfit", without(_MISFIT, "is of epoch")),
-    Fault("R6 and A6: MACs are right", verifier.Verifier, "_is_right", _right_if_keyed),
+    Fault("R6 and A6: MACs are right", verifier, "_signed", _all_right),
     Fault("E1 and E2: place and hash", verifier, "unlinked", nothing),
-    Fault("A2: the nonce fits", verifier.Verifier, "_check_nonce", _only_twice),
-    Fault("A3: each nonce once", verifier.Verifier, "_check_nonce", _with_forgetting),
-    Fault("A4: of a record before it", verifier.Verifier, "_check_place", nothing),
+    Fault("A2: the nonce fits", verifier.Verifier, "_unasked", _only_twice),
+    Fault("A3: each nonce once", verifier.Verifier, "_unasked", _with_forgetting),
+    Fault("A4: of a record before it", verifier.Verifier, "_misplaced", nothing),
     Fault("A5: of that record's epoch", verifier, "_goes_with", always),
     Fault("A7: computed with the attest key", verifier.Verifier, "has_recomputed", always),
     Fault("A8: committed to what is known", verifier.Verifier, "binds_time", always),
     Fault("K1: the key id", verifier.Keyring, "begin", _of_any_key_id),
-    Fault("K2: no key, no evidence", verifier.Verifier, "_is_right", _right_without_key),
+    Fault("K2: no key, no evidence", verifier.Verifier, "_unsigned", _signed_without_key),
     Fault("an open checkpoint is not known", verifier.Verifier, "report", _never_open),
     Fault("C3: the receipt's signature", receipt, "_signed_by", _signed_if_named),
     Fault("T2: commanded cut, contacts open", history, "_borne_out", _as_it_says),

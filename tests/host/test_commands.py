@@ -287,9 +287,11 @@ def test_watch_prints_one_line_a_change_and_logs_them(
         ("muted", "button"),
     ]
     records = logged(sim.board)
-    assert [as_logged(line) for line in lines] == [
-        record for record in records if record in {as_logged(line) for line in lines}
-    ]
+    # They came faster than a row a second; then a row is the gravest, with the number of changes.
+    stored = [record._replace(summary_of=None) for record in records]
+    for line in lines:
+        assert as_logged(line) in stored or line["verdict"] == "muted"
+    assert sum(record.summary_of or 1 for record in records) >= len(lines)
     # How long the last state was seen to hold is there as well.
     assert records[-1].verdict == "muted"
     assert {record.source for record in records} == {"watch"}

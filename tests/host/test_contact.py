@@ -15,13 +15,15 @@ import pytest
 from virtual_port import EPOCH_MS, VirtualPort
 
 from conftest import Cli, Sim, StartSim, StartWatch, VirtualBoard
-from hardmute import errors, keys
+from evidence_maker import hold
+from hardmute import errors, keys, logcheck
 from hardmute.__main__ import main
+from hardmute.allowance import Allowance
 from hardmute.client import Session
 from hardmute.clock import HostClock
 from hardmute.contact import Contact, Meeting
-from hardmute.intake import Intake
-from hardmute.log import Log
+from hardmute.intake import MOST_BREAKS, Intake
+from hardmute.log import ELSEWHERE, Log
 from hardmute.recorder import Recorder
 from muteboard import attest, journal, wire
 
@@ -75,7 +77,9 @@ class Host:
         recorder = Recorder()
         met = error = None
         try:
-            met = self.contact(board, recorder, tamper).meet()
+            contact = self.contact(board, recorder, tamper)
+            met = contact.meet()
+            contact.finish()
         except errors.HardmuteError as raised:
             error = raised
         return Visit(met, error, recorder.exit_code, self._capsys.readouterr().err)
@@ -165,7 +169,10 @@ def pair(board: VirtualBoard, host: Host) -> None:
     secret = attest.secret(ours, bytes.fromhex(answer["board_bytes"]), board.board.unique_id())
     host.enter()
     name = board.board.unique_id().hex()
-    keys.save_attest_key(name, keys.attest_key_of(answer["pairing"], secret))
+    key = keys.attest_key_of(answer["pairing"], secret)
+    log = Log(host.home / "log.sqlite3")
+    hold(log, name, key)
+    log.close()
     host.secrets[name, answer["pairing"]] = secret
     board.power_cycle()
 
@@ -408,7 +415,7 @@ def test_P6_two_processes_store_each_record_once(host: Host) -> None:
         board.press()
     host.enter()
     recorder = Recorder()
-    first, second, third = (Intake(recorder, BOARD) for _ in range(3))
+    first, second, third = (Intake(recorder, BOARD, Allowance(MOST_BREAKS)) for _ in range(3))
     news = list(enumerate(kept(board), 1))[1:]
     for at, data in news:
         assert first.take(at, data)
@@ -587,6 +594,48 @@ def test_P5_a_replayed_attestation_is_found(host: Host) -> None:
     assert len(host.entries("attestation")) == 1
 
 
+def test_P5_a_board_that_an_app_pairs_in_setup_is_told_once_and_until_it_is_paired_here(
+    host: Host,
+) -> None:
+    board = VirtualBoard()
+    pair(board, host)
+    assert host.visit(board).attested
+    # It waits for the owner's setup, and has a secret of its own.
+    board.power_on_holding_ms(3_500)
+    board.request("pair", host="99" * attest.KEY)
+    board.power_cycle()
+    for _ in range(3):
+        visit = host.visit(board)
+        assert (visit.code, visit.attested) == (errors.TAMPERED, False)
+        assert "it was paired again, as pairing 2, and not by this host" in visit.told
+    told = [entry for entry in host.entries("incident") if entry["what"] == ELSEWHERE]
+    assert [(entry["pairing"], len(entry["key_id"])) for entry in told] == [(2, 8)]
+    assert len(host.entries("incident")) <= 2
+    log = Log(host.home / "log.sqlite3")
+    checked = log.verified({})
+    assert logcheck.outcome(checked, {}, None, own=True).code == errors.TAMPERED
+    # It stays said when all that was pruned.
+    log.close()
+    pair(board, host)
+    assert host.visit(board).code == errors.OK
+    log = Log(host.home / "log.sqlite3")
+    assert logcheck.outcome(log.verified({}), {}, None, own=True).code == errors.OK
+    log.close()
+
+
+def test_P5_a_host_that_never_paired_says_in_a_line_that_somebody_has(host: Host) -> None:
+    board = VirtualBoard()
+    assert host.visit(board).code == errors.OK
+    board.power_on_holding_ms(3_500)
+    board.request("pair", host="99" * attest.KEY)
+    board.power_cycle()
+    visit = host.visit(board)
+    assert visit.code == errors.OK
+    assert "is in pairing 1" in visit.told
+    assert host.visit(board).told == ""
+    assert [entry["what"] for entry in host.entries("incident")] == []
+
+
 def test_P5_a_relay_that_answers_for_another_board_is_found(host: Host) -> None:
     board, other = VirtualBoard(), VirtualBoard()
     pair(board, host)
@@ -635,7 +684,7 @@ def test_P5_paired_with_another_host_meanwhile(make_host: MakeHost) -> None:
     assert shelf.visit(board).code == errors.OK
     for _ in range(2):
         assert desk.visit(board).code == errors.TAMPERED
-    assert {what for what, _ in incidents(desk)} == {"bad_mac"}
+    assert [what for what, _ in incidents(desk)] == ["bad_mac", ELSEWHERE]
     assert desk.records() == shelf.records() == kept(board)
 
 
@@ -865,16 +914,26 @@ def test_P6_processes_at_once_store_each_record_once(home: Path, sim: Sim) -> No
 
 
 def test_P6_a_log_that_cannot_be_written_hides_no_state(home: Path, sim: Sim, cli: Cli) -> None:
-    (home / "log.sqlite3").mkdir()
+    log = home / "log.sqlite3"
+    assert cli("-d", sim.board, "status").code == errors.OK
+    # As on a read-only disk: nothing can be written beside the log.
+    (home / "log.sqlite3-shm").mkdir()
     told = cli("-d", sim.board, "status", "--json")
-    assert told.json["verdict"] == "muted"
-    assert told.code == errors.LOCAL
+    assert (told.json["verdict"], told.code) == ("muted", errors.LOCAL)
+    (home / "log.sqlite3-shm").rmdir()
+    # Nobody can know of this one whether it tells of a pairing.
+    log.unlink()
+    log.mkdir()
+    told = cli("-d", sim.board, "status", "--json")
+    assert (told.json["verdict"], told.json["state"]) == ("unknown", "muted")
+    assert (told.json["unsigned"], told.code) == ("pairing_unknown", errors.UNKNOWN)
 
 
 def test_P5_attested_without_a_log(host: Host) -> None:
     board = VirtualBoard()
     pair(board, host)
     file = host.home / "log.sqlite3"
+    file.rename(host.home / "log")
     file.mkdir()
     visit = host.visit(board)
     assert (visit.code, visit.attested) == (errors.LOCAL, True)
@@ -898,17 +957,19 @@ def test_P6_a_log_that_is_set_aside_meanwhile_leaves_a_good_one(
     for _ in range(news):
         board.press()
     file = host.home / "log.sqlite3"
+    aside = host.home / "log.damaged-20251124T160000000000Z.sqlite3"
 
     def set_aside(message: dict[str, Any]) -> dict[str, Any]:
-        if file.exists() and not (host.home / "aside").exists():
-            file.rename(host.home / "aside")
+        if file.exists() and not aside.exists():
+            file.rename(aside)
         return message
 
     visit = host.visit(board, altered("journal_mac", set_aside))
-    assert (host.home / "aside").exists()
+    assert aside.exists()
     assert visit.code == errors.OK
     assert visit.attested
     host.check_log()
+    # It still knows that this host has made the pairing.
     assert host.visit(board).code == errors.OK
     host.check_log()
     assert host.entries("record")

@@ -16,7 +16,7 @@ import pytest
 from test_independent_verifier import judged, rechained, text_of
 
 import independent_verifier
-from evidence_maker import BOARD, MINUTE, Story, copy_of
+from evidence_maker import BOARD, MINUTE, Story, copy_of, shown
 from hardmute import keys
 from hardmute.entries import (
     Entry,
@@ -26,15 +26,13 @@ from hardmute.entries import (
     nonce,
     record_of,
     row_of,
-    stored,
     stored_entry,
 )
 from hardmute.errors import LIVE, OK, TAMPERED, UNKNOWN, USAGE, EvidenceError, UsageError
 from hardmute.heard import KIND as LISTENING
 from hardmute.log import iso_time
-from hardmute.proof import EVIDENCE, Proof, Proven, shown_by
+from hardmute.proof import EVIDENCE, Proof, Proven
 from hardmute.receipt import check_receipt, make_receipt, read_receipt
-from hardmute.verifier import Verifier
 from muteboard import attest, journal
 
 OTHER = "0123456789abcdef"
@@ -53,7 +51,7 @@ class Scene(Story):
         self.home = home
         for _ in range(pairings - 1):
             self.board.pair()
-        self.board.save_attest_keys()
+        self.host.hold(self.board)
         self.attest()
         self.quiet = self.now, self.now + 9 * MINUTE
         self.pass_minutes(10)
@@ -111,22 +109,6 @@ def sealed(content: Content, file: Path) -> Path:
     content["sha256"] = hashlib.sha256(canonical(content).encode()).hexdigest()
     file.write_text(canonical(content) + "\n", encoding="ascii")
     return file
-
-
-def shown(
-    board: str,
-    entries: list[Entry],
-    span: tuple[int, int],
-    secrets: dict[tuple[str, int], bytes],
-    log_hash: Callable[[int], bytes | None],
-    counts: Callable[[Entry], bool] | None = None,
-) -> Proof:
-    """What these show, the hash of no entry being asked for."""
-    check = Verifier(secrets, log_hash=log_hash, board=board, is_part=True, gapless=False)
-    for entry in entries:
-        check.take(stored(entry))
-    ours = counts or (lambda entry: check.has_signed(entry.row))
-    return shown_by(board, check, entries, *span, ours, keyed=bool(secrets))
 
 
 def claim(content: Content) -> None:
@@ -518,7 +500,7 @@ def test_a_receipt_made_without_a_key_says_that_it_is_not_signed(cli: Any, scene
         told = cli("prove", *span(scene.quiet), *with_keys(*files), "--receipt", file)
         assert told.code == OK
         assert ("the receipt is not signed" in told.err) == (not files)
-        assert ("This receipt itself is not signed" in file.read_text()) == (not files)
+        assert ("This file is not signed" in file.read_text()) == (not files)
 
 
 # Forgers who try everything.
@@ -550,7 +532,7 @@ def muted(proof: Proof) -> list[tuple[int, int]]:
 def busy(home: Path, chance: Random) -> Story:
     """An hour of presses, starts and contacts, and a second pairing."""
     story = Story(home / "log.sqlite3")
-    story.board.save_attest_keys()
+    story.host.hold(story.board)
     for _ in range(12):
         story.pass_minutes(chance.choice((0.5, 2, 5)))
         match chance.randrange(8):

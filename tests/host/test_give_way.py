@@ -21,7 +21,9 @@ from fake_device import BOARD, MUTED, Board, Last, ScriptedPort, on, tcp_device
 
 from conftest import Cli, Result, Sim, StartSim, StartWatch
 from hardmute import client, commands, discovery
+from hardmute import holder as port_holder
 from hardmute.client import Session
+from hardmute.clock import SYSTEM
 from hardmute.errors import INTERRUPTED, OK, UNKNOWN, PortWantedError
 from hardmute.holder import PortHolder, Turn
 from hardmute.listen import command as listening
@@ -48,6 +50,12 @@ class Command:
     def line(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline()
+
+    def known(self) -> str:
+        """The next line that tells a state: on a busy machine an answer may come too late."""
+        while (line := self.line()).startswith("UNKNOWN"):
+            pass
+        return line
 
     def complaint(self) -> str:
         assert self.process.stderr is not None
@@ -165,13 +173,13 @@ def test_mutes_of_a_paired_board_that_is_watched_leave_sound_evidence(
     assert cli("-d", sim.board, "pair", "--verify-key", key).code == OK
     sim.act("power-off", "power-on")
     watcher = start("watch", "-d", sim.board)
-    assert "MUTED" in watcher.line()
+    assert "MUTED" in watcher.known()
     for _ in range(3):
         press_until_live(sim)
-        assert "LIVE" in watcher.line()
+        assert "LIVE" in watcher.known()
         told = cli("-d", sim.board, "mute", "--json")
         assert (told.code, told.json["proof"], told.err) == (OK, "attested", "")
-        assert "host" in watcher.line()
+        assert "host" in watcher.known()
     watcher.send(signal.SIGINT)
     assert watcher.end() == (INTERRUPTED, "", "")
     assert cli("log", "verify", "--key", key).code == OK
@@ -320,8 +328,9 @@ def test_a_requester_that_was_killed_keeps_nobody_away(
     mute.end()
     watcher.send(signal.SIGCONT)
     press_until_live(sim)
-    assert "LIVE" in watcher.line()
-    assert request.read_bytes() == b""
+    # The request lapses.
+    while "LIVE" not in (line := watcher.line()):
+        assert line
     assert cli("-d", sim.board, "mute").code == OK
 
 
@@ -340,6 +349,28 @@ def test_a_requester_that_was_stopped_keeps_nobody_away_for_long(sim: Sim, start
     assert mute.process.poll() is None
 
 
+def test_P5_a_mute_that_was_stopped_while_it_asked_stops_no_other(
+    sim: Sim, start: Start, cli: Cli
+) -> None:
+    watcher = start("watch", "-d", sim.board)
+    watcher.line()
+    watcher.send(signal.SIGSTOP)
+    stopped = start("mute", "-d", sim.board, "--timeout", "30")
+    stopped.complaint()
+    stopped.send(signal.SIGSTOP)
+    watcher.send(signal.SIGCONT)
+    press_until_live(sim)
+    # Before and after the watch has waited in vain for the one that is stopped.
+    for _ in range(2):
+        told = cli("-d", sim.board, "mute")
+        assert (told.code, told.err) == (OK, "")
+        press_until_live(sim)
+        while "LIVE" not in (line := watcher.line()):
+            assert line
+    stopped.send(signal.SIGCONT)
+    assert stopped.end()[0] == OK
+
+
 @contextmanager
 def asking(device: str, turn: Turn = "mute") -> Iterator[None]:
     """One that asks for the port of ``device``, in this process."""
@@ -353,6 +384,12 @@ def asking(device: str, turn: Turn = "mute") -> Iterator[None]:
         request.end()
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No request lapses, however slow this machine is."""
+    monkeypatch.setattr(port_holder, "_LAPSES_S", 600.0)
+
+
 def waits(turn: Turn, timeout: float = 1.0) -> float:
     """How long a free port stays free, in s, by a clock that advances by 0.1 s at each look."""
     ticks = itertools.count()
@@ -360,7 +397,7 @@ def waits(turn: Turn, timeout: float = 1.0) -> float:
         return next(ticks) / 10
 
 
-@pytest.mark.usefixtures("home")
+@pytest.mark.usefixtures("home", "patient")
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
@@ -379,7 +416,7 @@ def test_a_free_port_waits_for_those_who_go_first_but_not_for_ever(
         assert {turn: waits(turn) for turn in expected} == expected
 
 
-@pytest.mark.usefixtures("home")
+@pytest.mark.usefixtures("home", "patient")
 def test_a_port_is_wanted_while_a_mute_asks_for_it() -> None:
     with PortHolder("/dev/one", 1, "follow") as holder:
         assert not holder.is_wanted()
@@ -395,6 +432,24 @@ def test_a_port_is_wanted_while_a_mute_asks_for_it() -> None:
             holder = stack.enter_context(PortHolder("/dev/one", 0.1, "follow"))
             # The port was free for it all that time.
             assert not holder.is_wanted()
+        with asking("/dev/one"):
+            assert holder.is_wanted()
+
+
+@pytest.mark.usefixtures("home", "patient")
+def test_a_request_that_nobody_renews_lapses(monkeypatch: pytest.MonkeyPatch) -> None:
+    with PortHolder("/dev/one", 1, "follow") as holder, asking("/dev/one"):
+        assert holder.is_wanted()
+        monkeypatch.setattr(port_holder, "_LAPSES_S", 0.0)
+        assert not holder.is_wanted()
+        monkeypatch.setattr(port_holder, "_LAPSES_S", 600.0)
+        assert holder.is_wanted()
+
+
+@pytest.mark.usefixtures("home", "patient")
+def test_a_request_beside_one_that_was_in_vain_counts() -> None:
+    with asking("/dev/one"), PortHolder("/dev/one", 0.1, "follow") as holder:
+        assert not holder.is_wanted()
         with asking("/dev/one"):
             assert holder.is_wanted()
 
@@ -488,14 +543,16 @@ def test_a_port_that_is_wanted_is_no_port_without_a_board(
 
 
 class Hours:
-    """Stands in for the module `time` of `commands`: pauses end at once, or do what they must."""
+    """Stands in for the time of `commands`: pauses end at once, or do what they must."""
 
     def __init__(self, pauses: Iterator[Callable[[], object]]) -> None:
         self.now = 100.0
         self._pauses = pauses
 
-    def monotonic(self) -> float:
-        return self.now
+    def stand_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = SYSTEM._replace(run_us=lambda: round(self.now * 1e6))
+        monkeypatch.setattr(commands, "SYSTEM", clock)
+        monkeypatch.setattr(commands, "time", self)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -515,7 +572,7 @@ def test_P5_mutes_one_after_the_other_leave_no_old_state_standing(
 ) -> None:
     """Each time that `watch` has the port again a `mute` wants it, before an event has come."""
     hours = Hours(iter([]))
-    monkeypatch.setattr(commands, "time", hours)
+    hours.stand_in(monkeypatch)
     board = on("watch", lambda request, _answer, frame: frame + _event(request))
     wanted = 0
 
@@ -608,7 +665,7 @@ def test_P5_what_another_process_logs_while_watch_reconnects_stands(
         assert start("mute", "-d", device.address).end()[0] == OK
 
     pauses = [leave, lambda: None, come_back, _interrupt]
-    monkeypatch.setattr(commands, "time", Hours(iter(pauses)))
+    Hours(iter(pauses)).stand_in(monkeypatch)
     board = Board(alter=alter)
     with tcp_device(board) as device:
         told = cli("-d", device.address, "watch", "--json")

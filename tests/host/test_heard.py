@@ -65,7 +65,7 @@ def tell(home: Path) -> Iterator[Tell]:
 
     def make(at_10: Outcome = MUTED, at_40: Outcome = MUTED, **changes: Any) -> Story:
         story = Story(home / "log.sqlite3")
-        story.board.save_attest_keys()
+        story.host.hold(story.board)
         stories.append(story)
         story.attest()
         for outcome, minutes in ((at_10, 9), (at_40, 30)):

@@ -4,12 +4,14 @@ right exit code, in "unknown" where nothing can be known, and in "muted" never.
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import os
 import re
 import select
 import sqlite3
+import struct
 import termios
 import time
 import tty
@@ -44,11 +46,14 @@ from serial.urlhandler import protocol_socket
 
 from hardmute import discovery
 from hardmute.client import STREAM_SILENCE_S, Session
+from hardmute.clock import HostClock
+from hardmute.contact import Contact, Meeting
 from hardmute.errors import FAULT, INTERRUPTED, OK, UNKNOWN, USAGE, UnreachableError
 from hardmute.errors import LIVE as LIVE_CODE
 from hardmute.log import Log, Observation, seen
+from hardmute.recorder import Recorder
 from hardmute.report import Status, conclude, parse_identity, parse_status
-from muteboard import wire
+from muteboard import journal, wire
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r\n\x00"
 RP2040 = (0x2E8A, 0x0005)
@@ -887,3 +892,103 @@ def test_p5_watch_of_a_board_that_goes_away_says_unknown(
     verdicts = [json.loads(line)["verdict"] for line in result.out.splitlines()]
     assert verdicts == ["muted", "unknown"]
     assert [row[1] for row in rows(home)] == verdicts
+
+
+# How long a device may hold a contact, and what it may write into the log.
+
+
+class Historian:
+    """A board that was never paired, with a made-up journal of ``last`` records.
+
+    A page of it takes ``page_s``; the device knows ``made`` of the records.
+    """
+
+    def __init__(self, page_s: float, last: int, made: int) -> None:
+        self._page_s, self._last = page_s, last
+        self._records: list[bytes] = []
+        head = bytes(16)
+        for seq in range(1, made + 1):
+            event = journal.BOOT if seq == 1 else journal.STUCK
+            fields = struct.pack("<IIIHHIIIBBBB", seq, 1, seq, 0, 0, 0, 0, 0, event, 0, 0, 0)
+            self._records.append(fields + head + bytes(16))
+            head = journal.head_of(self._records[-1])
+        hello = changed(HELLO, journal=True)
+        status = changed(MUTED, seq=last, head="00" * 16, pairing=0)
+        self._board = Board(hello=hello, status=status)
+
+    def __call__(self, line: bytes) -> list[tuple[float, bytes]]:
+        answers = [self._answer(part) for part in line.split(b"\n") if part]
+        return [answer for answer in answers if answer[1]]
+
+    def _answer(self, line: bytes) -> tuple[float, bytes]:
+        request = wire.unframe(line, need_crc=False)
+        if request["op"] == "attest":
+            refusal = {"id": request["id"], "ok": False, "error": "not_paired"}
+            return 0.01, wire.frame(refusal)
+        if request["op"] != "journal":
+            return 0.01, self._board(line) or b""
+        start = request["from"]
+        page = b"".join(self._records[start - 1 : start - 1 + journal.PAGE])
+        answer = {"first": 1, "from": start, "last": self._last}
+        answer |= {"id": request["id"], "ok": True, "records": base64.b64encode(page).decode()}
+        return self._page_s, wire.frame(answer)
+
+
+def meet_historian(historian: Historian, timeout: float) -> tuple[Meeting, float, float]:
+    """A contact. What it comes to, and the seconds until that and until the contact's end."""
+    port = ScriptedPort(historian)
+    session = Session(port, "/dev/history", timeout, clock=port.clock)
+    clock = HostClock(
+        lambda: int(port.now * 1000), lambda: round(port.now * 1e6), lambda: "this run"
+    )
+    began = port.now
+    contact = Contact(session, session.hello(), Recorder(), clock=clock)
+    met = contact.meet()
+    told = port.now
+    contact.finish()
+    return met, told - began, port.now - began
+
+
+def records_in(home: Path) -> int:
+    log = Log(home / "log.sqlite3")
+    try:
+        return sum(1 for _ in log.entries(kinds=["record"]))
+    finally:
+        log.close()
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("timeout", [0.7, 1.0, 3.0])
+@pytest.mark.parametrize("page_s", [0.3, 0.6, 60.0])
+def test_p5_a_slow_journal_holds_no_state_back(
+    capsys: pytest.CaptureFixture[str], timeout: float, page_s: float
+) -> None:
+    met, told_s, took_s = meet_historian(Historian(page_s, 140_000, made=2_000), timeout)
+    assert met.conclusion.verdict == "muted"
+    assert told_s <= 2.0
+    assert took_s <= 3 * timeout + 0.01
+    *_, said = capsys.readouterr().err.splitlines()
+    assert "history" in said
+
+
+def test_p6_history_that_took_too_long_is_fetched_the_next_time(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    historian = Historian(0.9, 100, made=100)
+    counts: list[int] = []
+    for _ in range(6):
+        met, *_ = meet_historian(historian, 1.0)
+        assert met.conclusion.verdict == "muted"
+        counts.append(records_in(home))
+    assert counts == sorted(counts)
+    assert 0 < counts[0] < counts[-1] == 100
+    assert "records of the board's history are not fetched yet" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("capsys")
+def test_p5_a_contact_stores_as_many_records_as_a_board_keeps(home: Path) -> None:
+    most = journal.SEGMENTS * journal.SEGMENT
+    met, _, took_s = meet_historian(Historian(0.0001, 140_000, made=most + 400), 3.0)
+    assert met.conclusion.verdict == "muted"
+    assert took_s <= 9.0
+    assert records_in(home) == most

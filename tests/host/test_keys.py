@@ -11,6 +11,7 @@ import pytest
 
 from hardmute import keys
 from hardmute.errors import LocalError, UsageError
+from hardmute.log import Pairing
 from muteboard import attest
 
 BOARD = "e6614c311b8a4f2d"
@@ -128,12 +129,12 @@ def test_rubbish_is_no_key(content: bytes, home: Path) -> None:
 
 
 def test_P5_a_key_that_cannot_be_read_may_be_there(home: Path) -> None:
-    nowhere = keys.held(BOARD, lambda: False)
+    nowhere = keys.held(BOARD, lambda: False, list)
     assert nowhere == keys.Held(False, None)
     assert list(home.iterdir()) == [], "to look for it makes no folder"
-    assert keys.held(BOARD, lambda: True) == keys.Held(True, None)
+    assert keys.held(BOARD, lambda: True, list) == keys.Held(True, None)
     (home / "keys" / f"{BOARD}.json").mkdir(parents=True)
-    held = keys.held(BOARD, lambda: False)
+    held = keys.held(BOARD, lambda: False, list)
     assert (held.paired, held.key) == (True, None)
     assert "cannot be read" in str(held.trouble)
     with pytest.raises(LocalError, match="cannot be removed"):
@@ -141,13 +142,13 @@ def test_P5_a_key_that_cannot_be_read_may_be_there(home: Path) -> None:
     (home / "keys" / f"{BOARD}.json").rmdir()
     (home / "keys").rmdir()
     (home / "keys").write_text("")
-    assert keys.held(BOARD, lambda: False) == nowhere
+    assert keys.held(BOARD, lambda: False, list) == nowhere
 
 
 def test_attest_keys_are_kept_until_they_are_forgotten(home: Path) -> None:
     """What was signed under an earlier one is checked with it."""
     assert keys.load_attest_key(BOARD) is None
-    assert keys.attest_keys(BOARD) == {}
+    assert keys.attest_keys(BOARD, ()) == {}
     first, second = keys.attest_key_of(1, SECRET), keys.attest_key_of(2, KEY)
     # The board was reflashed, and counts its pairings from 1 again.
     third = keys.attest_key_of(1, KEY[::-1])
@@ -155,10 +156,12 @@ def test_attest_keys_are_kept_until_they_are_forgotten(home: Path) -> None:
         keys.save_attest_key(BOARD, key)
         assert keys.load_attest_key(BOARD) == key.key
     assert keys.load_attest_keys(BOARD) == [first, second, third]
-    assert keys.attest_keys(BOARD) == {
+    made = [Pairing(row, *key[:2]) for row, key in enumerate((first, second, third))]
+    assert keys.attest_keys(BOARD, made) == {
         (BOARD, 1): [first.key, third.key],
         (BOARD, 2): [second.key],
     }
+    assert keys.attest_keys(BOARD, made[1:]) == {(BOARD, 1): [third.key], (BOARD, 2): [second.key]}
     assert keys.load_attest_key("abcd") is None
     folder = home / "keys"
     assert mode(folder) == 0o700
@@ -180,3 +183,17 @@ def test_a_damaged_attest_key_makes_room_for_the_next_pairing(home: Path) -> Non
     (home / "keys" / f"{BOARD}.json").write_text("{}")
     keys.save_attest_key(BOARD, keys.attest_key_of(2, KEY))
     assert keys.load_attest_keys(BOARD) == [keys.attest_key_of(2, KEY)]
+
+
+def test_P5_a_key_of_a_pairing_that_was_not_made_here_is_not_used() -> None:
+    """A program that runs as the user could have put it there."""
+    key = keys.attest_key_of(1, KEY)
+    keys.save_attest_key(BOARD, key)
+    for made in ([], [Pairing(1, 1, "00000000")], [Pairing(1, 2, key.key_id)]):
+        held = keys.held(BOARD, lambda: False, lambda made=made: made)
+        assert (held.paired, held.key) == (True, None)
+        assert "is not used" in str(held.trouble)
+    for made in ([Pairing(1, *key[:2])], None):
+        assert keys.held(BOARD, lambda: False, lambda made=made: made) == keys.Held(
+            True, KEY and key.key
+        )

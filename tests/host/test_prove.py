@@ -227,6 +227,30 @@ def test_P5_a_time_that_was_twice_is_proven_only_if_both_are(scene: Scene, state
     assert scene.prove(start + 16 * MINUTE, start + 29 * MINUTE).verdict == "muted"
 
 
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("by_ms", [-2000, -20 * MINUTE, 2000])
+def test_a_day_is_proven_from_its_own_rows_and_a_few_around_it(
+    scene: Scene, steps: int, by_ms: int
+) -> None:
+    """Beside these every attestation of the board is read, which tells where its clock was set."""
+    bounds = []
+    for day in range(4):
+        bounds.append(scene.now)
+        for hour in range(24):
+            scene.attest()
+            scene.board.live_for(MINUTE)
+            scene.pass_minutes(59)
+            if day == 1 and hour in (5, 11, 17)[:steps]:
+                scene.host.start_ms += by_ms
+    log, (start, end) = scene.host.log, bounds[1:3]
+    within = sum(start <= entry.at_ms < end for entry in log.entries())
+    found = excerpt(log, scene.board.id, start, end)
+    assert within > 70
+    assert log.head()[0] > 3 * within
+    # Those of the contact before the day and of the two after it.
+    assert within <= len(found.rows) <= within + 12 + 4 * steps
+
+
 def test_P5_one_contact_under_a_wrong_clock_hides_nothing(scene: Scene) -> None:
     scene.attest()
     start = scene.now
@@ -458,12 +482,15 @@ def test_the_command_lists_what_was_not(cli: Any, story: Story) -> None:
     "words",
     [
         (),
-        ("--from", "1h"),
+        ("--to", "1h"),
         ("--from", "1h", "--to", "2h"),
         ("--from", "1h", "--to", "2999-01-01"),
         ("--from", "2h", "--to", "1h", "-d", "aaaaaaaa"),
         ("--from", "2h", "--to", "1h", "--key", "/nowhere.json"),
         ("--check", "/nowhere.json"),
+        ("--sign", "/nowhere.json"),
+        ("--from", "2h", "--to", "1h", "--title", "no receipt"),
+        ("--from", "2h", "--to", "1h", "--receipt", "receipt.pdf"),
     ],
 )
 @pytest.mark.usefixtures("story")
@@ -656,3 +683,55 @@ def test_P6_the_log_tells_what_no_contact_saw(cli: Any, story: Story) -> None:
     assert all(interval["plus_minus_ms"] > 0 for interval in live[1:])
     states = {interval["state"] for interval in board["intervals"] if interval["start_ms"] > 0}
     assert states == {"muted", "live"}
+
+
+def test_P6_an_export_proves_what_a_later_signature_commits_to(
+    cli: Any, home: Path, tmp_path: Path, live_story: tuple[Story, tuple[str, ...]]
+) -> None:
+    story, live = live_story
+    key, export = key_of(story, tmp_path), tmp_path / "export.jsonl"
+    since = story.now
+    for _ in range(3):
+        story.attest()
+        story.pass_minutes(10)
+    assert cli("log", "export", str(export)).code == 0
+    (home / "log.sqlite3").rename(home / "elsewhere")
+    words = ("prove", "--log", str(export))
+    quiet = ("--from", iso_time(since + 1000), "--to", iso_time(since + 9 * MINUTE))
+    assert cli(*words, *quiet, "--key", str(key)).code == 0
+    assert cli(*words, *live, "--key", str(key)).code == 1
+    told = cli(*words, *quiet)
+    assert told.code == 3
+    assert "nothing was checked" in told.out
+    # Nothing that was signed contains the last attestation: its time could have been moved.
+    late = ("--from", iso_time(since + 11 * MINUTE), "--to", iso_time(since + 19 * MINUTE))
+    assert cli(*words, *late, "--key", str(key)).code == 3
+    assert cli(*words, *quiet, "-d", "0123456789abcdef", "--key", str(key)).code == 2
+    assert cli(*words, *quiet, "--receipt", str(tmp_path / "r.json"), "--key", str(key)).code == 2
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_P6_times_that_were_moved_in_an_export_prove_nothing(
+    cli: Any, tmp_path: Path, live_story: tuple[Story, tuple[str, ...]], last: bool
+) -> None:
+    """By whoever hands it in. He moves muted times to when the line was live; hashes fit."""
+    story, live = live_story
+    for _ in range(2):
+        story.attest()
+        story.pass_minutes(1)
+    made, before = list[Entry](), bytes(32)
+    entries = list(story.host.log.entries())
+    marks = [entry.row for entry in entries if entry.kind == "attestation"]
+    for entry in map(copy_of, entries):
+        if entry.kind == "attestation" and (entry.row in marks[-2:] or not last):
+            for name in ("sent_ms", "received_ms"):
+                entry.body[name] += (1 if entry.row == marks[-1] else -1) * 30 * MINUTE
+        before = hash_of(before, entry)
+        made.append(entry._replace(hash=before))
+    export = tmp_path / "moved.jsonl"
+    write_export(export, made)
+    key = str(key_of(story, tmp_path))
+    for words in (live, ("--from", at(2), "--to", at(90))):
+        told = cli("prove", "--log", str(export), *words, "--key", key)
+        assert told.code in (1, 3, 5)
+        assert not told.out.startswith("MUTED")

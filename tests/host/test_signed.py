@@ -7,7 +7,9 @@ that was paired, and answers `attest` in every way. The port is in memory, and s
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +22,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import Cli
-from evidence_maker import BOARD, Clock, MadeBoard, Story
-from hardmute import commands, discovery, errors, text
+from evidence_maker import BOARD, Clock, MadeBoard, Story, hold
+from hardmute import commands, discovery, errors, keys, text
 from hardmute.__main__ import main
 from hardmute.client import Session
+from hardmute.clock import SYSTEM, HostClock
 from hardmute.discovery import Port
 from hardmute.holder import Turn
-from hardmute.log import Log, Observation
+from hardmute.intake import MOST_BREAKS
+from hardmute.log import Log, Observation, _Damage, iso_time
 from hardmute.logview import read
 from muteboard import attest, wire
 
@@ -189,7 +193,9 @@ def is_paired(home: Path, how: str) -> Device:
             story.host.log.add(unpaired(story.now))
         story.host.log.close()
     if "key" in how:
-        made.save_attest_keys()
+        log = Log(home / "log.sqlite3")
+        hold(log, BOARD, keys.attest_key_of(1, made.secrets[BOARD, 1]))
+        log.close()
     if how == "unreadable key":
         file = home / "keys" / f"{BOARD}.json"
         file.unlink()
@@ -344,7 +350,7 @@ def test_P5_muted_that_is_not_signed_is_unknown_in_the_log(
 
 def test_P5_what_is_signed_later_is_shown_as_muted(home: Path) -> None:
     story = Story(home / "log.sqlite3")
-    story.board.save_attest_keys()
+    story.host.hold(story.board)
     story.attest()
     begun = story.now
     story.pass_minutes(10)
@@ -359,7 +365,58 @@ def test_P5_what_is_signed_later_is_shown_as_muted(home: Path) -> None:
     assert [state for state, _ in states(home, begun)] == ["muted"]
 
 
+class Slow(Device):
+    """Each answer takes a part of the time-out."""
+
+    part = 0.9
+
+    def session(self, timeout: float = 3.0) -> Session:
+        self.port = ScriptedPort(
+            lambda line: [(self.part * timeout, frame) for _, frame in self.script(line)]
+        )
+        self.begun = self.port.now
+        return Session(self.port, DEVICE, timeout, clock=self.port.clock)
+
+    def dies(self) -> None:
+        """From now on it answers nothing."""
+        self.answer = lambda _request: None
+
+
+@pytest.mark.parametrize("pairing", ["key", "none"])
+@pytest.mark.parametrize("state", ["muted", "live"])
+@pytest.mark.parametrize("words", [("status",), ("mute",)])
+def test_P5_a_device_that_answers_late_holds_no_command(
+    home: Path,
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str],
+    state: str,
+    pairing: str,
+) -> None:
+    device = Slow(is_paired(home, pairing).made)
+    becomes(device.made, state)
+    # It does not cut.
+    monkeypatch.setattr(device.made, "mute", lambda _cause: None)
+    tell = commands._tell
+    took_s: list[float] = []
+
+    def tells(*args: Any) -> None:
+        took_s.append(device.port.now - device.begun)
+        tell(*args)
+
+    monkeypatch.setattr(commands, "_tell", tells)
+    with plugged_in(device):
+        told = cli(*words, "--json", "--timeout", "1")
+    assert told.code in (errors.UNKNOWN, STATES[state])
+    assert told.json["verdict"] in ("unknown", state)
+    assert took_s[0] <= 3.0 + 0.01
+
+
 # watch: events are not signed one by one.
+
+
+def clock_of(now_s: Callable[[], float]) -> HostClock:
+    return HostClock(lambda: round(now_s() * 1000), lambda: round(now_s() * 1e6), SYSTEM.run)
 
 
 def watched(cli: Cli) -> list[str]:
@@ -389,14 +446,6 @@ def test_P5_watch_asks_a_busy_board_again_but_once_a_second(
     now = 1000.0
     asked: list[int] = []
 
-    class Time:
-        sleep = staticmethod(time.sleep)
-        strftime, localtime = time.strftime, time.localtime
-
-        @staticmethod
-        def monotonic() -> float:
-            return now
-
     def pass_s(seconds: float, attests: str) -> Callable[[], None]:
         def passes() -> None:
             nonlocal now
@@ -406,7 +455,7 @@ def test_P5_watch_asks_a_busy_board_again_but_once_a_second(
 
         return passes
 
-    monkeypatch.setattr(commands, "time", Time)
+    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
     device.attests = "busy"
     device.happens = [
         *[pass_s(0.1, "busy")] * 12,
@@ -454,6 +503,147 @@ def test_P5_watch_does_not_fill_the_log_with_what_stays_so(
     log.close()
 
 
+def test_P6_a_board_that_flips_its_state_fills_no_log(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row a second, which is the gravest of what it stands for, and says how much that is."""
+    now = 1000.0
+    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    device = is_paired(home, "none")
+    seconds = 20
+
+    def becomes_after(state: str, passed_s: float) -> Callable[[], None]:
+        def happens() -> None:
+            nonlocal now
+            now += passed_s
+            if state == "live":
+                becomes(device.made, "live")
+            else:
+                device.made.mute("button")
+
+        return happens
+
+    # Live for a tenth of each fifth of a second.
+    flips = (becomes_after("live", 0.18), becomes_after("muted", 0.02))
+    device.happens = [flip for _ in range(5 * seconds) for flip in flips]
+    log = Log(home / "log.sqlite3")
+    with plugged_in(device):
+        told = cli("watch", "--json")
+    shown = [json.loads(line)["state"] for line in told.out.splitlines()]
+    rows = list(log.observations(BOARD, 0, 1 << 52))
+    attestations = len(list(log.entries(BOARD, ["attestation"])))
+    log.close()
+    assert shown == ["muted", "live"] * 5 * seconds + ["muted"]
+    # One a second, and the first and the last word.
+    assert len(rows) <= seconds + 3
+    summaries = [row for row in rows if row.summary_of is not None]
+    assert {row.state for row in summaries} == {"live"}
+    assert len(summaries) == seconds
+    assert sum(row.summary_of or 1 for row in rows) >= 10 * seconds
+    assert rows[-1].state == "muted"
+    assert device.asked.count("attest") <= seconds + commands._CONTACTS + 2
+    assert attestations <= seconds + commands._CONTACTS + 2
+    # What it was within each second is not known as muted.
+    found = states(home, 0)
+    assert sum(state in ("live", "unknown") for state, _ in found) >= 1
+    assert any(note is not None and "changes at once" in note for _, note in found)
+
+
+def test_P6_a_live_moment_of_a_board_that_does_not_count_it_is_logged(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that nothing has changed since, and is muted again."""
+    now = 1000.0
+    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    device = is_paired(home, "none")
+    device.attests = "not_paired"
+    device.hello["journal"] = False
+    device.made.clock.pass_ms(60_000)
+    live = {"state": "live", "command": "connected", "sense": [1], "remute_in_ms": 5000}
+
+    def says(more: dict[str, Any]) -> Callable[[], None]:
+        def happens() -> None:
+            nonlocal now
+            now += 0.1
+            device.lie = lambda said: {**said, "since_ms": 0, **more}
+
+        return happens
+
+    device.happens = [says(live), says({}), says(live), says({})]
+    with plugged_in(device):
+        assert watched(cli) == ["muted", "live", "muted", "live", "muted"]
+    log = Log(home / "log.sqlite3")
+    rows = [(row.state, row.summary_of) for row in log.observations(BOARD, 0, 1 << 52)]
+    log.close()
+    assert rows == [("muted", None), ("live", None), ("live", 3), ("muted", None)]
+    assert "live" in {state for state, _ in states(home, 0)}
+
+
+def test_P6_a_board_with_another_journal_each_time_fills_no_log(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    device = is_paired(home, "none")
+    device.attests = "not_paired"
+
+    def another(seed: int) -> Callable[[], None]:
+        def happens() -> None:
+            nonlocal now
+            now += 0.1
+            clock = device.made.clock
+            device.made = MadeBoard(clock, seed=seed)
+            for _ in range(1 + seed % 7):
+                device.made.boot()
+
+        return happens
+
+    device.happens = [another(seed) for seed in range(1, 101)]
+    with plugged_in(device):
+        cli("watch")
+    log = Log(home / "log.sqlite3")
+    incidents = len(list(log.entries(BOARD, ["incident"])))
+    everything = len(list(log.entries()))
+    log.close()
+    assert MOST_BREAKS <= incidents <= MOST_BREAKS + 10 + 2
+    assert everything <= 200
+
+
+def test_P6_watch_attests_for_the_log_every_ten_minutes(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    device = is_paired(home, "key")
+
+    def passes(attests: str) -> Callable[[], None]:
+        def happens() -> None:
+            nonlocal now
+            now += 1
+            device.made.clock.pass_ms(1000)
+            device.attests = attests
+
+        return happens
+
+    # Muted; then live, and too busy to sign where it is due for the first time.
+    busy = range(2000, 2000 + 60)
+    device.happens = [passes("busy" if at in busy else "ok") for at in range(2600)]
+    device.happens[1500] = device.made.go_live
+    with plugged_in(device):
+        cli("watch")
+    log = Log(home / "log.sqlite3")
+    asked = [entry.body["anchor_us"] / 1e6 for entry in log.entries(BOARD, ["attestation"])]
+    log.close()
+    assert all(later - sooner <= 600 for sooner, later in itertools.pairwise(asked))
+    assert now - asked[-1] <= 600
+    assert 5 <= len(asked) <= 8
+    # A meeting while it watched.
+    told = cli("prove", "--from", iso_time(1_060_000), "--to", iso_time(2_060_000))
+    assert told.code == errors.OK, told
+    told = cli("prove", "--from", iso_time(1_060_000), "--to", iso_time(2_560_000))
+    assert told.code == errors.LIVE, told
+
+
 def test_P5_a_signature_that_is_old_covers_nothing(
     home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -470,6 +660,45 @@ def test_P5_a_signature_that_is_old_covers_nothing(
     # What is only asked again is not stored: two of the story, and the one at the start.
     assert len(list(log.entries(BOARD, ["attestation"]))) == 3
     log.close()
+
+
+@pytest.mark.parametrize("silent", ["attest", "all"])
+def test_P5_muted_is_shown_no_longer_while_the_next_signature_is_waited_for(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    device = Slow(is_paired(home, "key").made)
+    device.part = 0.0
+    shown: list[float] = []
+    show = commands._Watch._show
+
+    def shows(watch: Any, observation: Observation) -> None:
+        shown.append(device.port.now)
+        show(watch, observation)
+
+    monkeypatch.setattr(commands._Watch, "_show", shows)
+
+    def falls_silent() -> None:
+        nonlocal now
+        now += 2.9
+        if silent == "attest":
+            device.attests = "silence"
+
+    def is_old() -> None:
+        nonlocal now
+        now += 0.2
+        if silent == "all":
+            # The event is the last that comes.
+            monkeypatch.setattr(device, "attest", lambda _nonce: device.dies())
+        began.append(device.port.now)
+
+    began: list[float] = []
+    device.happens = [falls_silent, is_old]
+    with plugged_in(device):
+        told = cli("watch", "--json", "--timeout", "60")
+    assert [json.loads(line)["verdict"] for line in told.out.splitlines()] == ["muted", "unknown"]
+    assert shown[-1] - began[0] <= 2.0 + 0.01
 
 
 def test_P5_watch_tells_of_a_contradiction(
@@ -542,6 +771,107 @@ def test_a_host_that_has_lost_its_key_ends_its_own_pairing_first(
     assert "pair" not in device.asked
 
 
+def _is_unreadable(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def _is_of_the_future(file: Path) -> None:
+    database = sqlite3.connect(file)
+    database.execute("PRAGMA user_version = 9")
+    database.close()
+
+
+def _is_garbage(file: Path) -> None:
+    file.write_bytes(b"words")
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("attests", ["ok", "busy", "not_paired", "unsupported", "wrong_mac"])
+@pytest.mark.parametrize("breaks", [_is_unreadable, _is_of_the_future, _is_garbage])
+def test_P5_a_host_that_cannot_know_whether_it_is_paired_says_no_muted(
+    home: Path, cli: Cli, breaks: Callable[[Path], None], attests: str, state: str
+) -> None:
+    """The key is lost, and the log cannot be read."""
+    device = is_paired(home, "log")
+    device.attests = attests
+    device.hello["journal"] = attests != "unsupported"
+    becomes(device.made, state)
+    breaks(home / "log.sqlite3")
+    health = errors.TAMPERED if breaks is _is_garbage else errors.LOCAL
+    verdict = "unknown" if state == "muted" else state
+    code = errors.UNKNOWN if state == "muted" else STATES[state]
+    with plugged_in(device):
+        # What is set aside is forgotten by none of these.
+        for words in (("status",), ("verify", "--require", "reported"), ("watch",)):
+            told = cli(*words, "--json")
+            [said] = [json.loads(line) for line in told.out.splitlines()]
+            assert said["verdict"] == verdict, words
+            if words != ("watch",):
+                assert told.code == errors.worst(code, health), words
+            if state == "muted":
+                assert said["unsigned"] == "pairing_unknown"
+            if breaks is _is_garbage:
+                health = errors.OK
+        told = cli("mute", "--json")
+        assert told.json["verdict"] == ("fault" if state == "fault" else "unknown")
+        found = {each["name"]: each for each in cli("doctor", "--json").json["checks"]}
+        assert "muted (" not in found["state"]["text"]
+
+
+def test_P5_a_log_that_was_set_aside_forgets_no_pairing(home: Path, cli: Cli) -> None:
+    """One entry of it is broken; that of the pairing can be read."""
+    device = is_paired(home, "log")
+    log = Log(home / "log.sqlite3")
+    log._set_aside(_Damage())
+    log.close()
+    with plugged_in(device):
+        for attests, why in (("busy", "busy"), ("ok", "no_key")):
+            device.attests = attests
+            told = cli("status", "--json")
+            assert (told.code, told.json["unsigned"]) == (errors.UNKNOWN, why)
+        # Nor do the records of a board that nobody checked.
+        assert {state for state, _ in states(home, 0)} <= {"unknown", "live"}
+        assert cli("log", "prune", "--before", "0s").code == errors.OK
+        assert cli("status").code == errors.UNKNOWN
+        assert cli("unpair").code == errors.OK
+        assert cli("status").code == errors.OK
+
+
+def test_P5_a_log_that_was_set_aside_pairs_no_host_that_had_ended_it(home: Path, cli: Cli) -> None:
+    device = is_paired(home, "ended")
+    log = Log(home / "log.sqlite3")
+    log._set_aside(_Damage())
+    log.close()
+    with plugged_in(device):
+        assert cli("status").code == errors.OK
+
+
+def test_P5_a_log_that_becomes_unreadable_during_a_watch_ends_no_pairing(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = is_paired(home, "log")
+
+    def breaks() -> None:
+        _is_unreadable(home / "log.sqlite3")
+
+    monkeypatch.setattr(commands, "_UNSIGNED_S", 0.0)
+    monkeypatch.setattr(commands, "_LASTING_S", 0.0)
+    device.happens = [breaks, *[lambda: None] * 3]
+    with plugged_in(device):
+        assert watched(cli) == ["unknown"]
+
+
+def test_unpair_changes_nothing_that_it_cannot_write_down(home: Path, cli: Cli) -> None:
+    device = is_paired(home, "log and key")
+    _is_unreadable(home / "log.sqlite3")
+    with plugged_in(device):
+        told = cli("unpair")
+    assert told.code == errors.LOCAL
+    assert "so this host stays paired" in told.err
+    assert keys.load_attest_key(BOARD) is not None
+
+
 def test_P5_pruning_the_log_ends_no_pairing(home: Path, cli: Cli) -> None:
     device = is_paired(home, "log")
     with plugged_in(device):
@@ -552,6 +882,44 @@ def test_P5_pruning_the_log_ends_no_pairing(home: Path, cli: Cli) -> None:
         assert cli("unpair").code == errors.OK
         assert cli("log", "prune", "--before", "0s").code == errors.OK
         assert cli("status").code == errors.OK
+
+
+@pytest.mark.parametrize(
+    ("pairing", "attests", "words"),
+    [
+        ("log and key", "ok", f"Board {BOARD} has signed the checkpoint."),
+        ("log and key", "busy", "The checkpoint is open until the next `hardmute status`"),
+        ("log and key", "wrong_mac", "The checkpoint is open until the next `hardmute status`"),
+        # It signs, and this host has no key to check that with.
+        ("log", "ok", "The checkpoint is open until the next `hardmute status`"),
+        ("ended", "ok", "This host is paired with no board"),
+    ],
+)
+def test_P6_a_prune_has_its_checkpoint_signed_or_says_that_it_is_open(
+    home: Path, cli: Cli, pairing: str, attests: str, words: str
+) -> None:
+    device = is_paired(home, pairing)
+    device.attests = attests
+    with plugged_in(device):
+        told = cli("log", "prune", "--before", "0s")
+    assert told.code == (errors.TAMPERED if attests == "wrong_mac" else errors.OK)
+    _, said = told.out.splitlines()
+    assert said.startswith(words)
+    if pairing != "log":
+        log = Log(home / "log.sqlite3")
+        secrets = device.made.secrets
+        assert log.verified(secrets).report().checkpoint_open == ("has signed" not in words)
+        log.close()
+
+
+def test_P6_a_prune_without_the_board_says_that_the_checkpoint_is_open(
+    home: Path, cli: Cli
+) -> None:
+    is_paired(home, "log and key")
+    told = cli("log", "prune", "--before", "0s")
+    assert (told.code, told.err) == (errors.OK, "")
+    _, said = told.out.splitlines()
+    assert said == "The checkpoint is open until the next `hardmute status` of a paired board."
 
 
 def test_P5_doctor_says_muted_only_if_it_is_signed(home: Path, cli: Cli) -> None:
@@ -579,7 +947,7 @@ def test_P5_doctor_says_muted_only_if_it_is_signed(home: Path, cli: Cli) -> None
 def test_P5_records_that_nobody_signed_are_not_drawn_as_muted(home: Path) -> None:
     """A swapped board has the journal, and goes on with it."""
     story = Story(home / "log.sqlite3")
-    story.board.save_attest_keys()
+    story.host.hold(story.board)
     story.attest()
     begun = story.now
     story.pass_minutes(10)

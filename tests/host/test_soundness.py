@@ -24,7 +24,7 @@ from hardmute.errors import EvidenceError
 from hardmute.excerpt import excerpt
 from hardmute.proof import EVIDENCE, Proven, examine
 from hardmute.receipt import check_receipt, make_receipt
-from soundness import PROVE, STATUS, Machine, Word, World, allowed, world
+from soundness import PROVE, STATUS, Machine, Word, allowed, world
 
 PARTS = 12
 SOAK = os.environ.get("HARDMUTE_SOAK") == "1"
@@ -133,7 +133,7 @@ def test_P5_the_machine_finds_a_rule_that_is_left_out(
     machine.agree = False
     fault.seed(monkeypatch)
 
-    def after_attacks(stories: Iterable[World]) -> Iterator[Word]:
+    def after_attacks(stories: Iterable[soundness.World]) -> Iterator[Word]:
         for one in stories:
             for make in soundness.ATTACKS:
                 for attack in soundness.attacks(one, make):

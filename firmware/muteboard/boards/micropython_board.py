@@ -127,8 +127,8 @@ class MicroPythonBoard:
                 progsize=self.program_size,
                 lookahead=_LOOKAHEAD,
             )
-        except OSError:
-            # Not where we look for it, or no littlefs: what is mounted stays.
+        except (OSError, MemoryError):
+            # Not where we look for it, no littlefs, or no room: what is mounted stays.
             return
         vfs.umount("/")
         vfs.mount(files, "/")

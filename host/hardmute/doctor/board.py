@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from argparse import Namespace
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import muteboard
-from hardmute import discovery, errors, keys, text, walltime
+from hardmute import discovery, errors, keys, paths, text, walltime
 from hardmute.client import Session
 from hardmute.contact import bears_out, contradiction, foreign
 from hardmute.doctor.finding import Finding, failed, passed, skipped, warned
 from hardmute.doctor.machine import Machine
-from hardmute.log import Log
+from hardmute.log import Log, paired_by
 from hardmute.report import Attested, Identity, Status, conclude, warning_text
 from muteboard import attest
 
@@ -40,9 +39,14 @@ _ADVICE = {
 def check(args: Namespace, machine: Machine, log: Log | None) -> Iterator[Finding]:
     """The checks of the board that is meant. Raises `UsageError` as `open_board` does."""
     names = ("firmware", "state", "pairing", "board_clock")
+    log_file = paths.data_dir() / paths.LOG_NAME
     try:
         with discovery.open_board(args.device, args.timeout, log) as (session, identity):
-            held = keys.held(identity.board, lambda: _paired_by_log(identity.board, log))
+            held = keys.held(
+                identity.board,
+                lambda: paired_by(log_file, identity.board),
+                lambda: None if log is None else log.pairings(identity.board),
+            )
             said = _ask(session, identity.board, machine, held.key)
             if held.paired and not said.borne_out:
                 # It may be busy, or something may have happened in between.
@@ -105,12 +109,6 @@ def _firmware(identity: Identity) -> Finding:
         f"the board says that it runs {identity.firmware}, and this hardmute has {ours}",
         "Update the older of the two: `hardmute flash` for the board.",
     )
-
-
-def _paired_by_log(board: str, log: Log | None) -> bool:
-    with contextlib.suppress(errors.HardmuteError):
-        return log is not None and log.is_paired(board)
-    return False
 
 
 def _state(said: _Said, *, owed: bool) -> Finding:

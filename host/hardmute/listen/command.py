@@ -23,6 +23,7 @@ from hardmute.listen.screen import Screen
 from hardmute.listen.stream import RATE, Duplex
 from hardmute.listen.walk import Follower, Heard, Walk
 from hardmute.log import now_ms
+from hardmute.newfile import new_file
 from hardmute.recorder import Recorder
 from hardmute.report import NOT_ATTESTED, Identity, exit_code
 
@@ -93,12 +94,8 @@ def draw(outcome: Outcome, file: Path | None) -> None:
         return
     from hardmute.listen.plot import write_svg
 
-    try:
-        write_svg(outcome, file)
-    except OSError as error:
-        raise errors.LocalError(
-            f"{file} cannot be written ({error.strerror or error})."
-        ) from error
+    with new_file(file) as stream:
+        write_svg(outcome, stream)
 
 
 def verdict_code(outcome: Outcome, state: str | None) -> int:
@@ -137,6 +134,7 @@ def _listen(
     say = recorder.note if args.json else _say
     contact = Contact(session, identity, recorder)
     commands.record_seen(recorder, contact.meet(), identity, session, args.command)
+    contact.finish()
     played = probe.noise(os.urandom(_SEED), round(walk.longest_s(args.seconds) * RATE), RATE)
     sound = Duplex(played, RATE, microphone, speaker)
     screen = Screen(sound.level_dbfs, quiet=args.json)

@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import BinaryIO
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
+from hardmute.bands import BANDS
 from hardmute.listen.outcome import Outcome
-from hardmute.plot import BANDS
 
 _TITLES = {
     "muted": "proven muted: a leak is weaker by {least:.1f} dB or more",
@@ -22,7 +21,7 @@ _TITLES = {
 }
 
 
-def write_svg(outcome: Outcome, file: Path | BinaryIO) -> None:
+def write_svg(outcome: Outcome, file: BinaryIO) -> None:
     """Draw ``outcome``, whose bands are known, into ``file``. Raises `OSError`."""
     edges = [band.low_hz for band in outcome.bands] + [outcome.bands[-1].high_hz]
     bounds = [band.live_dbfs - band.least_db for band in outcome.bands]

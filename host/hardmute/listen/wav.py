@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hardmute.errors import LocalError, UsageError
+from hardmute.errors import UsageError
 from hardmute.listen.probe import Samples
+from hardmute.newfile import new_file
 
 # An hour at 96 kHz, 32 bits.
 _LARGEST = 1_400_000_000
@@ -17,18 +18,13 @@ _LEAST_RATE = 12_000
 
 
 def write(file: Path, samples: Samples, rate: int) -> None:
-    """Write ``samples`` (full scale 1) as 16 bits into the new ``file``, readable by everybody."""
+    """Write ``samples`` (full scale 1) as 16 bits. Raises as `new_file`."""
     whole = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
-    try:
-        with file.open("xb") as stream, wave.open(stream, "wb") as out:
-            out.setnchannels(1)
-            out.setsampwidth(2)
-            out.setframerate(rate)
-            out.writeframes(whole.tobytes())
-    except FileExistsError as error:
-        raise UsageError(f"{file} is there already: name a new file.") from error
-    except OSError as error:
-        raise LocalError(f"{file} cannot be written ({error.strerror or error}).") from error
+    with new_file(file) as stream, wave.open(stream, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(whole.tobytes())
 
 
 def read(file: Path) -> tuple[NDArray[np.float64], int]:
