@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -193,6 +193,7 @@ class _Shown(NamedTuple):
     key_ids: dict[int, str]
     proof: Proof
     told: Proof
+    log_hash: Callable[[int], bytes | None]
 
 
 def _shown(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> _Shown:
@@ -214,7 +215,8 @@ def _shown(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> _Sh
     held = keys.attest_keys(board, () if secrets else log.pairings(board))
     proof = examine(found, from_ms, to_ms, secrets, held)
     proof = proof._replace(simulated=board not in log.real_boards())
-    return _Shown(entries, key_ids, proof, _told(proof, log, entries, keyed=bool(secrets)))
+    told = _told(proof, log, entries, keyed=bool(secrets))
+    return _Shown(entries, key_ids, proof, told, found.log_hash)
 
 
 def _key_ids(log: Log, board: str, entries: Sequence[Entry]) -> dict[int, str]:
@@ -281,7 +283,7 @@ def _write(file: Path, log: Log, shown: _Shown, secrets: Keys, title: str | None
             " signed, but not when. `hardmute prove --sign` can sign it later."
         )
     about = About(title, log.label(shown.proof.board), shown.key_ids)
-    write_receipt(file, shown.proof, shown.entries, secrets, log.hash_at, about, shown.told)
+    write_receipt(file, shown.proof, shown.entries, secrets, shown.log_hash, about, shown.told)
 
 
 def _sign(args: Namespace, secrets: Keys, title: str | None) -> int:

@@ -642,6 +642,22 @@ def test_P6_an_invented_prune_frees_no_time(
         assert cli("prove", *span, *more).code == 3
 
 
+def test_P6_a_receipt_made_right_after_a_prune_is_what_its_check_finds(
+    cli: Any, story: Story, tmp_path: Path
+) -> None:
+    """Of what was pruned the checkpoint knows the last hash, and the receipt has it too."""
+    key, receipt = str(key_of(story, tmp_path)), str(tmp_path / "receipt.json")
+    assert story.host.log.prune(story.now + 1) is not None
+    story.attest()
+    since = story.now
+    story.pass_minutes(10)
+    story.attest()
+    words = ("--from", iso_time(since + 1000), "--to", iso_time(story.now - 1000))
+    made = cli("prove", *words, "--key", key, "--receipt", receipt)
+    assert made.code in (0, 3)
+    assert cli("prove", "--check", receipt, "--key", key).code == made.code
+
+
 def test_P6_after_a_prune_a_time_is_proven_from_the_second_contact_on(
     cli: Any, story: Story, tmp_path: Path
 ) -> None:
