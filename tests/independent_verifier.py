@@ -159,7 +159,7 @@ class Reader:
             self.committed = max(self.committed, getattr(said, "log_row", 0))
         else:
             self.blind.add(owner)
-        if kind == "attestation" and said.log_row in hashes:
+        if kind == "attestation" and said.log_row in hashes and found:
             said.row = row
             self.attested.append((place, by, said, keyed))
         return keyed

@@ -434,11 +434,15 @@ class Verifier:
             found = self._journal(entry.board or "", body["branch"])
             found.attestations += 1
             found.signatures += 1
-            return (
+            problem = (
                 self._misplaced(found, body["statement"]["head"], seq, pairing, epoch)
                 or self._unasked(entry)
                 or self._unsigned(entry, found, pairing, epoch)
             )
+            if found.after(seq) is None:
+                # Whether its epoch is that of its record is not known: it proves no time.
+                self._bound.discard(entry.row)
+            return problem
         return None
 
     def _take_records(self, board: str | None, rows: Sequence[Row]) -> str | None:
