@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from hardmute import verifier
-from hardmute.entries import GENESIS, Entry, Row, records_in, stored_entry
+from hardmute import batches, verifier
+from hardmute.entries import GENESIS, Entry, Row, columns_of, records_in, stored_entry
 from hardmute.history import Attested, attested, pieces
 from hardmute.log import Log
+from hardmute.macs import Keys
 from muteboard import journal
 
 
@@ -31,7 +32,7 @@ class Excerpt(NamedTuple):
         return [stored_entry(row) for row in self.rows if row[2] in kinds and row[3] == self.board]
 
     def checked(
-        self, secrets: verifier.Keys, attest_keys: verifier.AttestKeys | None = None
+        self, secrets: Keys, attest_keys: verifier.AttestKeys | None = None
     ) -> verifier.Verifier:
         """The verifier that has taken them: of other boards, their place in the log alone."""
         check = verifier.Verifier(
@@ -80,7 +81,7 @@ def _marks(log: Log, board: str) -> tuple[list[Attested], list[verifier.Finding]
             # That of a log that was pruned: nothing is asked of it but its time.
             problem = None
         else:
-            problem = verifier.unlinked(row[0] - 1, before, row)
+            problem = batches.unlinked(row[0] - 1, before, columns_of([row]))
         try:
             marks.append(attested(stored_entry(row)))
         except (KeyError, TypeError, ValueError, RecursionError):
