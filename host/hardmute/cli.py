@@ -137,8 +137,8 @@ def _add_json(command: argparse.ArgumentParser, words: str = "one JSON object") 
 
 def _add_watch(command: argparse.ArgumentParser) -> None:
     command.epilog = (
-        "It holds the board's port. Other commands of yours say so and end; only\n"
-        "`hardmute mute` gets the port. `watch` then takes it back and follows on."
+        "It holds the board's port. Other commands of yours say so, log nothing and end;\n"
+        "only `hardmute mute` gets the port. `watch` then takes it back and follows on."
     )
     _add_common(command)
     _add_json(command, "a JSON object for each change, a line each")

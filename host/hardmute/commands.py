@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
 from argparse import Namespace
@@ -245,6 +246,8 @@ class _Watch:
         # The newest observation, and the newest one that is in the log.
         self._newest: Observation | None = None
         self._logged: Observation | None = None
+        # An "unknown" that is shown and not logged: who holds the port knows more.
+        self._unlogged: Observation | None = None
         # What is to be logged next, the gravest since the last row; and the changes since then.
         self._held: Observation | None = None
         self._changes = 0
@@ -362,7 +365,9 @@ class _Watch:
 
     def _take(self, observation: Observation) -> None:
         before = self._newest
-        changed = before is None or _essence(before) != _essence(observation)
+        changed = (
+            before is None or before is self._unlogged or _essence(before) != _essence(observation)
+        )
         self._rows.refill()
         if changed and before is not None and before.state is not None and self._rows.has(_ROWS):
             # How long the old state held is only known to the moment of the last event. An unknown
@@ -385,7 +390,11 @@ class _Watch:
             source="watch",
             at_ms=now_ms(),
         )
-        if self._newest is None or self._newest.verdict != "unknown":
+        was_unlogged = self._newest is not None and self._newest is self._unlogged
+        if _holder_knows(self._recorder, observation.board, error):
+            self._unlogged = observation
+        goes_on = observation is self._unlogged or not was_unlogged
+        if self._newest is None or self._newest.verdict != "unknown" or not goes_on:
             self._take(observation)
         else:
             if self._held is not None:
@@ -394,7 +403,7 @@ class _Watch:
 
     def _log(self, newest: Observation | None) -> None:
         """Log ``newest``; or later, where there are too many to log them all."""
-        if newest is None or newest is self._logged:
+        if newest is None or newest in (self._logged, self._unlogged):
             return
         if self._held is None or _gravity(newest) >= _gravity(self._held):
             self._held = newest
@@ -406,7 +415,7 @@ class _Watch:
     def _log_last(self) -> None:
         """Log what has waited, as nothing comes after it."""
         for last in dict.fromkeys((self._held, self._newest)):
-            if last is not None and last is not self._logged:
+            if last is not None and last not in (self._logged, self._unlogged):
                 self._write(last)
         self._held = None
 
@@ -535,7 +544,10 @@ def record_seen(
 def record_unseen(
     recorder: Recorder, named: str | None, error: errors.UnreachableError, source: str
 ) -> Observation:
-    """Log that there was no state to be had of the board that was ``named``."""
+    """Log that there was no state to be had of the board that was ``named``.
+
+    A refusal by the process that holds the board's port is not logged: that process knows more.
+    """
     from hardmute.sim import registry
 
     board = discovery.board_for(named, recorder.log) if recorder.log is not None else None
@@ -547,8 +559,21 @@ def record_unseen(
         source=source,
         at_ms=now_ms(),
     )
-    recorder.add(observation)
+    if not _holder_knows(recorder, board, error):
+        recorder.add(observation)
     return observation
+
+
+def _holder_knows(recorder: Recorder, board: str | None, error: errors.UnreachableError) -> bool:
+    """Whether a process that writes to this log holds the port where ``board`` is, by the log."""
+    if not isinstance(error, errors.PortHeldError):
+        return False
+    if board is None or recorder.log is None:
+        return True
+    place = recorder.log.last_device(board)
+    return place is not None and (
+        place == error.device or os.path.realpath(place) == os.path.realpath(error.device)
+    )
 
 
 def _label(recorder: Recorder, board: str | None) -> str:

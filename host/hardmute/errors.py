@@ -46,13 +46,19 @@ class UnreachableError(HardmuteError):
         self.reason = reason
 
 
-class PortWantedError(UnreachableError):
+class PortHeldError(UnreachableError):
+    """Another hardmute process with this log holds the port ``device``, and logs what it hears."""
+
+    def __init__(self, message: str, device: str) -> None:
+        super().__init__(message, "port_held")
+        self.device = device
+
+
+class PortWantedError(PortHeldError):
     """A `hardmute mute` has asked for the port that this command held."""
 
     def __init__(self, device: str) -> None:
-        super().__init__(
-            f"`hardmute mute` asked for {device} and got it: begin again.", "port_held"
-        )
+        super().__init__(f"`hardmute mute` asked for {device} and got it: begin again.", device)
 
 
 class NewerError(HardmuteError):

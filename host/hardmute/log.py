@@ -737,6 +737,10 @@ class Log:
         """The id of the board that was last seen at ``device``."""
         return self._one("SELECT board FROM board WHERE device = ?", device)
 
+    def last_device(self, board: str) -> str | None:
+        """Where ``board`` was last seen, if no other board was seen there since."""
+        return self._one("SELECT device FROM board WHERE board = ?", board)
+
     def _one(self, query: str, parameter: str) -> str | None:
         row = self._first(query, _text(parameter))
         return None if row is None else row[0]
