@@ -46,6 +46,8 @@ _ROWS = 2
 _CONTACTS = 8
 # How long it fetches old records between two events, in seconds: the next event is not to wait.
 _SLICE_S = 0.5
+# For so long `watch` waits for a program that has locked its log, in seconds: events go stale.
+_PATIENCE_S = 1.0
 # Rows stand for those that were left out, from the mildest to the gravest.
 _GRAVITY = ("muted", "unknown", "live", "fault")
 
@@ -230,7 +232,7 @@ class _Watch:
     def __init__(self, args: Namespace, clock: HostClock) -> None:
         self._args = args
         self._clock = clock
-        self._recorder = Recorder()
+        self._recorder = Recorder(_PATIENCE_S)
         self._named: str | None = args.device
         # The board that is meant, by the log: it is waited for. Any other has to be there now.
         log = self._recorder.log
@@ -276,7 +278,7 @@ class _Watch:
                     if first and self._meant is None:
                         # Nothing has been followed yet, and no such board was ever seen.
                         text.complain(error)
-                        return error.exit_code
+                        return errors.worst(error.exit_code, self._recorder.exit_code)
                 pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
                 self._meetings.refill()
                 if not self._meetings.take():
@@ -285,8 +287,9 @@ class _Watch:
                 time.sleep(pause_s)
                 self._failures += 1
         except KeyboardInterrupt:
-            if self._recorder.exit_code == errors.TAMPERED:
-                return errors.TAMPERED
+            self._log_last()
+            if self._recorder.exit_code != errors.OK:
+                return self._recorder.exit_code
             raise
         finally:
             self._log_last()
@@ -408,8 +411,8 @@ class _Watch:
         if self._held is None or _gravity(newest) >= _gravity(self._held):
             self._held = newest
         self._rows.refill()
-        if self._rows.take():
-            self._write(self._held)
+        # What could not be written is held, and tried again with the next.
+        if self._rows.take() and self._write(self._held):
             self._held = None if newest is self._logged else newest
 
     def _log_last(self) -> None:
@@ -418,11 +421,17 @@ class _Watch:
             if last is not None and last not in (self._logged, self._unlogged):
                 self._write(last)
         self._held = None
+        # Even if that failed: who gets the port next logs what comes next.
+        self._logged = self._newest
 
-    def _write(self, row: Observation) -> None:
+    def _write(self, row: Observation) -> bool:
+        if not self._recorder.add(
+            row._replace(summary_of=self._changes) if self._changes > 1 else row
+        ):
+            return False
         self._logged = row
-        self._recorder.add(row._replace(summary_of=self._changes) if self._changes > 1 else row)
         self._changes = 0
+        return True
 
     def _show(self, observation: Observation) -> None:
         if self._args.json:

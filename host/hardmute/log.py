@@ -70,7 +70,7 @@ UNPAIR = "unpair"
 ELSEWHERE = "paired_elsewhere"
 # Beyond every row.
 NO_ROW = 1 << 62
-_BUSY_TIMEOUT_S = 5.0
+PATIENCE_S = 5.0
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCK_TIMEOUT_S = 5.0
 _WAL_MAGIC = (0x377F0682, 0x377F0683)
@@ -204,20 +204,33 @@ class Log:
     `Log`, or, when the damage shows later, in this one.
 
     ``read_only``: nothing is made, changed or moved, whatever is found; the file must be there.
+    ``patience_s``: how long it waits for another program that has locked the file, in seconds.
     """
 
     def __init__(
-        self, file: Path, clock: Callable[[], int] = now_ms, *, read_only: bool = False
+        self,
+        file: Path,
+        clock: Callable[[], int] = now_ms,
+        *,
+        read_only: bool = False,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.file = file
         self._clock = clock
         self._read_only = read_only
+        self._patience_s = patience_s
         # Which file is open: another process may set it aside.
         self._opened: tuple[int, int] | None = None
         self._database = self._open()
 
     def close(self) -> None:
         self._database.close()
+
+    def wait_for_others(self, patience_s: float) -> None:
+        """Wait for so many seconds from now on for a program that has locked the file."""
+        self._patience_s = patience_s
+        with self._guarded():
+            self._database.execute(f"PRAGMA busy_timeout = {round(1000 * patience_s)}")
 
     def __del__(self) -> None:
         # A connection is part of a cycle with its own cache of statements: left to itself it lives
@@ -761,7 +774,7 @@ class Log:
             if self._read_only and not self._has_wal():
                 # SQLite would make one, for whoever writes meanwhile, and leave it behind.
                 uri += "&immutable=1"
-            database = sqlite3.connect(uri, timeout=_BUSY_TIMEOUT_S, uri=True)
+            database = sqlite3.connect(uri, timeout=self._patience_s, uri=True)
         except _Damage as error:
             raise self._set_aside(error, wal_only=True) from error
         except (OSError, sqlite3.Error) as error:
@@ -902,9 +915,12 @@ class Log:
             raise told from error
 
     def _unusable(self, error: Exception) -> LogError:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            todo = "another program has locked it: wait for it, or end it."
+        else:
+            todo = "free the disk or repair the permissions."
         return LogError(
-            f"The log {self.file} cannot be used ({error}): what was recorded is untouched; "
-            "free the disk or repair the permissions."
+            f"The log {self.file} cannot be used ({error}): what was recorded is untouched; {todo}"
         )
 
     def _set_aside(self, error: Exception, *, wal_only: bool = False) -> LogDamagedError:
