@@ -215,8 +215,17 @@ def watch(args: Namespace) -> int:
     """`hardmute watch`: follow a board until Ctrl-C, across unplugging and restarts."""
     import signal
 
-    # A service manager's way to end it: the last word belongs in the log then as well.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    def end(number: int, _frame: object) -> None:
+        # A terminal that is closed says so more than once; the last word is then on its way.
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    # A service manager ends it, or its terminal or console is closed: the last word belongs in the
+    # log then as well. What `nohup` has it ignore stays ignored.
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
     return _Watch(args, SYSTEM).run()
 
 
@@ -471,6 +480,7 @@ def _report(
     recorder = Recorder()
     source = args.command
     firmware = None
+    told = errors.OK
     try:
         with discovery.open_board(args.device, args.timeout, recorder.log, turn) as found:
             session, identity = found
@@ -478,7 +488,7 @@ def _report(
             contact = Contact(session, identity, recorder)
             met = ask(session, contact)
             observation = record_seen(recorder, met, identity, session, source)
-            _tell(args, recorder, observation, firmware, require if explain else None)
+            told = _tell(args, recorder, observation, firmware, require if explain else None)
             # A reader is not to wait for the history. One who has gone is met by `main`.
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
@@ -486,9 +496,9 @@ def _report(
     except errors.UnreachableError as error:
         observation = record_unseen(recorder, args.device, error, source)
         text.complain(error)
-        _tell(args, recorder, observation, firmware)
+        told = _tell(args, recorder, observation, firmware)
     return errors.worst(
-        exit_code(observation.verdict, observation.proof, require), recorder.exit_code
+        exit_code(observation.verdict, observation.proof, require), recorder.exit_code, told
     )
 
 
@@ -498,8 +508,26 @@ def _tell(
     observation: Observation,
     firmware: str | None,
     explained: str | None = None,
+) -> int:
+    """Print a state. ``explained``: say what it rests on as well, where this was required.
+
+    Returns `errors.LOCAL` where it cannot be printed: the exit code tells it all the same.
+    """
+    try:
+        _print_state(args, recorder, observation, firmware, explained)
+    except OSError as error:
+        text.complain_of_output(error)
+        return errors.LOCAL
+    return errors.OK
+
+
+def _print_state(
+    args: Namespace,
+    recorder: Recorder,
+    observation: Observation,
+    firmware: str | None,
+    explained: str | None,
 ) -> None:
-    """Print a state. ``explained``: say what it rests on as well, where this was required."""
     if args.json:
         matches = None if firmware is None else firmware == muteboard.__version__
         told = {"firmware": firmware, "firmware_matches": matches}

@@ -829,7 +829,7 @@ def test_a_traceback_only_with_v_and_never_the_exit_code_of_live(
 
 @pytest.mark.parametrize("verbose", [False, True])
 def test_an_internal_error_is_a_sentence_and_a_local_failure(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, verbose: bool
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, failed_inside: list[str], verbose: bool
 ) -> None:
     def serial_ports(*, bridges: bool) -> list[Port]:
         raise ZeroDivisionError(f"a bug, bridges={bridges}")
@@ -839,6 +839,8 @@ def test_an_internal_error_is_a_sentence_and_a_local_failure(
     assert told.code == 6
     assert "hardmute failed inside (ZeroDivisionError: a bug" in told.err
     assert ("Traceback" in told.err) is verbose
+    assert len(failed_inside) == 1
+    failed_inside.clear()
 
 
 @pytest.mark.parametrize(("words", "code"), [([], 6), (["press"], 1), (["weld"], 4)])
