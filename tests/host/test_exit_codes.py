@@ -97,7 +97,7 @@ def test_P5_the_exit_code_is_the_state_without_standard_streams(
     closed.close()
     for status, code in ((MUTED, OK), (LIVE, LIVE_CODE)):
         with tcp_device(Board(status=status)) as device:
-            for words in (["status"], ["mute"], ["status", "--json"]):
+            for words in (["status"], ["status", "--json"]):
                 with monkeypatch.context() as patch:
                     for name in missing:
                         patch.setattr(sys, name, None if how == "none" else closed)
