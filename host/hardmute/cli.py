@@ -480,7 +480,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
 
 def _add_completion(command: argparse.ArgumentParser) -> None:
     _add_common(command, device=False, timeout=False)
-    command.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    command.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"))
 
 
 # Name: the function that does it, a summary, and what adds its options.
