@@ -13,7 +13,7 @@ ON_MICROPYTHON := tests/unit tests/esp32_port tests/interpreter
 AUDIO_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-micropython test-chip test-audio test-pages images lint types wheel bench soak release clean
+.PHONY: help demo test test-micropython test-chip test-audio test-pages test-shells images lint types wheel bench soak release clean
 
 help:
 	@echo "make demo    the main job, on a simulated board (ENGINE=rp2040: emulated Pico)"
@@ -26,6 +26,8 @@ help:
 	@echo "             by ear, on a real PulseAudio (three minutes, in real time)"
 	@echo "make test-pages"
 	@echo "             the pages of receipts in Chromium: narrow and wide, light and dark"
+	@echo "make test-shells"
+	@echo "             completion in real shells: bash, zsh, fish"
 	@echo "make lint    style and types (make types: types alone)"
 	@echo "make wheel   build the wheel and try it in a clean environment"
 	@echo "make bench   speed and size figures, as a table and as JSON in build/"
@@ -65,6 +67,12 @@ test-pages: $(VENV)/test.stamp
 	@command -v chromium-headless-shell >/dev/null || { echo "Chromium is missing:" \
 	  "sudo apt-get install --no-install-recommends chromium-headless-shell"; exit 1; }
 	$(BIN)/python -m pytest -q tests/pages
+
+test-shells: $(VENV)/test.stamp
+	@for needed in bash zsh fish; do command -v $$needed >/dev/null || { \
+	  echo "$$needed is missing: sudo apt-get install --no-install-recommends zsh fish"; \
+	  exit 1; }; done
+	$(BIN)/python -m pytest -q tests/shells
 
 # $MICROPYTHON, or the interpreter that firmware/Makefile builds; its path is the last line there.
 test-micropython: $(VENV)/test.stamp

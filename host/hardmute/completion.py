@@ -23,6 +23,7 @@ def _complete_files(parser: argparse.ArgumentParser) -> None:
     for action in parser._actions:  # noqa: SLF001 (there is no other way to them)
         if action.type is Path:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
-        if isinstance(action.choices, dict):
-            for command in cast("dict[str, argparse.ArgumentParser]", action.choices).values():
+        choices = cast("object", action.choices)
+        if isinstance(choices, dict):
+            for command in cast("dict[str, argparse.ArgumentParser]", choices).values():
                 _complete_files(command)

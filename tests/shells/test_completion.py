@@ -36,9 +36,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def install(shell: str) -> None:
     """Run the line of README for that shell."""
-    (line,) = re.findall(
-        rf"^    (.*hardmute completion {shell} .*)$", README.read_text("utf-8"), re.M
-    )
+    pattern = rf"^    (.*hardmute completion {shell} .*)$"
+    (line,) = re.findall(pattern, README.read_text("utf-8"), re.MULTILINE)
     subprocess.run(["sh", "-c", line], check=True)
 
 
@@ -55,7 +54,8 @@ def in_bash(line: str) -> set[str]:
     COMP_WORDS=($1); COMP_LINE=$1; COMP_POINT=${#1}
     [[ $1 == *" " ]] && COMP_WORDS+=("")
     COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-    $(complete -p hardmute | sed "s/.*-F \\([^ ]*\\).*/\\1/") hardmute "${COMP_WORDS[COMP_CWORD]}" ""
+    complete=$(complete -p hardmute | sed "s/.*-F \\([^ ]*\\).*/\\1/")
+    $complete hardmute "${COMP_WORDS[COMP_CWORD]}" ""
     printf '%s\n' "${COMPREPLY[@]}"
     """
     done = subprocess.run(
