@@ -17,7 +17,7 @@ from hardmute.client import STREAM_SILENCE_S, Session
 from hardmute.clock import SYSTEM, HostClock
 from hardmute.contact import LASTING, TIMEOUTS, Bounds, Contact, Meeting
 from hardmute.holder import Turn
-from hardmute.log import Observation, now_ms, seen, unseen
+from hardmute.log import STILL_MS, UNPAIR, Observation, now_ms, seen, unseen
 from hardmute.recorder import Recorder
 from hardmute.report import (
     NOT_ATTESTED,
@@ -32,8 +32,9 @@ from hardmute.report import (
 # be off the host's, beyond what its answers took, in ms: both run on crystals.
 VERIFY_PAUSE_S = 0.4
 _VERIFY_SLACK_MS = 250
-_STILL_MS = 60_000
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
+# A person runs these for the row that they leave. What others see twice in a minute has one row.
+_EACH_HAS_A_ROW = ("verify", "prove", "mute", "pair", UNPAIR, "prune")
 # How long `watch` leaves a board alone that has not signed; and where the reason is a lasting one.
 _UNSIGNED_S = 1.0
 _LASTING_S = 60.0
@@ -127,7 +128,7 @@ def list_boards(args: Namespace) -> int:
         row: dict[str, Any] = {"device": device, "board": board, "firmware": None}
         try:
             with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
-                contact = Contact(session, identity, recorder)
+                contact = begin_contact(recorder, identity, session, "list")
                 observation = record_seen(recorder, contact.meet(), identity, session, "list")
                 contact.finish()
                 row |= {
@@ -372,7 +373,7 @@ class _Watch:
         if changed:
             self._changes += 1
             self._show(observation)
-        due = self._logged is None or observation.at_ms - self._logged.at_ms >= _STILL_MS
+        due = self._logged is None or observation.at_ms - self._logged.at_ms >= STILL_MS
         if changed or due or self._held is not None:
             self._log(observation)
 
@@ -457,7 +458,7 @@ def _report(
         with discovery.open_board(args.device, args.timeout, recorder.log, turn) as found:
             session, identity = found
             firmware = identity.firmware
-            contact = Contact(session, identity, recorder)
+            contact = begin_contact(recorder, identity, session, source)
             met = ask(session, contact)
             observation = record_seen(recorder, met, identity, session, source)
             _tell(args, recorder, observation, firmware, require if explain else None)
@@ -499,7 +500,7 @@ def _logged_session(args: Namespace, recorder: Recorder) -> Generator[tuple[Sess
     """A session that begins with a status for the log, be it "unknown"."""
     try:
         with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
-            contact = Contact(session, identity, recorder)
+            contact = begin_contact(recorder, identity, session, args.command)
             record_seen(recorder, contact.meet(), identity, session, args.command)
             contact.finish()
             yield session, identity
@@ -523,19 +524,33 @@ def observed(met: Meeting, identity: Identity, session: Session, source: str) ->
     )
 
 
+def begin_contact(
+    recorder: Recorder, identity: Identity, session: Session, source: str
+) -> Contact:
+    """A contact whose meetings `record_seen` logs."""
+
+    def repeats(met: Meeting) -> bool:
+        if source in _EACH_HAS_A_ROW:
+            return False
+        observation = observed(met, identity, session, source)
+        return recorder.use(lambda log: log.repeats(observation)) is True
+
+    return Contact(session, identity, recorder, repeats=repeats, clock=SYSTEM)
+
+
 def record_seen(
     recorder: Recorder, met: Meeting, identity: Identity, session: Session, source: str
 ) -> Observation:
-    """Log what a meeting has shown."""
+    """Log what a meeting has shown, unless the log has it."""
     observation = observed(met, identity, session, source)
-    recorder.add(observation)
+    recorder.add(observation, repeated=source in _EACH_HAS_A_ROW)
     return observation
 
 
 def record_unseen(
     recorder: Recorder, named: str | None, error: errors.UnreachableError, source: str
 ) -> Observation:
-    """Log that there was no state to be had of the board that was ``named``."""
+    """Log that there was no state to be had of the board that was ``named``, as `record_seen`."""
     from hardmute.sim import registry
 
     board = discovery.board_for(named, recorder.log) if recorder.log is not None else None
@@ -547,7 +562,7 @@ def record_unseen(
         source=source,
         at_ms=now_ms(),
     )
-    recorder.add(observation)
+    recorder.add(observation, repeated=source in _EACH_HAS_A_ROW)
     return observation
 
 

@@ -1,7 +1,7 @@
 """The log: what this host saw of its boards and has of their journals, append-only, hash-chained.
 
 Everything is an entry (docs/evidence.md), in one SQLite file. Every contact adds an `Observation`,
-"unknown" included. Wall time is the host's.
+"unknown" included, unless it only repeats the newest one. Wall time is the host's.
 """
 
 import contextlib
@@ -70,6 +70,10 @@ UNPAIR = "unpair"
 ELSEWHERE = "paired_elsewhere"
 # Beyond every row.
 NO_ROW = 1 << 62
+# What stays as it is gets a row so often.
+STILL_MS = 60_000
+# So far back the newest entry of a board is looked for, in rows: the time for it is bounded.
+_LOOK_BACK = 256
 _BUSY_TIMEOUT_S = 5.0
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCK_TIMEOUT_S = 5.0
@@ -227,14 +231,16 @@ class Log:
             with contextlib.suppress(sqlite3.ProgrammingError):
                 self._database.close()
 
-    def add(self, observation: Observation) -> None:
-        """Append one observation, durably."""
+    def add(self, observation: Observation, *, repeated: bool = True) -> None:
+        """Append one observation, durably; not ``repeated``: unless it `repeats` the newest."""
         fields = {
             key: _text(value)
             for key, value in observation._asdict().items()
             if value is not None and key not in ("at_ms", "board")
         }
         with self.transaction():
+            if not repeated and self.repeats(observation):
+                return
             self.append("observation", observation.board, fields, at_ms=observation.at_ms)
             if observation.board is not None and observation.state is not None:
                 device = _text(observation.device)
@@ -250,6 +256,31 @@ class Log:
                     "UPDATE board SET device = NULL WHERE device = ? AND board <> ?",
                     (device, observation.board),
                 )
+
+    def repeats(self, observation: Observation) -> bool:
+        """Whether the newest that the log has of its board is an observation of the same, made in
+        the `STILL_MS` before it, by the clocks of host and board. No row says more without it.
+
+        Attestations may stand after that one, but no record, incident or checkpoint.
+        """
+        found = self._first(
+            f"SELECT {_COLUMNS} FROM entry WHERE row > (SELECT max(row) FROM entry) - ?"  # noqa: S608 (fixed text)
+            " AND kind <> 'attestation' AND (board IS ? OR kind = 'checkpoint')"
+            " ORDER BY row DESC LIMIT 1",
+            _LOOK_BACK,
+            observation.board,
+        )
+        newest = None if found is None else self.parsed(found)
+        if newest is None or newest.kind != "observation":
+            return False
+        with self._guarded():
+            before = observation_of(newest)
+        ran_ms = (observation.uptime_ms or 0) - (before.uptime_ms or 0)
+        return (
+            _told(before) == _told(observation)
+            and 0 <= observation.at_ms - before.at_ms < STILL_MS
+            and 0 <= ran_ms < STILL_MS
+        )
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[None]:
@@ -1059,6 +1090,22 @@ def _branch(entry: Entry) -> int:
 
 def _is_checked(entry: Entry) -> bool:
     return entry.body.get("checked") is True
+
+
+def _told(observation: Observation) -> Observation:
+    """``observation`` without what differs each time, though nothing has changed."""
+    return observation._replace(
+        at_ms=0,
+        source="",
+        since_ms=None,
+        uptime_ms=None,
+        # While the line is cut, the live time that a board has counted stands still.
+        live_ms=None if observation.state == "live" else observation.live_ms,
+        remute_in_ms=None,
+        # One that was asked for tells the time of the board's records as well.
+        took_ms=None if observation.took_ms is None else 0,
+        summary_of=None,
+    )
 
 
 def _is_reached(entry: Entry) -> bool:

@@ -77,9 +77,9 @@ class Recorder:
         except errors.HardmuteError as error:
             self._trouble.tell(error)
 
-    def add(self, observation: Observation) -> None:
-        """Append to the log if there is one."""
-        self.use(lambda log: log.add(observation))
+    def add(self, observation: Observation, *, repeated: bool = True) -> None:
+        """Append to the log if there is one. ``repeated``: see `Log.add`."""
+        self.use(lambda log: log.add(observation, repeated=repeated))
 
     def use(self, action: Callable[[Log], _T]) -> _T | None:
         """What ``action`` returns; None without a log, or when it fails for the log's own reasons,
