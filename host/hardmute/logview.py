@@ -18,7 +18,7 @@ from hardmute.entries import Entry
 from hardmute.journaled import journaled
 from hardmute.log import Log, iso_time, now_ms
 from hardmute.newfile import new_file
-from hardmute.timeline import Interval, intervals, overlay_journal, total_live_ms
+from hardmute.timeline import Interval, intervals, overlay_journal, total_live_ms, total_ms
 
 # Times are shown to the second.
 _WORTH_SAYING_MS = 1000
@@ -193,11 +193,13 @@ def print_timeline(timeline: BoardTimeline) -> None:
         )
     console.print(table)
     print_picture(timeline)
-    unknown_ms = sum(part.length_ms for part in timeline.intervals if part.state == "unknown")
     console.print(
         f"live for {text.duration(total_live_ms(timeline.intervals))} in all, "
-        f"unknown for {text.duration(unknown_ms)}",
+        f"unknown for {text.duration(total_ms(timeline.intervals, 'unknown'))}",
     )
+    fault_ms = total_ms(timeline.intervals, "fault")
+    if fault_ms:
+        console.print(f"in fault for {text.duration(fault_ms)}: the line may have been live")
 
 
 # The worst state within a character's width of time is the one that is drawn.
@@ -254,6 +256,7 @@ def _as_json(timeline: BoardTimeline) -> dict[str, Any]:
         "label": timeline.label,
         "simulated": timeline.simulated,
         "live_ms": total_live_ms(timeline.intervals),
+        "fault_ms": total_ms(timeline.intervals, "fault"),
         "intervals": [
             interval._asdict()
             | {"start": iso_time(interval.start_ms), "end": iso_time(interval.end_ms)}
