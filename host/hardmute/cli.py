@@ -15,6 +15,12 @@ exit: 0 muted or done; 1 live; 2 usage; 3 unknown, less proof than required, or
       nothing given to check it with; 4 fault; 5 tampered; 6 local failure"""
 
 
+# The view of `hardmute log` that nobody names: `log FILE` is short for it.
+_OF_A_FILE = "of"
+# Options that `hardmute log FILE` may have before the file, and that take a word.
+_BEFORE_A_FILE = {"-d", "--device", "--timeout", "--since", "--until", "--csv"}
+
+
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Options on one line each, so that the whole help fits a screen of 24 lines."""
 
@@ -246,14 +252,29 @@ def _add_pair(command: argparse.ArgumentParser) -> None:
 def _add_log(command: argparse.ArgumentParser) -> None:
     _add_common(command, timeout=False)
     _add_window(command)
-    form = command.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON object")
-    form.add_argument("--csv", type=Path, metavar="FILE", help="write the intervals to a file")
-    views = command.add_subparsers(dest="view", metavar="plot|verify|export|prune")
+    _add_forms(command)
+    views = command.add_subparsers(
+        dest="view", metavar="plot|verify|export|prune", prog="hardmute log"
+    )
+    command.usage = (
+        "hardmute log [FILE.jsonl] [-d BOARD] [--since T] [--until T]\n"
+        "                    [--json | --csv FILE]\n"
+        "       hardmute log plot|verify|export|prune ..."
+    )
+    command.epilog = "FILE.jsonl: an export, which claims; `prove --log FILE` checks it."
+    # So `parse` reads `log FILE.jsonl`: it has no other way to tell the file from a view.
+    view = views.add_parser(_OF_A_FILE, formatter_class=_Formatter)
+    _add_common(view, timeout=False)
+    _add_window(view)
+    _add_forms(view)
+    view.add_argument("of", type=Path, metavar="FILE.jsonl")
     view = views.add_parser("plot", help="timeline as SVG", formatter_class=_Formatter)
     _add_common(view, timeout=False)
     _add_window(view)
     view.add_argument("file", type=Path, metavar="FILE.svg")
+    view.add_argument(
+        "of", nargs="?", type=Path, metavar="FILE.jsonl", help="an export; none: this host's log"
+    )
     view.set_defaults(run="logview:plot")
     view = views.add_parser(
         "verify", help="is it as it was written? (5: no)", formatter_class=_Formatter
@@ -292,7 +313,22 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     )
     _add_common(view, device=False)
     view.add_argument("--before", metavar="T", required=True, help="2026-11-23T14:00, or 90d ago")
+    view.add_argument("--yes", action="store_true", help="do not ask")
     view.set_defaults(run="logcheck:prune")
+
+
+def _add_forms(command: argparse.ArgumentParser) -> None:
+    form = command.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="one JSON object"
+    )
+    form.add_argument(
+        "--csv",
+        type=Path,
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="write the intervals to a file",
+    )
 
 
 def _add_window(command: argparse.ArgumentParser) -> None:
@@ -504,7 +540,10 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "demo": ("demo:demo", "see it all on a simulated board", _add_demo),
     "completion": ("completion:completion", "shell completion script", _add_completion),
 }
-_DEFAULTS = {"device": None, "timeout": 3.0, "verbose": False, "since": None, "until": None}
+_DEFAULTS: dict[str, object] = {
+    "device": None, "timeout": 3.0, "verbose": False, "since": None, "until": None,
+    "json": False, "csv": None, "of": None,
+}  # fmt: skip
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -514,11 +553,25 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     only = _COMMANDS.keys() & set(arguments)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
         only = set[str]()
-    args = build_parser(only).parse_args(arguments)
+    args = build_parser(only).parse_args(_with_view(arguments))
     for key, value in _DEFAULTS.items():
         if not hasattr(args, key):
             setattr(args, key, value)
     return args
+
+
+def _with_view(arguments: list[str]) -> list[str]:
+    """``arguments`` with the view that `log FILE` means; a file's name has a dot or a slash."""
+    words = [
+        index
+        for index, word in enumerate(arguments)
+        if not word.startswith("-") and not set(arguments[index - 1 : index]) & _BEFORE_A_FILE
+    ]
+    if len(words) < 2 or arguments[words[0]] != "log":
+        return arguments
+    at = words[1]
+    is_file = any(char in arguments[at] for char in (".", "/", os.sep))
+    return [*arguments[:at], *([_OF_A_FILE] if is_file else []), *arguments[at:]]
 
 
 def resolve(run: str) -> Callable[[argparse.Namespace], int]:

@@ -25,7 +25,7 @@ from hardmute.errors import (
     NewerLogError,
     UsageError,
 )
-from hardmute.report import VERDICTS, Conclusion, Status
+from hardmute.report import PROOF_LEVELS, VERDICTS, Conclusion, Status
 from muteboard import journal
 
 if TYPE_CHECKING:
@@ -133,6 +133,12 @@ class Observation(NamedTuple):
 
 
 _DEFAULTS = Observation._field_defaults
+# The fields that are numbers, or words, where they are there.
+_NUMBERS = (
+    *("since_ms", "uptime_ms", "boot", "changes", "live_ms", "remute_in_ms", "took_ms"),
+    "summary_of",
+)
+_WORDS = ("device", "source", "reason", "state", "command", "cause", "service", "unsigned")
 _COLUMNS = "row, at_ms, kind, board, body, hash"
 _INSERT = f"INSERT INTO entry ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 (fixed text)
 
@@ -506,6 +512,11 @@ class Log:
             for row in self._database.execute(query, (board,)):
                 yield row[:6], GENESIS if row[0] == 1 else row[6]
 
+    def newest_ms(self) -> int:
+        """The latest time of an entry, in ms since the epoch; now, if there is none."""
+        found = self._first("SELECT max(at_ms) FROM entry")
+        return self._clock() if found is None or found[0] is None else found[0]
+
     def first_row(self) -> int:
         """The row of the oldest entry; 1 if there is none."""
         found = self._first("SELECT min(row) FROM entry")
@@ -629,6 +640,12 @@ class Log:
         )
         return None if found is None else _to_entry(found)
 
+    def last_before(self, before_ms: int) -> int:
+        """The row up to which `prune` removes all; less than `first_row` if it removes none."""
+        found = self._first("SELECT min(row) FROM entry WHERE at_ms >= ?", before_ms)
+        first = None if found is None else found[0]
+        return self.head()[0] if first is None else first - 1
+
     def prune(self, before_ms: int) -> Entry | None:
         """Remove the oldest entries, up to the first that is of ``before_ms`` or later.
 
@@ -639,10 +656,7 @@ class Log:
         """
         with self.transaction():
             self._database.execute("PRAGMA secure_delete = ON")
-            (first,) = self._database.execute(
-                "SELECT min(row) FROM entry WHERE at_ms >= ?", (before_ms,)
-            ).fetchone()
-            last = self.head()[0] if first is None else first - 1
+            last = self.last_before(before_ms)
             removed = self.hash_at(last)
             if removed is None:
                 return None
@@ -975,6 +989,27 @@ class Log:
         return aside
 
 
+class ExportedLog(Log):
+    """The entries of the export ``file`` as a log in memory, to be read. No board has a label."""
+
+    def __init__(self, file: Path, rows: Sequence[Row]) -> None:
+        self._rows = rows
+        super().__init__(file, read_only=True)
+
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(":memory:")
+        for statement in _statements(_SCHEMA):
+            database.execute(statement)
+        with database:
+            database.executemany(_INSERT, self._rows)
+            database.execute(
+                "INSERT INTO board (board, simulated)"
+                " SELECT board, max(instr(body, '\"simulated\":true') > 0) FROM entry"
+                " WHERE board IS NOT NULL GROUP BY board"
+            )
+        return database
+
+
 def paired_by(file: Path, board: str) -> bool | None:
     """Whether this host is paired with ``board`` by the log ``file``, which is only read.
 
@@ -1157,8 +1192,24 @@ def observation_of(entry: Entry) -> Observation:
                 fields[key] = tuple(fields[key])
         iso_time(entry.at_ms)
         found = Observation(at_ms=entry.at_ms, board=entry.board, **fields)
+        _require_types(found)
     except (TypeError, ValueError, OverflowError, OSError) as error:
         raise _Damage(entry.row) from error
-    if found.verdict not in VERDICTS:
-        raise _Damage(entry.row)
     return found
+
+
+def _require_types(found: Observation) -> None:
+    """Raise `ValueError` for an observation with a value that none of ours has."""
+    numbers = (getattr(found, field) for field in _NUMBERS)
+    words = (getattr(found, field) for field in _WORDS)
+    lists = ((found.sense, int), (found.faults, str), (found.warnings, str))
+    if (
+        found.verdict not in VERDICTS
+        or found.proof not in (None, *PROOF_LEVELS)
+        or (found.state is not None and None in (found.since_ms, found.uptime_ms))
+        or type(found.simulated) is not bool
+        or not all(value is None or (type(value) is int and value < NO_ROW) for value in numbers)
+        or not all(value is None or type(value) is str for value in words)
+        or not all(type(one) is kind for values, kind in lists for one in values or ())
+    ):
+        raise ValueError

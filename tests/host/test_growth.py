@@ -159,7 +159,7 @@ def test_P6_the_next_status_signs_a_checkpoint(home: Path, cli: Cli, hours: Hour
         cli("status")
     # All but the observation, which the next one would only repeat.
     before = iso_time(round(hours.now_s * 1000) - 1000)
-    assert cli("log", "prune", "--before", before).code == errors.OK
+    assert cli("log", "prune", "--yes", "--before", before).code == errors.OK
     assert is_open()
     with plugged_in(hours.device):
         hours.pass_s(1)
