@@ -11,13 +11,13 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import muteboard
-from hardmute import discovery, errors, service, text
+from hardmute import discovery, errors, paths, service, text
 from hardmute.allowance import Allowance
 from hardmute.client import STREAM_SILENCE_S, Session
 from hardmute.clock import SYSTEM, HostClock
 from hardmute.contact import LASTING, TIMEOUTS, Bounds, Contact, Meeting
 from hardmute.holder import Turn
-from hardmute.log import STILL_MS, UNPAIR, Observation, now_ms, seen, unseen
+from hardmute.log import STILL_MS, UNPAIR, Log, Observation, now_ms, seen, unseen
 from hardmute.recorder import Recorder
 from hardmute.report import (
     NOT_ATTESTED,
@@ -50,9 +50,17 @@ _SLICE_S = 0.5
 _GRAVITY = ("muted", "unknown", "live", "fault")
 
 
+# What `--json` prints of each board.
+Rows = list[dict[str, Any]]
+
+
 def status(args: Namespace) -> int:
     """`hardmute status`."""
-    return _report(args, lambda _, contact: contact.meet())
+
+    def report(one: Namespace, rows: Rows | None) -> int:
+        return _report(one, lambda _, contact: contact.meet(), rows=rows)
+
+    return _of_each(args, report)
 
 
 def mute(args: Namespace) -> int:
@@ -66,7 +74,10 @@ def mute(args: Namespace) -> int:
                 pass
             return contact.meet()
 
-    return _report(args, cut, turn="mute")
+    def report(one: Namespace, rows: Rows | None) -> int:
+        return _report(one, cut, turn="mute", rows=rows)
+
+    return _of_each(args, report, "mute")
 
 
 def verify(args: Namespace) -> int:
@@ -74,6 +85,8 @@ def verify(args: Namespace) -> int:
     if args.listen:
         from hardmute.listen import command
 
+        if len(args.devices) > 1:
+            raise errors.UsageError("`verify --listen` hears one board: give --device once.")
         return command.verify(args)
 
     def ask_twice(_: Session, contact: Contact) -> Meeting:
@@ -100,7 +113,58 @@ def verify(args: Namespace) -> int:
         )
         return second
 
-    return _report(args, ask_twice, require=args.require, explain=True)
+    def report(one: Namespace, rows: Rows | None) -> int:
+        return _report(one, ask_twice, require=args.require, explain=True, rows=rows)
+
+    return _of_each(args, report)
+
+
+def _of_each(
+    args: Namespace, report: Callable[[Namespace, Rows | None], int], turn: Turn = "usual"
+) -> int:
+    """What ``report`` does, of each of several boards, whatever the others come to; or of one.
+
+    Returns the gravest code. A board of which nothing can be said is unknown.
+    """
+    if args.all and args.devices:
+        raise errors.UsageError("--all is every board: leave --device out.")
+    if not args.all and len(args.devices) < 2:
+        return report(args, None)
+    recorder, rows = Recorder(), Rows()
+    boards = _all_boards(args, turn, recorder.log) if args.all else args.devices
+    # Labels may be missing from a log in trouble.
+    code = recorder.exit_code
+    for named in boards:
+        try:
+            one = report(Namespace(**{**vars(args), "device": named}), rows)
+        except errors.HardmuteError as error:
+            text.complain(error)
+            told = {"board": None, "device": named, "verdict": "unknown", "reason": str(error)}
+            rows.append(told)
+            # A name that means nothing is no usage error here: the other boards were asked.
+            one = error.exit_code if error.exit_code != errors.USAGE else errors.UNKNOWN
+            one = errors.worst(one, errors.UNKNOWN)
+        code = errors.worst(code, one)
+    if args.json:
+        print(json.dumps(rows))
+    return code
+
+
+def _all_boards(args: Namespace, turn: Turn, log: Log | None) -> list[str | None]:
+    """A name of each board that is connected or has a label; those that answer come first.
+
+    A simulated board needs a label. Without any such board, what stands for the only one.
+    """
+    named: list[str | None] = []
+    for found in discovery.find(args.timeout, turn=turn):
+        if found.identity is not None:
+            named.append(found.identity.board)
+        elif found.error is not None and found.error.reason == "port_held":
+            # A board may be behind it.
+            named.append((log and log.board_last_at(found.device)) or found.device)
+    if log is not None:
+        named += [board for board, label, _ in log.boards() if label is not None]
+    return list(dict.fromkeys(named)) or [None]
 
 
 def _check_advance(advanced_ms: int, least_us: int, most_us: int) -> None:
@@ -200,13 +264,27 @@ def name(args: Namespace) -> int:
         label = args.label.strip()
         if not 0 < len(label) <= 40 or text.printable(label) != label:
             raise errors.UsageError("A label has 1 to 40 printable characters.")
-        if is_board_id(label) or "/" in label or label.upper().startswith("COM"):
+        if is_board_id(label) or "/" in label or discovery.is_port(label):
             raise errors.UsageError(
                 f"{label!r} looks like a board id or a port; choose another label."
             )
         recorder.log.set_label(board, label)
     print(f"{board}  {recorder.log.label(board) or '(no label)'}")
     return recorder.exit_code
+
+
+def forget(args: Namespace) -> int:
+    """`hardmute forget LABEL|ID`: the board is not expected any more. What is logged stays."""
+    log = Log(paths.log_file())
+    try:
+        board = log.board_named(args.board) or args.board
+        if board not in {known for known, _, _ in log.boards()}:
+            raise errors.UsageError(f"The log knows no board {args.board!r}.")
+        log.set_label(board, None)
+    finally:
+        log.close()
+    print(f"{board}  (no label)")
+    return errors.OK
 
 
 def watch(args: Namespace) -> int:
@@ -449,8 +527,12 @@ def _report(
     *,
     explain: bool = False,
     turn: Turn = "usual",
+    rows: Rows | None = None,
 ) -> int:
-    """Open the board, ``ask`` for its status, log it, print it."""
+    """Open the board, ``ask`` for its status, log it, print it.
+
+    ``rows``: what `--json` prints is put there instead.
+    """
     recorder = Recorder()
     source = args.command
     firmware = None
@@ -461,7 +543,7 @@ def _report(
             contact = begin_contact(recorder, identity, session, source)
             met = ask(session, contact)
             observation = record_seen(recorder, met, identity, session, source)
-            _tell(args, recorder, observation, firmware, require if explain else None)
+            _tell(args, recorder, observation, firmware, require if explain else None, rows)
             # A reader is not to wait for the history. One who has gone is met by `main`.
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
@@ -469,7 +551,7 @@ def _report(
     except errors.UnreachableError as error:
         observation = record_unseen(recorder, args.device, error, source)
         text.complain(error)
-        _tell(args, recorder, observation, firmware)
+        _tell(args, recorder, observation, firmware, rows=rows)
     return errors.worst(
         exit_code(observation.verdict, observation.proof, require), recorder.exit_code
     )
@@ -481,12 +563,20 @@ def _tell(
     observation: Observation,
     firmware: str | None,
     explained: str | None = None,
+    rows: Rows | None = None,
 ) -> None:
-    """Print a state. ``explained``: say what it rests on as well, where this was required."""
+    """Print a state. ``explained``: say what it rests on as well, where this was required.
+
+    ``rows``: see `_report`.
+    """
     if args.json:
         matches = None if firmware is None else firmware == muteboard.__version__
         told = {"firmware": firmware, "firmware_matches": matches}
-        print(json.dumps(observation.as_json() | told))
+        row = observation.as_json() | told
+        if rows is None:
+            print(json.dumps(row))
+        else:
+            rows.append(row)
     else:
         _print_observation(recorder, observation)
         if firmware is not None:

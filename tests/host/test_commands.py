@@ -733,6 +733,7 @@ COMMANDS = [
     "config get",
     "config set",
     "name",
+    "forget",
     "flash",
     "sim",
     "world",
