@@ -1,7 +1,7 @@
 """The log: what this host saw of its boards and has of their journals, append-only, hash-chained.
 
 Everything is an entry (docs/evidence.md), in one SQLite file. Every contact adds an `Observation`,
-"unknown" included. Wall time is the host's.
+"unknown" included, unless it only repeats the newest one. Wall time is the host's.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from hardmute.errors import (
     NewerLogError,
     UsageError,
 )
-from hardmute.report import VERDICTS, Conclusion, Status
+from hardmute.report import PROOF_LEVELS, VERDICTS, Conclusion, Status
 from muteboard import journal
 
 if TYPE_CHECKING:
@@ -71,6 +71,10 @@ ELSEWHERE = "paired_elsewhere"
 # Beyond every row.
 NO_ROW = 1 << 62
 PATIENCE_S = 5.0
+# What stays as it is gets a row so often.
+STILL_MS = 60_000
+# So far back the newest entry of a board is looked for, in rows: the time for it is bounded.
+_LOOK_BACK = 256
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCK_TIMEOUT_S = 5.0
 _WAL_MAGIC = (0x377F0682, 0x377F0683)
@@ -129,6 +133,12 @@ class Observation(NamedTuple):
 
 
 _DEFAULTS = Observation._field_defaults
+# The fields that are numbers, or words, where they are there.
+_NUMBERS = (
+    *("since_ms", "uptime_ms", "boot", "changes", "live_ms", "remute_in_ms", "took_ms"),
+    "summary_of",
+)
+_WORDS = ("device", "source", "reason", "state", "command", "cause", "service", "unsigned")
 _COLUMNS = "row, at_ms, kind, board, body, hash"
 _INSERT = f"INSERT INTO entry ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 (fixed text)
 
@@ -240,14 +250,16 @@ class Log:
             with contextlib.suppress(sqlite3.ProgrammingError):
                 self._database.close()
 
-    def add(self, observation: Observation) -> None:
-        """Append one observation, durably."""
+    def add(self, observation: Observation, *, repeated: bool = True) -> None:
+        """Append one observation, durably; not ``repeated``: unless it `repeats` the newest."""
         fields = {
             key: _text(value)
             for key, value in observation._asdict().items()
             if value is not None and key not in ("at_ms", "board")
         }
         with self.transaction():
+            if not repeated and self.repeats(observation):
+                return
             self.append("observation", observation.board, fields, at_ms=observation.at_ms)
             if observation.board is not None and observation.state is not None:
                 device = _text(observation.device)
@@ -263,6 +275,31 @@ class Log:
                     "UPDATE board SET device = NULL WHERE device = ? AND board <> ?",
                     (device, observation.board),
                 )
+
+    def repeats(self, observation: Observation) -> bool:
+        """Whether the newest that the log has of its board is an observation of the same, made in
+        the `STILL_MS` before it, by the clocks of host and board. No row says more without it.
+
+        Attestations may stand after that one, but no record, incident or checkpoint.
+        """
+        found = self._first(
+            f"SELECT {_COLUMNS} FROM entry WHERE row > (SELECT max(row) FROM entry) - ?"  # noqa: S608 (fixed text)
+            " AND kind <> 'attestation' AND (board IS ? OR kind = 'checkpoint')"
+            " ORDER BY row DESC LIMIT 1",
+            _LOOK_BACK,
+            observation.board,
+        )
+        newest = None if found is None else self.parsed(found)
+        if newest is None or newest.kind != "observation":
+            return False
+        with self._guarded():
+            before = observation_of(newest)
+        ran_ms = (observation.uptime_ms or 0) - (before.uptime_ms or 0)
+        return (
+            _told(before) == _told(observation)
+            and 0 <= observation.at_ms - before.at_ms < STILL_MS
+            and 0 <= ran_ms < STILL_MS
+        )
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[None]:
@@ -488,6 +525,11 @@ class Log:
             for row in self._database.execute(query, (board,)):
                 yield row[:6], GENESIS if row[0] == 1 else row[6]
 
+    def newest_ms(self) -> int:
+        """The latest time of an entry, in ms since the epoch; now, if there is none."""
+        found = self._first("SELECT max(at_ms) FROM entry")
+        return self._clock() if found is None or found[0] is None else found[0]
+
     def first_row(self) -> int:
         """The row of the oldest entry; 1 if there is none."""
         found = self._first("SELECT min(row) FROM entry")
@@ -611,6 +653,12 @@ class Log:
         )
         return None if found is None else _to_entry(found)
 
+    def last_before(self, before_ms: int) -> int:
+        """The row up to which `prune` removes all; less than `first_row` if it removes none."""
+        found = self._first("SELECT min(row) FROM entry WHERE at_ms >= ?", before_ms)
+        first = None if found is None else found[0]
+        return self.head()[0] if first is None else first - 1
+
     def prune(self, before_ms: int) -> Entry | None:
         """Remove the oldest entries, up to the first that is of ``before_ms`` or later.
 
@@ -621,10 +669,7 @@ class Log:
         """
         with self.transaction():
             self._database.execute("PRAGMA secure_delete = ON")
-            (first,) = self._database.execute(
-                "SELECT min(row) FROM entry WHERE at_ms >= ?", (before_ms,)
-            ).fetchone()
-            last = self.head()[0] if first is None else first - 1
+            last = self.last_before(before_ms)
             removed = self.hash_at(last)
             if removed is None:
                 return None
@@ -964,6 +1009,27 @@ class Log:
         return aside
 
 
+class ExportedLog(Log):
+    """The entries of the export ``file`` as a log in memory, to be read. No board has a label."""
+
+    def __init__(self, file: Path, rows: Sequence[Row]) -> None:
+        self._rows = rows
+        super().__init__(file, read_only=True)
+
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(":memory:")
+        for statement in _statements(_SCHEMA):
+            database.execute(statement)
+        with database:
+            database.executemany(_INSERT, self._rows)
+            database.execute(
+                "INSERT INTO board (board, simulated)"
+                " SELECT board, max(instr(body, '\"simulated\":true') > 0) FROM entry"
+                " WHERE board IS NOT NULL GROUP BY board"
+            )
+        return database
+
+
 def paired_by(file: Path, board: str) -> bool | None:
     """Whether this host is paired with ``board`` by the log ``file``, which is only read.
 
@@ -1081,6 +1147,22 @@ def _is_checked(entry: Entry) -> bool:
     return entry.body.get("checked") is True
 
 
+def _told(observation: Observation) -> Observation:
+    """``observation`` without what differs each time, though nothing has changed."""
+    return observation._replace(
+        at_ms=0,
+        source="",
+        since_ms=None,
+        uptime_ms=None,
+        # While the line is cut, the live time that a board has counted stands still.
+        live_ms=None if observation.state == "live" else observation.live_ms,
+        remute_in_ms=None,
+        # One that was asked for tells the time of the board's records as well.
+        took_ms=None if observation.took_ms is None else 0,
+        summary_of=None,
+    )
+
+
 def _is_reached(entry: Entry) -> bool:
     return observation_of(entry).state is not None
 
@@ -1130,8 +1212,24 @@ def observation_of(entry: Entry) -> Observation:
                 fields[key] = tuple(fields[key])
         iso_time(entry.at_ms)
         found = Observation(at_ms=entry.at_ms, board=entry.board, **fields)
+        _require_types(found)
     except (TypeError, ValueError, OverflowError, OSError) as error:
         raise _Damage(entry.row) from error
-    if found.verdict not in VERDICTS:
-        raise _Damage(entry.row)
     return found
+
+
+def _require_types(found: Observation) -> None:
+    """Raise `ValueError` for an observation with a value that none of ours has."""
+    numbers = (getattr(found, field) for field in _NUMBERS)
+    words = (getattr(found, field) for field in _WORDS)
+    lists = ((found.sense, int), (found.faults, str), (found.warnings, str))
+    if (
+        found.verdict not in VERDICTS
+        or found.proof not in (None, *PROOF_LEVELS)
+        or (found.state is not None and None in (found.since_ms, found.uptime_ms))
+        or type(found.simulated) is not bool
+        or not all(value is None or (type(value) is int and value < NO_ROW) for value in numbers)
+        or not all(value is None or type(value) is str for value in words)
+        or not all(type(one) is kind for values, kind in lists for one in values or ())
+    ):
+        raise ValueError

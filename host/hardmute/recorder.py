@@ -91,9 +91,9 @@ class Recorder:
         except errors.HardmuteError as error:
             self._trouble.tell(error)
 
-    def add(self, observation: Observation) -> bool:
-        """Append to the log. Whether it is there now."""
-        return self.store(lambda log: log.add(observation))
+    def add(self, observation: Observation, *, repeated: bool = True) -> bool:
+        """Append to the log. ``repeated``: see `Log.add`. Whether it is there now."""
+        return self.store(lambda log: log.add(observation, repeated=repeated))
 
     def store(self, action: Callable[[Log], object]) -> bool:
         """As `use`, for what is to be stored: after trouble the log is tried again.

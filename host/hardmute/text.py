@@ -226,6 +226,12 @@ def _wrapped(said: str, stream: TextIO, indent: str) -> str:
     )
 
 
+def answer(question: str) -> str:
+    """What a person at the terminal says to ``question``."""
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
+
+
 def printable(text: str) -> str:
     """``text`` without anything that a terminal would obey."""
     return "".join(char if char.isprintable() else "�" for char in text)
