@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hardmute import errors, paths, text
-from hardmute.log import Log, Observation, Pairing, paired_by
+from hardmute.log import Log, Observation, Pairing, Usb, paired_by
 
 _T = TypeVar("_T")
 
@@ -28,7 +28,7 @@ class _Trouble:
 
 
 class _NamingLog(Log):
-    """A log whose look-ups of names tell of trouble and go on: no state waits for a name."""
+    """A log whose look-ups of boards tell of trouble and go on: no state waits for them."""
 
     def __init__(self, file: Path, trouble: _Trouble) -> None:
         self._trouble = trouble
@@ -40,6 +40,19 @@ class _NamingLog(Log):
         except errors.HardmuteError as error:
             self._trouble.tell(error)
             return []
+
+    def usb(self, board: str) -> Usb | None:
+        try:
+            return super().usb(board)
+        except errors.HardmuteError as error:
+            self._trouble.tell(error)
+            return None
+
+    def learn_usb(self, board: str, usb: Usb) -> None:
+        try:
+            super().learn_usb(board, usb)
+        except errors.HardmuteError as error:
+            self._trouble.tell(error)
 
     def _one(self, query: str, parameter: str) -> str | None:
         try:

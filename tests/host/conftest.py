@@ -33,6 +33,7 @@ from muteboard import wire
 # Pseudo-terminals, flock and termios: these are about what Windows does not have.
 _POSIX = [
     "test_doctor.py",
+    "test_finding.py",
     "test_flash.py",
     "test_flash_esp32.py",
     "test_give_way.py",
