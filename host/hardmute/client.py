@@ -424,18 +424,19 @@ def _lost(device: str) -> UnreachableError:
 
 @contextlib.contextmanager
 def connect(
-    device: str, timeout: float, turn: Turn = "usual"
+    device: str, timeout: float, turn: Turn = "usual", is_over: Callable[[], bool] | None = None
 ) -> Generator[tuple[Session, Identity]]:
     """Open ``device`` (a port or a pyserial URL), hold it, and say hello.
 
     ``turn``: why; to follow a board, the session gives the port to a `mute` that asks for it.
+    ``is_over``: whether nobody waits for the answer any more; it ends in `PortWantedError` then.
 
     DTR and RTS stay asserted, before and after: both low or both high leaves an ESP32 DevKitC
     running (one alone resets it), and RP2040 talks only to a host that asserts DTR. A port that
     turns out to be something else gets back the terminal settings that it had.
     Raises `UnreachableError`.
     """
-    with _opened(device, timeout, turn) as (session, terminal):
+    with _opened(device, timeout, turn, is_over) as (session, terminal):
         identity = session.hello()
         terminal.keep_lines_on_close()
         yield session, identity
@@ -456,9 +457,14 @@ def board_at_prompt(device: str, timeout: float) -> str | None:
 
 @contextlib.contextmanager
 def _opened(
-    device: str, timeout: float, turn: Turn = "usual"
+    device: str, timeout: float, turn: Turn = "usual", is_over: Callable[[], bool] | None = None
 ) -> Generator[tuple[Session, _Terminal]]:
     with PortHolder(device, timeout, turn) as holder, _terminal(device) as terminal:
+        follows = turn in ("follow", "back")
+
+        def is_wanted() -> bool:
+            return (is_over is not None and is_over()) or (follows and holder.is_wanted())
+
         port = _open(device, timeout)
         try:
             session = Session(
@@ -466,7 +472,7 @@ def _opened(
                 device,
                 timeout,
                 simulated=registry.is_simulated(device),
-                is_wanted=holder.is_wanted if turn in ("follow", "back") else None,
+                is_wanted=is_wanted if follows or is_over is not None else None,
             )
             yield session, terminal
         finally:

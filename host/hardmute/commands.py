@@ -190,16 +190,20 @@ def list_boards(args: Namespace) -> int:
     simulated = [entry.device for entry in registry.running()]
     devices += simulated
     rows: list[dict[str, Any]] = []
+    met: dict[str, str] = {}
     for device in dict.fromkeys(devices):
         board = recorder.log.board_last_at(device) if recorder.log else None
         row: dict[str, Any] = {"device": device, "board": board, "firmware": None}
         try:
             with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
+                row["board"] = identity.board
+                # Neither of two with one id is to speak for the other in the log.
+                discovery.check_alone(identity.board, device, met.get(identity.board))
                 contact = begin_contact(recorder, identity, session, "list")
                 observation = record_seen(recorder, contact.meet(), identity, session, "list")
+                met[identity.board] = device
                 contact.finish()
                 row |= {
-                    "board": identity.board,
                     "firmware": identity.firmware,
                     "simulated": identity.simulated,
                     "verdict": observation.verdict,

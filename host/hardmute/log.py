@@ -64,6 +64,17 @@ CREATE TABLE board (
     simulated INTEGER
 ) STRICT;
 """
+# The USB device that a board was behind when it last answered. Not evidence. Made when it is
+# needed: a log without it is of the same format.
+_USB_TABLE = """
+CREATE TABLE IF NOT EXISTS usb (
+    board TEXT PRIMARY KEY,
+    serial TEXT,
+    location TEXT,
+    vendor INTEGER,
+    product INTEGER
+) STRICT
+"""
 # The source of the observation with which this host ends its pairing with a board.
 UNPAIR = "unpair"
 # The incident that another than this host has paired a board since this one did.
@@ -197,6 +208,14 @@ def unseen(
         proof=None,
         reason=reason,
     )
+
+
+class Usb(NamedTuple):
+    """What tells a USB device: its serial number, where it is plugged in, vendor and product."""
+
+    serial: str | None
+    location: str | None
+    ids: tuple[int, int] | None
 
 
 class Pairing(NamedTuple):
@@ -798,6 +817,30 @@ class Log:
     def last_device(self, board: str) -> str | None:
         """Where ``board`` was last seen, if no other board was seen there since."""
         return self._one("SELECT device FROM board WHERE board = ?", board)
+
+    def usb(self, board: str) -> Usb | None:
+        """The USB device that ``board`` was last behind, if it was behind one."""
+        if self._first("SELECT 1 FROM sqlite_schema WHERE name = 'usb'") is None:
+            return None
+        row = self._first(
+            "SELECT serial, location, vendor, product FROM usb WHERE board = ?", board
+        )
+        return None if row is None else Usb(row[0], row[1], (row[2], row[3]))
+
+    def learn_usb(self, board: str, usb: Usb) -> None:
+        """Keep that ``board`` is behind this USB device, unless the log is only read."""
+        if self._read_only or usb.ids is None or self.usb(board) == usb:
+            return
+        found = (_text(usb.serial), _text(usb.location), *usb.ids)
+        with self.transaction():
+            self._database.execute(_USB_TABLE)
+            # Only one board is behind a device.
+            self._database.execute(
+                "DELETE FROM usb WHERE board = ? OR (serial IS ? AND vendor = ? AND product = ?"
+                " AND (serial IS NOT NULL OR location IS ?))",
+                (board, found[0], *usb.ids, found[1]),
+            )
+            self._database.execute("INSERT INTO usb VALUES (?, ?, ?, ?, ?)", (board, *found))
 
     def _one(self, query: str, parameter: str) -> str | None:
         row = self._first(query, _text(parameter))

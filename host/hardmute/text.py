@@ -47,6 +47,8 @@ REASONS = {
     "not_fresh": "its answers were not fresh",
     "not_hardmute": "another device answered",
     "not_in_service": "its service mode was not opened",
+    "not_told_apart": "its port cannot be told from others",
+    "one_id": "another board had the same id",
     "port_held": "another hardmute held the port",
     "port_in_use": "another program held the port",
     "protocol_version": "it spoke another protocol version",
