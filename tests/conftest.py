@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+# Before numpy comes: its threads wait for each other in loops, on cores that others need.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 LIMIT_S = 10.0
 _cpu_s: dict[str, float] = {}
 # Of whole processes: those that run tests, with what they import, and the one that hands them out.
