@@ -416,9 +416,11 @@ class Computer:
         patch.setattr(sys, "stderr", _Output(self, "err", sys.stderr))
         add = log.Log.add
 
-        def acknowledged(store: log.Log, observation: log.Observation) -> None:
-            add(store, observation)
-            self.acknowledged.append((self.now_us, observation))
+        def acknowledged(store: log.Log, observation: log.Observation, **more: bool) -> None:
+            before = store.head()
+            add(store, observation, **more)
+            if store.head() != before:
+                self.acknowledged.append((self.now_us, observation))
 
         patch.setattr(log.Log, "add", acknowledged)
 
@@ -476,6 +478,7 @@ class _Output:
     """Standard output or error: of the process that writes, or of the test."""
 
     encoding = "utf-8"
+    closed = False
 
     def __init__(self, computer: Computer, which: str, real: Any) -> None:
         self._computer = computer
