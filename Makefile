@@ -1,5 +1,5 @@
 # `make demo` shows the main job on a simulated board; `make test` passes the portable tests.
-# Both set themselves up in .venv and touch nothing else.
+# Both set themselves up in .venv, write to build/, and touch nothing else.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,6 +9,11 @@ SOUND ?= pulseaudio
 
 # Tests that run on a real MicroPython interpreter as well as on CPython, or only there.
 ON_MICROPYTHON := tests/unit tests/esp32_port tests/interpreter
+
+# What pip, Python and matplotlib would leave in the home, or beside the source.
+export PIP_CACHE_DIR := $(CURDIR)/build/cache/pip
+export PYTHONPYCACHEPREFIX := $(CURDIR)/build/cache/python
+export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 
 AUDIO_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
 

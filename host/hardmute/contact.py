@@ -231,7 +231,7 @@ class Contact:
         if all(before < after for before, after in pairwise(ends)):
             what = "The board's journal grows as fast as it is fetched"
         else:
-            what = f"The board takes more than {FRESH_US / 1e6:g} s to tell its state and journal"
+            what = f"It took more than {FRESH_US / 1e6:g} s to have the board's state and journal"
         raise UnreachableError(f"{what}: its state cannot be told. Ask again.", "not_fresh")
 
     def finish(self, seconds: float | None = None) -> None:

@@ -30,6 +30,16 @@ class LocalError(HardmuteError):
     """This machine lacks something that the command needs."""
 
 
+class MissingExtraError(LocalError):
+    """An optional part of hardmute, ``extra``, is not installed. ``lacks``: a clause that says so.
+
+    hardmute is on no package index: an extra is installed from a clone.
+    """
+
+    def __init__(self, lacks: str, extra: str) -> None:
+        super().__init__(f"{lacks}: run `pip install -e '.[{extra}]'` in your clone of hardmute.")
+
+
 class UsageError(HardmuteError):
     """The command cannot mean anything as given."""
 

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -786,6 +787,19 @@ def test_completion_knows_commands_and_options(cli: Cli, shell: str) -> None:
     assert told.code == 0
     for word in [*COMMANDS, "--device", "--timeout", "--json", "--require", "--since"]:
         assert word.split()[-1] in told.out
+
+
+def test_no_command_at_all_shows_the_short_help(cli: Cli) -> None:
+    told = cli()
+    assert (told.code, told.out) == (2, "")
+    assert told.err == cli("--help").out
+
+
+def test_nobody_is_sent_to_an_index_where_hardmute_is_not() -> None:
+    root = Path(__file__).parents[2]
+    files = [*(root / "host").rglob("*.py"), *root.glob("*.md"), *root.glob("*/*.md")]
+    advice = re.compile(r"\b(pip3?|pipx|uvx?|tool) (install |run |add )?['\"]?hardmute\b")
+    assert [file.name for file in files if advice.search(file.read_text("utf-8"))] == []
 
 
 def test_version(cli: Cli) -> None:

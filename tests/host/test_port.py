@@ -537,3 +537,28 @@ def test_a_fake_link_leads_to_the_same_lock(cli: Any, home: Path) -> None:
     assert result.code == UNKNOWN
     assert json.loads(result.out)["reason"] == "port_held"
     assert f"process {os.getpid()} " in result.err
+
+
+def test_what_sim_prints_in_a_terminal_can_be_pasted(home: Path, cli: Any) -> None:
+    assert home
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hardmute", "sim"], stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    try:
+        shown = b""
+        while not shown.endswith(b"press\r\n"):
+            shown += os.read(ours, 4096)
+        lines = shown.decode().splitlines()
+        assert all(len(line) <= 80 for line in lines)
+        commands = [line.split()[1:] for line in lines if line.startswith("  hardmute ")]
+        assert [words[0] for words in commands] == ["watch", "world"]
+        assert cli(*commands[1]).code == 0
+        assert cli(*commands[0][1:], "status").code == 1
+        os.write(ours, b"q")
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
