@@ -1,8 +1,8 @@
 """The log: what this host saw of its boards and has of their journals, append-only, hash-chained.
 
 Everything is an entry (docs/evidence.md), in one SQLite file. Every contact adds an `Observation`,
-"unknown" included, unless it only repeats the newest one; where another hardmute holds the port, it
-logs in our place. Wall time is the host's.
+"unknown" included, unless it only repeats the newest one. Where another hardmute holds the port,
+that process logs instead. Wall time is the host's.
 """
 
 import contextlib
