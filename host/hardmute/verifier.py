@@ -6,6 +6,7 @@ the verify key of a pairing its MACs are not checked, and that is said.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -260,6 +261,18 @@ class Verifier:
             if not self._takes(self._batch_of(columns, *self.end)):
                 for row in zip(*columns, strict=True):
                     self._takes(self._batch_of(columns_of([row]), *self.end))
+
+    def take_record(self, row: Row) -> None:
+        """Check the record before all entries to come, whose place in the log is not asked: the
+        first of these is an attestation that speaks of it. Rule T11.
+        """
+        batch = self._batch_of(columns_of([row]), *self.end)
+        problem = "is no record as hardmute writes it"
+        if batch.piece is not None:
+            with contextlib.suppress(ValueError):
+                problem = self._take_records(batch)
+        if problem is not None:
+            self._find(row[0], problem)
 
     @property
     def end(self) -> tuple[int, bytes]:
