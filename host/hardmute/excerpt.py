@@ -11,7 +11,6 @@ from hardmute import batches, verifier
 from hardmute.entries import GENESIS, Entry, Row, columns_of, records_in, stored_entry
 from hardmute.history import Attested, clock_was_set, pieces
 from hardmute.log import Log
-from hardmute.macs import Keys
 from muteboard import journal
 
 # What the log tells of an attestation without reading it, and of which type that is.
@@ -44,7 +43,7 @@ class Excerpt(NamedTuple):
         ]
 
     def checked(
-        self, secrets: Keys, attest_keys: verifier.AttestKeys | None = None
+        self, secrets: verifier.Keys, attest_keys: verifier.AttestKeys | None = None
     ) -> verifier.Verifier:
         """The verifier that has taken them: of other boards, their place in the log alone."""
         check = verifier.Verifier(

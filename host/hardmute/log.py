@@ -30,8 +30,7 @@ from hardmute.report import PROOF_LEVELS, VERDICTS, Conclusion, Status
 from muteboard import journal
 
 if TYPE_CHECKING:
-    from hardmute.macs import Keys
-    from hardmute.verifier import Verifier
+    from hardmute.verifier import Keys, Verifier
 
 _SCHEMA_VERSION = 2
 _SCHEMA = """

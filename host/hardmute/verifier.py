@@ -1,6 +1,7 @@
 """Checks entries of a log, an export, an excerpt or a receipt, with no board present.
 
-The one place that knows the rules of docs/evidence.md, "What a verifier does". Without
+The one place that knows the rules of docs/evidence.md, "What a verifier does", with `batches` and
+`chain`, which have those that need nothing of the entries before. Without
 the verify key of a pairing its MACs are not checked, and that is said.
 """
 
@@ -27,9 +28,10 @@ from hardmute.entries import (
     nonce,
     stored_entry,
 )
-from hardmute.macs import EpochKeys, Keys
 from muteboard import attest, journal
 
+# Which secret belongs to which board and pairing; and their journal keys.
+Keys, EpochKeys = macs.Keys, macs.EpochKeys
 # The attest keys that this host has of a board and a pairing: a board that was reflashed counts
 # its pairings from 1 again.
 AttestKeys = Mapping[tuple[str, int], Collection[bytes]]
