@@ -269,6 +269,11 @@ class Log:
     def close(self) -> None:
         self._database.close()
 
+    @property
+    def opened(self) -> tuple[int, int] | None:
+        """Which file is open, whatever its name belongs to now."""
+        return self._opened
+
     def wait_for_others(self, patience_s: float) -> None:
         """Wait for so many seconds from now on for a program that has locked the file."""
         self._patience_s = patience_s

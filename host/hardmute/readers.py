@@ -57,7 +57,7 @@ def take_all(check: Verifier, log: Log, last: int) -> None:
     if first is None or last - first < SMALLEST or count < 2:
         check.take(log.rows(0, last))
         return
-    with started(log.file, check.keyring.epochs.secrets, count) as submit:
+    with started(log, check.keyring.epochs.secrets, count) as submit:
         for segment, batches in _in_order(_segments(check, log, first, last), submit, 2 * count):
             beyond = segment.first
             for batch in batches:
@@ -92,11 +92,11 @@ def _in_order(
 
 
 @contextlib.contextmanager
-def started(file: Path, secrets: Keys, count: int) -> Generator[Submit]:
-    """Readers of the log ``file``, each in a process of its own, which end with this."""
+def started(log: Log, secrets: Keys, count: int) -> Generator[Submit]:
+    """Readers of ``log``, each in a process of its own, which end with this."""
     from concurrent.futures import ThreadPoolExecutor
 
-    readers = [_Reader(file, secrets) for _ in range(count)]
+    readers = [_Reader(log.file, log.opened, secrets) for _ in range(count)]
     idle: SimpleQueue[_Reader] = SimpleQueue()
     for reader in readers:
         idle.put(reader)
@@ -123,7 +123,7 @@ def started(file: Path, secrets: Keys, count: int) -> Generator[Submit]:
 class _Reader:
     """A process that reads. If it cannot be started, or is gone, it has read nothing."""
 
-    def __init__(self, file: Path, secrets: Keys) -> None:
+    def __init__(self, file: Path, opened: object, secrets: Keys) -> None:
         # -P: the current folder is not the program's, and anything may lie in it.
         command = [sys.executable, "-P", "-c", f"from {__name__} import work; work()"]
         self._process: subprocess.Popen[bytes] | None = None
@@ -134,7 +134,7 @@ class _Reader:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )
-            _send((__file__, file, dict(secrets)), self._process.stdin)
+            _send((__file__, file, opened, dict(secrets)), self._process.stdin)
 
     def read(self, segment: Segment) -> list[Batch]:
         if self._process is None:
@@ -173,11 +173,14 @@ def work() -> None:
     gc.disable()
     asked = sys.stdin.buffer
     with contextlib.suppress(EOFError, BrokenPipeError):
-        program, file, secrets = pickle.load(asked)  # noqa: S301 (of our parent)
+        program, file, opened, secrets = pickle.load(asked)  # noqa: S301 (of our parent)
         if program != __file__:
             # This is another installation of hardmute.
             return
         log, keys = Log(file, read_only=True), EpochKeys(secrets)
+        if log.opened != opened:
+            # The parent has the one that had this name before.
+            return
         while True:
             segment = pickle.load(asked)  # noqa: S301 (of our parent)
             _send(read(log, keys, segment), sys.stdout.buffer)
