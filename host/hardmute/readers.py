@@ -53,7 +53,7 @@ def take_all(check: Verifier, log: Log, last: int) -> None:
     """Have ``check`` take the entries of ``log`` up to row ``last``."""
     first = log.next_row(0)
     last = min(last, log.head()[0])
-    count = min(_processors(), MOST)
+    count = min(processors(), MOST)
     if first is None or last - first < SMALLEST or count < 2:
         check.take(log.rows(0, last))
         return
@@ -199,7 +199,7 @@ def read(log: Log, keys: EpochKeys, segment: Segment) -> list[Batch]:
     return found
 
 
-def _processors() -> int:
+def processors() -> int:
     """How many of them this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -124,7 +124,7 @@ def several(segment: int, **more: object) -> Generator[None]:
     """Logs of any size are read by several, so many rows at a time. ``more``: what else is to be
     otherwise in `readers`.
     """
-    changed = {"SMALLEST": 0, "SEGMENT": segment, "_processors": lambda: 2, **more}
+    changed = {"SMALLEST": 0, "SEGMENT": segment, "processors": lambda: 2, **more}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in changed.items():
             patch.setattr(readers, name, value)
