@@ -428,7 +428,7 @@ def connect(
 ) -> Generator[tuple[Session, Identity]]:
     """Open ``device`` (a port or a pyserial URL), hold it, and say hello.
 
-    ``turn``: why; to follow a board, the session gives the port to a `mute` that asks for it.
+    ``turn``: why; the session gives the port to those that go first (`holder.Turn`).
 
     DTR and RTS stay asserted, before and after: both low or both high leaves an ESP32 DevKitC
     running (one alone resets it), and RP2040 talks only to a host that asserts DTR. A port that
@@ -466,7 +466,7 @@ def _opened(
                 device,
                 timeout,
                 simulated=registry.is_simulated(device),
-                is_wanted=holder.is_wanted if turn in ("follow", "back") else None,
+                is_wanted=holder.is_wanted if holder.gives_way else None,
             )
             yield session, terminal
         finally:

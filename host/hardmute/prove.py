@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardmute import errors, keys, paths, text
 from hardmute.discovery import board_for, known_board
@@ -29,6 +29,10 @@ from hardmute.receipt import About, check_receipt, read_receipt, require_name, w
 from hardmute.recorder import Recorder
 from hardmute.verifier import Keys, verified
 from muteboard import journal
+
+if TYPE_CHECKING:
+    from hardmute.contact import Meeting
+    from hardmute.report import Identity
 
 _SIMULATED = "a simulated board: no real microphone was cut by it"
 _LONGEST_TITLE = 80
@@ -149,8 +153,7 @@ class _Met(NamedTuple):
 
 def _meet(args: Namespace) -> _Met:
     """Meet the board as `hardmute status` does, so that what it signs now is in the log."""
-    from hardmute import commands, discovery
-    from hardmute.contact import Contact
+    from hardmute import commands
 
     end_ms = now_ms()
     recorder = Recorder()
@@ -159,9 +162,7 @@ def _meet(args: Namespace) -> _Met:
         named = _board(None, recorder.log)
     row, _ = recorder.use(Log.head) or (0, b"")
     try:
-        with discovery.open_board(named, args.timeout, recorder.log) as (session, identity):
-            met = Contact(session, identity, recorder).meet()
-            commands.record_seen(recorder, met, identity, session, args.command)
+        identity, met = _met(args, named, recorder)
     except errors.UnreachableError as error:
         commands.record_unseen(recorder, named, error, args.command)
         last = recorder.use(lambda log: _last_signed(log, named)) or ""
@@ -175,6 +176,23 @@ def _meet(args: Namespace) -> _Met:
         text.complain(f"Board {board}: {met.contradicted}.")
         code = errors.worst(code, errors.FAULT)
     return _Met(board, end_ms, code)
+
+
+def _met(args: Namespace, named: str | None, recorder: Recorder) -> tuple[Identity, Meeting]:
+    """What a contact shows. A `watch` gives its port for it. Raises `UnreachableError`."""
+    from hardmute import commands, discovery
+    from hardmute.contact import Contact
+
+    while True:
+        try:
+            with discovery.open_board(named, args.timeout, recorder.log, "meet") as found:
+                session, identity = found
+                met = Contact(session, identity, recorder).meet()
+                commands.record_seen(recorder, met, identity, session, args.command)
+                return identity, met
+        except errors.PortWantedError:
+            # To a `mute`, which goes first. The board is met after it.
+            continue
 
 
 def _last_signed(log: Log, named: str | None) -> str | None:
