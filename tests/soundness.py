@@ -627,10 +627,12 @@ class Machine:
             self.scratch.put(kept.entries)
             given = [told.secrets, {}] if number else [told.secrets, {}, told.first_only]
             for secrets in given:
-                for word in self.honest_proofs(told, kept, secrets, chance):
-                    yield word if told.branch > 1 and secrets else _alarmed(word)
-                for word in self.log_words(kept.entries, kept.entries, secrets):
-                    is_known = kept.entries[0].row == 1 or told.branch == 1 or not secrets
+                is_known = kept.entries[0].row == 1 or told.branch == 1 or not secrets
+                words = [
+                    *self.honest_proofs(told, kept, secrets, chance),
+                    *self.log_words(kept.entries, kept.entries, secrets),
+                ]
+                for word in words:
                     yield _alarmed(word) if is_known else word
 
     def honest_proofs(

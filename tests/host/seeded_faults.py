@@ -80,6 +80,7 @@ def _all_right(_sign: Any, _messages: Any, macs: Iterable[bytes]) -> list[bool]:
 class _Forgets(dict[str, int]):
     """Has seen no nonce before."""
 
+    # The real one has a default that may be None, which nobody uses here.
     def setdefault(self, _nonce: str, row: int = 0) -> int:  # type: ignore[override]
         return row
 
