@@ -26,11 +26,11 @@ from hardmute.proof import EVIDENCE, Proven, examine
 from hardmute.receipt import check_receipt, make_receipt
 from soundness import PROVE, STATUS, Machine, Word, allowed, world
 
-PARTS = 12
+PARTS = 15
 SOAK = os.environ.get("HARDMUTE_SOAK") == "1"
 # Of each part, at least. Together that is 200 logs, 500 proofs that end muted, 500 that end live,
 # and each attack 100 times. `make soak` does fifty times as much.
-ENOUGH = {"logs": 17, "muted": 42, "live": 42} | {one.__name__: 9 for one in soundness.ATTACKS}
+ENOUGH = {"logs": 14, "muted": 34, "live": 34} | {one.__name__: 7 for one in soundness.ATTACKS}
 if SOAK:
     ENOUGH = {what: 50 * number for what, number in ENOUGH.items()}
 # So many stories are enough to find whatever is to be found.
