@@ -401,9 +401,9 @@ def test_P5_a_device_that_answers_late_holds_no_command(
     tell = commands._tell
     took_s: list[float] = []
 
-    def tells(*args: Any) -> None:
+    def tells(*args: Any) -> int:
         took_s.append(device.port.now - device.begun)
-        tell(*args)
+        return tell(*args)
 
     monkeypatch.setattr(commands, "_tell", tells)
     with plugged_in(device):
@@ -1169,6 +1169,8 @@ def test_P5_nothing_but_a_right_signature_makes_it_muted(
 
 class Printed:
     """Standard output that is no terminal."""
+
+    closed = False
 
     def __init__(self) -> None:
         self.said = ""
