@@ -18,7 +18,7 @@ export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 AUDIO_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-micropython test-chip test-audio test-pages test-shells images lint types wheel bench soak release clean
+.PHONY: help demo test test-micropython test-chip test-audio test-peers test-pages test-shells images lint types wheel bench soak release clean
 
 help:
 	@echo "make demo    the main job, on a simulated board (ENGINE=rp2040: emulated Pico)"
@@ -29,6 +29,8 @@ help:
 	@echo "             the firmware as it is flashed, on an emulated Pico"
 	@echo "make test-audio"
 	@echo "             by ear, on a real PulseAudio (three minutes, in real time)"
+	@echo "make test-peers"
+	@echo "             a board on the network, behind ser2net and socat"
 	@echo "make test-pages"
 	@echo "             the pages of receipts in Chromium: narrow and wide, light and dark"
 	@echo "make test-shells"
@@ -67,6 +69,12 @@ test-audio: $(VENV)/test.stamp
 	  echo "$$needed is missing: sudo apt-get install --no-install-recommends $(AUDIO_PACKAGES)"; \
 	  exit 1; }; done
 	HARDMUTE_SOUND_SERVER=$(SOUND) $(BIN)/python -m pytest -q -n 2 tests/audio
+
+test-peers: $(VENV)/test.stamp
+	@for needed in ser2net socat; do command -v $$needed >/dev/null || { \
+	  echo "$$needed is missing: sudo apt-get install --no-install-recommends ser2net socat"; \
+	  exit 1; }; done
+	$(BIN)/python -m pytest -q tests/peers
 
 test-pages: $(VENV)/test.stamp
 	@command -v chromium-headless-shell >/dev/null || { echo "Chromium is missing:" \

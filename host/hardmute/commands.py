@@ -12,13 +12,13 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import muteboard
-from hardmute import discovery, errors, service, text
+from hardmute import discovery, errors, paths, service, text
 from hardmute.allowance import Allowance
 from hardmute.client import STREAM_SILENCE_S, Session
 from hardmute.clock import SYSTEM, HostClock
 from hardmute.contact import LASTING, TIMEOUTS, Bounds, Contact, Meeting
 from hardmute.holder import Turn
-from hardmute.log import Observation, now_ms, seen, unseen
+from hardmute.log import STILL_MS, UNPAIR, Log, Observation, now_ms, seen, unseen
 from hardmute.recorder import Recorder
 from hardmute.report import (
     NOT_ATTESTED,
@@ -33,8 +33,9 @@ from hardmute.report import (
 # be off the host's, beyond what its answers took, in ms: both run on crystals.
 VERIFY_PAUSE_S = 0.4
 _VERIFY_SLACK_MS = 250
-_STILL_MS = 60_000
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
+# A person runs these for the row that they leave. What others see twice in a minute has one row.
+_EACH_HAS_A_ROW = ("verify", "prove", "mute", "pair", UNPAIR, "prune")
 # How long `watch` leaves a board alone that has not signed; and where the reason is a lasting one.
 _UNSIGNED_S = 1.0
 _LASTING_S = 60.0
@@ -52,9 +53,17 @@ _PATIENCE_S = 1.0
 _GRAVITY = ("muted", "unknown", "live", "fault")
 
 
+# What `--json` prints of each board.
+Rows = list[dict[str, Any]]
+
+
 def status(args: Namespace) -> int:
     """`hardmute status`."""
-    return _report(args, lambda _, contact: contact.meet())
+
+    def report(one: Namespace, rows: Rows | None) -> int:
+        return _report(one, lambda _, contact: contact.meet(), rows=rows)
+
+    return _of_each(args, report)
 
 
 def mute(args: Namespace) -> int:
@@ -68,7 +77,10 @@ def mute(args: Namespace) -> int:
                 pass
             return contact.meet()
 
-    return _report(args, cut, turn="mute")
+    def report(one: Namespace, rows: Rows | None) -> int:
+        return _report(one, cut, turn="mute", rows=rows)
+
+    return _of_each(args, report, "mute")
 
 
 def verify(args: Namespace) -> int:
@@ -76,6 +88,8 @@ def verify(args: Namespace) -> int:
     if args.listen:
         from hardmute.listen import command
 
+        if len(args.devices) > 1:
+            raise errors.UsageError("`verify --listen` hears one board: give --device once.")
         return command.verify(args)
 
     def ask_twice(_: Session, contact: Contact) -> Meeting:
@@ -102,7 +116,58 @@ def verify(args: Namespace) -> int:
         )
         return second
 
-    return _report(args, ask_twice, require=args.require, explain=True)
+    def report(one: Namespace, rows: Rows | None) -> int:
+        return _report(one, ask_twice, require=args.require, explain=True, rows=rows)
+
+    return _of_each(args, report)
+
+
+def _of_each(
+    args: Namespace, report: Callable[[Namespace, Rows | None], int], turn: Turn = "usual"
+) -> int:
+    """What ``report`` does, of each of several boards, whatever the others come to; or of one.
+
+    Returns the gravest code. A board of which nothing can be said is unknown.
+    """
+    if args.all and args.devices:
+        raise errors.UsageError("--all is every board: leave --device out.")
+    if not args.all and len(args.devices) < 2:
+        return report(args, None)
+    recorder, rows = Recorder(), Rows()
+    boards = _all_boards(args, turn, recorder.log) if args.all else args.devices
+    # Labels may be missing from a log in trouble.
+    code = recorder.exit_code
+    for named in boards:
+        try:
+            one = report(Namespace(**{**vars(args), "device": named}), rows)
+        except errors.HardmuteError as error:
+            text.complain(error)
+            told = {"board": None, "device": named, "verdict": "unknown", "reason": str(error)}
+            rows.append(told)
+            # A name that means nothing is no usage error here: the other boards were asked.
+            one = error.exit_code if error.exit_code != errors.USAGE else errors.UNKNOWN
+            one = errors.worst(one, errors.UNKNOWN)
+        code = errors.worst(code, one)
+    if args.json:
+        print(json.dumps(rows))
+    return code
+
+
+def _all_boards(args: Namespace, turn: Turn, log: Log | None) -> list[str | None]:
+    """A name of each board that is connected or has a label; those that answer come first.
+
+    A simulated board needs a label. Without any such board, what stands for the only one.
+    """
+    named: list[str | None] = []
+    for found in discovery.find(args.timeout, turn=turn):
+        if found.identity is not None:
+            named.append(found.identity.board)
+        elif found.error is not None and found.error.reason == "port_held":
+            # A board may be behind it.
+            named.append((log and log.board_last_at(found.device)) or found.device)
+    if log is not None:
+        named += [board for board, label, _ in log.boards() if label is not None]
+    return list(dict.fromkeys(named)) or [None]
 
 
 def _check_advance(advanced_ms: int, least_us: int, most_us: int) -> None:
@@ -125,16 +190,20 @@ def list_boards(args: Namespace) -> int:
     simulated = [entry.device for entry in registry.running()]
     devices += simulated
     rows: list[dict[str, Any]] = []
+    met: dict[str, str] = {}
     for device in dict.fromkeys(devices):
         board = recorder.log.board_last_at(device) if recorder.log else None
         row: dict[str, Any] = {"device": device, "board": board, "firmware": None}
         try:
             with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
-                contact = Contact(session, identity, recorder)
+                row["board"] = identity.board
+                # Neither of two with one id is to speak for the other in the log.
+                discovery.check_alone(identity.board, device, met.get(identity.board))
+                contact = begin_contact(recorder, identity, session, "list")
                 observation = record_seen(recorder, contact.meet(), identity, session, "list")
+                met[identity.board] = device
                 contact.finish()
                 row |= {
-                    "board": identity.board,
                     "firmware": identity.firmware,
                     "simulated": identity.simulated,
                     "verdict": observation.verdict,
@@ -202,13 +271,27 @@ def name(args: Namespace) -> int:
         label = args.label.strip()
         if not 0 < len(label) <= 40 or text.printable(label) != label:
             raise errors.UsageError("A label has 1 to 40 printable characters.")
-        if is_board_id(label) or "/" in label or label.upper().startswith("COM"):
+        if is_board_id(label) or "/" in label or discovery.is_port(label):
             raise errors.UsageError(
                 f"{label!r} looks like a board id or a port; choose another label."
             )
         recorder.log.set_label(board, label)
     print(f"{board}  {recorder.log.label(board) or '(no label)'}")
     return recorder.exit_code
+
+
+def forget(args: Namespace) -> int:
+    """`hardmute forget LABEL|ID`: the board is not expected any more. What is logged stays."""
+    log = Log(paths.log_file())
+    try:
+        board = log.board_named(args.board) or args.board
+        if board not in {known for known, _, _ in log.boards()}:
+            raise errors.UsageError(f"The log knows no board {args.board!r}.")
+        log.set_label(board, None)
+    finally:
+        log.close()
+    print(f"{board}  (no label)")
+    return errors.OK
 
 
 def watch(args: Namespace) -> int:
@@ -389,7 +472,7 @@ class _Watch:
         if changed:
             self._changes += 1
             self._show(observation)
-        due = self._logged is None or observation.at_ms - self._logged.at_ms >= _STILL_MS
+        due = self._logged is None or observation.at_ms - self._logged.at_ms >= STILL_MS
         if changed or due or self._held is not None:
             self._log(observation)
 
@@ -475,8 +558,12 @@ def _report(
     *,
     explain: bool = False,
     turn: Turn = "usual",
+    rows: Rows | None = None,
 ) -> int:
-    """Open the board, ``ask`` for its status, log it, print it."""
+    """Open the board, ``ask`` for its status, log it, print it.
+
+    ``rows``: what `--json` prints is put there instead.
+    """
     recorder = Recorder()
     source = args.command
     firmware = None
@@ -485,10 +572,10 @@ def _report(
         with discovery.open_board(args.device, args.timeout, recorder.log, turn) as found:
             session, identity = found
             firmware = identity.firmware
-            contact = Contact(session, identity, recorder)
+            contact = begin_contact(recorder, identity, session, source)
             met = ask(session, contact)
             observation = record_seen(recorder, met, identity, session, source)
-            told = _tell(args, recorder, observation, firmware, require if explain else None)
+            told = _tell(args, recorder, observation, firmware, require if explain else None, rows)
             # A reader is not to wait for the history. One who has gone is met by `main`.
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
@@ -496,7 +583,7 @@ def _report(
     except errors.UnreachableError as error:
         observation = record_unseen(recorder, args.device, error, source)
         text.complain(error)
-        told = _tell(args, recorder, observation, firmware)
+        told = _tell(args, recorder, observation, firmware, rows=rows)
     return errors.worst(
         exit_code(observation.verdict, observation.proof, require), recorder.exit_code, told
     )
@@ -508,13 +595,15 @@ def _tell(
     observation: Observation,
     firmware: str | None,
     explained: str | None = None,
+    rows: Rows | None = None,
 ) -> int:
     """Print a state. ``explained``: say what it rests on as well, where this was required.
 
-    Returns `errors.LOCAL` where it cannot be printed: the exit code tells it all the same.
+    ``rows``: see `_report`. Returns `errors.LOCAL` where it cannot be printed: the exit code tells
+    it all the same.
     """
     try:
-        _print_state(args, recorder, observation, firmware, explained)
+        _print_state(args, recorder, observation, firmware, explained, rows)
     except OSError as error:
         text.complain_of_output(error)
         return errors.LOCAL
@@ -527,11 +616,16 @@ def _print_state(
     observation: Observation,
     firmware: str | None,
     explained: str | None,
+    rows: Rows | None,
 ) -> None:
     if args.json:
         matches = None if firmware is None else firmware == muteboard.__version__
         told = {"firmware": firmware, "firmware_matches": matches}
-        print(json.dumps(observation.as_json() | told))
+        row = observation.as_json() | told
+        if rows is None:
+            print(json.dumps(row))
+        else:
+            rows.append(row)
     else:
         _print_observation(recorder, observation)
         if firmware is not None:
@@ -545,7 +639,7 @@ def _logged_session(args: Namespace, recorder: Recorder) -> Generator[tuple[Sess
     """A session that begins with a status for the log, be it "unknown"."""
     try:
         with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
-            contact = Contact(session, identity, recorder)
+            contact = begin_contact(recorder, identity, session, args.command)
             record_seen(recorder, contact.meet(), identity, session, args.command)
             contact.finish()
             yield session, identity
@@ -569,19 +663,33 @@ def observed(met: Meeting, identity: Identity, session: Session, source: str) ->
     )
 
 
+def begin_contact(
+    recorder: Recorder, identity: Identity, session: Session, source: str
+) -> Contact:
+    """A contact whose meetings `record_seen` logs."""
+
+    def repeats(met: Meeting) -> bool:
+        if source in _EACH_HAS_A_ROW:
+            return False
+        observation = observed(met, identity, session, source)
+        return recorder.use(lambda log: log.repeats(observation)) is True
+
+    return Contact(session, identity, recorder, repeats=repeats, clock=SYSTEM)
+
+
 def record_seen(
     recorder: Recorder, met: Meeting, identity: Identity, session: Session, source: str
 ) -> Observation:
-    """Log what a meeting has shown."""
+    """Log what a meeting has shown, unless the log has it."""
     observation = observed(met, identity, session, source)
-    recorder.add(observation)
+    recorder.add(observation, repeated=source in _EACH_HAS_A_ROW)
     return observation
 
 
 def record_unseen(
     recorder: Recorder, named: str | None, error: errors.UnreachableError, source: str
 ) -> Observation:
-    """Log that there was no state to be had of the board that was ``named``.
+    """Log that there was no state to be had of the board that was ``named``, as `record_seen`.
 
     A refusal by the process that holds the board's port is not logged: that process knows more.
     """
@@ -597,7 +705,7 @@ def record_unseen(
         at_ms=now_ms(),
     )
     if not _holder_knows(recorder, board, error):
-        recorder.add(observation)
+        recorder.add(observation, repeated=source in _EACH_HAS_A_ROW)
     return observation
 
 

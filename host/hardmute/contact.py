@@ -27,7 +27,7 @@ from hardmute.clock import SYSTEM, HostClock
 from hardmute.entries import GENESIS, nonce
 from hardmute.errors import EvidenceError, PortWantedError, RefusedError, UnreachableError
 from hardmute.intake import MOST_BREAKS, Intake
-from hardmute.log import ELSEWHERE, Log, Pairing
+from hardmute.log import ELSEWHERE, STILL_MS, Log, Pairing
 from hardmute.recorder import Recorder
 from hardmute.report import Attested, Conclusion, Identity, JournalEnd, Status, conclude
 from muteboard import attest, journal
@@ -121,8 +121,9 @@ class Bounds:
 class Contact:
     """Meets the board ``identity`` behind ``session``; what there is to tell goes to ``recorder``.
 
-    ``bounds``: where they are shared with earlier contacts. ``random``: so many unpredictable
-    bytes.
+    ``bounds``: where they are shared with earlier contacts. ``repeats``: whether a meeting says
+    only what the log has; then it does not get the attestation either. ``random``: so many
+    unpredictable bytes.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class Contact:
         recorder: Recorder,
         *,
         bounds: Bounds | None = None,
+        repeats: Callable[[Meeting], bool] = lambda _: False,
         clock: HostClock = SYSTEM,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -146,6 +148,9 @@ class Contact:
         self._unsigned: str | None = None
         self._contradicted: str | None = None
         self._bounds = bounds or Bounds(clock)
+        self._repeats = repeats
+        # What the board has attested and is to be stored, each with its branch.
+        self._unkept: list[tuple[Signed, int]] = []
         # From when on the next attestation is due in the log, by `HostClock.run_us`; None for a
         # board whose signature this host cannot check.
         self._keep_at_us: int | None = None
@@ -170,7 +175,13 @@ class Contact:
         stored all the same.
         """
         with self._begun():
-            return self._meet()
+            repeated = False
+            try:
+                met = self._meet()
+                repeated = self._repeats(met)
+            finally:
+                self._store(repeated=repeated)
+            return met
 
     @contextlib.contextmanager
     def _begun(self) -> Generator[None]:
@@ -242,6 +253,7 @@ class Contact:
         except UnreachableError as error:
             self._recorder.note(f"The board's history could not be fetched. {error}")
             return
+        self._store(repeated=False)
         if complete is None and seconds is None:
             self._recorder.note(
                 f"{end.seq - intake.seq} records of the board's history are not fetched yet: ask"
@@ -386,6 +398,25 @@ class Contact:
             return None
         return signed
 
+    def _store(self, *, repeated: bool) -> None:
+        """Store what the board has attested. ``repeated``: what the log has need not be."""
+        unkept, self._unkept = self._unkept, []
+        for signed, branch in unkept:
+            if not (repeated and self._is_attested(signed)):
+                self._keep(signed, branch)
+        self._is_unrecorded = self._recorder.log is None
+
+    def _is_attested(self, signed: Signed) -> bool:
+        """Whether the log has an attestation to the same, of the `STILL_MS` before this one."""
+        newest = self._recorder.use(lambda log: log.newest(self._board, "attestation"))
+        if newest is None or newest.body["checked"] is not signed.checked:
+            return False
+        known, said = newest.body["statement"], signed.answer.statement
+        return (
+            all(known[key] == said[key] for key in ("boot", "pairing", "seq", "head"))
+            and 0 <= signed.received_ms - newest.body["received_ms"] < STILL_MS
+        )
+
     def _keep(self, signed: Signed, branch: int) -> None:
         body = {"branch": branch, **_body(signed), "host_boot": self._clock.run()}
 
@@ -418,7 +449,7 @@ class Contact:
     def _take_up_to(
         self, intake: Intake, end: JournalEnd, signed: Signed | None, seconds: float
     ) -> bool | None:
-        """As `_catch_up`, in ``seconds``; and keep ``signed``, which is of that end.
+        """As `_catch_up`, in ``seconds``; and have ``signed`` stored, which is of that end.
 
         What is left to do then is `_due`.
         """
@@ -428,8 +459,7 @@ class Contact:
         if complete:
             self._check_pairing(intake)
         if complete and signed is not None:
-            self._keep(signed, intake.branch)
-        self._is_unrecorded = self._recorder.log is None
+            self._unkept.append((signed, intake.branch))
         return complete
 
     def _check_pairing(self, intake: Intake) -> None:

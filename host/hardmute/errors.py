@@ -82,6 +82,15 @@ class NewerError(HardmuteError):
         )
 
 
+class OldReceiptError(HardmuteError):
+    """A receipt is of a version from before the first release, which nobody reads any more."""
+
+    exit_code = UNKNOWN
+
+    def __init__(self, what: object) -> None:
+        super().__init__(f"{what} was made before hardmute's first release: make a new receipt.")
+
+
 class RefusedError(HardmuteError):
     """The board answered and said no. ``code`` is its error code (`muteboard.wire.ERRORS`)."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hardmute import errors, paths, text
-from hardmute.log import PATIENCE_S, Log, Observation, Pairing, paired_by
+from hardmute.log import PATIENCE_S, Log, Observation, Pairing, Usb, paired_by
 
 _T = TypeVar("_T")
 
@@ -36,7 +36,7 @@ class _Trouble:
 
 
 class _NamingLog(Log):
-    """A log whose look-ups of names tell of trouble and go on: no state waits for a name."""
+    """A log whose look-ups of boards tell of trouble and go on: no state waits for them."""
 
     def __init__(self, file: Path, trouble: _Trouble, patience_s: float) -> None:
         self._trouble = trouble
@@ -48,6 +48,19 @@ class _NamingLog(Log):
         except errors.HardmuteError as error:
             self._trouble.tell(error)
             return []
+
+    def usb(self, board: str) -> Usb | None:
+        try:
+            return super().usb(board)
+        except errors.HardmuteError as error:
+            self._trouble.tell(error)
+            return None
+
+    def learn_usb(self, board: str, usb: Usb) -> None:
+        try:
+            super().learn_usb(board, usb)
+        except errors.HardmuteError as error:
+            self._trouble.tell(error)
 
     def _one(self, query: str, parameter: str) -> str | None:
         try:
@@ -91,9 +104,9 @@ class Recorder:
         except errors.HardmuteError as error:
             self._trouble.tell(error)
 
-    def add(self, observation: Observation) -> bool:
-        """Append to the log. Whether it is there now."""
-        return self.store(lambda log: log.add(observation))
+    def add(self, observation: Observation, *, repeated: bool = True) -> bool:
+        """Append to the log. ``repeated``: see `Log.add`. Whether it is there now."""
+        return self.store(lambda log: log.add(observation, repeated=repeated))
 
     def store(self, action: Callable[[Log], object]) -> bool:
         """As `use`, for what is to be stored: after trouble the log is tried again.

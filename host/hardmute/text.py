@@ -47,6 +47,8 @@ REASONS = {
     "not_fresh": "its answers were not fresh",
     "not_hardmute": "another device answered",
     "not_in_service": "its service mode was not opened",
+    "not_told_apart": "its port cannot be told from others",
+    "one_id": "another board had the same id",
     "port_held": "another hardmute held the port",
     "port_in_use": "another program held the port",
     "protocol_version": "it spoke another protocol version",
@@ -224,6 +226,12 @@ def _wrapped(said: str, stream: TextIO, indent: str) -> str:
         )
         for line in said.splitlines()
     )
+
+
+def answer(question: str) -> str:
+    """What a person at the terminal says to ``question``."""
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
 
 
 def printable(text: str) -> str:

@@ -35,6 +35,7 @@ from muteboard import wire
 _POSIX = [
     "test_doctor.py",
     "test_exit_codes.py",
+    "test_finding.py",
     "test_flash.py",
     "test_flash_esp32.py",
     "test_give_way.py",

@@ -73,8 +73,9 @@ def test_status_json_is_the_record_that_is_logged(
     verdict: str,
     proof: str | None,
 ) -> None:
-    cli("-d", sim.device, "status")
-    sim.act(*words)
+    if words:
+        cli("-d", sim.device, "status")
+        sim.act(*words)
     told = cli("-d", sim.device, "status", "--json")
     assert (told.code, told.json["verdict"], told.json["proof"]) == (code, verdict, proof)
     assert as_logged(told.json) == logged(sim.board)[-1]
@@ -500,7 +501,10 @@ def test_log_table_says_when_how_long_and_why(cli: Cli, story: str) -> None:
     ]
     for word in ("power-on", "button", "timer", "unplugged", "contact 1 reads closed"):
         assert word in told.out
-    assert lines[-1] == "live for 5 min 00 s in all, unknown for 3 min 00 s"
+    assert lines[-2:] == [
+        "live for 5 min 00 s in all, unknown for 3 min 00 s",
+        "in fault for 5 min 00 s: the line may have been live",
+    ]
     assert max(map(len, lines)) <= 80
 
 
@@ -510,6 +514,7 @@ def test_log_json(cli: Cli, story: str) -> None:
     assert told.json["until"] == "2025-10-10T00:00:00.000Z"
     (board,) = told.json["boards"]
     assert (board["board"], board["simulated"], board["live_ms"]) == (story, False, 5 * MINUTE)
+    assert board["fault_ms"] == 5 * MINUTE
     assert [
         (
             (part["start_ms"] - START) / MINUTE,
@@ -554,7 +559,7 @@ def test_log_plot_is_an_svg_with_states_causes_and_live_time(
     shown = svg_text(file)
     for word in ("muted", "live", "fault", "unknown", "power-on", "timer", story):
         assert word in shown
-    assert "live 5 min 00 s" in shown
+    assert "live 5 min 00 s, fault 5 min 00 s" in shown
     # Told apart without colour: three of the four bands are hatched.
     assert file.read_text().count("<pattern") >= 3
 
@@ -729,6 +734,7 @@ COMMANDS = [
     "config get",
     "config set",
     "name",
+    "forget",
     "flash",
     "sim",
     "world",

@@ -180,6 +180,34 @@ def test_a_state_does_not_wait_for_the_runtime_folder(cli: Any, home: Path) -> N
     assert "in use" in result.err
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO])
+def test_a_runtime_folder_without_locks_is_told_as_that(
+    number: int, cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS without a lock service. It says nothing about another process."""
+    real = fcntl.flock
+
+    def flock(fd: int, operation: int) -> None:
+        if os.fstat(fd).st_ino in {file.stat().st_ino for file in (home / "run").rglob("*.lock")}:
+            raise OSError(number, os.strerror(number))
+        real(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pty_device() as device:
+        result = cli("-d", device.address, "status")
+        assert (result.code, result.out.split()[0]) == (OK, "MUTED")
+        check_sentence(result.err)
+        assert f"{home}/run/ports cannot be locked ({os.strerror(number)})" in result.err
+        assert "set HARDMUTE_HOME to a folder on a local disk" in result.err
+        # The port's own lock still tells two processes apart.
+        with client.connect(device.address, 1):
+            result = cli("-d", device.address, "status", "--timeout", "0.1")
+        assert result.code == UNKNOWN
+        assert "in use by another program" in result.err
+        # A check of the computer goes by what it can see.
+        assert "is held by" not in cli("-d", device.address, "doctor").out
+
+
 _FOREIGN = """
 import fcntl, os, sys, time
 fd = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)

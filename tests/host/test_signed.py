@@ -401,9 +401,9 @@ def test_P5_a_device_that_answers_late_holds_no_command(
     tell = commands._tell
     took_s: list[float] = []
 
-    def tells(*args: Any) -> int:
+    def tells(*args: Any, **more: Any) -> int:
         took_s.append(device.port.now - device.begun)
-        return tell(*args)
+        return tell(*args, **more)
 
     monkeypatch.setattr(commands, "_tell", tells)
     with plugged_in(device):
@@ -951,7 +951,7 @@ def test_P5_a_log_that_was_set_aside_forgets_no_pairing(home: Path, cli: Cli) ->
             assert (told.code, told.json["unsigned"]) == (errors.UNKNOWN, why)
         # Nor do the records of a board that nobody checked.
         assert {state for state, _ in states(home, 0)} <= {"unknown", "live"}
-        assert cli("log", "prune", "--before", "0s").code == errors.OK
+        assert cli("log", "prune", "--yes", "--before", "0s").code == errors.OK
         assert cli("status").code == errors.UNKNOWN
         assert cli("unpair").code == errors.OK
         assert cli("status").code == errors.OK
@@ -995,11 +995,11 @@ def test_P5_pruning_the_log_ends_no_pairing(home: Path, cli: Cli) -> None:
     device = is_paired(home, "log")
     with plugged_in(device):
         for _ in range(2):
-            assert cli("log", "prune", "--before", "0s").code == errors.OK
+            assert cli("log", "prune", "--yes", "--before", "0s").code == errors.OK
             assert cli("status").code == errors.UNKNOWN
             assert cli("log", "verify").code == errors.OK
         assert cli("unpair").code == errors.OK
-        assert cli("log", "prune", "--before", "0s").code == errors.OK
+        assert cli("log", "prune", "--yes", "--before", "0s").code == errors.OK
         assert cli("status").code == errors.OK
 
 
@@ -1020,7 +1020,7 @@ def test_P6_a_prune_has_its_checkpoint_signed_or_says_that_it_is_open(
     device = is_paired(home, pairing)
     device.attests = attests
     with plugged_in(device):
-        told = cli("log", "prune", "--before", "0s")
+        told = cli("log", "prune", "--yes", "--before", "0s")
     assert told.code == (errors.TAMPERED if attests == "wrong_mac" else errors.OK)
     _, said = told.out.splitlines()
     assert said.startswith(words)
@@ -1035,7 +1035,7 @@ def test_P6_a_prune_without_the_board_says_that_the_checkpoint_is_open(
     home: Path, cli: Cli
 ) -> None:
     is_paired(home, "log and key")
-    told = cli("log", "prune", "--before", "0s")
+    told = cli("log", "prune", "--yes", "--before", "0s")
     assert (told.code, told.err) == (errors.OK, "")
     _, said = told.out.splitlines()
     assert said == "The checkpoint is open until the next `hardmute status` of a paired board."

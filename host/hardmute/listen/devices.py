@@ -218,12 +218,22 @@ def routed(*chosen: Device) -> Generator[None]:
                 os.environ[name] = value
 
 
+def none_of(what: str) -> str:
+    """That this computer has none of it, and what to do."""
+    return (
+        f"This computer has no {what} that you may use: plug in a sound card, or run this as the"
+        " user who is logged in at its desktop."
+    )
+
+
 def choose(listed: list[Device], kind: str, named: str | None) -> Device:
     """The device of ``kind`` that is ``named``, in full or by a part; None: the usual one.
 
-    Raises `UsageError`.
+    Raises `UsageError`, and `LocalError` where this computer has none of that ``kind``.
     """
     of_kind = [device for device in listed if device.kind == kind]
+    if not of_kind:
+        raise LocalError(none_of("microphone" if kind == "input" else "speaker"))
     if named is None:
         usual = [device for device in of_kind if device.default]
         if not usual:
