@@ -134,6 +134,7 @@ def _of_each(
     boards = _all_boards(args, turn, recorder.log) if args.all else args.devices
     # Labels may be missing from a log in trouble.
     code = recorder.exit_code
+    unwritten: OSError | None = None
     for named in boards:
         try:
             one = report(Namespace(**{**vars(args), "device": named}), rows)
@@ -144,7 +145,12 @@ def _of_each(
             # A name that means nothing is no usage error here: the other boards were asked.
             one = error.exit_code if error.exit_code != errors.USAGE else errors.UNKNOWN
             one = errors.worst(one, errors.UNKNOWN)
+        except OSError as error:
+            # The reader has gone; the other boards have not.
+            unwritten, one = error, errors.UNKNOWN
         code = errors.worst(code, one)
+    if unwritten is not None:
+        raise unwritten
     if args.json:
         print(json.dumps(rows))
     return code
