@@ -50,6 +50,8 @@ _SLICE_S = 0.5
 _GRAVITY = ("muted", "unknown", "live", "fault")
 
 
+# Why nobody knows what is behind a port.
+_NOT_ASKED = ("port_held", "port_in_use", "no_permission")
 # What `--json` prints of each board.
 Rows = list[dict[str, Any]]
 
@@ -159,18 +161,22 @@ def _of_each(
 def _all_boards(args: Namespace, turn: Turn, log: Log | None) -> list[str | None]:
     """A name of each board that is connected or has a label; those that answer come first.
 
-    A simulated board needs a label. Without any such board, what stands for the only one.
+    A port that does not answer counts if a board was there last, or if it could not be asked. A
+    simulated board needs a label. Without any such board, what stands for the only one.
     """
-    named: list[str | None] = []
+    answer: list[str | None] = []
+    silent: list[str | None] = []
     for found in discovery.find(args.timeout, turn=turn):
+        last = log.board_last_at(found.device) if log is not None else None
         if found.identity is not None:
-            named.append(found.identity.board)
-        elif found.error is not None and found.error.reason == "port_held":
-            # A board may be behind it.
-            named.append((log and log.board_last_at(found.device)) or found.device)
-    if log is not None:
-        named += [board for board, label, _ in log.boards() if label is not None]
-    return list(dict.fromkeys(named)) or [None]
+            answer.append(found.identity.board)
+        elif last is not None:
+            silent.append(last)
+        elif found.error is not None and found.error.reason in _NOT_ASKED:
+            silent.append(found.device)
+    labelled = log.boards() if log is not None else []
+    silent += [board for board, label, _ in labelled if label is not None]
+    return list(dict.fromkeys(answer + silent)) or [None]
 
 
 def _check_advance(advanced_ms: int, least_us: int, most_us: int) -> None:

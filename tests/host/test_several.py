@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_device import pty_device
 from test_commands import plug_in as listed
 from test_log import DAMAGE
 
@@ -158,6 +159,22 @@ def test_P2_mute_tries_all_though_nobody_reads(start_sim: StartSim) -> None:
         os.close(writer)
     assert (ended.returncode, ended.stderr) == (6, b"")
     assert [board.look()["line"] for board in boards] == ["cut", "cut"]
+
+
+def test_P5_a_board_that_hangs_is_unknown(
+    start_sim: StartSim, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sim, other = start_sim(), start_sim()
+    with pty_device(lambda _: b"") as foreign:
+        plug_in(monkeypatch, foreign.address, other.device, sim.device)
+        # Nothing says that a board of ours is behind the first port.
+        told = cli("status", "--all", "--json", "--timeout", "0.3")
+        assert (told.code, len(told.json)) == (0, 2)
+        other.act("unplug")
+        told = cli("status", "--all", "--json", "--timeout", "0.3")
+    assert told.code == 3
+    rows = [(row["board"], row["verdict"]) for row in told.json]
+    assert rows == [(sim.board, "muted"), (other.board, "unknown")]
 
 
 @pytest.mark.parametrize("bad", ["unplug", "refuses", "no such label"])
