@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Collection
 from importlib import import_module
 from pathlib import Path
 
 import muteboard
+from hardmute.errors import USAGE
 
 _EXIT_CODES = """\
 exit: 0 muted or done; 1 live; 2 usage; 3 unknown, less proof than required, or
@@ -151,8 +153,8 @@ def _add_json(command: argparse.ArgumentParser, words: str = "one JSON object") 
 
 def _add_watch(command: argparse.ArgumentParser) -> None:
     command.epilog = (
-        "It holds the board's port. Other commands of yours say so and end; only\n"
-        "`hardmute mute` gets the port. `watch` then takes it back and follows on."
+        "It holds the board's port. Other commands of yours say so, log nothing and end;\n"
+        "only `hardmute mute` gets the port. `watch` then takes it back and follows on."
     )
     _add_common(command)
     _add_json(command, "a JSON object for each change, a line each")
@@ -533,13 +535,17 @@ def _add_flash(command: argparse.ArgumentParser) -> None:
 
 
 def _add_world(command: argparse.ArgumentParser) -> None:
-    command.usage = "hardmute world [-h] [-v] PATH WORD ..."
+    command.usage = "hardmute world [-h] [-v] ID WORD ..."
     command.epilog = (
         "words: press, hold S, bounce MS, weld [N], unweld [N], stick, unstick, unplug,\n"
         "replug, power-off, power-on [--hold S], hang, look (prints what is so)"
     )
     _add_common(command, device=False, timeout=False)
-    command.add_argument("address", metavar="PATH", help="the world that `hardmute sim` printed")
+    command.add_argument(
+        "world",
+        metavar="ID",
+        help="of a simulated board, or the world that `hardmute sim` printed",
+    )
     command.add_argument("words", nargs=argparse.REMAINDER, metavar="WORD", help="see below")
 
 
@@ -553,7 +559,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
 
 def _add_completion(command: argparse.ArgumentParser) -> None:
     _add_common(command, device=False, timeout=False)
-    command.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    command.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"))
 
 
 # Name: the function that does it, a summary, and what adds its options.
@@ -585,9 +591,17 @@ _DEFAULTS: dict[str, object] = {
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The parsed command line; exits with code 2 for one that means nothing."""
+    """The parsed command line; exits with code 2 for one that means nothing.
+
+    An empty one gets the help, on standard error. As with other tools that need a command, that is
+    no success; and 0 would say "muted".
+    """
     # Most of the time goes into options of commands that were not asked for. The command that was
     # is one of these words; a first word that is none gets the whole list of commands to see.
+    if not arguments:
+        parser = build_parser()
+        parser.print_help(sys.stderr)
+        parser.exit(USAGE)
     only = _COMMANDS.keys() & set(arguments)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
         only = set[str]()

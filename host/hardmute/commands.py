@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
 from argparse import Namespace
@@ -46,6 +47,8 @@ _ROWS = 2
 _CONTACTS = 8
 # How long it fetches old records between two events, in seconds: the next event is not to wait.
 _SLICE_S = 0.5
+# For so long `watch` waits for a program that has locked its log, in seconds: events go stale.
+_PATIENCE_S = 1.0
 # Rows stand for those that were left out, from the mildest to the gravest.
 _GRAVITY = ("muted", "unknown", "live", "fault")
 
@@ -199,16 +202,20 @@ def list_boards(args: Namespace) -> int:
     simulated = [entry.device for entry in registry.running()]
     devices += simulated
     rows: list[dict[str, Any]] = []
+    met: dict[str, str] = {}
     for device in dict.fromkeys(devices):
         board = recorder.log.board_last_at(device) if recorder.log else None
         row: dict[str, Any] = {"device": device, "board": board, "firmware": None}
         try:
             with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
+                row["board"] = identity.board
+                # Neither of two with one id is to speak for the other in the log.
+                discovery.check_alone(identity.board, device, met.get(identity.board))
                 contact = begin_contact(recorder, identity, session, "list")
                 observation = record_seen(recorder, contact.meet(), identity, session, "list")
+                met[identity.board] = device
                 contact.finish()
                 row |= {
-                    "board": identity.board,
                     "firmware": identity.firmware,
                     "simulated": identity.simulated,
                     "verdict": observation.verdict,
@@ -303,8 +310,17 @@ def watch(args: Namespace) -> int:
     """`hardmute watch`: follow a board until Ctrl-C, across unplugging and restarts."""
     import signal
 
-    # A service manager's way to end it: the last word belongs in the log then as well.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    def end(number: int, _frame: object) -> None:
+        # A terminal that is closed says so more than once; the last word is then on its way.
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    # A service manager ends it, or its terminal or console is closed: the last word belongs in the
+    # log then as well. What `nohup` has it ignore stays ignored.
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
     return _Watch(args, SYSTEM).run()
 
 
@@ -320,7 +336,7 @@ class _Watch:
     def __init__(self, args: Namespace, clock: HostClock) -> None:
         self._args = args
         self._clock = clock
-        self._recorder = Recorder()
+        self._recorder = Recorder(_PATIENCE_S)
         self._named: str | None = args.device
         # The board that is meant, by the log: it is waited for. Any other has to be there now.
         log = self._recorder.log
@@ -336,6 +352,8 @@ class _Watch:
         # The newest observation, and the newest one that is in the log.
         self._newest: Observation | None = None
         self._logged: Observation | None = None
+        # An "unknown" that is shown and not logged: who holds the port knows more.
+        self._unlogged: Observation | None = None
         # What is to be logged next, the gravest since the last row; and the changes since then.
         self._held: Observation | None = None
         self._changes = 0
@@ -364,7 +382,7 @@ class _Watch:
                     if first and self._meant is None:
                         # Nothing has been followed yet, and no such board was ever seen.
                         text.complain(error)
-                        return error.exit_code
+                        return errors.worst(error.exit_code, self._recorder.exit_code)
                 pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
                 self._meetings.refill()
                 if not self._meetings.take():
@@ -373,8 +391,9 @@ class _Watch:
                 time.sleep(pause_s)
                 self._failures += 1
         except KeyboardInterrupt:
-            if self._recorder.exit_code == errors.TAMPERED:
-                return errors.TAMPERED
+            self._log_last()
+            if self._recorder.exit_code != errors.OK:
+                return self._recorder.exit_code
             raise
         finally:
             self._log_last()
@@ -453,7 +472,9 @@ class _Watch:
 
     def _take(self, observation: Observation) -> None:
         before = self._newest
-        changed = before is None or _essence(before) != _essence(observation)
+        changed = (
+            before is None or before is self._unlogged or _essence(before) != _essence(observation)
+        )
         self._rows.refill()
         if changed and before is not None and before.state is not None and self._rows.has(_ROWS):
             # How long the old state held is only known to the moment of the last event. An unknown
@@ -476,7 +497,11 @@ class _Watch:
             source="watch",
             at_ms=now_ms(),
         )
-        if self._newest is None or self._newest.verdict != "unknown":
+        was_unlogged = self._newest is not None and self._newest is self._unlogged
+        if _holder_knows(self._recorder, observation.board, error):
+            self._unlogged = observation
+        goes_on = observation is self._unlogged or not was_unlogged
+        if self._newest is None or self._newest.verdict != "unknown" or not goes_on:
             self._take(observation)
         else:
             if self._held is not None:
@@ -485,26 +510,32 @@ class _Watch:
 
     def _log(self, newest: Observation | None) -> None:
         """Log ``newest``; or later, where there are too many to log them all."""
-        if newest is None or newest is self._logged:
+        if newest is None or newest in (self._logged, self._unlogged):
             return
         if self._held is None or _gravity(newest) >= _gravity(self._held):
             self._held = newest
         self._rows.refill()
-        if self._rows.take():
-            self._write(self._held)
+        # What could not be written is held, and tried again with the next.
+        if self._rows.take() and self._write(self._held):
             self._held = None if newest is self._logged else newest
 
     def _log_last(self) -> None:
         """Log what has waited, as nothing comes after it."""
         for last in dict.fromkeys((self._held, self._newest)):
-            if last is not None and last is not self._logged:
+            if last is not None and last not in (self._logged, self._unlogged):
                 self._write(last)
         self._held = None
+        # Even if that failed: who gets the port next logs what comes next.
+        self._logged = self._newest
 
-    def _write(self, row: Observation) -> None:
+    def _write(self, row: Observation) -> bool:
+        if not self._recorder.add(
+            row._replace(summary_of=self._changes) if self._changes > 1 else row
+        ):
+            return False
         self._logged = row
-        self._recorder.add(row._replace(summary_of=self._changes) if self._changes > 1 else row)
         self._changes = 0
+        return True
 
     def _show(self, observation: Observation) -> None:
         if self._args.json:
@@ -548,6 +579,7 @@ def _report(
     recorder = Recorder()
     source = args.command
     firmware = None
+    told = errors.OK
     try:
         with discovery.open_board(args.device, args.timeout, recorder.log, turn) as found:
             session, identity = found
@@ -555,7 +587,7 @@ def _report(
             contact = begin_contact(recorder, identity, session, source)
             met = ask(session, contact)
             observation = record_seen(recorder, met, identity, session, source)
-            _tell(args, recorder, observation, firmware, require if explain else None, rows)
+            told = _tell(args, recorder, observation, firmware, require if explain else None, rows)
             # A reader is not to wait for the history. One who has gone is met by `main`.
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
@@ -563,9 +595,9 @@ def _report(
     except errors.UnreachableError as error:
         observation = record_unseen(recorder, args.device, error, source)
         text.complain(error)
-        _tell(args, recorder, observation, firmware, rows=rows)
+        told = _tell(args, recorder, observation, firmware, rows=rows)
     return errors.worst(
-        exit_code(observation.verdict, observation.proof, require), recorder.exit_code
+        exit_code(observation.verdict, observation.proof, require), recorder.exit_code, told
     )
 
 
@@ -576,11 +608,28 @@ def _tell(
     firmware: str | None,
     explained: str | None = None,
     rows: Rows | None = None,
-) -> None:
+) -> int:
     """Print a state. ``explained``: say what it rests on as well, where this was required.
 
-    ``rows``: see `_report`.
+    ``rows``: see `_report`. Returns `errors.LOCAL` where it cannot be printed: the exit code tells
+    it all the same.
     """
+    try:
+        _print_state(args, recorder, observation, firmware, explained, rows)
+    except OSError as error:
+        text.complain_of_output(error)
+        return errors.LOCAL
+    return errors.OK
+
+
+def _print_state(
+    args: Namespace,
+    recorder: Recorder,
+    observation: Observation,
+    firmware: str | None,
+    explained: str | None,
+    rows: Rows | None,
+) -> None:
     if args.json:
         matches = None if firmware is None else firmware == muteboard.__version__
         told = {"firmware": firmware, "firmware_matches": matches}
@@ -652,7 +701,10 @@ def record_seen(
 def record_unseen(
     recorder: Recorder, named: str | None, error: errors.UnreachableError, source: str
 ) -> Observation:
-    """Log that there was no state to be had of the board that was ``named``, as `record_seen`."""
+    """Log that there was no state to be had of the board that was ``named``, as `record_seen`.
+
+    A refusal by the process that holds the board's port is not logged: that process knows more.
+    """
     from hardmute.sim import registry
 
     board = discovery.board_for(named, recorder.log) if recorder.log is not None else None
@@ -664,8 +716,21 @@ def record_unseen(
         source=source,
         at_ms=now_ms(),
     )
-    recorder.add(observation, repeated=source in _EACH_HAS_A_ROW)
+    if not _holder_knows(recorder, board, error):
+        recorder.add(observation, repeated=source in _EACH_HAS_A_ROW)
     return observation
+
+
+def _holder_knows(recorder: Recorder, board: str | None, error: errors.UnreachableError) -> bool:
+    """Whether a process that writes to this log holds the port where ``board`` is, by the log."""
+    if not isinstance(error, errors.PortHeldError):
+        return False
+    if board is None or recorder.log is None:
+        return True
+    place = recorder.log.last_device(board)
+    return place is not None and (
+        place == error.device or os.path.realpath(place) == os.path.realpath(error.device)
+    )
 
 
 def _label(recorder: Recorder, board: str | None) -> str:

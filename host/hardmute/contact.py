@@ -17,6 +17,7 @@ import contextlib
 import hmac
 import os
 from collections.abc import Callable, Generator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from hardmute import keys
@@ -158,6 +159,8 @@ class Contact:
         # the journal up to an end, and what the board has signed of that end.
         self._over_us = 0
         self._due: tuple[JournalEnd, Signed | None] | None = None
+        # What was asked for last is not in the log, which could not be used.
+        self._is_unrecorded = False
         self._told_many = False
         self._told_elsewhere = False
 
@@ -200,6 +203,7 @@ class Contact:
             self._miss_journal(held)
             return self._followed(self.ask(), None, held.unsigned("unsupported"))
         again = True
+        ends: list[int] = []
         for _ in range(_ROUNDS):
             # Before the board is asked: what another process stores meanwhile is then no news,
             # rather than something that the board does not have.
@@ -212,6 +216,7 @@ class Contact:
             fetch_s = _FETCH_S - (self._clock.run_us() - met.asked_us) / 1e6
             complete = end is None or self._take_up_to(intake, end, signed, fetch_s)
             if self._clock.run_us() - met.asked_us > FRESH_US:
+                ends.append(0 if end is None else end.seq)
                 continue
             if complete is False:
                 signed, unsigned = None, unsigned or held.unsigned("bad_head")
@@ -223,10 +228,11 @@ class Contact:
                 met = _weighed(met, signed)
                 return self._followed(met, None, "contradicted" if met.contradicted else "changed")
             again = False
-        raise UnreachableError(
-            "The board's journal grows as fast as it is fetched: its state cannot be told.",
-            "not_fresh",
-        )
+        if all(before < after for before, after in pairwise(ends)):
+            what = "The board's journal grows as fast as it is fetched"
+        else:
+            what = f"It took more than {FRESH_US / 1e6:g} s to have the board's state and journal"
+        raise UnreachableError(f"{what}: its state cannot be told. Ask again.", "not_fresh")
 
     def finish(self, seconds: float | None = None) -> None:
         """Fetch what the contact has left of the journal, once the state was told.
@@ -275,7 +281,11 @@ class Contact:
         return met._replace(unsigned="changed")
 
     def is_due(self) -> bool:
-        """Whether it is time to `meet` the board so that the log has its attestation."""
+        """Whether it is time to `meet` the board so that the log has its attestation, or again has
+        what it has missed.
+        """
+        if self._is_unrecorded and self._recorder.log is not None:
+            return True
         return self._keep_at_us is not None and self._clock.run_us() >= self._keep_at_us
 
     def _plan(self, held: keys.Held) -> None:
@@ -394,6 +404,7 @@ class Contact:
         for signed, branch in unkept:
             if not (repeated and self._is_attested(signed)):
                 self._keep(signed, branch)
+        self._is_unrecorded = self._recorder.log is None
 
     def _is_attested(self, signed: Signed) -> bool:
         """Whether the log has an attestation to the same, of the `STILL_MS` before this one."""
@@ -417,7 +428,7 @@ class Contact:
                     log.append("attestation", self._board, body)
 
         self._recorder.use(keep)
-        if signed.checked:
+        if signed.checked and self._recorder.log is not None:
             self._keep_at_us = self._clock.run_us() + _KEEP_US
 
     # The journal.

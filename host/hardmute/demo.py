@@ -78,7 +78,9 @@ def demo(args: Namespace) -> int:
             )
             return UNKNOWN
         except StepFailedError as error:
-            text.console().print(f"[bold red]✗[/] {error}", soft_wrap=True)
+            text.console().print(
+                f"[bold red]{text.mark('✗', 'FAILED')}[/] {error}", soft_wrap=True
+            )
             return errors.LOCAL
     text.console().print(_NEXT)
     return OK
@@ -186,7 +188,9 @@ class _Walk:
     def _tell(self, what: str, command: str) -> None:
         self._number += 1
         console = text.console()
-        console.print(f"[bold green]✓[/] {self._number:2d}. {what}", soft_wrap=True)
+        console.print(
+            f"[bold green]{text.mark('✓', 'ok')}[/] {self._number:2d}. {what}", soft_wrap=True
+        )
         command = command if command.startswith(("(", "hardmute")) else f"hardmute {command}"
         console.print(
             f"      [dim]$ {command}[/]" if command[0] != "(" else f"      [dim]{command}[/]"

@@ -11,6 +11,8 @@ process that is stopped or dead asks for nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import json
 import os
 import stat
@@ -23,7 +25,7 @@ from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from hardmute import paths, text
-from hardmute.errors import UnreachableError
+from hardmute.errors import PortHeldError
 
 _POLL_S = 0.02
 # After so long a `mute` that waits for the port says for whom.
@@ -33,6 +35,8 @@ _TELL_S = 1.0
 _BACK_S = 2.0
 # A request that was not renewed for so long counts for nothing.
 _LAPSES_S = 2.0
+# What a file system says of a lock that another process has.
+_TAKEN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 # On Windows a lock hides the bytes that it covers: it covers one far behind the content.
 _LOCK_BYTE = 1 << 20
 
@@ -73,6 +77,11 @@ class PortHolder:
             return self
         try:
             self._wait()
+        except OSError as error:
+            # As where there is no place for the file.
+            self._close()
+            _complain_of_locks(self._file.parent, error.strerror or str(error))
+            return self
         except BaseException:
             self._close()
             raise
@@ -87,6 +96,7 @@ class PortHolder:
         return self
 
     def _wait(self) -> None:
+        """Wait for the lock. Raises `OSError` where files cannot be locked."""
         begun = self._clock()
         told = self._turn != "mute"
         while not (self._is_our_turn() and try_lock(self._fd)):
@@ -97,7 +107,7 @@ class PortHolder:
                 if try_lock(self._fd):
                     # Who goes first has not taken it all that time: that process is stopped.
                     return
-                raise UnreachableError(self._refusal(), "port_held")
+                raise PortHeldError(self._refusal(), self._device)
             if waited >= _TELL_S and not told:
                 holder = _read_holder(self._fd)
                 text.complain(
@@ -208,6 +218,8 @@ def holder_of(device: str) -> str | None:
         return None
     try:
         return None if try_lock(fd) else _read_holder(fd)
+    except OSError:
+        return None
     finally:
         os.close(fd)
 
@@ -232,6 +244,17 @@ def _open(file: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
     return -1
 
 
+@functools.cache
+def _complain_of_locks(folder: Path, why: str) -> None:
+    """Say once that nobody can be told who holds a port."""
+    home = os.environ.get("HARDMUTE_HOME") or not sys.platform.startswith("linux")
+    text.complain(
+        f"Files in {folder} cannot be locked ({why}), so `hardmute mute` gets no port from a"
+        f" `hardmute watch`: set {'HARDMUTE_HOME' if home else 'XDG_RUNTIME_DIR'} to a folder on a"
+        " local disk."
+    )
+
+
 def _read_holder(fd: int) -> str:
     os.lseek(fd, 0, os.SEEK_SET)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -241,14 +264,20 @@ def _read_holder(fd: int) -> str:
 
 
 def try_lock(fd: int) -> bool:
-    """Take the lock on an open file if nobody has it. The system frees it with the file."""
+    """Take the lock on an open file if nobody has it. The system frees it with the file.
+
+    Raises `OSError` where the file cannot be locked at all, as on a network share without a lock
+    service.
+    """
     if sys.platform == "win32":
         import msvcrt
 
         os.lseek(fd, _LOCK_BYTE, os.SEEK_SET)
         try:
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-        except OSError:
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
             return False
         os.lseek(fd, 0, os.SEEK_SET)
         return True
@@ -256,6 +285,8 @@ def try_lock(fd: int) -> bool:
 
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
         return False
     return True

@@ -1,7 +1,8 @@
 """The log: what this host saw of its boards and has of their journals, append-only, hash-chained.
 
 Everything is an entry (docs/evidence.md), in one SQLite file. Every contact adds an `Observation`,
-"unknown" included, unless it only repeats the newest one. Wall time is the host's.
+"unknown" included, unless it only repeats the newest one. Where another hardmute holds the port,
+that process logs instead. Wall time is the host's.
 """
 
 import contextlib
@@ -64,17 +65,41 @@ CREATE TABLE board (
     simulated INTEGER
 ) STRICT;
 """
+# The USB device that a board was behind when it last answered. Not evidence. Made when it is
+# needed: a log without it is of the same format.
+_USB_TABLE = """
+CREATE TABLE IF NOT EXISTS usb (
+    board TEXT PRIMARY KEY,
+    serial TEXT,
+    location TEXT,
+    vendor INTEGER,
+    product INTEGER
+) STRICT
+"""
+# What `Log.marks` asks for of each attestation: in an index, so that no row of the table is read.
+_MARK = (
+    "CASE WHEN json_valid(body) THEN json_extract(body, '$.branch', '$.statement.boot',"
+    " '$.statement.uptime_ms', '$.statement.seq', '$.sent_ms', '$.received_ms', '$.anchor_us',"
+    " '$.host_boot') END"
+)
+# The low half of the event is in the 39th character of the base64, which ends the body.
+_MAY_BE_PAIR = "substr(body, -52, 1) = 'g'"
+# They only make it faster: a log may be older than they are.
+_INDEXES = (
+    f"mark_by_board ON entry (board, row, {_MARK}) WHERE kind = 'attestation'",
+    f"pair_by_board ON entry (board) WHERE kind = 'record' AND {_MAY_BE_PAIR}",
+)
 # The source of the observation with which this host ends its pairing with a board.
 UNPAIR = "unpair"
 # The incident that another than this host has paired a board since this one did.
 ELSEWHERE = "paired_elsewhere"
 # Beyond every row.
 NO_ROW = 1 << 62
+PATIENCE_S = 5.0
 # What stays as it is gets a row so often.
 STILL_MS = 60_000
 # So far back the newest entry of a board is looked for, in rows: the time for it is bounded.
 _LOOK_BACK = 256
-_BUSY_TIMEOUT_S = 5.0
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCK_TIMEOUT_S = 5.0
 _WAL_MAGIC = (0x377F0682, 0x377F0683)
@@ -199,6 +224,14 @@ def unseen(
     )
 
 
+class Usb(NamedTuple):
+    """What tells a USB device: its serial number, where it is plugged in, vendor and product."""
+
+    serial: str | None
+    location: str | None
+    ids: tuple[int, int] | None
+
+
 class Pairing(NamedTuple):
     """That `hardmute pair` has paired this host with a board, by the entry in ``row``."""
 
@@ -214,20 +247,33 @@ class Log:
     `Log`, or, when the damage shows later, in this one.
 
     ``read_only``: nothing is made, changed or moved, whatever is found; the file must be there.
+    ``patience_s``: how long it waits for another program that has locked the file, in seconds.
     """
 
     def __init__(
-        self, file: Path, clock: Callable[[], int] = now_ms, *, read_only: bool = False
+        self,
+        file: Path,
+        clock: Callable[[], int] = now_ms,
+        *,
+        read_only: bool = False,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.file = file
         self._clock = clock
         self._read_only = read_only
+        self._patience_s = patience_s
         # Which file is open: another process may set it aside.
         self._opened: tuple[int, int] | None = None
         self._database = self._open()
 
     def close(self) -> None:
         self._database.close()
+
+    def wait_for_others(self, patience_s: float) -> None:
+        """Wait for so many seconds from now on for a program that has locked the file."""
+        self._patience_s = patience_s
+        with self._guarded():
+            self._database.execute(f"PRAGMA busy_timeout = {round(1000 * patience_s)}")
 
     def __del__(self) -> None:
         # A connection is part of a cycle with its own cache of statements: left to itself it lives
@@ -497,20 +543,13 @@ class Log:
                     return row[0]
         return None
 
-    def attestations(self, board: str) -> Iterator[tuple[Row, bytes | None]]:
-        """Every attestation of ``board`` as it is stored, by row, and the hash before it.
-
-        That is None where the entry before is not there.
+    def marks(self, board: str) -> Iterator[tuple[int, str | None]]:
+        """By row, of each attestation of ``board``: branch, boot, uptime_ms, seq, sent_ms,
+        received_ms, anchor_us and host_boot as a JSON array; None if its body is no JSON.
         """
-        query = (
-            "SELECT entry.row, entry.at_ms, entry.kind, entry.board, entry.body, entry.hash,"
-            " before.hash FROM entry LEFT JOIN entry AS before ON before.row = entry.row - 1"
-            " WHERE entry.board = ? AND entry.kind = 'attestation'"
-            " AND entry.kind <> 'observation' ORDER BY entry.row"
-        )
+        query = f"SELECT row, {_MARK} FROM entry WHERE board = ? AND kind = 'attestation'"  # noqa: S608 (fixed text)
         with self._guarded():
-            for row in self._database.execute(query, (board,)):
-                yield row[:6], GENESIS if row[0] == 1 else row[6]
+            yield from self._database.execute(f"{query} ORDER BY row", (board,))
 
     def newest_ms(self) -> int:
         """The latest time of an entry, in ms since the epoch; now, if there is none."""
@@ -545,11 +584,9 @@ class Log:
 
     def pair_records(self, board: str, until_row: int) -> Iterator[tuple[int, journal.Record]]:
         """The ``pair`` records of ``board`` up to ``until_row``, from the newest on, with rows."""
-        # The low half of the event is in the 39th character of the base64, which ends the body.
         query = (
             f"SELECT {_COLUMNS} FROM entry WHERE board = ? AND kind = 'record'"  # noqa: S608 (fixed text)
-            " AND kind <> 'observation' AND row <= ? AND substr(body, -52, 1) = 'g'"
-            " ORDER BY row DESC"
+            f" AND row <= ? AND {_MAY_BE_PAIR} ORDER BY row DESC"
         )
         with self._guarded():
             for row in self._database.execute(query, (board, until_row)):
@@ -782,6 +819,34 @@ class Log:
         """The id of the board that was last seen at ``device``."""
         return self._one("SELECT board FROM board WHERE device = ?", device)
 
+    def last_device(self, board: str) -> str | None:
+        """Where ``board`` was last seen, if no other board was seen there since."""
+        return self._one("SELECT device FROM board WHERE board = ?", board)
+
+    def usb(self, board: str) -> Usb | None:
+        """The USB device that ``board`` was last behind, if it was behind one."""
+        if self._first("SELECT 1 FROM sqlite_schema WHERE name = 'usb'") is None:
+            return None
+        row = self._first(
+            "SELECT serial, location, vendor, product FROM usb WHERE board = ?", board
+        )
+        return None if row is None else Usb(row[0], row[1], (row[2], row[3]))
+
+    def learn_usb(self, board: str, usb: Usb) -> None:
+        """Keep that ``board`` is behind this USB device, unless the log is only read."""
+        if self._read_only or usb.ids is None or self.usb(board) == usb:
+            return
+        found = (_text(usb.serial), _text(usb.location), *usb.ids)
+        with self.transaction():
+            self._database.execute(_USB_TABLE)
+            # Only one board is behind a device.
+            self._database.execute(
+                "DELETE FROM usb WHERE board = ? OR (serial IS ? AND vendor = ? AND product = ?"
+                " AND (serial IS NOT NULL OR location IS ?))",
+                (board, found[0], *usb.ids, found[1]),
+            )
+            self._database.execute("INSERT INTO usb VALUES (?, ?, ?, ?, ?)", (board, *found))
+
     def _one(self, query: str, parameter: str) -> str | None:
         row = self._first(query, _text(parameter))
         return None if row is None else row[0]
@@ -802,7 +867,7 @@ class Log:
             if self._read_only and not self._has_wal():
                 # SQLite would make one, for whoever writes meanwhile, and leave it behind.
                 uri += "&immutable=1"
-            database = sqlite3.connect(uri, timeout=_BUSY_TIMEOUT_S, uri=True)
+            database = sqlite3.connect(uri, timeout=self._patience_s, uri=True)
         except _Damage as error:
             raise self._set_aside(error, wal_only=True) from error
         except (OSError, sqlite3.Error) as error:
@@ -814,6 +879,8 @@ class Log:
             if not self._read_only:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = FULL")
+                for index in _INDEXES:
+                    database.execute(f"CREATE INDEX IF NOT EXISTS {index}")
         except LogError:
             database.close()
             raise
@@ -943,9 +1010,12 @@ class Log:
             raise told from error
 
     def _unusable(self, error: Exception) -> LogError:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            todo = "another program has locked it: wait for it, or end it."
+        else:
+            todo = "free the disk or repair the permissions."
         return LogError(
-            f"The log {self.file} cannot be used ({error}): what was recorded is untouched; "
-            "free the disk or repair the permissions."
+            f"The log {self.file} cannot be used ({error}): what was recorded is untouched; {todo}"
         )
 
     def _set_aside(self, error: Exception, *, wal_only: bool = False) -> LogDamagedError:

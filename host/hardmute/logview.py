@@ -261,6 +261,7 @@ def print_timeline(timeline: BoardTimeline) -> None:
 
 # The worst state within a character's width of time is the one that is drawn.
 _GLYPHS = {"live": "█", "fault": "▞", "unknown": "░", "muted": "─"}
+_ASCII_GLYPHS = {"live": "#", "fault": "!", "unknown": "?", "muted": "-"}
 _WIDTH = 64
 
 
@@ -280,9 +281,10 @@ def print_picture(timeline: BoardTimeline) -> None:
                     first, -(-(interval.end_ms - start_ms) * _WIDTH // (end_ms - start_ms)) - 1
                 )
                 cells[first : last + 1] = [state] * len(cells[first : last + 1])
+    glyphs = _GLYPHS if text.fits("".join(_GLYPHS.values())) else _ASCII_GLYPHS
     line = Text()
     for state in cells:
-        line.append(_GLYPHS[state], style=text.STYLES[state])
+        line.append(glyphs[state], style=text.STYLES[state])
     console = text.console()
     console.print(line)
     left, right = text.local_time(start_ms), text.local_time(end_ms)
@@ -291,7 +293,7 @@ def print_picture(timeline: BoardTimeline) -> None:
     console.print(left + right.rjust(_WIDTH - len(left)))
     legend = Text()
     for state in ("muted", "live", "fault", "unknown"):
-        legend.append(f"{_GLYPHS[state] * 2} {state}   ", style=text.STYLES[state])
+        legend.append(f"{glyphs[state] * 2} {state}   ", style=text.STYLES[state])
     console.print(legend)
 
 

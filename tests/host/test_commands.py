@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -788,6 +789,19 @@ def test_completion_knows_commands_and_options(cli: Cli, shell: str) -> None:
         assert word.split()[-1] in told.out
 
 
+def test_no_command_at_all_shows_the_short_help(cli: Cli) -> None:
+    told = cli()
+    assert (told.code, told.out) == (2, "")
+    assert told.err == cli("--help").out
+
+
+def test_nobody_is_sent_to_an_index_where_hardmute_is_not() -> None:
+    root = Path(__file__).parents[2]
+    files = [*(root / "host").rglob("*.py"), *root.glob("*.md"), *root.glob("*/*.md")]
+    advice = re.compile(r"\b(pip3?|pipx|uvx?|tool) (install |run |add )?['\"]?hardmute\b")
+    assert [file.name for file in files if advice.search(file.read_text("utf-8"))] == []
+
+
 def test_version(cli: Cli) -> None:
     import muteboard
 
@@ -835,7 +849,7 @@ def test_a_traceback_only_with_v_and_never_the_exit_code_of_live(
 
 @pytest.mark.parametrize("verbose", [False, True])
 def test_an_internal_error_is_a_sentence_and_a_local_failure(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, verbose: bool
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, failed_inside: list[str], verbose: bool
 ) -> None:
     def serial_ports(*, bridges: bool) -> list[Port]:
         raise ZeroDivisionError(f"a bug, bridges={bridges}")
@@ -845,6 +859,8 @@ def test_an_internal_error_is_a_sentence_and_a_local_failure(
     assert told.code == 6
     assert "hardmute failed inside (ZeroDivisionError: a bug" in told.err
     assert ("Traceback" in told.err) is verbose
+    assert len(failed_inside) == 1
+    failed_inside.clear()
 
 
 @pytest.mark.parametrize(("words", "code"), [([], 6), (["press"], 1), (["weld"], 4)])

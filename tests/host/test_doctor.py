@@ -417,7 +417,7 @@ def met(home: Path) -> Callable[..., Log]:
         log.add(
             Observation(
                 at_ms, BOARD, "/dev/x", False, "status", "muted", "sensed", None,
-                uptime_ms=uptime_ms, **fields,
+                since_ms=0, uptime_ms=uptime_ms, **fields,
             )
         )  # fmt: skip
         log.close()
