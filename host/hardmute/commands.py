@@ -53,8 +53,6 @@ _PATIENCE_S = 1.0
 _GRAVITY = ("muted", "unknown", "live", "fault")
 
 
-# Why nobody knows what is behind a port.
-_NOT_ASKED = ("port_held", "port_in_use", "no_permission")
 # What `--json` prints of each board.
 Rows = list[dict[str, Any]]
 
@@ -139,7 +137,6 @@ def _of_each(
     boards = _all_boards(args, turn, recorder.log) if args.all else args.devices
     # Labels may be missing from a log in trouble.
     code = recorder.exit_code
-    unwritten: OSError | None = None
     for named in boards:
         try:
             one = report(Namespace(**{**vars(args), "device": named}), rows)
@@ -150,14 +147,9 @@ def _of_each(
             # A name that means nothing is no usage error here: the other boards were asked.
             one = error.exit_code if error.exit_code != errors.USAGE else errors.UNKNOWN
             one = errors.worst(one, errors.UNKNOWN)
-        except OSError as error:
-            # The reader has gone; the other boards have not.
-            unwritten, one = error, errors.UNKNOWN
         code = errors.worst(code, one)
-    if unwritten is not None:
-        raise unwritten
     if args.json:
-        print(json.dumps(rows))
+        code = errors.worst(code, _told(lambda: print(json.dumps(rows))))
     return code
 
 
@@ -175,7 +167,7 @@ def _all_boards(args: Namespace, turn: Turn, log: Log | None) -> list[str | None
             answer.append(found.identity.board)
         elif last is not None:
             silent.append(last)
-        elif found.error is not None and found.error.reason in _NOT_ASKED:
+        elif found.error is not None and found.error.reason in discovery.NOT_ASKED:
             silent.append(found.device)
     labelled = log.boards() if log is not None else []
     silent += [board for board, label, _ in labelled if label is not None]
@@ -611,11 +603,15 @@ def _tell(
 ) -> int:
     """Print a state. ``explained``: say what it rests on as well, where this was required.
 
-    ``rows``: see `_report`. Returns `errors.LOCAL` where it cannot be printed: the exit code tells
-    it all the same.
+    ``rows``: see `_report`. Returns as `_told`.
     """
+    return _told(lambda: _print_state(args, recorder, observation, firmware, explained, rows))
+
+
+def _told(tell: Callable[[], object]) -> int:
+    """`errors.LOCAL` where ``tell`` cannot print: the exit code tells the state all the same."""
     try:
-        _print_state(args, recorder, observation, firmware, explained, rows)
+        tell()
     except OSError as error:
         text.complain_of_output(error)
         return errors.LOCAL
