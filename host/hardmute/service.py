@@ -121,7 +121,7 @@ def _world_words(board: str, service: str) -> str:
 
 def _prompt_of(board: str, device: str, timeout: float) -> str | None:
     """The port where ``board`` is at MicroPython's prompt. ``device``: where it was last."""
-    ports = [device, *(port.device for port in discovery.serial_ports(bridges=False))]
+    ports = [device, *(port.device for port in discovery.possible_ports(board))]
     for port in dict.fromkeys(ports):
         try:
             if client.board_at_prompt(port, timeout) == board:
