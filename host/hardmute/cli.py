@@ -94,7 +94,7 @@ def _add_common(
             "--device",
             metavar="BOARD",
             default=argparse.SUPPRESS,
-            help="port, board id, label, or URL (rfc2217://, socket://)",
+            help="port, board id, label, rfc2217:// or socket:// URL",
         )
     if timeout:
         parser.add_argument(
