@@ -698,8 +698,7 @@ class Machine:
                 content = self.scratch.receipt(shown, part, secrets)
                 yield self.receipt_word(kept, content, secrets)._replace(attackers=("owner",))
         content = claimed(attack.entries, from_ms, to_ms)
-        # Of the same numbers there are two pairings on a board that was flashed anew.
-        for given in (told.secrets, {}) if told.branch == 1 else ({},):
+        for given in (told.secrets, {}):
             yield self.receipt_word(kept, content, given)
 
 

@@ -25,7 +25,7 @@ from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from hardmute import paths, text
-from hardmute.errors import UnreachableError
+from hardmute.errors import PortHeldError
 
 _POLL_S = 0.02
 # After so long a `mute` that waits for the port says for whom.
@@ -107,7 +107,7 @@ class PortHolder:
                 if try_lock(self._fd):
                     # Who goes first has not taken it all that time: that process is stopped.
                     return
-                raise UnreachableError(self._refusal(), "port_held")
+                raise PortHeldError(self._refusal(), self._device)
             if waited >= _TELL_S and not told:
                 holder = _read_holder(self._fd)
                 text.complain(

@@ -157,7 +157,7 @@ def shown_by(
     """
     report = check.report()
     branches = [branch for branch in report.branches if branch.board == board]
-    findings = [*report.findings, *_unreadable(entries)]
+    findings = [*report.findings, *unreadable(entries)]
     intervals: list[Proven] = []
     listened: list[Heard] = []
     counted: list[int] = []
@@ -191,7 +191,8 @@ def shown_by(
     )
 
 
-def _unreadable(entries: Iterable[Entry]) -> Iterator[verifier.Finding]:
+def unreadable(entries: Iterable[Entry]) -> Iterator[verifier.Finding]:
+    """What is wrong with those of ``entries`` that tell what was heard."""
     for entry in entries:
         try:
             if entry.kind == heard.KIND:

@@ -311,7 +311,7 @@ def _sign(args: Namespace, secrets: Keys, title: str | None) -> int:
         shown = _shown(log, claim.board, claim.from_ms, claim.to_ms, secrets)
         if not shown.proof.findings:
             _require_follows(args.sign, claim, shown.proof)
-        _write(args.receipt, log, shown, secrets, title or content.get("title"))
+        _write(args.receipt, log, shown, secrets, title or content["title"])
     finally:
         log.close()
     _print(shown.told, as_json=args.json, steps=_steps(shown.told))
@@ -476,7 +476,7 @@ def _shown_json(proof: Proof) -> dict[str, Any]:
 def _check(file: Path, secrets: Keys, *, as_json: bool) -> int:
     content = read_receipt(file)
     proof, claim = check_receipt(content, secrets)
-    named = {key: content.get(key) for key in ("title", "label", "key_ids")}
+    named = {key: content[key] for key in ("title", "label", "key_ids")}
     if as_json:
         told = _as_json(proof) | named
         if claim is not None:

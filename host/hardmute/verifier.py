@@ -328,6 +328,17 @@ class Verifier:
                     for row in some:
                         self._takes((row,))
 
+    def take_record(self, row: Row) -> None:
+        """Check the record before all entries to come, whose place in the log is not asked: the
+        first of these is an attestation that speaks of it. Rule T11.
+        """
+        try:
+            problem = self._take_records(row[3], [row])
+        except ValueError:
+            problem = "is no record as hardmute writes it"
+        if problem is not None:
+            self._find(row[0], problem)
+
     def _takes(self, rows: Sequence[Row]) -> bool:
         """Take entries of one kind and board, or a single one. False: one of several is wrong, and
         nothing was done.

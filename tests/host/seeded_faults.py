@@ -133,13 +133,6 @@ def _signed_if_named(
     return {(board, pairing) for pairing in macs if (board, pairing) in secrets}
 
 
-_MARKS = excerpt._marks
-
-
-def _marks_unchecked(log: Any, board: str) -> Any:
-    return _MARKS(log, board)[0], []
-
-
 def _sharp(part: Part) -> Proven | None:
     """T6 left out: of a live time, what is certain alone."""
     shown = _INTERVAL(part)
@@ -161,7 +154,7 @@ def _nearest(log: Any, _board: str, marks: Sequence[Attested], start: int, end: 
     before = [mark.row for mark in marks if mark.received_ms <= start]
     after = [mark.row for mark in marks if mark.sent_ms >= end]
     first = max(before, default=log.first_row())
-    return first, max(first, min(after, default=log.head()[0]))
+    return first, max(first, min(after, default=log.head()[0])), None
 
 
 _MISFIT = chain._misfit

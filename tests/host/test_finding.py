@@ -496,5 +496,5 @@ def test_prune_meets_a_paired_board_behind_the_bridge_that_is_known(
     usb.opened.clear()
     bridge.lines.clear()
     monkeypatch.setattr(logcheck, "paired_boards", lambda _checkpoint: [BOARD])
-    assert "The checkpoint is open" in cli("log", "prune", "--before", "0m").out
+    assert "The checkpoint is open" in cli("log", "prune", "--yes", "--before", "0m").out
     check_alone(usb, bridge)

@@ -6,6 +6,7 @@ Watchers and the mutes that wait are processes; a mute that need not wait runs i
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -311,6 +312,84 @@ def test_a_board_behind_a_held_port_is_not_told_as_missing(
             assert f"process {os.getpid()} " in told.err
 
 
+# What the log says of a board whose port is held.
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["status"], ["mute"], ["verify"], ["config", "get"], ["prove", "--from", "1h"]],
+    ids=lambda words: words[0],
+)
+def test_P5_a_refusal_by_who_holds_the_port_is_unknown_and_leaves_what_is_known(
+    words: list[str], sim: Sim, cli: Cli, logged: Logged
+) -> None:
+    assert cli("-d", sim.board, "status").code == OK
+    known = logged(sim.board)
+    with client.connect(sim.device, 1):
+        for named in (sim.board, sim.device):
+            told = cli("-d", named, *words, "--timeout", "0.05")
+            assert told.code == UNKNOWN
+            assert words[0] in ("config", "prove") or told.out.startswith("UNKNOWN")
+    assert logged(sim.board) == known
+
+
+def test_a_list_leaves_what_is_known_of_a_board_whose_port_is_held(
+    sim: Sim, cli: Cli, logged: Logged
+) -> None:
+    assert cli("-d", sim.board, "status").code == OK
+    known = logged(sim.board)
+    with client.connect(sim.device, 1):
+        assert "UNKNOWN" in cli("list", "--timeout", "0.05").out
+    assert logged(sim.board) == known
+
+
+def test_P5_what_is_known_of_a_board_ends_where_only_the_port_of_another_is_held(
+    start_sim: StartSim, cli: Cli, monkeypatch: pytest.MonkeyPatch, logged: Logged
+) -> None:
+    sim, other = start_sim(), start_sim()
+    plug_in(monkeypatch, sim.device, other.device)
+    for board in (sim.board, other.board):
+        assert cli("-d", board, "status").code == OK
+    other.act("unplug")
+    with client.connect(sim.device, 1):
+        told = cli("-d", other.board, "status", "--timeout", "0.1")
+    assert told.code == UNKNOWN
+    assert logged(other.board)[-1].reason == "port_held"
+
+
+def test_P5_what_watch_knows_ends_with_a_port_that_goes_after_it_was_held(
+    sim: Sim, cli: Cli, monkeypatch: pytest.MonkeyPatch, logged: Logged
+) -> None:
+    holding = ExitStack()
+
+    def unplug() -> None:
+        sim.act("unplug")
+
+    def take() -> None:
+        sim.act("replug")
+        holding.enter_context(client.connect(sim.device, 1))
+
+    def leave() -> None:
+        holding.close()
+        sim.act("unplug")
+
+    watching = client.Session.watch
+
+    def silent(session: Session) -> Iterator[Any]:
+        for event in watching(session):
+            yield event
+            unplug()
+
+    monkeypatch.setattr(client.Session, "watch", silent)
+    Hours(iter([take, lambda: None, leave, _interrupt])).stand_in(monkeypatch)
+    told = cli("-d", sim.board, "watch", "--json", "--timeout", "0.1")
+    shown = [json.loads(line) for line in told.out.splitlines()]
+    reasons = [row["reason"] for row in shown if row["verdict"] == "unknown"]
+    assert reasons == ["unplugged", "no_port"]
+    rows = [row.reason for row in logged(sim.board) if row.verdict == "unknown"]
+    assert rows == reasons
+
+
 # Requests that are none.
 
 
@@ -592,7 +671,8 @@ def test_P5_mutes_one_after_the_other_leave_no_old_state_standing(
         told = cli("-d", device.address, "watch")
     assert told.code == INTERRUPTED
     assert [line.split()[0] for line in told.out.splitlines()] == ["MUTED", "UNKNOWN"]
-    assert logged(BOARD)[-1].reason == "port_held"
+    # Who holds the port knows more: what is known ends here with what was heard last.
+    assert {row.verdict for row in logged(BOARD)} == {"muted"}
 
 
 def test_P5_what_watch_heard_last_is_in_the_log_before_it_gives_the_port_up(

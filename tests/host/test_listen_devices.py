@@ -95,7 +95,7 @@ def test_the_extra_is_missing(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None
     for words in (["verify", "--listen"], ["audio"]):
         told = cli(*words)
         assert told.code == 6
-        assert "pip install 'hardmute[listen]'" in told.err
+        assert "pip install -e '.[listen]'` in your clone" in told.err
         assert told.err.count("\n") == 1
 
 

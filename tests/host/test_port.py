@@ -75,7 +75,7 @@ def test_a_second_process_is_told_who_holds_the_port(cli: Any, sim: Any, home: P
         check_sentence(result.err)
         assert f"process {holder.pid} (hardmute -d {sim.board} watch --json)" in result.err
         assert result.out.startswith("UNKNOWN  ")
-        assert reasons(home)[-1] == "port_held"
+        assert "port_held" not in reasons(home)
         # It is no different for one who names the terminal behind the link.
         result = cli("-d", os.path.realpath(sim.device), "status", "--timeout", "0.2")
         assert str(holder.pid) in result.err
@@ -565,3 +565,28 @@ def test_a_fake_link_leads_to_the_same_lock(cli: Any, home: Path) -> None:
     assert result.code == UNKNOWN
     assert json.loads(result.out)["reason"] == "port_held"
     assert f"process {os.getpid()} " in result.err
+
+
+def test_what_sim_prints_in_a_terminal_can_be_pasted(home: Path, cli: Any) -> None:
+    assert home
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hardmute", "sim"], stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    try:
+        shown = b""
+        while not shown.endswith(b"press\r\n"):
+            shown += os.read(ours, 4096)
+        lines = shown.decode().splitlines()
+        assert all(len(line) <= 80 for line in lines)
+        commands = [line.split()[1:] for line in lines if line.startswith("  hardmute ")]
+        assert [words[0] for words in commands] == ["watch", "world"]
+        assert cli(*commands[1]).code == 0
+        assert cli(*commands[0][1:], "status").code == 1
+        os.write(ours, b"q")
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)

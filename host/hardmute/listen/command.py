@@ -170,7 +170,7 @@ def _listen(
         versions=devices.versions(),
         simulated=identity.simulated,
     )
-    recorder.use(lambda log: log.append(heard.KIND, identity.board, body))
+    recorder.store(lambda log: log.append(heard.KIND, identity.board, body))
     return _Listened(body, outcome, state, _meet_muted(args, session, contact))
 
 

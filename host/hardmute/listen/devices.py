@@ -14,9 +14,8 @@ from typing import Any, NamedTuple, cast
 
 import muteboard
 from hardmute import paths, text
-from hardmute.errors import LocalError, UsageError
+from hardmute.errors import LocalError, MissingExtraError, UsageError
 
-_EXTRA = "Listening needs more than is installed: pip install 'hardmute[listen]'."
 _NO_PORTAUDIO = (
     "PortAudio is missing, which plays and records: on Debian and Ubuntu `sudo apt-get install "
     "libportaudio2`, with PulseAudio or PipeWire also libasound2-plugins."
@@ -61,7 +60,7 @@ def sounddevice() -> ModuleType:
         import_module("numpy")
         return import_module("sounddevice")
     except ImportError as error:
-        raise LocalError(_EXTRA) from error
+        raise MissingExtraError("Listening needs more than is installed", "listen") from error
     except OSError as error:
         raise LocalError(_NO_PORTAUDIO) from error
 
