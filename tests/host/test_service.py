@@ -5,6 +5,7 @@ The wait's clock is the test's: what `Hands` are to do next happens between two 
 
 from __future__ import annotations
 
+import io
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -37,10 +38,11 @@ class Hands:
             self._todo.pop(0)()
 
 
-class Terminal:
+class Terminal(io.StringIO):
     """A standard input; whether somebody is at a terminal is the test's to say."""
 
     def __init__(self, *, terminal: bool) -> None:
+        super().__init__()
         self._terminal = terminal
 
     def isatty(self) -> bool:
