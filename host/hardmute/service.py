@@ -50,7 +50,7 @@ def wait_for(
     meant: Identity | None = None
     device = ""
     told = ""
-    minutes = _MINUTES if _is_attended() else _MINUTES_ALONE
+    minutes = _MINUTES if sys.stdin.isatty() else _MINUTES_ALONE
     deadline = time.monotonic() + 60 * minutes
     while True:
         by_port = args.device is not None and discovery.is_port(args.device)
@@ -91,11 +91,6 @@ def wait_for(
                 "not_in_service",
             )
         time.sleep(POLL_S)
-
-
-def _is_attended() -> bool:
-    """Whether somebody may be at a terminal. A process can be started without a standard input."""
-    return sys.stdin is not None and sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]
 
 
 def _hands(service: str) -> str:
