@@ -130,6 +130,11 @@ def bridges() -> list[Port]:
     return [port for port in serial_ports(bridges=True) if port.is_bridge]
 
 
+def possible_ports(board: str) -> list[Port]:
+    """Ports that ``board`` can be behind, by their USB ids and serial numbers. None is opened."""
+    return _possible(serial_ports(bridges=False), board)
+
+
 def find(timeout: float, *, bridges: bool = False, turn: Turn = "usual") -> list[Found]:
     """Say hello on every port that can be a board's, on all at once.
 
@@ -253,7 +258,7 @@ def _place_of(board: str, timeout: float, log: Log | None, turn: Turn) -> str:
     if places:
         return places[0]
     found: list[Found] = []
-    for asked in (told or _last_place(kept, ports), _unknown(ports, board)):
+    for asked in (told or _last_place(kept, ports), _possible(ports, board)):
         found = _ask(asked, timeout, turn)
         places = [one.device for one in found if one.identity and one.identity.board == board]
         if len(places) > 1:
@@ -287,8 +292,8 @@ def _last_place(kept: Usb | None, ports: list[Port]) -> list[Port]:
     return [port for port in ports if port.usb == kept and not port.is_bridge]
 
 
-def _unknown(ports: list[Port], board: str) -> list[Port]:
-    """The ports that ``board`` may be behind for all that their numbers tell."""
+def _possible(ports: list[Port], board: str) -> list[Port]:
+    """Of ``ports``, those of which nothing tells that something else than ``board`` is there."""
     return [
         port
         for port in ports
