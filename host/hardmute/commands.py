@@ -322,7 +322,7 @@ class _Watch:
     Where changes come faster than a row a second, a row is the gravest of them and says how many
     there were. A board that signs attests for the log at least every ten minutes.
 
-    A `mute` that asks for the port gets it, and the board is followed again afterwards.
+    A `mute` or a `prove` that asks for the port gets it. The board is followed again afterwards.
     """
 
     def __init__(self, args: Namespace, clock: HostClock) -> None:
@@ -365,7 +365,7 @@ class _Watch:
                 except errors.PortWantedError as error:
                     self._turn = "back"
                     if self._now_s() - self._heard_s > STREAM_SILENCE_S:
-                        # One `mute` after the other.
+                        # One after the other.
                         self._lost(error)
                     continue
                 except errors.UnreachableError as error:
