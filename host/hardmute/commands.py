@@ -162,7 +162,7 @@ def _all_boards(args: Namespace, turn: Turn, log: Log | None) -> list[str | None
     for found in discovery.find(args.timeout, turn=turn):
         if found.identity is not None:
             named.append(found.identity.board)
-        elif found.error is not None and found.error.reason == "port_held":
+        elif found.error is not None and found.error.reason in discovery.NOT_ASKED:
             # A board may be behind it.
             named.append((log and log.board_last_at(found.device)) or found.device)
     if log is not None:

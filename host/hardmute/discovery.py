@@ -51,7 +51,7 @@ _DEFAULT_SERIAL = re.compile(
 _DEV = Path("/dev")
 _USB_PORTS = ("ttyACM*", "ttyUSB*")
 # Why a port was not asked, so that nobody knows what is behind it.
-_NOT_ASKED = ("port_held", "port_in_use", "no_permission")
+NOT_ASKED = ("port_held", "port_in_use", "no_permission")
 
 
 _WINDOWS_PORT = re.compile(r"(\\\\\.\\)?COM\d+", re.IGNORECASE)
@@ -327,7 +327,7 @@ def _one_id(board: str, places: list[str]) -> str:
 def _not_asked(found: list[Found]) -> UnreachableError | None:
     """That one of these ports could not be asked, so nobody knows what is behind it."""
     errors = (one.error for one in found if one.error is not None)
-    return next((error for error in errors if error.reason in _NOT_ASKED), None)
+    return next((error for error in errors if error.reason in NOT_ASKED), None)
 
 
 def _behind_a_bridge(board: str, kept: Usb | None, ports: list[Port]) -> UnreachableError | None:
