@@ -464,7 +464,8 @@ def _opened(
     with PortHolder(device, timeout, turn) as holder, _terminal(device) as terminal:
 
         def is_wanted() -> bool:
-            return (is_over is not None and is_over()) or holder.is_wanted()
+            over = is_over is not None and is_over()
+            return over or (holder.gives_way and holder.is_wanted())
 
         port = _open(device, timeout)
         try:

@@ -330,7 +330,7 @@ class Verifier:
 
     def take_record(self, row: Row) -> None:
         """Check the record before all entries to come, whose place in the log is not asked: the
-        first of these is an attestation that speaks of it. Rule T11.
+        first of these is an attestation that speaks of it.
         """
         try:
             problem = self._take_records(row[3], [row])

@@ -100,6 +100,16 @@ def press_until_live(sim: Sim) -> None:
         sim.act("press")
 
 
+def pair(sim: Sim, cli: Cli, folder: Path) -> Path:
+    """Pair the board with this host. The verify key's file."""
+    key = folder / "key.json"
+    sim.act("power-off")
+    sim.act("power-on", "--hold", 3.3)
+    assert cli("-d", sim.board, "pair", "--verify-key", key).code == OK
+    sim.act("power-off", "power-on")
+    return key
+
+
 def plug_in(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
     """Let these be the ports of real boards."""
 
@@ -168,11 +178,7 @@ def test_P2_twenty_handovers_connect_nothing(
 def test_mutes_of_a_paired_board_that_is_watched_leave_sound_evidence(
     sim: Sim, start: Start, cli: Cli, tmp_path: Path
 ) -> None:
-    key = tmp_path / "key.json"
-    sim.act("power-off")
-    sim.act("power-on", "--hold", 3.3)
-    assert cli("-d", sim.board, "pair", "--verify-key", key).code == OK
-    sim.act("power-off", "power-on")
+    key = pair(sim, cli, tmp_path)
     watcher = start("watch", "-d", sim.board)
     assert "MUTED" in watcher.known()
     for _ in range(3):
@@ -190,11 +196,7 @@ def test_mutes_of_a_paired_board_that_is_watched_leave_sound_evidence(
 def test_P6_prove_meets_the_board_that_is_watched_and_watch_goes_on(
     sim: Sim, start: Start, cli: Cli, tmp_path: Path
 ) -> None:
-    key = tmp_path / "key.json"
-    sim.act("power-off")
-    sim.act("power-on", "--hold", 3.3)
-    assert cli("-d", sim.board, "pair", "--verify-key", key).code == OK
-    sim.act("power-off", "power-on")
+    key = pair(sim, cli, tmp_path)
     watcher = start("watch", "-d", sim.board)
     assert "MUTED" in watcher.known()
     since = iso_time(now_ms())
