@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from hardmute import verifier
-from hardmute.entries import GENESIS, Entry, Row, records_in, stored_entry
+from hardmute import batches, verifier
+from hardmute.entries import GENESIS, Entry, Row, columns_of, records_in, stored_entry
 from hardmute.history import Attested, clock_was_set, pieces
 from hardmute.log import Log
 from muteboard import journal
@@ -137,7 +137,7 @@ def _unlinked(log: Log, marks: Iterable[Attested]) -> list[verifier.Finding]:
     found: list[verifier.Finding] = []
     for end in sorted(ends):
         row, before = _place_before(log, end)
-        problem = verifier.unlinked(row, before, *log.rows(end, end))
+        problem = batches.unlinked(row, before, columns_of(log.rows(end, end)))
         if problem is not None:
             found.append(verifier.Finding(end, problem))
     return found

@@ -269,6 +269,11 @@ class Log:
     def close(self) -> None:
         self._database.close()
 
+    @property
+    def opened(self) -> tuple[int, int] | None:
+        """Which file is open, whatever its name belongs to now."""
+        return self._opened
+
     def wait_for_others(self, patience_s: float) -> None:
         """Wait for so many seconds from now on for a program that has locked the file."""
         self._patience_s = patience_s
@@ -367,9 +372,10 @@ class Log:
             self._database.execute(_INSERT, (row + 1, at_ms, kind, board, text, digest))
         return Entry(row + 1, at_ms, kind, board, body, digest)
 
-    def head(self) -> tuple[int, bytes]:
-        """Row and hash of the newest entry; 0 and `GENESIS` if there is none."""
-        return self._first("SELECT row, hash FROM entry ORDER BY row DESC LIMIT 1") or (0, GENESIS)
+    def head(self, last: int = NO_ROW) -> tuple[int, bytes]:
+        """Row and hash of the newest entry up to row ``last``; 0 and `GENESIS` for none."""
+        query = "SELECT row, hash FROM entry WHERE row <= ? ORDER BY row DESC LIMIT 1"
+        return self._first(query, last) or (0, GENESIS)
 
     def hash_at(self, row: int) -> bytes | None:
         """The hash of entry ``row``; None if it is not there (any more)."""
@@ -409,12 +415,12 @@ class Log:
 
     def verified(self, secrets: "Keys", until_row: int = 1 << 62) -> "Verifier":
         """The verifier that has taken all entries up to ``until_row``."""
-        from hardmute import verifier
+        from hardmute import readers, verifier
 
         check = verifier.begin(
             next(self.rows(0, NO_ROW), None), self.rows_of("checkpoint"), secrets
         )
-        check.take(self.rows(0, until_row))
+        readers.take_all(check, self, until_row)
         return check
 
     def rows_of(self, kind: str) -> Iterator[Row]:
@@ -560,6 +566,11 @@ class Log:
         """The row of the oldest entry; 1 if there is none."""
         found = self._first("SELECT min(row) FROM entry")
         return 1 if found is None or found[0] is None else found[0]
+
+    def next_row(self, first: int) -> int | None:
+        """The row of the oldest entry from row ``first`` on; None if there is none."""
+        found = self._first("SELECT min(row) FROM entry WHERE row >= ?", first)
+        return None if found is None else found[0]
 
     def parsed(self, row: Row) -> Entry:
         """The entry that is stored as ``row``. Raises `LogDamagedError` if it is none of ours."""

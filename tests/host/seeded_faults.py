@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pytest
 
-from hardmute import chain, excerpt, history, proof, receipt, verifier, walltime
+from hardmute import batches, chain, excerpt, history, macs, proof, receipt, verifier, walltime
 from hardmute.entries import Entry
 from hardmute.history import Attested, Part
 from hardmute.proof import Proven
-from muteboard import journal
 
 
 class Fault(NamedTuple):
@@ -55,13 +54,9 @@ def without(real: Callable[..., str | None], words: str) -> Callable[..., str | 
 class _Unlinked(chain.Chain):
     """Takes any record for the next one."""
 
-    def take(self, records: bytes) -> chain.Fields | str:
-        for at in range(0, len(records), journal.SIZE):
-            self.head = None
-            taken = super().take(records[at : at + journal.SIZE])
-            if isinstance(taken, str):
-                return taken
-        return chain.Fields(records)
+    def take(self, piece: chain.Piece) -> str | None:
+        self.head = None
+        return super().take(piece)
 
 
 def _only_twice(self: verifier.Verifier, entry: Entry) -> str | None:
@@ -73,8 +68,8 @@ def _only_twice(self: verifier.Verifier, entry: Entry) -> str | None:
     return None
 
 
-def _all_right(_sign: Any, _messages: Any, macs: Iterable[bytes]) -> list[bool]:
-    return [True for _ in macs]
+def _none_wrong(*_: Any) -> list[int]:
+    return []
 
 
 class _Forgets(dict[str, int]):
@@ -111,9 +106,11 @@ def _never_open(self: verifier.Verifier) -> verifier.Report:
     return _REPORT(self)._replace(checkpoint_open=False)
 
 
-def _of_any_key_id(self: verifier.Keyring, board: str, record: Any, without_key: set[int]) -> None:
-    _BEGIN(self, board, record, without_key)
-    without_key.discard(record.pairing)
+def _of_any_key_id(
+    self: verifier.Keyring, board: str, pairing: int, key_id: int, without_key: set[int]
+) -> None:
+    _BEGIN(self, board, pairing, key_id, without_key)
+    without_key.discard(pairing)
 
 
 def _as_it_says(state: str, _commanded: bool, _sensed: bool) -> str:
@@ -162,8 +159,8 @@ _MISFIT = chain._misfit
 FAULTS = (
     Fault("R1: a record links to the one before", verifier, "Chain", _Unlinked),
     Fault("R4: the epoch follows", chain, "_misfit", without(_MISFIT, "is of epoch")),
-    Fault("R6 and A6: MACs are right", verifier, "_signed", _all_right),
-    Fault("E1 and E2: place and hash", verifier, "unlinked", nothing),
+    Fault("R6 and A6: MACs are right", macs, "wrong", _none_wrong),
+    Fault("E1 and E2: place and hash", batches, "unlinked", nothing),
     Fault("A2: the nonce fits", verifier.Verifier, "_unasked", _only_twice),
     Fault("A3: each nonce once", verifier.Verifier, "_unasked", _with_forgetting),
     Fault("A4: of a record before it", verifier.Verifier, "_misplaced", nothing),
