@@ -246,6 +246,21 @@ def pieces(marks: Sequence[Attested]) -> Iterator[list[Bounds]]:
     yield [Bounds(marks[-1].sent_ms, LAST_MS)]
 
 
+def clock_was_set(one: Attested, other: Attested) -> bool:
+    """Whether the host's clock was set between two attestations that were stored one after the
+    other, as far as any other clock tells.
+    """
+    passed_ms = other.received_ms - one.received_ms
+    if one.host_boot == other.host_boot:
+        ran_ms = (other.anchor_us - one.anchor_us) / 1000
+    elif (one.branch, one.boot) == (other.branch, other.boot):
+        ran_ms = other.uptime_ms - one.uptime_ms
+    else:
+        return passed_ms < other.uptime_ms
+    answers_ms = other.received_ms - other.sent_ms + one.received_ms - one.sent_ms
+    return abs(passed_ms - ran_ms) > _SLACK_MS + abs(ran_ms) * TOLERANCE + answers_ms
+
+
 def _ran_ms(one: Attested, other: Attested) -> int | None:
     """How long it was from ``one`` to ``other``, at most; None if no clock tells. Rule T9."""
     if one.host_boot == other.host_boot:

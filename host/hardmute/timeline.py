@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from hardmute import text
 from hardmute.log import Observation
-from hardmute.report import NOT_ATTESTED
+from hardmute.report import NOT_ATTESTED, weakest
 
 _STARTED = "power-on or restart"
 
@@ -24,8 +24,9 @@ _STARTED = "power-on or restart"
 class Interval(NamedTuple):
     """The line was ``state`` (a verdict) in [start, end), host time in ms since the epoch.
 
-    ``cause``: why it became so, where that is known. ``note``: for a person. ``live_ms``: live
-    time known to lie inside; for an unknown interval the board's counter says it.
+    ``cause``: why it became so, where that is known. ``proof``: the weakest of its parts.
+    ``note``: for a person. ``live_ms``: live time known to lie inside; for an unknown interval the
+    board's counter says it.
     ``plus_minus_ms``: how far each end may be off, where that was reckoned (0: it was not).
     """
 
@@ -130,6 +131,11 @@ def total_live_ms(found: Iterable[Interval]) -> int:
     return sum(interval.live_ms for interval in found)
 
 
+def total_ms(found: Iterable[Interval], state: str) -> int:
+    """How long the line was ``state``, in ms."""
+    return sum(interval.length_ms for interval in found if interval.state == state)
+
+
 def _fill(before: Observation | None, now: Observation) -> list[Interval]:
     """What is known about the time from ``before`` (None: for ever) to ``now``, from those two."""
     assert now.since_ms is not None
@@ -173,7 +179,8 @@ def _same_boot(before: Observation, now: Observation) -> bool:
 def _fill_same_boot(before: Observation, now: Observation, current: Interval) -> list[Interval]:
     changes = (now.changes or 0) - (before.changes or 0)
     if changes == 0 and before.unsigned is None and before.state == now.state:
-        return [_known(before.at_ms, now.at_ms, now, now.cause)]
+        known = _known(before.at_ms, now.at_ms, now, now.cause)
+        return [known._replace(proof=weakest(before.proof, now.proof))]
     started_ms = min(max(before.at_ms, current.start_ms), now.at_ms)
     current = _known(started_ms, now.at_ms, now, now.cause)
     if changes <= 1:
@@ -265,7 +272,7 @@ def _merge(found: list[Interval]) -> list[Interval]:
         ):
             merged[-1] = last._replace(
                 end_ms=interval.end_ms,
-                proof=interval.proof,
+                proof=weakest(last.proof, interval.proof),
                 note=interval.note or last.note,
                 live_ms=last.live_ms + interval.live_ms,
                 plus_minus_ms=max(last.plus_minus_ms, interval.plus_minus_ms),
