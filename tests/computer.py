@@ -35,8 +35,7 @@ DEVICE = "/dev/ttyACM0"
 # 2026-01-05 10:00 UTC, when the world's time is 0.
 _EPOCH_MS = 1_767_607_200_000
 _STEP_US = 5_000
-# What SQLite waits for a lock, as `hardmute.log` asks it to.
-_BUSY_US = 5_000_000
+# How often SQLite looks whether a lock is gone.
 _BUSY_POLL_US = 50_000
 # A thread that takes so long, in real time, hangs.
 _HANGS_S = 10
@@ -407,8 +406,10 @@ class Computer:
         class Database(_Database):
             host = computer
 
-        def connect(*words: Any, **more: Any) -> sqlite3.Connection:
-            return real_connect(*words, **{**more, "factory": Database, "timeout": 0})
+        def connect(*words: Any, timeout: float = 5.0, **more: Any) -> sqlite3.Connection:
+            database = real_connect(*words, timeout=0, factory=Database, **more)
+            database.patience_us = round(timeout * 1e6)
+            return database
 
         real_connect = sqlite3.connect
         patch.setattr(sqlite3, "connect", connect)
@@ -445,6 +446,7 @@ class _Database(sqlite3.Connection):
     """A connection that waits in the computer's time, and whose disk can be full."""
 
     host: Computer
+    patience_us = 0
 
     def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:  # type: ignore[override]  # what differs is the names
         process = self.host._this()
@@ -452,10 +454,15 @@ class _Database(sqlite3.Connection):
             return super().execute(statement, *parameters)
         if process.killed:
             raise Killed
+        pragma, _, value = statement.partition("busy_timeout = ")
+        if value:
+            # SQLite would wait in real time.
+            self.patience_us = int(value) * 1_000
+            return super().execute(f"{pragma}busy_timeout = 0")
         writes = statement.startswith(("INSERT", "UPDATE"))
         if writes and self.host.disk_is_full:
             raise _trouble("database or disk is full", sqlite3.SQLITE_FULL)
-        until_us = self.host.now_us + _BUSY_US
+        until_us = self.host.now_us + self.patience_us
         while True:
             if not (statement == "BEGIN IMMEDIATE" and self.host.log_is_locked):
                 try:

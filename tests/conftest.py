@@ -8,11 +8,20 @@ the same work.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+# Where nothing is to be written beside the sources, each process that a test starts would compile
+# all of hardmute again.
+if sys.dont_write_bytecode:
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(__file__).parents[1] / "build" / "bytecode")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 # Before numpy comes: its threads wait for each other in loops, on cores that others need.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 LIMIT_S = 10.0

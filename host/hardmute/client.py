@@ -430,7 +430,7 @@ def connect(
 ) -> Generator[tuple[Session, Identity]]:
     """Open ``device`` (a port or a pyserial URL), hold it, and say hello.
 
-    ``turn``: why; to follow a board, the session gives the port to a `mute` that asks for it.
+    ``turn``: why; the session gives the port to those that go first (`holder.Turn`).
     ``is_over``: whether nobody waits for the answer any more; it ends in `PortWantedError` then.
 
     DTR and RTS stay asserted, before and after: both low or both high leaves an ESP32 DevKitC
@@ -462,10 +462,10 @@ def _opened(
     device: str, timeout: float, turn: Turn = "usual", is_over: Callable[[], bool] | None = None
 ) -> Generator[tuple[Session, _Terminal]]:
     with PortHolder(device, timeout, turn) as holder, _terminal(device) as terminal:
-        follows = turn in ("follow", "back")
 
         def is_wanted() -> bool:
-            return (is_over is not None and is_over()) or (follows and holder.is_wanted())
+            over = is_over is not None and is_over()
+            return over or (holder.gives_way and holder.is_wanted())
 
         port = _open(device, timeout)
         try:
@@ -474,7 +474,7 @@ def _opened(
                 device,
                 timeout,
                 simulated=registry.is_simulated(device),
-                is_wanted=is_wanted if follows or is_over is not None else None,
+                is_wanted=is_wanted if holder.gives_way or is_over is not None else None,
             )
             yield session, terminal
         finally:

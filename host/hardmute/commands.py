@@ -149,25 +149,29 @@ def _of_each(
             one = errors.worst(one, errors.UNKNOWN)
         code = errors.worst(code, one)
     if args.json:
-        print(json.dumps(rows))
+        code = errors.worst(code, _told(lambda: print(json.dumps(rows))))
     return code
 
 
 def _all_boards(args: Namespace, turn: Turn, log: Log | None) -> list[str | None]:
     """A name of each board that is connected or has a label; those that answer come first.
 
-    A simulated board needs a label. Without any such board, what stands for the only one.
+    A port that does not answer counts if a board was there last, or if it could not be asked. A
+    simulated board needs a label. Without any such board, what stands for the only one.
     """
-    named: list[str | None] = []
+    answer: list[str | None] = []
+    silent: list[str | None] = []
     for found in discovery.find(args.timeout, turn=turn):
+        last = log.board_last_at(found.device) if log is not None else None
         if found.identity is not None:
-            named.append(found.identity.board)
-        elif found.error is not None and found.error.reason == "port_held":
-            # A board may be behind it.
-            named.append((log and log.board_last_at(found.device)) or found.device)
-    if log is not None:
-        named += [board for board, label, _ in log.boards() if label is not None]
-    return list(dict.fromkeys(named)) or [None]
+            answer.append(found.identity.board)
+        elif last is not None:
+            silent.append(last)
+        elif found.error is not None and found.error.reason in discovery.NOT_ASKED:
+            silent.append(found.device)
+    labelled = log.boards() if log is not None else []
+    silent += [board for board, label, _ in labelled if label is not None]
+    return list(dict.fromkeys(answer + silent)) or [None]
 
 
 def _check_advance(advanced_ms: int, least_us: int, most_us: int) -> None:
@@ -318,7 +322,7 @@ class _Watch:
     Where changes come faster than a row a second, a row is the gravest of them and says how many
     there were. A board that signs attests for the log at least every ten minutes.
 
-    A `mute` that asks for the port gets it, and the board is followed again afterwards.
+    A `mute` or a `prove` that asks for the port gets it. The board is followed again afterwards.
     """
 
     def __init__(self, args: Namespace, clock: HostClock) -> None:
@@ -361,7 +365,7 @@ class _Watch:
                 except errors.PortWantedError as error:
                     self._turn = "back"
                     if self._now_s() - self._heard_s > STREAM_SILENCE_S:
-                        # One `mute` after the other.
+                        # One after the other.
                         self._lost(error)
                     continue
                 except errors.UnreachableError as error:
@@ -599,11 +603,15 @@ def _tell(
 ) -> int:
     """Print a state. ``explained``: say what it rests on as well, where this was required.
 
-    ``rows``: see `_report`. Returns `errors.LOCAL` where it cannot be printed: the exit code tells
-    it all the same.
+    ``rows``: see `_report`. Returns as `_told`.
     """
+    return _told(lambda: _print_state(args, recorder, observation, firmware, explained, rows))
+
+
+def _told(tell: Callable[[], object]) -> int:
+    """`errors.LOCAL` where ``tell`` cannot print: the exit code tells the state all the same."""
     try:
-        _print_state(args, recorder, observation, firmware, explained, rows)
+        tell()
     except OSError as error:
         text.complain_of_output(error)
         return errors.LOCAL

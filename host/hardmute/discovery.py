@@ -51,7 +51,7 @@ _DEFAULT_SERIAL = re.compile(
 _DEV = Path("/dev")
 _USB_PORTS = ("ttyACM*", "ttyUSB*")
 # Why a port was not asked, so that nobody knows what is behind it.
-_NOT_ASKED = ("port_held", "port_in_use", "no_permission")
+NOT_ASKED = ("port_held", "port_in_use", "no_permission")
 
 
 _WINDOWS_PORT = re.compile(r"(\\\\\.\\)?COM\d+", re.IGNORECASE)
@@ -128,6 +128,11 @@ def _listed() -> Iterable[Any]:
 def bridges() -> list[Port]:
     """Ports of bridges, behind which anything may sit: an ESP32, or a printer. None is opened."""
     return [port for port in serial_ports(bridges=True) if port.is_bridge]
+
+
+def possible_ports(board: str) -> list[Port]:
+    """Ports that ``board`` can be behind, by their USB ids and serial numbers. None is opened."""
+    return _possible(serial_ports(bridges=False), board)
 
 
 def find(timeout: float, *, bridges: bool = False, turn: Turn = "usual") -> list[Found]:
@@ -253,7 +258,7 @@ def _place_of(board: str, timeout: float, log: Log | None, turn: Turn) -> str:
     if places:
         return places[0]
     found: list[Found] = []
-    for asked in (told or _last_place(kept, ports), _unknown(ports, board)):
+    for asked in (told or _last_place(kept, ports), _possible(ports, board)):
         found = _ask(asked, timeout, turn)
         places = [one.device for one in found if one.identity and one.identity.board == board]
         if len(places) > 1:
@@ -287,8 +292,8 @@ def _last_place(kept: Usb | None, ports: list[Port]) -> list[Port]:
     return [port for port in ports if port.usb == kept and not port.is_bridge]
 
 
-def _unknown(ports: list[Port], board: str) -> list[Port]:
-    """The ports that ``board`` may be behind for all that their numbers tell."""
+def _possible(ports: list[Port], board: str) -> list[Port]:
+    """Of ``ports``, those of which nothing tells that something else than ``board`` is there."""
     return [
         port
         for port in ports
@@ -322,7 +327,7 @@ def _one_id(board: str, places: list[str]) -> str:
 def _not_asked(found: list[Found]) -> UnreachableError | None:
     """That one of these ports could not be asked, so nobody knows what is behind it."""
     errors = (one.error for one in found if one.error is not None)
-    return next((error for error in errors if error.reason in _NOT_ASKED), None)
+    return next((error for error in errors if error.reason in NOT_ASKED), None)
 
 
 def _behind_a_bridge(board: str, kept: Usb | None, ports: list[Port]) -> UnreachableError | None:

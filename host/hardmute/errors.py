@@ -65,10 +65,12 @@ class PortHeldError(UnreachableError):
 
 
 class PortWantedError(PortHeldError):
-    """A `hardmute mute` has asked for the port that this command held."""
+    """Another hardmute command, which goes first, has asked for the port that this one held."""
 
     def __init__(self, device: str) -> None:
-        super().__init__(f"`hardmute mute` asked for {device} and got it: begin again.", device)
+        super().__init__(
+            f"Another hardmute command asked for {device} and got it: begin again.", device
+        )
 
 
 class NewerError(HardmuteError):

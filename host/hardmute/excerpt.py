@@ -22,7 +22,8 @@ class Excerpt(NamedTuple):
 
     ``record``: the entry of the record that the first of them, an attestation, speaks of; None if
     that is among them. ``findings``: what is wrong with attestations of ``board`` that are not.
-    ``log_hash``: the hash of any entry of the log, None if it is not to be had.
+    ``log_hash``: the hash of any entry of the log, None if it is not to be had. ``pair_records``:
+    those up to a row, from the newest on, with their rows.
     """
 
     board: str
@@ -32,15 +33,41 @@ class Excerpt(NamedTuple):
     rows: Sequence[Row]
     findings: Sequence[verifier.Finding]
     log_hash: Callable[[int], bytes | None]
+    pair_records: Callable[[int], Iterable[tuple[int, journal.Record]]]
+
+    def _rows(self, kinds: Sequence[str]) -> list[Row]:
+        begin = () if self.record is None else (self.record,)
+        rows = (*begin, *self.rows)
+        return [row for row in rows if row[2] in kinds and row[3] == self.board]
 
     def entries(self, kinds: Sequence[str]) -> list[Entry]:
         """Those of the board of these ``kinds``. Raises as `entries.stored_entry`."""
-        begin = () if self.record is None else (self.record,)
-        return [
-            stored_entry(row)
-            for row in (*begin, *self.rows)
-            if row[2] in kinds and row[3] == self.board
-        ]
+        return [stored_entry(row) for row in self._rows(kinds)]
+
+    def key_ids(self) -> dict[int, str]:
+        """By pairing under which something in it is signed: the key id that the log's newest
+        ``pair`` record up to there has. None at all if an entry is not as hardmute writes it.
+
+        A board that was reflashed may have had another pairing of that number since: the entries
+        have the record of that, and tell it themselves.
+        """
+        begins: dict[int, int] = {}
+        try:
+            for row, _, kind, _, body, _ in self._rows(("record", "attestation")):
+                if kind == "record":
+                    pairing = journal.Record(records_in([body])[1]).pairing
+                else:
+                    pairing = json.loads(body)["statement"]["pairing"]
+                begins.setdefault(pairing, row)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return {}
+        found: dict[int, str] = {}
+        for row, record in self.pair_records(max(begins.values(), default=0)):
+            if row <= begins.get(record.pairing, 0):
+                found.setdefault(record.pairing, record.data.to_bytes(4, "little").hex())
+            if not begins.keys() - {0} - found.keys():
+                break
+        return found
 
     def checked(
         self, secrets: verifier.Keys, attest_keys: verifier.AttestKeys | None = None
@@ -67,11 +94,15 @@ def excerpt(log: Log, board: str, from_ms: int, to_ms: int) -> Excerpt:
     There are none where the board has attested nothing, or an attestation that was looked at is
     not in its place.
     """
+
+    def pair_records(until_row: int) -> Iterable[tuple[int, journal.Record]]:
+        return log.pair_records(board, until_row)
+
     with log.snapshot():
         marks, findings = _marks(log, board)
         findings += _unlinked(log, marks)
         if not marks or findings:
-            return Excerpt(board, 0, GENESIS, None, (), findings, log.hash_at)
+            return Excerpt(board, 0, GENESIS, None, (), findings, log.hash_at, pair_records)
         first, last, record = _rows(log, board, marks, from_ms, to_ms)
         row, before = _place_before(log, first)
         rows = list(log.rows(first, last))
@@ -80,7 +111,7 @@ def excerpt(log: Log, board: str, from_ms: int, to_ms: int) -> Excerpt:
         # Of what was pruned, a checkpoint knows the last one.
         return before if at == row else log.hash_at(at)
 
-    return Excerpt(board, row, before, record, rows, findings, hash_at)
+    return Excerpt(board, row, before, record, rows, findings, hash_at, pair_records)
 
 
 def _marks(log: Log, board: str) -> tuple[list[Attested], list[verifier.Finding]]:

@@ -248,7 +248,7 @@ def pieces(marks: Sequence[Attested]) -> Iterator[list[Bounds]]:
 
 def clock_was_set(one: Attested, other: Attested) -> bool:
     """Whether the host's clock was set between two attestations that were stored one after the
-    other, as far as any other clock tells. Rule T12.
+    other, as far as any other clock tells.
     """
     passed_ms = other.received_ms - one.received_ms
     if one.host_boot == other.host_boot:

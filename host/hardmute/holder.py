@@ -3,9 +3,9 @@
 The operating system's file lock decides, so a holder that died leaves nothing behind; the file's
 content only names the holder.
 
-A holder that only follows a board gives its port to a `mute` that asks for it. The request is a
-second file beside the first. It counts for two seconds, and who asks renews it all the time: a
-process that is stopped or dead asks for nothing.
+A holder that only follows a board gives its port to a `mute` that asks for it, and to a `prove`
+that is to meet the board. The request is a second file beside the first. It counts for two
+seconds, and who asks renews it all the time: a process that is stopped or dead asks for nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _POLL_S = 0.02
 # After so long a `mute` that waits for the port says for whom.
 _TELL_S = 1.0
 # A watch shows what it heard last for up to 3 s, and boards speak each second: so long may a watch
-# that gave its port to a `mute` wait for it without a word.
+# that gave its port away wait for it without a word.
 _BACK_S = 2.0
 # A request that was not renewed for so long counts for nothing.
 _LAPSES_S = 2.0
@@ -40,11 +40,19 @@ _TAKEN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 # On Windows a lock hides the bytes that it covers: it covers one far behind the content.
 _LOCK_BYTE = 1 << 20
 
-# Why a process wants a port. ``mute``: to cut the line, which cannot wait. ``follow``: to follow a
-# board until a `mute` asks for the port; ``back``: to go on with that afterwards. ``usual``: else.
-Turn = Literal["mute", "back", "follow", "usual"]
+# Why a process wants a port. ``mute``: to cut the line, which cannot wait. ``meet``: to have the
+# board sign once, for a `prove`. ``follow``: to follow a board; ``back``: to go on with that
+# afterwards. ``listen``: to follow it for a measurement, which would be lost. ``usual``: else.
+Turn = Literal["mute", "meet", "back", "follow", "listen", "usual"]
 # These ask whoever holds the port for it, each in a file of its own; the first goes first.
-_ASKING: tuple[Turn, ...] = ("mute", "back")
+_ASKING: tuple[Turn, ...] = ("mute", "meet", "back")
+# Those that get the port from one that holds it.
+_GIVES_TO: dict[Turn, tuple[Turn, ...]] = {
+    "meet": ("mute",),
+    "listen": ("mute",),
+    "follow": ("mute", "meet"),
+    "back": ("mute", "meet"),
+}
 
 
 class PortHolder:
@@ -66,8 +74,9 @@ class PortHolder:
         self._request = _Request(self._file_of(turn)) if turn in _ASKING else None
         first = _ASKING[: _ASKING.index(turn)] if turn in _ASKING else _ASKING
         self._first = [self._file_of(other) for other in first]
-        # The request that this one gives way to.
-        self._yielded = b""
+        self._wanting = [self._file_of(other) for other in _GIVES_TO.get(turn, ())]
+        # The requests that this one gives way to.
+        self._yielded: set[bytes] = set()
 
     def __enter__(self) -> Self:
         self._fd = _open(self._file)
@@ -119,12 +128,19 @@ class PortHolder:
 
     def _is_our_turn(self) -> bool:
         """Whether nobody who goes first asks for the port."""
-        self._yielded = next((asked for file in self._first if (asked := _asked(file))), b"")
+        self._yielded = {asked for file in self._first if (asked := _asked(file))}
         return not self._yielded
 
+    @property
+    def gives_way(self) -> bool:
+        """Whether there is anybody to whom this one gives the port."""
+        return bool(self._wanting)
+
     def is_wanted(self) -> bool:
-        """Whether a `mute` asks for the port that is held, other than one that left it free."""
-        return _asked(self._file_of("mute")) not in (b"", self._yielded)
+        """Whether one to which this one gives the port asks for it, other than those that left it
+        free.
+        """
+        return any(_asked(file) not in (b"", *self._yielded) for file in self._wanting)
 
     def _refusal(self) -> str:
         held = f"{self._device} is held by {_read_holder(self._fd)}"

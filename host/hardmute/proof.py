@@ -12,7 +12,7 @@ from hardmute.entries import FIRST_MS, LAST_MS, Entry, Row, stored_entry
 from hardmute.excerpt import Excerpt
 from hardmute.heard import Heard
 from hardmute.history import COARSE_MS, NOT_BORNE_OUT, ONE_SIDED, Part, Reading, read
-from hardmute.keys import require_fit
+from hardmute.keys import require_fit, require_ids
 
 EVIDENCE = ("record", "attestation", "incident", heard.KIND)
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
@@ -89,6 +89,9 @@ def examine(
     under an attest key of this host.
     Raises `UsageError` if the keys given are those of other pairings.
     """
+    if secrets:
+        ids = {(found.board, pairing): key_id for pairing, key_id in found.key_ids().items()}
+        require_ids(secrets, ids, "the evidence of that time")
     check = found.checked(secrets, attest_keys)
     report = check.report()
     if any(branch.signatures for branch in report.branches) and not report.findings:

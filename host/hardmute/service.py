@@ -50,7 +50,7 @@ def wait_for(
     meant: Identity | None = None
     device = ""
     told = ""
-    minutes = _MINUTES if _is_attended() else _MINUTES_ALONE
+    minutes = _MINUTES if sys.stdin.isatty() else _MINUTES_ALONE
     deadline = time.monotonic() + 60 * minutes
     while True:
         by_port = args.device is not None and discovery.is_port(args.device)
@@ -93,11 +93,6 @@ def wait_for(
         time.sleep(POLL_S)
 
 
-def _is_attended() -> bool:
-    """Whether somebody may be at a terminal. A process can be started without a standard input."""
-    return sys.stdin is not None and sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]
-
-
 def _hands(service: str) -> str:
     """What the person does."""
     until, beware = _UNTIL[service]
@@ -121,7 +116,7 @@ def _world_words(board: str, service: str) -> str:
 
 def _prompt_of(board: str, device: str, timeout: float) -> str | None:
     """The port where ``board`` is at MicroPython's prompt. ``device``: where it was last."""
-    ports = [device, *(port.device for port in discovery.serial_ports(bridges=False))]
+    ports = [device, *(port.device for port in discovery.possible_ports(board))]
     for port in dict.fromkeys(ports):
         try:
             if client.board_at_prompt(port, timeout) == board:

@@ -266,7 +266,7 @@ class Verifier:
 
     def take_record(self, row: Row) -> None:
         """Check the record before all entries to come, whose place in the log is not asked: the
-        first of these is an attestation that speaks of it. Rule T11.
+        first of these is an attestation that speaks of it.
         """
         batch = self._batch_of(columns_of([row]), *self.end)
         problem = "is no record as hardmute writes it"

@@ -39,11 +39,13 @@ _POSIX = [
     "test_flash.py",
     "test_flash_esp32.py",
     "test_give_way.py",
+    "test_growth.py",
     "test_hostile.py",
     "test_log.py",
     "test_new_file.py",
     "test_port.py",
     "test_service.py",
+    "test_several.py",
     "test_signed.py",
     "test_soundness_status.py",
 ]

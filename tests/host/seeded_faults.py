@@ -75,6 +75,7 @@ def _none_wrong(*_: Any) -> list[int]:
 class _Forgets(dict[str, int]):
     """Has seen no nonce before."""
 
+    # The real one has a default that may be None, which nobody uses here.
     def setdefault(self, _nonce: str, row: int = 0) -> int:  # type: ignore[override]
         return row
 
@@ -169,12 +170,15 @@ FAULTS = (
     Fault("K1: the key id", verifier.Keyring, "begin", _of_any_key_id),
     Fault("K2: no key, no evidence", verifier.Verifier, "_unsigned", _signed_without_key),
     Fault("an open checkpoint is not known", verifier.Verifier, "report", _never_open),
+    Fault("T12: the place of what T11 rests on", excerpt, "_unlinked", nowhere),
+    Fault("C4: the entries show what is claimed", receipt, "_bears_out", always),
     Fault("C3: the receipt's signature", receipt, "_signed_by", _signed_if_named),
     Fault("T2: commanded cut, contacts open", history, "_borne_out", _as_it_says),
     Fault("T3: an attestation ends nothing", history, "_said", _item),
     Fault("T4: no overrun", history, "_event", _never_lost),
     Fault("T5: the clocks agree", history, "clocks_agree", always),
     Fault("T6", proof, "_interval", _sharp),
+    Fault("T7: known less well than it is long", proof, "_is_vague", never),
     Fault("T8: what is not attested is unknown", history, "_unproven", nowhere),
     Fault("T9: how long it was", history, "_ran_ms", _at_once),
     Fault("T10: the gravest", proof, "_GRAVEST", ("muted", "fault", "live", "unknown")),

@@ -420,6 +420,27 @@ def test_a_wanted_board_may_be_behind_a_port_that_cannot_be_asked(
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize("reason", ["port_held", "port_in_use", "no_permission"])
+def test_P5_all_boards_are_not_muted_while_a_port_cannot_be_asked(
+    reason: str, monkeypatch: pytest.MonkeyPatch, usb: Usb_, cli: Cli
+) -> None:
+    usb.plug(CIRCUITPY, "1", "1-1")
+    dumb = usb.plug(CIRCUITPY, "2", "1-2")
+    real = client.connect
+
+    @contextlib.contextmanager
+    def connect(device: str, *options: Any) -> Generator[Any]:
+        if device == dumb.port:
+            raise UnreachableError("Why.", reason)
+        with real(device, *options) as session:
+            yield session
+
+    monkeypatch.setattr(client, "connect", connect)
+    result = cli("status", "--all")
+    assert result.code == UNKNOWN
+    assert result.out.count("MUTED") == result.out.count("UNKNOWN") == 1
+
+
 # A USB device goes while the ports are listed.
 
 

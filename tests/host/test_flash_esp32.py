@@ -169,7 +169,7 @@ def test_without_esptool_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) 
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", absent)
-    with pytest.raises(LocalError, match=r"hardmute\[esp32\]"):
+    with pytest.raises(LocalError, match=r"\[esp32\]"):
         esp32.identify("/dev/ttyUSB0")
 
 

@@ -28,7 +28,7 @@ from hardmute.clock import SYSTEM
 from hardmute.errors import INTERRUPTED, OK, UNKNOWN, PortWantedError
 from hardmute.holder import PortHolder, Turn
 from hardmute.listen import command as listening
-from hardmute.log import Observation
+from hardmute.log import Observation, iso_time, now_ms
 from hardmute.sim import registry
 from muteboard import wire
 
@@ -100,6 +100,16 @@ def press_until_live(sim: Sim) -> None:
         sim.act("press")
 
 
+def pair(sim: Sim, cli: Cli, folder: Path) -> Path:
+    """Pair the board with this host. The verify key's file."""
+    key = folder / "key.json"
+    sim.act("power-off")
+    sim.act("power-on", "--hold", 3.3)
+    assert cli("-d", sim.board, "pair", "--verify-key", key).code == OK
+    sim.act("power-off", "power-on")
+    return key
+
+
 def plug_in(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
     """Let these be the ports of real boards."""
 
@@ -168,11 +178,7 @@ def test_P2_twenty_handovers_connect_nothing(
 def test_mutes_of_a_paired_board_that_is_watched_leave_sound_evidence(
     sim: Sim, start: Start, cli: Cli, tmp_path: Path
 ) -> None:
-    key = tmp_path / "key.json"
-    sim.act("power-off")
-    sim.act("power-on", "--hold", 3.3)
-    assert cli("-d", sim.board, "pair", "--verify-key", key).code == OK
-    sim.act("power-off", "power-on")
+    key = pair(sim, cli, tmp_path)
     watcher = start("watch", "-d", sim.board)
     assert "MUTED" in watcher.known()
     for _ in range(3):
@@ -185,6 +191,27 @@ def test_mutes_of_a_paired_board_that_is_watched_leave_sound_evidence(
     assert watcher.end() == (INTERRUPTED, "", "")
     assert cli("log", "verify", "--key", key).code == OK
     assert cli("-d", sim.board, "verify", "--require", "attested").code == OK
+
+
+def test_P6_prove_meets_the_board_that_is_watched_and_watch_goes_on(
+    sim: Sim, start: Start, cli: Cli, tmp_path: Path
+) -> None:
+    key = pair(sim, cli, tmp_path)
+    watcher = start("watch", "-d", sim.board)
+    assert "MUTED" in watcher.known()
+    since = iso_time(now_ms())
+    told = cli("-d", sim.board, "prove", "--from", since, "--key", key, "--json")
+    assert (told.code, told.err) == (OK, "")
+    assert told.json["verdict"] == "muted"
+    press_until_live(sim)
+    # The next line that it prints: there was no moment of "unknown".
+    assert "LIVE" in watcher.line()
+    watcher.send(signal.SIGINT)
+    assert watcher.end() == (INTERRUPTED, "", "")
+    assert cli("log", "verify", "--key", key).code == OK
+    found = cli("log", "--json").json["boards"][0]["intervals"]
+    shown = [part["state"] for part in found if part["end"] > since]
+    assert shown[:2] == ["muted", "live"]
 
 
 def test_mute_finds_the_board_that_is_watched_by_itself_or_by_its_id(
@@ -484,6 +511,8 @@ def waits(turn: Turn, timeout: float = 1.0) -> float:
         (["back"], {"usual": 1.1, "follow": 1.1, "mute": 0.1}),
         (["mute"], {"usual": 1.1, "follow": 1.1, "back": 2.1, "mute": 0.1}),
         (["mute", "back"], {"usual": 1.1, "follow": 1.1, "mute": 0.1}),
+        (["meet"], {"usual": 1.1, "back": 2.1, "mute": 0.1}),
+        (["mute", "meet"], {"meet": 1.1, "mute": 0.1}),
     ],
 )
 def test_a_free_port_waits_for_those_who_go_first_but_not_for_ever(
@@ -513,6 +542,31 @@ def test_a_port_is_wanted_while_a_mute_asks_for_it() -> None:
             assert not holder.is_wanted()
         with asking("/dev/one"):
             assert holder.is_wanted()
+
+
+@pytest.mark.usefixtures("home", "patient")
+@pytest.mark.parametrize(
+    ("turn", "gives_to"),
+    [
+        ("usual", set[Turn]()),
+        ("mute", set[Turn]()),
+        ("meet", {"mute"}),
+        ("listen", {"mute"}),
+        ("follow", {"mute", "meet"}),
+        ("back", {"mute", "meet"}),
+    ],
+)
+def test_P2_each_holder_gives_its_port_to_those_that_go_first(
+    turn: Turn, gives_to: set[Turn]
+) -> None:
+    """A `prove` gives it to a `mute` as well: it does not delay one."""
+    everybody: tuple[Turn, ...] = ("mute", "meet", "back")
+    with PortHolder("/dev/one", 1, turn) as holder:
+        wanted: set[Turn] = set()
+        for other in everybody:
+            with asking("/dev/one", other):
+                wanted |= {other} if holder.is_wanted() else set()
+        assert wanted == gives_to
 
 
 @pytest.mark.usefixtures("home", "patient")
@@ -785,7 +839,7 @@ def test_listening_gives_the_port_to_a_mute_and_proves_nothing(
     mutes: list[Command] = []
     told = listen(lambda: mutes.append(start("mute", "-d", sim.board, "--timeout", "30")))
     assert told.code == UNKNOWN
-    assert "`hardmute mute` asked for" in told.err
+    assert "Another hardmute command asked for" in told.err
     assert [mute.end()[0] for mute in mutes] == [OK]
 
 

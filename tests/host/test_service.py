@@ -5,6 +5,7 @@ The wait's clock is the test's: what `Hands` are to do next happens between two 
 
 from __future__ import annotations
 
+import io
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -37,10 +38,11 @@ class Hands:
             self._todo.pop(0)()
 
 
-class Terminal:
+class Terminal(io.StringIO):
     """A standard input; whether somebody is at a terminal is the test's to say."""
 
     def __init__(self, *, terminal: bool) -> None:
+        super().__init__()
         self._terminal = terminal
 
     def isatty(self) -> bool:
@@ -96,18 +98,15 @@ def test_config_set_gives_up_after_five_minutes_and_changes_nothing(
     assert cli("-d", sim.board, "config", "get", "--json").json["config"]["max_live_s"] == 3600
 
 
-@pytest.mark.parametrize(
-    "stdin", [Terminal(terminal=False), None], ids=["no terminal", "no standard input"]
-)
 def test_waiting_says_how_it_ends_and_is_shorter_with_nobody_at_a_terminal(
-    stdin: Terminal | None, sim: Sim, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    sim: Sim, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hands = Hands(monkeypatch)
     begun = hands.now
     told = cli("-d", sim.device, "config", "set", "max_live_s=600")
     assert "This waits for 5 minutes. Ctrl-C ends it before that; nothing is changed" in told.err
     assert hands.now - begun >= 300
-    monkeypatch.setattr(sys, "stdin", stdin)
+    monkeypatch.setattr(sys, "stdin", Terminal(terminal=False))
     begun = hands.now
     told = cli("-d", sim.device, "config", "set", "max_live_s=600")
     assert told.code == errors.UNKNOWN

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from fake_device import pty_device
 from test_commands import plug_in as listed
 from test_log import DAMAGE
 
@@ -136,6 +140,41 @@ def test_P5_a_port_that_another_holds_may_be_a_board(
     told = cli("status", "--all", "--json", "--timeout", "0.2")
     assert told.code == 3
     assert {row["verdict"] for row in told.json} == {"unknown", "muted"}
+
+
+def test_P2_mute_tries_all_though_nobody_reads(start_sim: StartSim) -> None:
+    boards = [start_sim(), start_sim()]
+    for board in boards:
+        board.act("press")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        named = [word for board in boards for word in ("-d", board.board)]
+        # Unbuffered, so that the first line fails.
+        ended = subprocess.run(
+            [sys.executable, "-u", "-m", "hardmute", "mute", *named],
+            check=False, stdout=writer, stderr=subprocess.PIPE, timeout=60,
+        )  # fmt: skip
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (6, b"")
+    assert [board.look()["line"] for board in boards] == ["cut", "cut"]
+
+
+def test_P5_a_board_that_hangs_is_unknown(
+    start_sim: StartSim, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sim, other = start_sim(), start_sim()
+    with pty_device(lambda _: b"") as foreign:
+        plug_in(monkeypatch, foreign.address, other.device, sim.device)
+        # Nothing says that a board of ours is behind the first port.
+        told = cli("status", "--all", "--json", "--timeout", "0.3")
+        assert (told.code, len(told.json)) == (0, 2)
+        other.act("unplug")
+        told = cli("status", "--all", "--json", "--timeout", "0.3")
+    assert told.code == 3
+    rows = [(row["board"], row["verdict"]) for row in told.json]
+    assert rows == [(sim.board, "muted"), (other.board, "unknown")]
 
 
 @pytest.mark.parametrize("bad", ["unplug", "refuses", "no such label"])
