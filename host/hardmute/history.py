@@ -14,12 +14,9 @@ from typing import Any, NamedTuple
 from hardmute.entries import FIRST_MS, LAST_MS, Entry
 from hardmute.log import observation_of, record_of
 from hardmute.report import fault_text
-from hardmute.walltime import TOLERANCE, Anchor, BootClock, Bounds
+from hardmute.walltime import TOLERANCE, Anchor, BootClock, Bounds, advance
 from muteboard import journal, wire
 
-# How far a board's clock may be off the host's between two attestations, beside the crystals: what
-# the two answers took, and this for a host that was busy. As `hardmute verify` allows.
-_SLACK_MS = 250
 # A part that is not bracketed, whose ends are known less well than this, is told in words and not
 # drawn as an interval.
 COARSE_MS = 60_000
@@ -132,10 +129,10 @@ def checked_here(entry: Entry) -> bool:
 def _sighted(entry: Entry) -> Sighted | None:
     """The answer in an observation; None where none was asked for, or given."""
     seen = observation_of(entry)
-    told = (seen.boot, seen.uptime_ms, seen.took_ms)
+    told = (seen.boot, seen.uptime_ms, seen.took_ms, seen.anchor)
     match told:
-        case (int(boot), int(uptime_ms), int(took_ms)):
-            return Sighted(boot, uptime_ms, Anchor(uptime_ms, seen.at_ms - took_ms, seen.at_ms))
+        case (int(boot), int(uptime_ms), int(), Anchor() as anchor):
+            return Sighted(boot, uptime_ms, anchor)
         case _:
             return None
 
@@ -154,15 +151,7 @@ def _borne_out(state: str, commanded: bool, sensed: bool) -> str:
 
 def clocks_agree(first: Attested, second: Attested) -> bool:
     """Whether the board's clock advanced between them as the host's clocks did. Rule T5."""
-    advanced_ms = second.uptime_ms - first.uptime_ms
-    slack_ms = _SLACK_MS + advanced_ms * TOLERANCE
-    # Each answer was given while it was on its way.
-    least_ms = -(second.received_ms - second.sent_ms) - slack_ms
-    most_ms = first.received_ms - first.sent_ms + slack_ms
-    elapsed_ms = [float(second.received_ms - first.received_ms)]
-    if first.host_boot == second.host_boot:
-        elapsed_ms.append((second.anchor_us - first.anchor_us) / 1000)
-    return all(least_ms <= advanced_ms - elapsed <= most_ms for elapsed in elapsed_ms)
+    return advance(first.anchor, second.anchor).agrees
 
 
 def parts(entries: Iterable[Entry]) -> list[Part]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hardmute import entries
+from hardmute.clock import now_ms
 from hardmute.entries import GENESIS, KINDS, Entry, Row, canonical, entry_hash
 from hardmute.errors import (
     EvidenceError,
@@ -26,6 +27,7 @@ from hardmute.errors import (
     UsageError,
 )
 from hardmute.report import VERDICTS, Conclusion, Status
+from hardmute.walltime import Anchor
 from muteboard import journal
 
 if TYPE_CHECKING:
@@ -90,7 +92,10 @@ class Observation(NamedTuple):
     """One contact with a board, or one attempt. ``at_ms``: host time, ms since the epoch, UTC.
 
     From ``state`` on, the board's own words; all None when it could not be reached. ``took_ms``:
-    from asking for them until they were there; None for what was not asked for. ``unsigned``: why
+    they were true within so long before ``at_ms``; of an answer, since it was asked for; None in
+    rows of older versions for what was not asked for. ``run_us`` and ``run``: ``at_ms`` by the
+    host's clock that nobody sets, in us, and the name of its run (`HostClock`); None in rows of
+    older versions. ``unsigned``: why
     these words are not signed (`text.UNSIGNED`), if this host is paired with the board.
     ``summary_of``: how many changes a `watch` heard since its row before, if it was more than one:
     this is the gravest of what it heard.
@@ -120,6 +125,17 @@ class Observation(NamedTuple):
     took_ms: int | None = None
     unsigned: str | None = None
     summary_of: int | None = None
+    run_us: int | None = None
+    run: str | None = None
+
+    @property
+    def anchor(self) -> Anchor | None:
+        """The moment that it ties the board's uptime to; None where there was no answer."""
+        if self.uptime_ms is None:
+            return None
+        run = None if self.run_us is None else self.run
+        asked_ms = self.at_ms - (self.took_ms or 0)
+        return Anchor(self.uptime_ms, asked_ms, self.at_ms, self.run_us or 0, run)
 
     def as_json(self) -> dict[str, Any]:
         """The record as `--json` prints it."""
@@ -139,11 +155,6 @@ def iso_time(at_ms: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def now_ms() -> int:
-    """The host's wall time, in ms since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
 def seen(
     status: Status,
     conclusion: Conclusion,
@@ -154,6 +165,8 @@ def seen(
     at_ms: int,
     took_ms: int | None = None,
     unsigned: str | None = None,
+    run_us: int | None = None,
+    run: str | None = None,
 ) -> Observation:
     """The observation that a board answered with ``status`` at ``at_ms``, after ``took_ms``."""
     words = status._asdict()
@@ -169,16 +182,28 @@ def seen(
         reason=conclusion.reason,
         took_ms=took_ms,
         unsigned=unsigned,
+        run_us=run_us,
+        run=run,
         **words,
     )
 
 
 def unseen(
-    reason: str, *, board: str | None, device: str, simulated: bool, source: str, at_ms: int
+    reason: str,
+    *,
+    board: str | None,
+    device: str,
+    simulated: bool,
+    source: str,
+    at_ms: int,
+    run_us: int | None = None,
+    run: str | None = None,
 ) -> Observation:
     """The observation that no state could be had at ``at_ms``."""
     return Observation(
         at_ms=at_ms,
+        run_us=run_us,
+        run=run,
         board=board,
         device=device,
         simulated=simulated,
