@@ -218,11 +218,9 @@ def unproven(marks):
             other.anchor_us - one.anchor_us,
         )
         clocks = [passed, ran_us / 1000][: 1 + (one.host_boot == other.host_boot)]
-        slack, kept = 1 + abs(up) * 1e-4, 2 + abs(ran_us) * 5e-7
-        late = up - clocks[-1] + slack
-        if same and abs(passed - clocks[-1]) <= kept and 0 <= late + trips - one_way:
-            if late <= one_way + 2 * slack:
-                continue
+        slack = 1 + abs(up) * 1e-4
+        if same and all(one_way - trips <= up - c + slack <= one_way + 2 * slack for c in clocks):
+            continue
         ran = passed if passed >= b.uptime_ms else math.inf
         ran = abs(up) + int(abs(up) * 1e-4) + trips + 1 if same else ran
         ran = (abs(ran_us) + 999) // 1000 if len(clocks) == 2 else ran

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from math import ceil
 from typing import Any, NamedTuple
 
 from hardmute.entries import FIRST_MS, LAST_MS, Entry
@@ -215,7 +216,7 @@ def pieces(marks: Sequence[Attested]) -> Iterator[list[Bounds]]:
         ran_ms = _ran_ms(one, other)
         if ran_ms is not None:
             until = one.received_ms + ran_ms
-            since = other.received_ms - ran_ms - (one.received_ms - one.sent_ms)
+            since = other.received_ms - ran_ms - one.anchor.took_ms
         else:
             # The clock went back, nobody knows by how much. It was right at the next attestation
             # that is later than all that, and at the last one that is earlier.
@@ -237,15 +238,14 @@ def pieces(marks: Sequence[Attested]) -> Iterator[list[Bounds]]:
 
 def _ran_ms(one: Attested, other: Attested) -> int | None:
     """How long it was from ``one`` to ``other``, at most; None if no clock tells. Rule T9."""
-    if one.host_boot == other.host_boot:
-        return (abs(other.anchor_us - one.anchor_us) + 999) // 1000
+    on = advance(one.anchor, other.anchor)
+    if on.ran_ms is not None:
+        return ceil(abs(on.ran_ms))
     if (one.branch, one.boot) == (other.branch, other.boot):
-        apart_ms = abs(other.uptime_ms - one.uptime_ms)
-        answers_ms = other.received_ms - other.sent_ms + one.received_ms - one.sent_ms
-        return apart_ms + int(apart_ms * TOLERANCE) + answers_ms + 1
+        apart_ms = abs(on.board_ms)
+        return apart_ms + int(apart_ms * TOLERANCE) + on.first_ms + on.second_ms + 1
     # Host and board have both started again: their clocks tell no more than this.
-    passed_ms = other.received_ms - one.received_ms
-    return passed_ms if passed_ms >= other.uptime_ms else None
+    return on.passed_ms if on.passed_ms >= other.uptime_ms else None
 
 
 def _event(entry: Entry) -> _Event:

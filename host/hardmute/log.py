@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hardmute import entries
-from hardmute.clock import now_ms
+from hardmute.clock import now_ms as now_ms
 from hardmute.entries import GENESIS, KINDS, Entry, Row, canonical, entry_hash
 from hardmute.errors import (
     EvidenceError,
@@ -553,6 +553,16 @@ class Log:
         before = self._row_of(_is_reached, query.format("<=", "DESC"), board, from_ms)
         after = self._row_of(_is_reached, query.format(">=", "ASC"), board, to_ms)
         first, last = before or 0, after or self.head()[0]
+        # Where the host's clock was set, rows of that time may stand outside of these two.
+        within = self._first(
+            "SELECT min(row), max(row) FROM entry WHERE kind = 'observation' AND board = ?"
+            " AND at_ms BETWEEN ? AND ?",
+            board,
+            from_ms,
+            to_ms,
+        )
+        if within is not None and within[0] is not None:
+            first, last = min(first, within[0]), max(last, within[1])
         return self.record_before(board, first) or first, last
 
     def incidents(self, board: str | None, since_ms: int, until_ms: int) -> list[Entry]:
@@ -708,21 +718,26 @@ class Log:
         """The observations of ``board`` (None: those of no known board) in [since, until), by row.
 
         Each board's last one before ``since_ms`` and first one after ``until_ms`` come with them:
-        they say what held at the edges.
+        they say what held at the edges. So do all that stand between these, for the host's clock
+        may have been set.
         """
-        where = "kind = 'observation' AND board IS ? AND at_ms"
-        query = (
-            f"SELECT * FROM ("  # noqa: S608 (fixed text)
-            f"SELECT {_COLUMNS} FROM entry WHERE {where} >= ? AND at_ms < ?"
-            f" UNION SELECT * FROM (SELECT {_COLUMNS} FROM entry"
-            f" WHERE {where} < ? ORDER BY at_ms DESC, row DESC LIMIT 1)"
-            f" UNION SELECT * FROM (SELECT {_COLUMNS} FROM entry"
-            f" WHERE {where} >= ? ORDER BY at_ms, row LIMIT 1)"
-            ") ORDER BY row"
+        where = "kind = 'observation' AND board IS ?"
+        ends = (
+            f"SELECT min(row), max(row) FROM ("  # noqa: S608 (fixed text)
+            f"SELECT row FROM entry WHERE {where} AND at_ms >= ? AND at_ms < ?"
+            f" UNION ALL SELECT * FROM (SELECT row FROM entry"
+            f" WHERE {where} AND at_ms < ? ORDER BY at_ms DESC, row DESC LIMIT 1)"
+            f" UNION ALL SELECT * FROM (SELECT row FROM entry"
+            f" WHERE {where} AND at_ms >= ? ORDER BY at_ms, row LIMIT 1))"
         )
-        parameters = (board, since_ms, until_ms, board, since_ms, board, until_ms)
+        given = (board, since_ms, until_ms, board, since_ms, board, until_ms)
+        first, last = self._first(ends, *given) or (None, None)
+        query = (
+            f"SELECT {_COLUMNS} FROM entry WHERE row BETWEEN ? AND ?"  # noqa: S608 (fixed text)
+            " AND kind = 'observation' AND +board IS ? ORDER BY row"
+        )
         with self._guarded():
-            for row in self._database.execute(query, parameters):
+            for row in self._database.execute(query, (first, last, board)):
                 yield observation_of(_to_entry(row))
 
     def boards(self) -> list[tuple[str, str | None, bool]]:

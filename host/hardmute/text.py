@@ -36,6 +36,7 @@ CAUSES = {
 # Why a state could not be had (the log's short words), for a person.
 REASONS = {
     "fake_id": "its USB serial number is another one",
+    "late": "what it said had waited before it was read",
     "malformed_answer": "malformed answer",
     "no_answer": "no answer",
     "no_board": "no board connected",

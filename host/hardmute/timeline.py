@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import NamedTuple
 
 from hardmute import text
@@ -24,10 +24,8 @@ _STARTED = "power-on or restart"
 _RESTARTED = "the board was off or restarted"
 WENT_BACK = "the host's clock went back"
 WENT_FORWARD = "the host's clock went forward"
-# Such a time is not known, whatever else is said of it to have been muted.
+# Whatever else is said of such a time, it is not known to have been muted.
 _CLOCK_WAS_SET = (WENT_BACK, WENT_FORWARD)
-# What this is not in, may be graver, and then counts.
-_GRAVER = {"muted": ("live", "fault"), "live": ("fault",)}
 
 
 class Interval(NamedTuple):
@@ -80,7 +78,10 @@ def intervals(observations: Iterable[Observation], since_ms: int, until_ms: int)
 def _in_order(observations: Iterable[Observation]) -> Iterator[Observation]:
     """As they were made, by the clock that nobody sets: rows may be written a little later."""
     for run, rows in groupby(observations, lambda one: None if one.run_us is None else one.run):
-        yield from rows if run is None else sorted(rows, key=lambda one: one.run_us or 0)
+        if run is None:
+            yield from rows
+        else:
+            yield from sorted(rows, key=lambda one: one.run_us or 0)
 
 
 class _Said:
@@ -186,10 +187,12 @@ class _Said:
 
 
 class _Joint(NamedTuple):
-    """How two contacts are joined. ``same``: the board ran on between them. ``set_ms``: by how much
-    the host's clock was set; None: it went back, nobody knows how far. ``start_ms``: the first
-    contact by the clock as it stood at the second one; None: nobody knows. ``known_ms``: from then
-    on the board's uptime covers it. ``fits``: the uptime is one that it can have.
+    """How two contacts are joined.
+
+    ``same``: the board ran on between them. ``set_ms``: by how much the host's clock was set;
+    None: it went back, nobody knows how far. ``start_ms``: the first contact by the clock as it
+    stood at the second one; None: nobody knows. ``known_ms``: the board's uptime reaches back so
+    far. ``fits``: the uptime is one that the board can have.
     """
 
     same: bool
@@ -256,14 +259,18 @@ def overlay_journal(found: list[Interval], journaled: list[Interval]) -> list[In
     of a graver state.
     """
     kept: list[Interval] = []
-    for state in ("muted", "live", "fault"):
-        stay = [
+    for state, graver in (("muted", ("live", "fault")), ("live", ("fault",)), ("fault", ())):
+        # Of what the journal knows as well, it knows the length better.
+        known = [_widened(one) for one in journaled if one.state in graver]
+        stay = [one for one in found if one.state in graver]
+        holes = _without(stay, known)
+        holes += [
             one
             for one in found
-            if one.state in _GRAVER.get(state, ())
-            or (one.note in _CLOCK_WAS_SET and (state == "muted" or not one.length_ms))
+            if one.note in _CLOCK_WAS_SET and (state == "muted" or not one.length_ms)
         ]
-        kept += _without([one for one in journaled if one.state == state], stay)
+        holes.sort(key=_place)
+        kept += _without([one for one in journaled if one.state == state], holes)
     kept.sort(key=_place)
     # What the board had counted as live in it, the journal has told by now.
     rest = [
@@ -273,12 +280,18 @@ def overlay_journal(found: list[Interval], journaled: list[Interval]) -> list[In
     return _merge(_closed(sorted([*kept, *rest], key=_place)))
 
 
+def _widened(interval: Interval) -> Interval:
+    """By what its ends may be off, and what those of a contact may be."""
+    by_ms = 2 * interval.plus_minus_ms
+    return interval._replace(start_ms=interval.start_ms - by_ms, end_ms=interval.end_ms + by_ms)
+
+
 def _place(interval: Interval) -> tuple[int, int]:
     return interval.start_ms, interval.end_ms
 
 
 def _without(found: Iterable[Interval], holes: list[Interval]) -> list[Interval]:
-    """``found`` without the times of ``holes``, which are in order and apart."""
+    """``found`` without the times of ``holes``, which are in order."""
     return [piece for piece, _ in _without_each(found, holes)]
 
 
@@ -286,7 +299,7 @@ def _without_each(
     found: Iterable[Interval], holes: list[Interval]
 ) -> Iterator[tuple[Interval, bool]]:
     """As `_without`, and whether it is whole."""
-    ends = [hole.end_ms for hole in holes]
+    ends = list(accumulate((hole.end_ms for hole in holes), max))
     for interval in found:
         index = bisect_right(ends, interval.start_ms)
         at_ms = interval.start_ms
@@ -355,8 +368,8 @@ def _fill(before: Observation | None, now: Observation, joint: _Joint | None) ->
 
 
 class _Scale(NamedTuple):
-    """Where uptimes lie on the host's clock as it stands at ``second``. ``first``: a contact before
-    it in the same boot, by which they lie as well.
+    """Where uptimes lie on the host's clock as it stands at ``second``. ``first``: a contact
+    before it in the same boot, by which they lie as well.
     """
 
     first: Anchor | None
@@ -372,7 +385,7 @@ class _Scale(NamedTuple):
 
     def edge(self, uptime_ms: int, state: str) -> int:
         """When ``state`` began: not before the contact before was asked for."""
-        answered_ms = 0 if self.first is None else self.first.received_ms - self.first.sent_ms
+        answered_ms = 0 if self.first is None else self.first.took_ms
         return max(self.joint.known_ms - answered_ms, self.at(uptime_ms).edge(state))
 
 

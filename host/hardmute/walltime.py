@@ -19,8 +19,8 @@ from typing import NamedTuple
 TOLERANCE = 100e-6
 # Uptimes are whole milliseconds, and so are the host's.
 RESOLUTION_MS = 1
-# A time daemon may move the wall clock by so much a second and leave no moment out: that is Linux's
-# limit for a clock that is slewed (adjtimex(2), 500 ppm). What is moved by more was set.
+# A time daemon may move the wall clock by so much a second and leave no moment out: Linux slews a
+# clock by at most 500 ppm (adjtimex(2)). A clock that moved by more was set.
 SLEW = 500e-6
 # From the gravest on: of what is said of one moment, the first counts. Rule T10.
 GRAVEST = ("fault", "live", "unknown", "muted")
@@ -61,6 +61,11 @@ class Anchor(NamedTuple):
     # anchor without them is for a time that proves nothing.
     run_us: int = 0
     run: str | None = None
+
+    @property
+    def took_ms(self) -> int:
+        """What the answer took."""
+        return self.received_ms - self.sent_ms
 
     def at(self, uptime_ms: int) -> Bounds:
         """When another uptime of the same boot was, by this anchor alone."""
@@ -144,7 +149,7 @@ class Advance(NamedTuple):
 
     @property
     def set_ms(self) -> int | None:
-        """In ms: by how much the host's wall clock was set, forward or back; None: that is not known."""
+        """By how many ms the host's wall clock was set, forward or back; None: nobody knows."""
         return None if self.ran_ms is None else round(self.passed_ms - self.ran_ms)
 
     @property
@@ -157,9 +162,11 @@ class Advance(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether all clocks have gone on alike. Rule T5."""
-        elapsed_ms = self.passed_ms if self.ran_ms is None else self.ran_ms
-        return self.wall_agrees and self.board_agrees(elapsed_ms)
+        """Whether all clocks have gone on alike. Rule T5: no slewing counts, for anybody may move
+        the times in a file.
+        """
+        clocks = [self.passed_ms, *([] if self.ran_ms is None else [self.ran_ms])]
+        return all(map(self.board_agrees, clocks))
 
 
 def advance(first: Anchor, second: Anchor) -> Advance:
@@ -171,19 +178,19 @@ def advance(first: Anchor, second: Anchor) -> Advance:
         second.received_ms - first.received_ms,
         ran_ms,
         second.uptime_ms - first.uptime_ms,
-        first.received_ms - first.sent_ms,
-        second.received_ms - second.sent_ms,
+        first.took_ms,
+        second.took_ms,
     )
 
 
 class Spoken(NamedTuple):
-    """Of [start, end) counts what is said in the one at ``index``; of a clock that was set
-    ``twice``, if it occurred so.
+    """In [start, end) counts what is said in place ``which``. ``twice``: the time occurred twice,
+    because the host's clock was set.
     """
 
     start_ms: int
     end_ms: int
-    index: int
+    which: int
     twice: bool
 
 
