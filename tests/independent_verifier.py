@@ -218,7 +218,7 @@ def unproven(marks):
             other.anchor_us - one.anchor_us,
         )
         clocks = [passed, ran_us / 1000][: 1 + (one.host_boot == other.host_boot)]
-        slack = 1 + abs(up) * 1e-4
+        slack = 250 + up * 1e-4
         if same and all(one_way - trips <= up - c + slack <= one_way + 2 * slack for c in clocks):
             continue
         ran = passed if passed >= b.uptime_ms else math.inf

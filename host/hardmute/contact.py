@@ -296,9 +296,9 @@ class Contact:
             least_ms = self._event[2].earliest
             if event.uptime_ms < self._event[1]:
                 return None
-        if at.earliest > now_ms or at.latest < least_ms:
+        if at.latest < least_ms - walltime.PASS_MS or at.earliest > now_ms + walltime.PASS_MS:
             return None
-        return walltime.Bounds(at.earliest, min(at.latest, now_ms))
+        return walltime.Bounds(min(at.earliest, now_ms), min(at.latest, now_ms))
 
     def _anchored(self, status: Status, asked_us: int, heard_us: int) -> None:
         # Whole milliseconds that it lies between.

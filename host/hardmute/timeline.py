@@ -22,6 +22,8 @@ from hardmute.walltime import Advance, Anchor, Bounds, advance, gravest, within
 
 _STARTED = "power-on or restart"
 _RESTARTED = "the board was off or restarted"
+# What an answer takes at most: so far a contact's times may be off.
+_ANSWER_MS = 2_000
 WENT_BACK = "the host's clock went back"
 WENT_FORWARD = "the host's clock went forward"
 # Whatever else is said of such a time, it is not known to have been muted.
@@ -260,10 +262,10 @@ def overlay_journal(found: list[Interval], journaled: list[Interval]) -> list[In
     """
     kept: list[Interval] = []
     for state, graver in (("muted", ("live", "fault")), ("live", ("fault",)), ("fault", ())):
-        # Of what the journal knows as well, it knows the length better.
         known = [_widened(one) for one in journaled if one.state in graver]
-        stay = [one for one in found if one.state in graver]
-        holes = _without(stay, known)
+        stay = _without_each([one for one in found if one.state in graver], known)
+        # Of what the journal knows as well, it knows the length better.
+        holes = [one for one, whole in stay if whole or one.length_ms > _ANSWER_MS]
         holes += [
             one
             for one in found

@@ -457,7 +457,6 @@ def test_P5_watch_has_each_muted_signed(home: Path, cli: Cli) -> None:
 def test_P5_watch_asks_a_busy_board_again_but_once_a_second(
     home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device = is_paired(home, "log and key")
     now = 1000.0
     asked: list[int] = []
 
@@ -471,6 +470,7 @@ def test_P5_watch_asks_a_busy_board_again_but_once_a_second(
         return passes
 
     monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    device = is_paired(home, "log and key")
     device.attests = "busy"
     device.happens = [
         *[pass_s(0.1, "busy")] * 12,
