@@ -185,7 +185,8 @@ class _Said:
             found.append(piece)
         if self._last is not None and (not found or found[-1].end_ms <= self._last.start_ms):
             found.append(self._last)
-        return sorted([*_without(found, self._marks), *self._marks], key=_place)
+        marks = sorted(self._marks, key=_place)
+        return sorted([*_without(found, marks), *marks], key=_place)
 
 
 class _Joint(NamedTuple):
