@@ -24,6 +24,8 @@ _STARTED = "power-on or restart"
 _RESTARTED = "the board was off or restarted"
 # What an answer takes at most: so far a contact's times may be off.
 _ANSWER_MS = 2_000
+# What was on its way for longer does not say how things stand.
+_FRESH_MS = 1_000
 WENT_BACK = "the host's clock went back"
 WENT_FORWARD = "the host's clock went forward"
 # Whatever else is said of such a time, it is not known to have been muted.
@@ -74,6 +76,9 @@ def intervals(observations: Iterable[Observation], since_ms: int, until_ms: int)
         if before is not None:
             said.gap(before, lost, "not asked")
         said.gap(lost, last, _reason(lost))
+    elif before is not None and _took(before) > _FRESH_MS:
+        # It was so at some time while it was on its way; nothing tells what came then.
+        said.draw(_gap(before.at_ms - _took(before), before.at_ms, text.REASONS["late"], 0))
     return _merge(clip(said.settled(), since_ms, until_ms))
 
 
@@ -118,18 +123,18 @@ class _Said:
                 lost_ms = max(lost_ms, joint.start_ms)
             pieces = _overlay(pieces, lost_ms, _reason(lost), now.at_ms)
         if before is not None and joint is not None:
-            self._moved(before.at_ms, now, joint, pieces)
+            self._moved(before.at_ms - _took(before), now, joint, pieces)
         for piece in pieces:
-            self._draw(piece)
+            self.draw(piece)
         self._times.append(now.at_ms)
 
     def gap(self, start: Observation, end: Observation, note: str) -> None:
         """Nothing is known from ``start`` to ``end``."""
         joint = _join(start, end)
-        start_ms = end.at_ms if joint.start_ms is None else joint.start_ms
+        start_ms = end.at_ms if joint.start_ms is None else joint.start_ms - _took(start)
         pieces = [_gap(start_ms, end.at_ms, note, 0)]
-        self._moved(start.at_ms, end, joint, pieces)
-        self._draw(pieces[0])
+        self._moved(start.at_ms - _took(start), end, joint, pieces)
+        self.draw(pieces[0])
 
     def _moved(
         self, from_ms: int, now: Observation, joint: _Joint, pieces: list[Interval]
@@ -143,7 +148,7 @@ class _Said:
         if set_ms is None:
             uptime_ms = now.uptime_ms or 0
             since_ms = max((at for at in self._times if at <= now.at_ms), default=now.at_ms)
-            self._draw(
+            self.draw(
                 _gap(min(since_ms, now.at_ms - uptime_ms), now.at_ms - uptime_ms, WENT_BACK, 0)
             )
             self._ahead.append(from_ms)
@@ -151,14 +156,14 @@ class _Said:
             for piece in pieces:
                 if piece.state != "muted":
                     start_ms = max(from_ms, piece.start_ms - set_ms)
-                    self._draw(_gap(start_ms, piece.end_ms - set_ms, WENT_BACK, 0))
+                    self.draw(_gap(start_ms, piece.end_ms - set_ms, WENT_BACK, 0))
         if set_ms is not None and set_ms > 0:
-            self._draw(_gap(from_ms, from_ms + set_ms, WENT_FORWARD, 0))
+            self.draw(_gap(from_ms, joint.start_ms or from_ms, WENT_FORWARD, 0))
         else:
             self._marks.append(_gap(now.at_ms, now.at_ms, WENT_BACK, 0))
         self._pass += 1
 
-    def _draw(self, piece: Interval) -> None:
+    def draw(self, piece: Interval) -> None:
         last = self._drawn[-1] if self._drawn else None
         if piece.length_ms <= 0:
             self._last = piece if piece.length_ms == 0 else None
@@ -175,7 +180,7 @@ class _Said:
         """The gravest of all that was said of each time."""
         for from_ms in self._ahead:
             until_ms = min((at for at in self._times if at >= from_ms), default=from_ms)
-            self._draw(_gap(from_ms, until_ms, WENT_BACK, 0))
+            self.draw(_gap(from_ms, until_ms, WENT_BACK, 0))
         drawn = [(one.start_ms, one.end_ms, one.state) for one in self._drawn]
         found: list[Interval] = []
         for start_ms, end_ms, index, twice in gravest(drawn, self._passes):
@@ -247,6 +252,11 @@ def _as_of(now: Observation, then: Observation) -> int:
     """When ``then`` was, by the host's clock as it stood at ``now``."""
     on = advance(_anchor(then), _anchor(now))
     return then.at_ms if on.ran_ms is None or on.wall_agrees else now.at_ms - round(on.ran_ms)
+
+
+def _took(seen: Observation) -> int:
+    """So long before its time it may have been asked for: what was muted then may have ended."""
+    return seen.took_ms or 0
 
 
 def _uncounted(*seen: Observation) -> bool:
@@ -350,7 +360,8 @@ def _fill(before: Observation | None, now: Observation, joint: _Joint | None) ->
         first = _anchor(before) if joint.known_ms == joint.start_ms else None
         found = _fill_same_boot(before, now, _Scale(first, second, joint))
         if joint.start_ms is not None and joint.start_ms < joint.known_ms:
-            found.insert(0, _gap(joint.start_ms, joint.known_ms, CLOCKS_DISAGREE, 0))
+            start_ms = joint.start_ms - _took(before)
+            found.insert(0, _gap(start_ms, joint.known_ms, CLOCKS_DISAGREE, 0))
         return found
     # Every boot starts with the word "muted" and no change; whether power or watchdog caused it is
     # only told until the next change.
@@ -365,9 +376,9 @@ def _fill(before: Observation | None, now: Observation, joint: _Joint | None) ->
     found = _fill_same_boot(at_boot, now, scale)
     if joint is not None and not joint.fits:
         found = [_doubted(piece, CLOCKS_DISAGREE) for piece in found]
-    if start_ms is None:
+    if before is None or start_ms is None:
         return found
-    return [_gap(start_ms, booted_ms, _RESTARTED, 0), *found]
+    return [_gap(start_ms - _took(before), booted_ms, _RESTARTED, 0), *found]
 
 
 class _Scale(NamedTuple):

@@ -204,11 +204,20 @@ class World:
     def wall_ms(self, at: int) -> int:
         return START_MS + at + self.ahead(at)
 
-    def labels(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The times that the host's clock showed from ``start`` to ``end``."""
+    def labels(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """The times that the host's clock showed from ``start`` to ``end``, and how much that was
+        ahead of the truth.
+        """
         points = [start, *(when for when, _ in self._steps if start < when < end), end]
         for one, other in zip(points, points[1:], strict=False):
-            yield self.wall_ms(one), START_MS + other + self.ahead(one)
+            yield self.wall_ms(one), START_MS + other + self.ahead(one), self.ahead(one)
+
+    def is_lost(self, one: int, other: int) -> bool:
+        """Whether host and board have both started again in between: then nothing tells whether
+        the host's clock was set.
+        """
+        is_off = any(one < part.start < other for part in self.board.history if not part.boot)
+        return is_off and any(one < at <= other for at in self._reboots)
 
     def latency(self) -> int:
         return self._chance.choice((0, 1, 1, 2, 5, 40))
