@@ -12,6 +12,7 @@ from argparse import Namespace
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from random import Random
 from typing import Any, NamedTuple
 
@@ -209,7 +210,7 @@ class World:
         ahead of the truth.
         """
         points = [start, *(when for when, _ in self._steps if start < when < end), end]
-        for one, other in zip(points, points[1:], strict=False):
+        for one, other in pairwise(points):
             yield self.wall_ms(one), START_MS + other + self.ahead(one), self.ahead(one)
 
     def is_lost(self, one: int, other: int) -> bool:
