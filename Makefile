@@ -1,5 +1,5 @@
 # `make demo` shows the main job on a simulated board; `make test` passes the portable tests.
-# Both set themselves up in .venv and touch nothing else.
+# Both set themselves up in .venv, write to build/, and touch nothing else.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,10 +10,15 @@ SOUND ?= pulseaudio
 # Tests that run on a real MicroPython interpreter as well as on CPython, or only there.
 ON_MICROPYTHON := tests/unit tests/esp32_port tests/interpreter
 
+# What pip, Python and matplotlib would leave in the home, or beside the source.
+export PIP_CACHE_DIR := $(CURDIR)/build/cache/pip
+export PYTHONPYCACHEPREFIX := $(CURDIR)/build/cache/python
+export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
+
 AUDIO_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-micropython test-chip test-audio test-pages images lint types wheel bench soak release clean
+.PHONY: help demo test test-micropython test-chip test-audio test-peers test-pages test-shells images lint types wheel bench soak release clean
 
 help:
 	@echo "make demo    the main job, on a simulated board (ENGINE=rp2040: emulated Pico)"
@@ -24,8 +29,12 @@ help:
 	@echo "             the firmware as it is flashed, on an emulated Pico"
 	@echo "make test-audio"
 	@echo "             by ear, on a real PulseAudio (three minutes, in real time)"
+	@echo "make test-peers"
+	@echo "             a board on the network, behind ser2net and socat"
 	@echo "make test-pages"
 	@echo "             the pages of receipts in Chromium: narrow and wide, light and dark"
+	@echo "make test-shells"
+	@echo "             completion in real shells: bash, zsh, fish"
 	@echo "make lint    style and types (make types: types alone)"
 	@echo "make wheel   build the wheel and try it in a clean environment"
 	@echo "make bench   speed and size figures, as a table and as JSON in build/"
@@ -61,10 +70,22 @@ test-audio: $(VENV)/test.stamp
 	  exit 1; }; done
 	HARDMUTE_SOUND_SERVER=$(SOUND) $(BIN)/python -m pytest -q -n 2 tests/audio
 
+test-peers: $(VENV)/test.stamp
+	@for needed in ser2net socat; do command -v $$needed >/dev/null || { \
+	  echo "$$needed is missing: sudo apt-get install --no-install-recommends ser2net socat"; \
+	  exit 1; }; done
+	$(BIN)/python -m pytest -q tests/peers
+
 test-pages: $(VENV)/test.stamp
 	@command -v chromium-headless-shell >/dev/null || { echo "Chromium is missing:" \
 	  "sudo apt-get install --no-install-recommends chromium-headless-shell"; exit 1; }
 	$(BIN)/python -m pytest -q tests/pages
+
+test-shells: $(VENV)/test.stamp
+	@for needed in bash zsh fish; do command -v $$needed >/dev/null || { \
+	  echo "$$needed is missing: sudo apt-get install --no-install-recommends zsh fish"; \
+	  exit 1; }; done
+	$(BIN)/python -m pytest -q tests/shells
 
 # $MICROPYTHON, or the interpreter that firmware/Makefile builds; its path is the last line there.
 test-micropython: $(VENV)/test.stamp

@@ -19,6 +19,7 @@ BENCHMARKS = (
     host.round_trip,
     host.muting,
     host.log_rows,
+    host.storing,
     host.verification,
     host.proving,
     host.receipts,

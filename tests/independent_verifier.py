@@ -10,11 +10,11 @@ from base64 import b64decode, b64encode
 from functools import cache
 from hashlib import sha256
 from hmac import digest
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
-SEAL, PAIR, UNPAIR, YEARS = 5, 8, 9, range(-62_135_510_400_000, 253_402_214_400_001)
+SEAL, OVERRUN, PAIR, UNPAIR, YEARS = 5, 6, 8, 9, range(-62_135_510_400_000, 253_402_214_400_001)
 RECORD = "seq boot low high pairing epoch data event cause state link mac"
 BAD = ValueError, TypeError, LookupError, AttributeError, RecursionError
 # Fields, and what their type and value begin with; xN: N digits of hex.
@@ -31,11 +31,13 @@ BODIES = {
     "log_row:int=[0-9] sent_ms:int received_ms:int elapsed_us:int anchor_us:int host_boot:str",
 }
 RECEIPT = (
-    "hardmute:str=receipt version:int=[12]\\Z board:str from_ms:int to_ms:int verdict:str "
-    "intervals:list entries:list hashes:dict"
+    "hardmute:str=receipt version:int=2\\Z board:str from_ms:int to_ms:int verdict:str "
+    "intervals:list entries:list hashes:dict counted:list key_ids:dict"
 )
 HEADER = b'{"hardmute":"export","version":2}\n'
 CODES = {"muted": 0, "live": 1, "unknown": 3, "fault": 4}
+GRAVEST, STATES = ["fault", "live", "unknown", "muted"], ["muted", "live", "fault"]
+CAUSES = ["boot", "button", "host", "timer", "stuck", "fault", "watchdog"]
 canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
@@ -96,7 +98,7 @@ class Reader:
         self.told = {}  # the attestation before the first record, in an excerpt
         self.keys = {o: [digest(secrets[o], b"hardmute journal", "sha256")] for o in secrets}
         # Whose key was right; whose was not given; where a pairing has another key id.
-        self.right, self.blind, self.other, self.attested = set(), set(), set(), []
+        self.right, self.blind, self.other, self.story = set(), set(), set(), []
         self.committed = 0  # the newest entry to which a nonce commits that is signed
 
     def take(self, row, kind, board, said, hashes):  # whether a key was given for what is signed
@@ -145,6 +147,8 @@ class Reader:
             found = heads & {by.head, (by.head, by.pairing, by.epoch)}
             known = found or by.seq < self.cut.get(place, 0)
             need(by.board == board and known, "no such record")
+        if kind in ("record", "incident"):
+            self.story.append((kind, place, by, said, True))
         if not (by and by.pairing):
             return True
         owner = board, by.pairing
@@ -161,7 +165,7 @@ class Reader:
             self.blind.add(owner)
         if kind == "attestation" and said.log_row in hashes and found:
             said.row = row
-            self.attested.append((place, by, said, keyed))
+            self.story.append((kind, place, by, said, keyed))
         return keyed
 
     def strangers(self):  # the keys given that are those of other pairings
@@ -205,56 +209,194 @@ def verify(export, secrets, expect=None):
     return 2 if reader.strangers() else 0 if whole else 3
 
 
-def unproven(marks):
-    """T8 and T9 for attestations, in order: when the time between two, by
-    either clock, was that 2 and 5 leave unproven, before the first one, and after the last."""
+def borne_out(state, connected, closed):  # T2
+    return state if state != "muted" else "live" if connected else "unknown" if closed else state
+
+
+def item(kind, by, said):  # a record, or an attestation
+    return by and (event(by) if kind == "record" else answer(by, said))
+
+
+def event(by):
+    by.state = borne_out(STATES[by.state & 15], by.state & 16, by.raw[31])
+    by.signed, by.uptime, by.lost = False, by.high << 32 | by.low, by.event == OVERRUN
+    by.cause = CAUSES[by.cause]
+    return by
+
+
+def answer(by, said):
+    by.state = borne_out(by.state, by.command == "connected", any(by.sense))
+    by.signed, by.uptime, by.lost, by.said = True, by.uptime_ms, False, said
+    return by
+
+
+def trip(said):
+    return said.received_ms - said.sent_ms
+
+
+def agree(one, other):  # T5
+    up, clocks = other.uptime - one.uptime, [other.said.received_ms - one.said.received_ms]
+    if one.said.host_boot == other.said.host_boot:
+        clocks.append((other.said.anchor_us - one.said.anchor_us) / 1000)
+    slack = 250 + up * 1e-4
+    return all(-trip(other.said) - slack <= up - c <= trip(one.said) + slack for c in clocks)
+
+
+def clock(marks):  # T13: when an uptime was, by the attestations of its boot
+    marks = sorted(marks, key=lambda mark: (mark.uptime, mark.said.sent_ms, mark.said.received_ms))
+
+    def by_one(mark, uptime):
+        apart = uptime - mark.uptime
+        off = int(abs(apart) * 1e-4) + 1
+        return mark.said.sent_ms + apart - off, mark.said.received_ms + apart + off
+
+    def between(a, z, uptime):
+        one, other, a, z = by_one(a, uptime), by_one(z, uptime), a.said, z.said
+        if a.host_boot == z.host_boot:
+            late = round(z.received_ms - a.received_ms - (z.anchor_us - a.anchor_us) / 1000)
+            first, last = max(one[0], other[0] - late), min(one[1], other[1] - late)
+            if first <= last:
+                return first + min(0, late), last + max(0, late)
+        return min(one[0], other[0]), max(one[1], other[1])
+
+    def when(uptime):
+        near = [m for m in marks if m.uptime < uptime][-1:]
+        near += [m for m in marks if m.uptime == uptime]
+        near += [m for m in marks if m.uptime > uptime][:1]
+        near = [between(*two, uptime) for two in pairwise(near)] or [by_one(near[0], uptime)]
+        return min(at for at, _ in near), max(at for _, at in near)
+
+    return when
+
+
+def clocks(boots):  # that of a boot that nothing attests is what its neighbours leave
+    signed = [[item for item in items if item.signed] for items in boots]
+    last, known = [max(item.uptime for item in items) for items in boots], []
+    for at, marks in enumerate(signed):
+        before = [b for b in range(at) if signed[b]][-1:]
+        after = [b for b in range(at + 1, len(boots)) if signed[b]][:1]
+        since = [clock(signed[b])(last[b])[0] + sum(last[b + 1 : at]) for b in before] or [0]
+        until = [clock(signed[b])(0)[1] - sum(last[at:b]) for b in after] or [1 << 53]
+        start = since[0], max(since[0], until[0])
+        known.append(clock(marks) if marks else lambda up, s=start: (s[0] + up, s[1] + up))
+    return known
+
+
+def unproven(marks, bracketed):
+    """T8 and T9: when the time between two attestations was, by either clock, before the first
+    one, and after the last."""
     if marks:
-        yield from ((-math.inf, marks[0][2].received_ms), (marks[-1][2].sent_ms, math.inf))
-    for at, ((place, a, one, _), (there, b, other, _)) in enumerate(pairwise(marks)):
-        passed, up = other.received_ms - one.received_ms, b.uptime_ms - a.uptime_ms
-        one_way, same = one.received_ms - one.sent_ms, (place, a.boot) == (there, b.boot)
-        trips, ran_us = (
-            one_way + other.received_ms - other.sent_ms,
-            other.anchor_us - one.anchor_us,
-        )
-        clocks = [passed, ran_us / 1000][: 1 + (one.host_boot == other.host_boot)]
-        slack = 250 + up * 1e-4
-        if same and all(one_way - trips <= up - c + slack <= one_way + 2 * slack for c in clocks):
+        yield from ((-math.inf, marks[0].said.received_ms), (marks[-1].said.sent_ms, math.inf))
+    for at, (a, b) in enumerate(pairwise(marks)):
+        one, other, same = a.said, b.said, (a.said.branch, a.boot) == (b.said.branch, b.boot)
+        if (one.row, other.row) in bracketed:
             continue
-        ran = passed if passed >= b.uptime_ms else math.inf
-        ran = abs(up) + int(abs(up) * 1e-4) + trips + 1 if same else ran
-        ran = (abs(ran_us) + 999) // 1000 if len(clocks) == 2 else ran
-        later = [m.sent_ms for _, _, m, _ in marks[at + 1 :] if m.sent_ms >= one.received_ms]
-        earlier = [
-            m.received_ms for _, _, m, _ in marks[: at + 1] if m.received_ms <= other.sent_ms
-        ]
+        passed, up = other.received_ms - one.received_ms, abs(b.uptime - a.uptime)
+        ran = passed if passed >= b.uptime else math.inf
+        ran = up + int(up * 1e-4) + trip(one) + trip(other) + 1 if same else ran
+        if one.host_boot == other.host_boot:
+            ran = (abs(other.anchor_us - one.anchor_us) + 999) // 1000
+        later = [m.said.sent_ms for m in marks[at + 1 :] if m.said.sent_ms >= one.received_ms]
+        earlier = [m.said.received_ms for m in marks[: at + 1]]
+        earlier = [ms for ms in earlier if ms <= other.sent_ms]
         known = ran < math.inf
         yield one.sent_ms, one.received_ms + ran if known else [*later, math.inf][0]
-        since = other.received_ms - ran - one_way if known else [-math.inf, *earlier][-1]
+        since = other.received_ms - ran - trip(one) if known else [-math.inf, *earlier][-1]
         yield since, other.received_ms
 
 
+def told(story, counts):
+    """T1 to T9: yields what a board's entries say, as start, end and state, if those of its
+    attestations count."""
+    runs, place, marks, bracketed = [[]], None, [], set()
+    for kind, where, item, said, keyed in story:
+        if kind == "incident":
+            runs.append([])
+        elif kind == "record" or counts(said, keyed):
+            runs += [[]] if where != place else []
+            runs[-1].append(item)
+            place = where
+    for run in runs:
+        boots = {item.boot: [i for i in run if i.boot == item.boot] for item in run}
+        for items, when in zip(boots.values(), clocks([*boots.values()]), strict=True):
+            items.sort(key=lambda item: (item.seq, item.signed, item.uptime))
+            doubts = ["lost" if item.lost else "one side" for item in items[1:]]
+            signed = [at for at, item in enumerate(items) if item.signed]
+            for at, to in pairwise(signed):
+                between = [item.seq for item in items[at + 1 : to]]
+                doubt = "" if agree(items[at], items[to]) else "clocks"
+                doubt = "lost" if any(item.lost for item in items[at:to]) else doubt
+                if between != [*range(items[at].seq + 1, items[to].seq + 1)]:  # T4
+                    doubt = "missing"
+                doubts[at:to] = [doubt] * (to - at)
+                bracketed |= set() if doubt else {(items[at].said.row, items[to].said.row)}
+            marks += [items[at] for at in signed]
+            yield from parts(items, doubts, when)
+    yield from ((start, end, "unknown") for start, end in unproven(marks, bracketed))
+
+
+def parts(items, doubts, when):
+    pieces, recorded = [], None
+    for (item, after), doubt in zip(pairwise(items), doubts, strict=True):
+        recorded = recorded if item.signed else item
+        ends = [(i.said.sent_ms, i.said.received_ms) if i.signed else when(i.uptime)
+                for i in (item, after)]  # fmt: skip
+        said = recorded if recorded and recorded.state != "unknown" else item  # T3
+        said = said if item.state == "muted" else item
+        why = "settling" if doubt and said.state == "unknown" else doubt
+        pieces.append(((said.state, said.cause, why), *ends, max(0, after.uptime - item.uptime)))
+    for (state, _, doubt), same in groupby(pieces, key=lambda piece: piece[0]):
+        _, starts, ends, lengths = zip(*same, strict=True)
+        start, end = starts[0], ends[-1]
+        off = max(start[1] - start[0], end[1] - end[0])
+        if state == "muted" and not doubt:
+            yield start[1], end[0], state
+        elif state in ("live", "fault") and (not doubt or (off + 1) // 2 <= 60_000):  # T6, T7
+            yield start[0], end[1], state if off <= sum(lengths) else "unknown"
+        elif not doubt:
+            yield start[0], end[1], state
+
+
+def gravest(said, from_ms, to_ms):
+    """T10: yields start, end and state that fill the time."""
+    said = [(max(a, from_ms), min(z, to_ms), state) for a, z, state in said]
+    ends = sorted({from_ms, to_ms, *(at for a, z, _ in said if a < z for at in (a, z))})
+    states, begun = [], dict.fromkeys(GRAVEST, from_ms)  # until when each state holds
+    said.sort(reverse=True)
+    for start in ends[:-1]:
+        while said and said[-1][0] <= start:
+            _, until, state = said.pop()
+            begun[state] = max(begun[state], until)
+        states.append(next((state for state in GRAVEST if begun[state] > start), "unknown"))
+    for state, spans in groupby(zip(pairwise(ends), states, strict=True), key=lambda one: one[1]):
+        spans = [span for span, _ in spans]
+        yield spans[0][0], spans[-1][1], state
+
+
 def check(data, secrets):
-    """The exit code of a receipt, or raises one of BAD. "Proving an interval": 1, 2, 5 and 7."""
+    """The exit code of a receipt, or raises one of BAD."""
     receipt = json.loads(data.decode("ascii"), parse_float=int, parse_constant=int)
     need(canonical(receipt).encode() == data.removesuffix(b"\n"), "not canonical JSON")
-    if receipt["hardmute"] == "receipt" and receipt["version"] > 2:
+    version = receipt["version"] if receipt["hardmute"] == "receipt" else 2
+    if type(version) is int and version > 0 and version != 2:
         return 3
     claimed = receipt.pop("sha256")
     need(sha256(canonical(receipt).encode()).hexdigest() == claimed, "its own hash")
     macs = {int(pairing): mac for pairing, mac in receipt.pop("macs").items()}
     said, body = typed(receipt, RECEIPT), canonical(receipt).encode()
     hashes = {0: bytes(32), **{int(row): bytes.fromhex(h) for row, h in said.hashes.items()}}
-    ids = {
-        (said.board, int(pairing)): told for pairing, told in receipt.get("key_ids", {}).items()
-    }
+    ids = {(said.board, int(pairing)): key for pairing, key in said.key_ids.items()}
     if any(ids.get(owner, key_id(secrets[owner])) != key_id(secrets[owner]) for owner in secrets):
         return 2
-    reader, signed, row = Reader(secrets, excerpt=True), set(), 0
+    reader, signed, row, leaks = Reader(secrets, excerpt=True), set(), 0, []
     for entry in said.entries:
         kind, before, row = typed(entry, ENTRY).kind, row, entry["row"]
         need(entry["board"] == said.board and row > before, "board or row")
-        reader.take(row, kind, said.board, typed(entry["body"], BODIES[kind]), hashes)
+        one = typed(entry["body"], BODIES[kind])
+        reader.take(row, kind, said.board, one, hashes)
+        if kind == "listening" and one.verdict == "live" and one.state is not None:
+            within = said.from_ms <= one.from_ms <= one.to_ms <= said.to_ms
+            leaks += [(one.from_ms, one.to_ms, "fault")] if within else []
     for owner, mac in (((said.board, pairing), mac) for pairing, mac in macs.items()):
         if owner in secrets:
             key = digest(secrets[owner], b"hardmute receipt", "sha256")
@@ -264,38 +406,27 @@ def check(data, secrets):
     reader.right |= signed
     reader.blind |= {(said.board, pairing) for pairing in macs} - signed
 
-    at, states = said.from_ms, [one["state"] for one in said.intervals]
-    for one in said.intervals:
-        need(one["start_ms"] == at < one["end_ms"], "intervals that do not fill the time")
-        at = one["end_ms"]
-    gravest = [state for state in ("fault", "unknown", "live", "muted") if state in states]
-    need(at == said.to_ms and said.verdict == gravest[0], "a verdict that is not the intervals'")
+    story = [(kind, at, item(kind, by, it), it, keyed) for kind, at, by, it, keyed in reader.story]
 
-    def bears_out(counts):  # whether all that is claimed to be muted is attested on both sides
-        counted = [mark for mark in reader.attested if counts(*mark[1:])]
-        boots = {(mark[0], mark[1].boot): [] for mark in counted}
-        for mark in counted:  # two programs may store theirs in another order
-            boots[mark[0], mark[1].boot].append(mark)
-        boots = [sorted(boots[of], key=lambda mark: mark[1].uptime_ms) for of in sorted(boots)]
-        spans = [(of[0][2].received_ms, of[-1][2].sent_ms) for of in boots]
-        doubts = [*unproven([mark for of in boots for mark in of])]
-        return all(
-            any(a <= one["start_ms"] and one["end_ms"] <= z for a, z in spans)
-            and not any(a < one["end_ms"] and one["start_ms"] < z for a, z in doubts)
-            for one in said.intervals
-            if one["state"] == "muted"
-        )
-
-    def stated(by, body, keyed):  # what counted where the receipt was made
-        counted = by.pairing in macs if macs else body.checked  # in version 1
-        counted = body.row in said.counted if said.version == 2 else counted
-        return counted and (keyed or (said.board, by.pairing) not in secrets)
+    def shown(counts):
+        said_so = [*told(story, counts), *leaks]
+        return [*gravest(said_so, said.from_ms, said.to_ms)]
 
     if reader.strangers() and (reader.right or reader.blind):
         return 2
-    need(bears_out(stated), "what it claims is not attested on both sides")
-    known = signed and bears_out(lambda _by, _body, keyed: keyed)
-    return CODES[said.verdict] if known else 3
+    spans = [((one["start_ms"], one["end_ms"]), one["state"]) for one in said.intervals]
+    need(all(a[0][1] == b[0][0] for a, b in pairwise(spans)), "intervals with gaps")
+    claims = [[*same] for _, same in groupby(spans, key=lambda one: one[1])]
+    claims = [(one[0][0][0], one[-1][0][1], one[0][1]) for one in claims]
+    stated = shown(lambda body, _keyed: body.row in said.counted)
+    need(claims == stated, "C4: what it claims is not what its evidence shows")
+    need(said.verdict == verdict(claims), "C4: a verdict that is not the intervals'")
+    return CODES[verdict(shown(lambda _body, keyed: keyed))] if signed else 3
+
+
+def verdict(spans):
+    states = [state for _, _, state in spans]
+    return next(state for state in ("fault", "unknown", "live", "muted") if state in states)
 
 
 def judge(data, secrets, expect=None, seen=None):

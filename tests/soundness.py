@@ -62,6 +62,8 @@ NONE, KEY, HEAD = "none", "verify key", "head"
 ASKS, EPOCH, END, PRUNE, PAIRING = "asks", "open epoch", "end", "prune", "pairing"
 # A time that was twice, because the clock was set back, with no evidence of the second.
 TWICE = "twice"
+# The same the other way round: the evidence of the first is altered where `prove` does not read.
+UNREAD = "unread"
 # Of a log that nothing protects but what is beside it: whatever the attack is.
 REWRITES = "rewrites"
 # What the matrix grants: by command, key and attacker, the means. None: never.
@@ -161,7 +163,7 @@ class TrueClock(Clock):
 # What may happen, and how often. In a story of clocks they are set; in one of keys the board is
 # paired again, by this host or another, or flashed anew, and the log is pruned.
 _ALWAYS = ("attest", "pass", "live") * 3 + ("fault", "boot", "suspend", "press", "weld", "lose")
-_CLOCKS = (*_ALWAYS, *("set", "restart", "quick_set") * 2)
+_CLOCKS = (*_ALWAYS, *("set", "restart", "quick_set") * 2, "again")
 _KEYS = (*_ALWAYS, "pair", "pair_elsewhere", "unpair", "reflash", "prune", "late", "late")
 
 
@@ -315,6 +317,22 @@ class TrueStory(Story):
         self.do_pass()
         self.do_attest()
 
+    def do_again(self) -> None:
+        """A live time, and after that the clock is set back, and it passes again, muted."""
+        self.do_attest()
+        self.clock.pass_ms(2000)
+        self.board.live_for(self.some_ms(60 * MINUTE))
+        self.clock.pass_ms(2000)
+        passed = self.host.passed[-3:]
+        self.do_attest()
+        self.host.start_ms -= self.host.now_ms - passed[0][0] + self.some_ms(DAY)
+        # As each contact leaves one behind.
+        self.host.log.append("observation", BOARD, {"source": "status"})
+        self.board.note(journal.CONFIG)
+        self.do_attest()
+        self.clock.pass_ms(2 * sum(end - start for start, end in passed) + self.some_ms(2 * DAY))
+        self.do_attest()
+
     def do_pair(self) -> None:
         """This host makes the next pairing."""
         self.board.pair()
@@ -404,6 +422,16 @@ class Kept(NamedTuple):
             if live.start < one.end_ms and one.start_ms < live.end
         ]
 
+    def blurred(self, shown: Proof) -> Proven | None:
+        """What was told to be live for twenty times as long as it was, its ends being so vague."""
+        for one in shown.intervals:
+            is_whole = shown.from_ms < one.start_ms and one.end_ms < shown.to_ms
+            if is_whole and one.state in ("live", "fault") and one.plus_minus_ms > 1000:
+                was_ms = _overlap(one, ((live.start, live.end) for live in self.truth))
+                if 20 * was_ms < _overlap(one, self.passed):
+                    return one
+        return None
+
     def was_before(self, live: Live) -> bool:
         """Whether all of that time had passed once already, before the line was live in it."""
         passed = self.passed[: live.number]
@@ -412,6 +440,15 @@ class Kept(NamedTuple):
             any(a <= since and until <= b for a, b in passed)
             for since, until in pairwise(sorted({live.start, live.end, *ends}))
         )
+
+
+def _overlap(one: Proven, spans: Iterable[tuple[int, int]]) -> int:
+    """For how many ms of ``one`` there is a span."""
+    total, at = 0, one.start_ms
+    for start, end in sorted(spans):
+        since, until = max(start, at), min(end, one.end_ms)
+        total, at = (total + until - since, until) if since < until else (total, at)
+    return total
 
 
 class World(NamedTuple):
@@ -562,6 +599,8 @@ class Attack(NamedTuple):
     against_prove: str | None = None
     # What this host had; None: all of the story.
     had: Sequence[Entry] | None = None
+    # Whoever says anything but that it was altered has not looked.
+    is_altered: bool = False
     # The app's own attest key, put where this host looks for its own.
     keys: Mapping[tuple[str, int], list[bytes]] = {}
 
@@ -588,10 +627,12 @@ class Machine:
             self.scratch.put(kept.entries)
             given = [told.secrets, {}] if number else [told.secrets, {}, told.first_only]
             for secrets in given:
-                for word in self.honest_proofs(told, kept, secrets, chance):
-                    yield word if told.branch > 1 and secrets else _alarmed(word)
-                for word in self.log_words(kept.entries, kept.entries, secrets):
-                    is_known = kept.entries[0].row == 1 or told.branch == 1 or not secrets
+                is_known = kept.entries[0].row == 1 or told.branch == 1 or not secrets
+                words = [
+                    *self.honest_proofs(told, kept, secrets, chance),
+                    *self.log_words(kept.entries, kept.entries, secrets),
+                ]
+                for word in words:
                     yield _alarmed(word) if is_known else word
 
     def honest_proofs(
@@ -677,7 +718,10 @@ class Machine:
         kept = told.hosts[0]
         if attack.receipt is not None:
             for given in (told.secrets, {}):
-                yield self.receipt_word(kept, attack.receipt, given)
+                word = self.receipt_word(kept, attack.receipt, given)
+                if attack.is_altered and word.code not in (errors.TAMPERED, errors.USAGE):
+                    word = word._replace(wrong="not called altered")
+                yield word
             return
         had = kept.entries if attack.had is None else attack.had
         for secrets in (told.secrets, {}):
@@ -698,8 +742,7 @@ class Machine:
                 content = self.scratch.receipt(shown, part, secrets)
                 yield self.receipt_word(kept, content, secrets)._replace(attackers=("owner",))
         content = claimed(attack.entries, from_ms, to_ms)
-        # Of the same numbers there are two pairings on a board that was flashed anew.
-        for given in (told.secrets, {}) if told.branch == 1 else ({},):
+        for given in (told.secrets, {}):
             yield self.receipt_word(kept, content, given)
 
 
@@ -711,6 +754,8 @@ def _shown(command: str, secrets: Secrets, kept: Kept, shown: Proof) -> Word:
     """``means``: all that is wrong was twice, and live the second time."""
     untrue = kept.untrue(shown.intervals)
     wrong = f"muted, and was not: {untrue}" if untrue else None
+    if wrong is None and (blurred := kept.blurred(shown)):
+        wrong = f"known less well than it is long: {blurred}"
     is_twice = bool(untrue) and all(map(kept.was_before, untrue))
     word = _word(command, secrets, shown.exit_code, wrong, shown.verdict)
     return word._replace(means=TWICE if is_twice else None)
@@ -987,6 +1032,55 @@ def edit(told: World, chance: Random) -> Attack | None:
     return Attack("edits in place", ALL, None, made, live)
 
 
+def edit_unread(told: World, chance: Random) -> Attack | None:
+    """All before the clock was set back is moved to a time long ago; no hash is made anew."""
+    found = _unread(told, chance)
+    return found and Attack("edits the unread", WRITERS, None, *found)
+
+
+def remake_unread(told: World, chance: Random) -> Attack | None:
+    """As before, and the own hash of each attestation is made anew: the next one does not fit."""
+    found = _unread(told, chance)
+    if found is None:
+        return None
+    made: list[Entry] = []
+    for entry in found[0]:
+        if entry.kind == "attestation" and made:
+            entry = entry._replace(hash=hash_of(made[-1].hash, entry))
+        made.append(entry)
+    return Attack("remakes the unread", WRITERS, None, made, found[1], against_prove=UNREAD)
+
+
+def _unread(told: World, chance: Random) -> tuple[list[Entry], Live] | None:
+    """The log with all moved to a time long ago that is before the clock was set back; and a time
+    that was live by then, and muted and attested since.
+    """
+    kept = told.hosts[0]
+    marks = [Mark(at, e) for at, e in enumerate(kept.entries) if e.kind == "attestation"]
+    rows = {
+        journal.Record(record_of(e.body)).seq: e.row
+        for e in kept.entries
+        if e.kind == "record" and e.body["branch"] == told.branch
+    }
+    found = [
+        (one.at, live)
+        for one, other in pairwise(marks)
+        if other.body["received_ms"] < one.body["sent_ms"]
+        for first, second in _pairs(told)
+        if first.at >= other.at
+        for live in kept.truth
+        if live.branch == told.branch
+        and rows.get(live.seq, one.entry.row) < one.entry.row
+        and first.body["received_ms"] < live.start - 1
+        and live.end + 1 < second.body["sent_ms"]
+    ]
+    if not found:
+        return None
+    entries = kept.entries
+    at, live = chance.choice(found)
+    return [*(_shifted(e, -400 * DAY) for e in entries[: at + 1]), *entries[at + 1 :]], live
+
+
 def leave_out(told: World, chance: Random) -> Attack | None:
     """The records of a live time are taken out; with the attestations after it, or not."""
     target = _target(told, chance)
@@ -1106,6 +1200,24 @@ def move_receipt(told: World, chance: Random) -> Attack | None:
     if chance.random() < 0.5:
         content["macs"] = {}
     return Attack("moves a receipt", ALL, None, (), live, sealed(content))
+
+
+def claim_muted(told: World, chance: Random) -> Attack | None:
+    """A genuine receipt of a live time, which says that it was muted; with its signature or none.
+
+    All else in it is as it was.
+    """
+    target = _target(told, chance)
+    if target is None:
+        return None
+    start, end = target.live.start - 1000, target.live.end + 1000
+    content = signed_receipt(told, told.hosts[0].entries, start, end)
+    muted = Proven(start, end, "muted", "button", 0, None)
+    content |= {"verdict": "muted", "intervals": [muted._asdict()]}
+    if chance.random() < 0.5:
+        content["macs"] = {}
+    made = sealed(content)
+    return Attack("claims muted", ALL, None, (), target.live, made, is_altered=True)
 
 
 def signed_receipt(
@@ -1372,6 +1484,8 @@ ATTACKS: tuple[Callable[[World, Random], Attack | None], ...] = (
     move_times,
     pretend_prune,
     edit,
+    edit_unread,
+    remake_unread,
     leave_out,
     cut_records,
     retell,
@@ -1380,6 +1494,7 @@ ATTACKS: tuple[Callable[[World, Random], Attack | None], ...] = (
     move_last,
     cut_end,
     move_receipt,
+    claim_muted,
     attest_the_past,
     skip_epochs,
     rewrite_open_epoch,

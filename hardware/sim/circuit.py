@@ -118,13 +118,19 @@ class Circuit:
         deck = Path(folder, "deck.cir")
         text = ["* hardmute", *self.lines, ".control", *commands, "quit", ".endc", ".end"]
         deck.write_text("\n".join(text) + "\n")
-        done = subprocess.run(
-            ["ngspice", "-b", deck],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_TIMEOUT_S,
-        )
+        try:
+            done = subprocess.run(
+                ["ngspice", "-b", deck],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_TIMEOUT_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise SpiceError(
+                f"One run of ngspice took longer than {_TIMEOUT_S} s and was ended. This machine"
+                " is too slow, or too busy: try again when it has less to do."
+            ) from error
         said = done.stdout + done.stderr
         if done.returncode or any(word in said for word in _ERRORS):
             raise SpiceError(f"ngspice failed ({done.returncode}): {said[-1500:]}")

@@ -1,6 +1,6 @@
 """Simulate the inline board: ``python run.py FOLDER``, where tables and pictures go.
 
-Exit code 1: a limit is missed.
+Exit code 1: a limit is missed. 2: ngspice or KiCad failed, or took too long.
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ import faults
 import moments
 import plugs
 import small_signal
-from circuit import Circuit
+from circuit import Circuit, SpiceError
 from results import Figure, write_table
 
 
 def main() -> int:
     board = Path(__file__).parents[1] / "inline"
     folder = Path(sys.argv[1])
-    circuit = Circuit.of(board / "inline.kicad_sch")
     figures: list[Figure] = []
-    for study in (small_signal, plugs, moments, faults):
-        figures += study.run(circuit, folder)
+    try:
+        circuit = Circuit.of(board / "inline.kicad_sch")
+        for study in (small_signal, plugs, moments, faults):
+            figures += study.run(circuit, folder)
+    except SpiceError as error:
+        print(error, file=sys.stderr)
+        return 2
     header = ["figure", "simulated", "unit", "limit", "met"]
     rows = [[f.name, f"{f.value:.4g}", f.unit, f.limit, f.met] for f in figures]
     write_table(folder / "summary.csv", header, rows)

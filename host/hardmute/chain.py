@@ -5,19 +5,22 @@ Pure. The MACs need a key: see `verifier`.
 
 from __future__ import annotations
 
+import re
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Sequence
 from hashlib import sha256
-from itertools import accumulate
+from itertools import accumulate, groupby, pairwise
 from operator import lt
+from typing import NamedTuple
 
+from hardmute.entries import cut
 from muteboard import attest, journal, wire
 
-NO_MAC = bytes(attest.MAC)
-# The low 4 bits of each byte.
-_LOW = bytes(byte & 0x0F for byte in range(256))
+_NO_MAC = bytes(attest.MAC)
 _EMPTY = sha256()
+_EVENT_AT = 28
+_PAIRS, _SEALS = (re.compile(bytes([event])) for event in (journal.PAIR, journal.SEAL))
 # What a record is, whatever its place: pairing, epoch, event, cause, the low 4 bits of the state,
 # and whether it has a MAC.
 _Kind = tuple[int, int, int, int, int, bool]
@@ -25,43 +28,69 @@ _Kind = tuple[int, int, int, int, int, bool]
 _When = tuple[int, int, int]
 
 
-class Fields:
-    """The columns of some ``records``, which are 64 bytes each, one after the other.
-
-    seq, boot: 4 bytes each; low and high part of the uptime: 4 and 2; pairing: 2; epoch, presses,
-    data: 4 each; event, cause, state, sense: 1 each; link and MAC: 16 each.
+class Stretch(NamedTuple):
+    """Records of one pairing and epoch, one after the other: what the first one and the last one
+    are, and their field `data`. Only the first may be a ``pair`` record, and only the last a seal.
     """
 
-    def __init__(self, records: bytes) -> None:
-        words, halves = array("I", records), array("H", records)
-        if sys.byteorder == "big":
-            words.byteswap()
-            halves.byteswap()
-        self.seqs, boots, lows, self.epochs = (words[at::16] for at in (0, 1, 2, 4))
-        self.data = words[6::16]
-        highs, self.pairings = halves[6::32], halves[7::32]
-        self.events, causes, states = (records[at :: journal.SIZE] for at in (28, 29, 30))
-        self.records, self.links, macs = (
-            [records[at : at + size] for at in range(start, len(records), journal.SIZE)]
-            for start, size in ((0, journal.SIZE), (32, attest.MAC), (48, attest.MAC))
-        )
-        self.heads = _heads(self.records)
-        # In the order of time.
-        self.whens: list[_When] = list(zip(boots, highs, lows, strict=True))
-        self.kinds: list[_Kind] = list(
-            zip(
-                self.pairings,
-                self.epochs,
-                self.events,
-                causes,
-                states.translate(_LOW),
-                [mac != NO_MAC for mac in macs],
-                strict=True,
-            )
-        )
+    size: int
+    first: _Kind
+    last: _Kind
+    first_data: int
+    last_data: int
 
 
-def _heads(records: Iterable[bytes]) -> list[bytes]:
+class Piece(NamedTuple):
+    """Some records, one after the other: all that a `Chain` needs to go on to them.
+
+    ``seq``, ``link``, ``begin``: of the first one; ``data``, ``end``: of the last one. ``heads``:
+    those of the journal after each of them, 16 bytes each. ``problem``: in words, what rule one of
+    them breaks, seen from the one before it in this piece; None if none does.
+    """
+
+    seq: int
+    link: bytes
+    begin: _When
+    data: bytes
+    end: _When
+    heads: bytes
+    stretches: Sequence[Stretch]
+    problem: str | None
+
+
+def piece_of(records: bytes) -> Piece:
+    """The piece of these ``records``, 64 bytes each. What came before it need not be known."""
+    words, halves = array("I", records), array("H", records)
+    if sys.byteorder == "big":
+        words.byteswap()
+        halves.byteswap()
+    seqs, boots, lows, epochs, numbers, whats = (words[at::16] for at in (0, 1, 2, 4, 6, 7))
+    highs, pairings = halves[6::32], halves[7::32]
+    size = len(seqs)
+    parts = cut(records, "32x16s16s", size)
+    links, macs = parts[::2], parts[1::2]
+    heads = _heads(cut(records, "64s", size))
+    # In the order of time.
+    whens: list[_When] = list(zip(boots, highs, lows, strict=True))
+    problem = _out_of_place(seqs[0], heads[0], seqs[1:], links[1:], heads[1:])
+    problem = problem or _goes_back(whens[0], whens[1:])
+    stretches: list[Stretch] = []
+    bounds = _bounds(pairings, epochs, records[_EVENT_AT :: journal.SIZE])
+    for start, end in pairwise(bounds):
+        pairing, epoch, of_these = pairings[start], epochs[start], whats[start:end].tolist()
+        # Where there is a pairing they may.
+        signed = pairing > 0 or set(macs[start:end]) != {_NO_MAC}
+        # They are of few kinds.
+        kinds = {what: _kind(pairing, epoch, what, signed) for what in set(of_these)}
+        for what, last in set(zip(of_these[1:], of_these, strict=False)):
+            problem = problem or _misfit(kinds[what], kinds[last], pairing)
+        ends = kinds[of_these[0]], kinds[of_these[-1]]
+        stretches.append(Stretch(end - start, *ends, numbers[start], numbers[end - 1]))
+    around = seqs[0], links[0], whens[0], records[-journal.SIZE :], whens[-1]
+    return Piece(*around, b"".join(heads), stretches, problem)
+
+
+def _heads(records: Sequence[bytes]) -> list[bytes]:
     """`journal.head_of` of each, which has to do for every interpreter."""
     heads: list[bytes] = []
     for record in records:
@@ -69,6 +98,21 @@ def _heads(records: Iterable[bytes]) -> list[bytes]:
         digest.update(record)
         heads.append(digest.digest()[: attest.MAC])
     return heads
+
+
+def _bounds(pairings: array[int], epochs: array[int], events: bytes) -> list[int]:
+    """Where the stretches begin and end in a piece that has these columns."""
+    found = {0}
+    for column in pairings, epochs:
+        found.update(accumulate(len(list(run)) for _, run in groupby(column)))
+    found.update(pair.start() for pair in _PAIRS.finditer(events))
+    found.update(seal.end() for seal in _SEALS.finditer(events))
+    return sorted(found)
+
+
+def _kind(pairing: int, epoch: int, what: int, is_signed: bool) -> _Kind:
+    """``what``: event, cause, state and sense, from the lowest byte on."""
+    return pairing, epoch, what & 0xFF, what >> 8 & 0xFF, what >> 16 & 0x0F, is_signed
 
 
 class Chain:
@@ -101,71 +145,79 @@ class Chain:
 
     def resume(self, data: bytes, count: int | None) -> None:
         """Start after the record ``data``, the ``count``-th of its epoch; None: not known."""
-        self._go_on(Fields(data), data, count)
+        self._go_on(piece_of(data), count)
 
     def start_after(self, seq: int, head: bytes) -> None:
         """Start after record ``seq``, of which no more is known than the journal's ``head``."""
         self.seq = seq
         self.head = head
 
-    def take(self, records: bytes) -> Fields | str:
-        """Go on to these ``records``, as `Fields` has them: their fields; or what rule one of them
-        breaks, in words.
+    def take(self, piece: Piece) -> str | None:
+        """Go on to the records of ``piece``; or say what rule one of them breaks, in words.
 
         Then none is gone on to; and where it is not the only one, the words are of any.
         """
-        taken = Fields(records)
-        seqs, kinds, heads = taken.seqs, taken.kinds, taken.heads
-        # R1
-        if seqs[0] == 0:
-            return "has the number 0"
-        first = seqs[0] if self.head is None else self.seq + 1
-        if seqs.tolist() != list(range(first, first + len(seqs))):
-            return f"has the number {seqs[0]} after {self.seq}"
-        if taken.links != [self.head or taken.links[0], *heads[:-1]]:
-            return f"does not link to record {self.seq}"
-        # R2
-        if any(map(lt, taken.whens, [self._when, *taken.whens])):
-            return _goes_back(self._when, taken.whens[0])
-        # Records in a row are of few kinds.
-        highest = accumulate(taken.pairings, max, initial=self._pairing)
-        turns = set(zip(kinds, [self._kind, *kinds], highest, strict=False))
-        for kind, last, most in turns:
-            problem = _misfit(kind, last, most)
-            if problem is not None:
-                return problem
-        # R5
-        count, last = self.count, self._kind
-        if seqs[0] > 1 and not any(_begins_or_ends(kind, before) for kind, before, _ in turns):
-            count = None if count is None else count + len(kinds)
-            seqs = array("I")
-        for seq, kind, number in zip(seqs, kinds, taken.data, strict=False):
-            if seq == 1 or kind[2] == journal.PAIR or (last and kind[:2] != last[:2]):
-                count = 1
-            elif count is not None:
-                count += 1
-            if kind[2] == journal.SEAL and count not in (None, number):
-                return f"seals {number} records where its epoch has {count}"
-            last = kind
-        self._go_on(taken, taken.records[-1], count)
-        return taken
+        problem = (
+            piece.problem
+            or _out_of_place(self.seq, self.head, [piece.seq], [piece.link], [b""])
+            or _goes_back(self._when, [piece.begin])
+        )
+        highest, last = self._pairing, self._kind
+        number = 0 if piece.seq == 1 else self.count
+        for stretch in piece.stretches:
+            problem = problem or _misfit(stretch.first, last, highest)
+            pairing, _, event = stretch.first[:3]
+            # R5
+            if event == journal.PAIR or (last and stretch.first[:2] != last[:2]):
+                number = 0
+            number = None if number is None else number + stretch.size
+            if stretch.last[2] == journal.SEAL and number not in (None, stretch.last_data):
+                told = f"seals {stretch.last_data} records where its epoch has {number}"
+                problem = problem or told
+            highest, last = max(highest, pairing), stretch.last
+        if problem is None:
+            self._go_on(piece, number)
+        return problem
 
-    def _go_on(self, taken: Fields, data: bytes, count: int | None) -> None:
-        self.data = data
-        self.seq = taken.seqs[-1]
-        self.head = taken.heads[-1]
-        self.count = count
-        self._kind = taken.kinds[-1]
-        self._when = taken.whens[-1]
-        self._pairing = max(self._pairing, *taken.pairings)
+    def _go_on(self, piece: Piece, number: int | None) -> None:
+        self.data = piece.data
+        self.seq = piece.seq + len(piece.heads) // attest.MAC - 1
+        self.head = piece.heads[-attest.MAC :]
+        self.count = number
+        self._kind = piece.stretches[-1].last
+        self._when = piece.end
+        self._pairing = max(self._pairing, *(stretch.first[0] for stretch in piece.stretches))
 
 
-def _begins_or_ends(kind: _Kind, last: _Kind | None) -> bool:
-    """Whether an epoch begins or ends with a record of ``kind``."""
-    return kind[2] in (journal.PAIR, journal.SEAL) or (last is not None and kind[:2] != last[:2])
+def _out_of_place(
+    seq: int,
+    head: bytes | None,
+    seqs: Sequence[int],
+    links: Sequence[bytes],
+    heads: Sequence[bytes],
+) -> str | None:
+    """What is wrong with the numbers and links of records that come after record ``seq``, after
+    which the journal's head was ``head``, None if it may be any. ``heads``: after each of them.
+    """
+    if not seqs:
+        return None
+    # R1
+    if seqs[0] == 0:
+        return "has the number 0"
+    first = seqs[0] if head is None else seq + 1
+    if list(seqs) != list(range(first, first + len(seqs))):
+        return f"has the number {seqs[0]} after {seq}"
+    if list(links) != [head or links[0], *heads[:-1]]:
+        return f"does not link to record {seq}"
+    return None
 
 
-def _goes_back(before: _When, when: _When) -> str:
+def _goes_back(before: _When, whens: Sequence[_When]) -> str | None:
+    """What is wrong with the times of records that come after one of that time."""
+    # R2
+    if not any(map(lt, whens, [before, *whens])):
+        return None
+    when = whens[0]
     if when[0] < before[0]:
         return f"is of boot {when[0]} after boot {before[0]}"
     now, then = (high << 32 | low for _, high, low in (when, before))

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Collection
 from importlib import import_module
 from pathlib import Path
 
 import muteboard
+from hardmute.errors import USAGE
 
 _EXIT_CODES = """\
 exit: 0 muted or done; 1 live; 2 usage; 3 unknown, less proof than required, or
       nothing given to check it with; 4 fault; 5 tampered; 6 local failure"""
+
+
+# What `--device` is stored under begins with this.
+_NAMED = "named by "
+# The commands that ask several boards, one after the other.
+_OF_SEVERAL = ("status", "mute", "verify")
+# The view of `hardmute log` that nobody names: `log FILE` is short for it.
+_OF_A_FILE = "of"
+# Options that `hardmute log FILE` may have before the file, and that take a word.
+_BEFORE_A_FILE = {"-d", "--device", "--timeout", "--since", "--until", "--csv"}
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -27,7 +39,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         text = super().format_help()
         if _EXIT_CODES in text:
             text = text.replace("\n\noptions:", "", 1)
-            text = text.replace("\n\ncommands:", "\ncommands:", 1)
+            text = text.replace("\n\ncommands:", "", 1)
             text = text.replace(f"\n\n{_EXIT_CODES}", f"\n{_EXIT_CODES}")
         return text
 
@@ -83,18 +95,22 @@ def _add_common(
     device: bool = True,
     timeout: bool = True,
     listed: bool = True,
+    several: bool = False,
 ) -> None:
     """Options that may stand before or after the command, so neither place sets a default.
 
-    ``listed``: all of them in the help, not only which board.
+    ``listed``: all of them in the help, not only which board. ``several``: it may be several.
     """
     if device:
         parser.add_argument(
             "-d",
             "--device",
             metavar="BOARD",
+            action="append",
+            # What stands before the command is kept, for a command overwrites what it has as well.
+            dest=f"{_NAMED}{parser.prog}",
             default=argparse.SUPPRESS,
-            help="port, board id, label or URL",
+            help="port, board id, label or URL" + ("; may be repeated" if several else ""),
         )
     if timeout:
         parser.add_argument(
@@ -137,8 +153,8 @@ def _add_json(command: argparse.ArgumentParser, words: str = "one JSON object") 
 
 def _add_watch(command: argparse.ArgumentParser) -> None:
     command.epilog = (
-        "It holds the board's port. Other commands of yours say so and end; only\n"
-        "`hardmute mute` gets the port. `watch` then takes it back and follows on."
+        "It holds the board's port. Other commands of yours say so, log nothing and end;\n"
+        "only `hardmute mute` gets the port. `watch` then takes it back and follows on."
     )
     _add_common(command)
     _add_json(command, "a JSON object for each change, a line each")
@@ -149,13 +165,35 @@ def _add_state(command: argparse.ArgumentParser) -> None:
     _add_json(command)
 
 
+def _add_status(command: argparse.ArgumentParser) -> None:
+    command.epilog = (
+        "Several boards: --json prints a list. The exit code is the gravest, in the\n"
+        "order 5, 4, 3, 1, 6. `hardmute forget` ends that a missing board is unknown."
+    )
+    _add_several(command)
+    _add_all(command)
+
+
+def _add_several(command: argparse.ArgumentParser) -> None:
+    _add_common(command, several=True)
+    _add_json(command, "one JSON object; of several boards, a list")
+
+
+def _add_all(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--all", action="store_true", help="every board that is connected or has a label"
+    )
+
+
 def _add_mute(command: argparse.ArgumentParser) -> None:
     command.epilog = (
         "It works while `watch` or `verify --listen` of yours holds the board's port:\n"
         "they give it up, and `verify --listen` ends with 3. If another command holds\n"
-        "the port, or one that hangs, `mute` names it: press the button."
+        "the port, or one that hangs, `mute` names it: press the button.\n"
+        "Of several boards, all are tried, whatever one of them answers."
     )
-    _add_state(command)
+    _add_several(command)
+    _add_all(command)
 
 
 def _add_list(command: argparse.ArgumentParser) -> None:
@@ -165,7 +203,7 @@ def _add_list(command: argparse.ArgumentParser) -> None:
 
 
 def _add_verify(command: argparse.ArgumentParser) -> None:
-    _add_state(command)
+    _add_several(command)
     command.add_argument(
         "--require",
         metavar="LEVEL",
@@ -246,14 +284,29 @@ def _add_pair(command: argparse.ArgumentParser) -> None:
 def _add_log(command: argparse.ArgumentParser) -> None:
     _add_common(command, timeout=False)
     _add_window(command)
-    form = command.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON object")
-    form.add_argument("--csv", type=Path, metavar="FILE", help="write the intervals to a file")
-    views = command.add_subparsers(dest="view", metavar="plot|verify|export|prune")
+    _add_forms(command)
+    views = command.add_subparsers(
+        dest="view", metavar="plot|verify|export|prune", prog="hardmute log"
+    )
+    command.usage = (
+        "hardmute log [FILE.jsonl] [-d BOARD] [--since T] [--until T]\n"
+        "                    [--json | --csv FILE]\n"
+        "       hardmute log plot|verify|export|prune ..."
+    )
+    command.epilog = "FILE.jsonl: an export, which claims; `prove --log FILE` checks it."
+    # So `parse` reads `log FILE.jsonl`: it has no other way to tell the file from a view.
+    view = views.add_parser(_OF_A_FILE, formatter_class=_Formatter)
+    _add_common(view, timeout=False)
+    _add_window(view)
+    _add_forms(view)
+    view.add_argument("of", type=Path, metavar="FILE.jsonl")
     view = views.add_parser("plot", help="timeline as SVG", formatter_class=_Formatter)
     _add_common(view, timeout=False)
     _add_window(view)
     view.add_argument("file", type=Path, metavar="FILE.svg")
+    view.add_argument(
+        "of", nargs="?", type=Path, metavar="FILE.jsonl", help="an export; none: this host's log"
+    )
     view.set_defaults(run="logview:plot")
     view = views.add_parser(
         "verify", help="is it as it was written? (5: no)", formatter_class=_Formatter
@@ -292,7 +345,22 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     )
     _add_common(view, device=False)
     view.add_argument("--before", metavar="T", required=True, help="2026-11-23T14:00, or 90d ago")
+    view.add_argument("--yes", action="store_true", help="do not ask")
     view.set_defaults(run="logcheck:prune")
+
+
+def _add_forms(command: argparse.ArgumentParser) -> None:
+    form = command.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="one JSON object"
+    )
+    form.add_argument(
+        "--csv",
+        type=Path,
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="write the intervals to a file",
+    )
 
 
 def _add_window(command: argparse.ArgumentParser) -> None:
@@ -379,6 +447,13 @@ def _add_name(command: argparse.ArgumentParser) -> None:
     command.add_argument("label", nargs="?", metavar="LABEL", help="none: print it")
 
 
+def _add_forget(command: argparse.ArgumentParser) -> None:
+    _add_common(command, device=False, timeout=False)
+    command.add_argument(
+        "board", metavar="LABEL|ID", help="the board that is not expected any more"
+    )
+
+
 def _add_doctor(command: argparse.ArgumentParser) -> None:
     _add_common(command)
     command.add_argument(
@@ -460,13 +535,17 @@ def _add_flash(command: argparse.ArgumentParser) -> None:
 
 
 def _add_world(command: argparse.ArgumentParser) -> None:
-    command.usage = "hardmute world [-h] [-v] PATH WORD ..."
+    command.usage = "hardmute world [-h] [-v] ID WORD ..."
     command.epilog = (
         "words: press, hold S, bounce MS, weld [N], unweld [N], stick, unstick, unplug,\n"
         "replug, power-off, power-on [--hold S], hang, look (prints what is so)"
     )
     _add_common(command, device=False, timeout=False)
-    command.add_argument("address", metavar="PATH", help="the world that `hardmute sim` printed")
+    command.add_argument(
+        "world",
+        metavar="ID",
+        help="of a simulated board, or the world that `hardmute sim` printed",
+    )
     command.add_argument("words", nargs=argparse.REMAINDER, metavar="WORD", help="see below")
 
 
@@ -480,13 +559,13 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
 
 def _add_completion(command: argparse.ArgumentParser) -> None:
     _add_common(command, device=False, timeout=False)
-    command.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    command.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"))
 
 
 # Name: the function that does it, a summary, and what adds its options.
 _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = {
     "list": ("commands:list_boards", "boards, their ports and states", _add_list),
-    "status": ("commands:status", "is the line cut?", _add_state),
+    "status": ("commands:status", "is the line cut?", _add_status),
     "watch": ("commands:watch", "follow a board until Ctrl-C", _add_watch),
     "mute": ("commands:mute", "cut the line; nothing here connects it", _add_mute),
     "verify": ("commands:verify", "verdict and proof level, checked afresh", _add_verify),
@@ -497,6 +576,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "prove": ("prove:prove", "was it cut all the time from T to T?", _add_prove),
     "config": ("commands:config", "read or change a board's settings", _add_config),
     "name": ("commands:name", "give a board a label on this host", _add_name),
+    "forget": ("commands:forget", "drop a board's label; its log stays", _add_forget),
     "flash": ("flash.command:flash", "put the firmware on a board, or update it", _add_flash),
     "doctor": ("doctor.command:doctor", "what is wrong, and what to do about it", _add_doctor),
     "sim": ("sim.command:sim", "run a simulated board", _add_sim),
@@ -504,21 +584,60 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "demo": ("demo:demo", "see it all on a simulated board", _add_demo),
     "completion": ("completion:completion", "shell completion script", _add_completion),
 }
-_DEFAULTS = {"device": None, "timeout": 3.0, "verbose": False, "since": None, "until": None}
+_DEFAULTS: dict[str, object] = {
+    "timeout": 3.0, "verbose": False, "since": None, "until": None,
+    "all": False, "json": False, "csv": None, "of": None,
+}  # fmt: skip
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The parsed command line; exits with code 2 for one that means nothing."""
+    """The parsed command line; exits with code 2 for one that means nothing.
+
+    An empty one gets the help, on standard error. As with other tools that need a command, that is
+    no success; and 0 would say "muted".
+    """
     # Most of the time goes into options of commands that were not asked for. The command that was
     # is one of these words; a first word that is none gets the whole list of commands to see.
+    if not arguments:
+        parser = build_parser()
+        parser.print_help(sys.stderr)
+        parser.exit(USAGE)
     only = _COMMANDS.keys() & set(arguments)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
         only = set[str]()
-    args = build_parser(only).parse_args(arguments)
+    parser = build_parser(only)
+    args = parser.parse_args(_with_view(arguments))
+    args.devices = _named(args)
+    if len(args.devices) > 1 and args.command not in _OF_SEVERAL:
+        parser.error(f"`hardmute {args.command}` takes one board: give --device once")
+    args.device = args.devices[0] if len(args.devices) == 1 else None
     for key, value in _DEFAULTS.items():
         if not hasattr(args, key):
             setattr(args, key, value)
     return args
+
+
+def _named(args: argparse.Namespace) -> list[str]:
+    """What `--device` names, each once; it is taken out of ``args``."""
+    named: list[str] = []
+    for key in [key for key in vars(args) if key.startswith(_NAMED)]:
+        named += getattr(args, key)
+        delattr(args, key)
+    return list(dict.fromkeys(named))
+
+
+def _with_view(arguments: list[str]) -> list[str]:
+    """``arguments`` with the view that `log FILE` means; a file's name has a dot or a slash."""
+    words = [
+        index
+        for index, word in enumerate(arguments)
+        if not word.startswith("-") and not set(arguments[index - 1 : index]) & _BEFORE_A_FILE
+    ]
+    if len(words) < 2 or arguments[words[0]] != "log":
+        return arguments
+    at = words[1]
+    is_file = any(char in arguments[at] for char in (".", "/", os.sep))
+    return [*arguments[:at], *([_OF_A_FILE] if is_file else []), *arguments[at:]]
 
 
 def resolve(run: str) -> Callable[[argparse.Namespace], int]:

@@ -51,6 +51,8 @@ else:
 STREAM_SILENCE_S = 3.0
 # How often a session that gives its port to a `mute` looks whether one asks for it, in seconds.
 _GLANCE_S = 0.1
+# How addresses of RFC 2217 servers begin: serial ports of other computers, with their settings.
+_REMOTE = "rfc2217://"
 # Requests for the journal that are under way at once: of at most 60 bytes each, they fit the 256
 # that a board buffers.
 _PIPELINE = 4
@@ -461,18 +463,19 @@ def _lost(device: str) -> UnreachableError:
 
 @contextlib.contextmanager
 def connect(
-    device: str, timeout: float, turn: Turn = "usual"
+    device: str, timeout: float, turn: Turn = "usual", is_over: Callable[[], bool] | None = None
 ) -> Generator[tuple[Session, Identity]]:
     """Open ``device`` (a port or a pyserial URL), hold it, and say hello.
 
-    ``turn``: why; to follow a board, the session gives the port to a `mute` that asks for it.
+    ``turn``: why; the session gives the port to those that go first (`holder.Turn`).
+    ``is_over``: whether nobody waits for the answer any more; it ends in `PortWantedError` then.
 
     DTR and RTS stay asserted, before and after: both low or both high leaves an ESP32 DevKitC
     running (one alone resets it), and RP2040 talks only to a host that asserts DTR. A port that
     turns out to be something else gets back the terminal settings that it had.
     Raises `UnreachableError`.
     """
-    with _opened(device, timeout, turn) as (session, terminal):
+    with _opened(device, timeout, turn, is_over) as (session, terminal):
         identity = session.hello()
         terminal.keep_lines_on_close()
         yield session, identity
@@ -493,9 +496,14 @@ def board_at_prompt(device: str, timeout: float) -> str | None:
 
 @contextlib.contextmanager
 def _opened(
-    device: str, timeout: float, turn: Turn = "usual"
+    device: str, timeout: float, turn: Turn = "usual", is_over: Callable[[], bool] | None = None
 ) -> Generator[tuple[Session, _Terminal]]:
     with PortHolder(device, timeout, turn) as holder, _terminal(device) as terminal:
+
+        def is_wanted() -> bool:
+            over = is_over is not None and is_over()
+            return over or (holder.gives_way and holder.is_wanted())
+
         port = _open(device, timeout)
         try:
             session = Session(
@@ -503,7 +511,7 @@ def _opened(
                 device,
                 timeout,
                 simulated=registry.is_simulated(device),
-                is_wanted=holder.is_wanted if turn in ("follow", "back") else None,
+                is_wanted=is_wanted if holder.gives_way or is_over is not None else None,
             )
             yield session, terminal
         finally:
@@ -513,34 +521,68 @@ def _opened(
 
 
 def _open(device: str, timeout: float) -> Port:
+    remote = device.lower().startswith(_REMOTE)
+    settings: dict[str, Any] = {} if remote else {"write_timeout": timeout}
     try:
         port = serial.serial_for_url(
-            device,
+            _remote_url(device, timeout) if remote else device,
             baudrate=BAUD,
             timeout=timeout,
-            write_timeout=timeout,
             exclusive=True,
             do_not_open=True,
+            **settings,
         )
         if "://" in device:
             # pyserial would read a socket empty before it counts as open: a flood never ends.
             # A session trusts nothing that came before its own request anyway.
-            port.reset_input_buffer = _leave_input
+            port.reset_input_buffer = _leave
+        if remote:
+            # Nothing was written yet that a server could throw away.
+            port.reset_output_buffer = _leave
         port.open()
     except serial.SerialException as error:
         raise _cannot_open(device, error) from error
-    except ValueError as error:
-        raise UsageError(f"{device} is not a port that can be opened ({error}).") from error
-    except _PORT_ERRORS as error:
-        raise UnreachableError(
-            f"{device} went away while it was opened: check the cable.", "unplugged"
-        ) from error
+    except (*_PORT_ERRORS, ValueError, LookupError, re.error) as error:
+        if remote:
+            # Of an address that means nothing pyserial says so in its own exception.
+            raise _no_server(device) from error
+        if isinstance(error, _PORT_ERRORS):
+            raise UnreachableError(
+                f"{device} went away while it was opened: check the cable.", "unplugged"
+            ) from error
+        # The text of a `LookupError` is pyserial's mistake, and says nothing.
+        why = "" if isinstance(error, LookupError) else f" ({error})"
+        raise UsageError(f"{device} is not a port that can be opened{why}.") from error
+    if remote:
+        # pyserial would settle all of the port's settings with the server again, each time that
+        # the session sets a timeout, and refuses one for writing (github.com/pyserial/pyserial/
+        # issues/376 and 412).
+        settled: Any = port
+        settled._reconfigure_port = _leave  # noqa: SLF001 (each kind of port has its own)
     # A cast, because pyserial's properties are not the attributes that they behave like.
     return cast("Port", port)
 
 
-def _leave_input() -> None:
+def _leave() -> None:
     pass
+
+
+def _remote_url(device: str, timeout: float) -> str:
+    """The address of an RFC 2217 server, each of whose answers may take ``timeout`` seconds.
+
+    It is asked for DTR, then RTS, and need not say that they are set: servers on ports without
+    these lines do not (ser2net 4.3, sredird). A board that they keep silent does not answer.
+    """
+    patience = "" if "timeout=" in device else f"&timeout={timeout}"
+    return f"{device}{'&' if '?' in device else '?'}ign_set_control{patience}"
+
+
+def _no_server(device: str) -> UnreachableError:
+    return UnreachableError(
+        f"What answers at {device} is no RFC 2217 server, or its port cannot be opened: see what"
+        " the server says. Without RFC 2217, name a socket:// address.",
+        "no_port",
+    )
 
 
 def _cannot_open(device: str, error: serial.SerialException) -> UnreachableError | UsageError:
@@ -557,13 +599,20 @@ def _cannot_open(device: str, error: serial.SerialException) -> UnreachableError
             "port_in_use",
         )
     if "://" in device:
-        if not isinstance(within, OSError) or isinstance(within, serial.SerialException):
-            return UsageError(f"{device} is no address that can be opened: give HOST:PORT in it.")
-        return UnreachableError(f"Nothing answers at {device}: is the board there?", "no_port")
+        return _no_address(device, within)
     if number == errno.EISDIR or _is_no_terminal(within):
         # It will never be a port, whatever is plugged in.
         return UsageError(f"{device} is not a serial port; `hardmute list` shows what is there.")
     return UnreachableError(f"{device} cannot be opened: is the board plugged in?", "no_port")
+
+
+def _no_address(device: str, within: BaseException | None) -> UnreachableError | UsageError:
+    """Why an address cannot be opened, by the exception ``within`` pyserial's own."""
+    if isinstance(within, (serial.SerialException, ValueError, LookupError, TypeError)):
+        return UsageError(f"{device} is no address that can be opened: give HOST:PORT in it.")
+    if within is None and device.lower().startswith(_REMOTE):
+        return _no_server(device)
+    return UnreachableError(f"Nothing answers at {device}: is the board there?", "no_port")
 
 
 def _is_no_terminal(error: BaseException | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
 from argparse import Namespace
@@ -11,13 +12,13 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import muteboard
-from hardmute import discovery, errors, service, text
+from hardmute import discovery, errors, paths, service, text
 from hardmute.allowance import Allowance
 from hardmute.client import STREAM_SILENCE_S, Session
 from hardmute.clock import SYSTEM, HostClock
 from hardmute.contact import LASTING, TIMEOUTS, Bounds, Contact, Meeting
 from hardmute.holder import Turn
-from hardmute.log import Observation, seen, unseen
+from hardmute.log import STILL_MS, UNPAIR, Log, Observation, seen, unseen
 from hardmute.recorder import Recorder
 from hardmute.report import (
     NOT_ATTESTED,
@@ -32,8 +33,9 @@ from hardmute.walltime import Anchor, advance
 
 # How long `verify` waits before it asks again, in seconds.
 VERIFY_PAUSE_S = 0.4
-_STILL_US = 60_000_000
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
+# A person runs these for the row that they leave. What others see twice in a minute has one row.
+_EACH_HAS_A_ROW = ("verify", "prove", "mute", "pair", UNPAIR, "prune")
 # How long `watch` leaves a board alone that has not signed; and where the reason is a lasting one.
 _UNSIGNED_S = 1.0
 _LASTING_S = 60.0
@@ -45,13 +47,23 @@ _ROWS = 2
 _CONTACTS = 8
 # How long it fetches old records between two events, in seconds: the next event is not to wait.
 _SLICE_S = 0.5
+# For so long `watch` waits for a program that has locked its log, in seconds: events go stale.
+_PATIENCE_S = 1.0
 # Rows stand for those that were left out, from the mildest to the gravest.
 _GRAVITY = ("muted", "unknown", "live", "fault")
 
 
+# What `--json` prints of each board.
+Rows = list[dict[str, Any]]
+
+
 def status(args: Namespace) -> int:
     """`hardmute status`."""
-    return _report(args, lambda _, contact: contact.meet())
+
+    def report(one: Namespace, rows: Rows | None) -> int:
+        return _report(one, lambda _, contact: contact.meet(), rows=rows)
+
+    return _of_each(args, report)
 
 
 def mute(args: Namespace) -> int:
@@ -65,7 +77,10 @@ def mute(args: Namespace) -> int:
                 pass
             return contact.meet()
 
-    return _report(args, cut, turn="mute")
+    def report(one: Namespace, rows: Rows | None) -> int:
+        return _report(one, cut, turn="mute", rows=rows)
+
+    return _of_each(args, report, "mute")
 
 
 def verify(args: Namespace) -> int:
@@ -73,6 +88,8 @@ def verify(args: Namespace) -> int:
     if args.listen:
         from hardmute.listen import command
 
+        if len(args.devices) > 1:
+            raise errors.UsageError("`verify --listen` hears one board: give --device once.")
         return command.verify(args)
 
     def ask_twice(_: Session, contact: Contact) -> Meeting:
@@ -98,7 +115,62 @@ def verify(args: Namespace) -> int:
         )
         return second
 
-    return _report(args, ask_twice, require=args.require, explain=True)
+    def report(one: Namespace, rows: Rows | None) -> int:
+        return _report(one, ask_twice, require=args.require, explain=True, rows=rows)
+
+    return _of_each(args, report)
+
+
+def _of_each(
+    args: Namespace, report: Callable[[Namespace, Rows | None], int], turn: Turn = "usual"
+) -> int:
+    """What ``report`` does, of each of several boards, whatever the others come to; or of one.
+
+    Returns the gravest code. A board of which nothing can be said is unknown.
+    """
+    if args.all and args.devices:
+        raise errors.UsageError("--all is every board: leave --device out.")
+    if not args.all and len(args.devices) < 2:
+        return report(args, None)
+    recorder, rows = Recorder(), Rows()
+    boards = _all_boards(args, turn, recorder.log) if args.all else args.devices
+    # Labels may be missing from a log in trouble.
+    code = recorder.exit_code
+    for named in boards:
+        try:
+            one = report(Namespace(**{**vars(args), "device": named}), rows)
+        except errors.HardmuteError as error:
+            text.complain(error)
+            told = {"board": None, "device": named, "verdict": "unknown", "reason": str(error)}
+            rows.append(told)
+            # A name that means nothing is no usage error here: the other boards were asked.
+            one = error.exit_code if error.exit_code != errors.USAGE else errors.UNKNOWN
+            one = errors.worst(one, errors.UNKNOWN)
+        code = errors.worst(code, one)
+    if args.json:
+        code = errors.worst(code, _told(lambda: print(json.dumps(rows))))
+    return code
+
+
+def _all_boards(args: Namespace, turn: Turn, log: Log | None) -> list[str | None]:
+    """A name of each board that is connected or has a label; those that answer come first.
+
+    A port that does not answer counts if a board was there last, or if it could not be asked. A
+    simulated board needs a label. Without any such board, what stands for the only one.
+    """
+    answer: list[str | None] = []
+    silent: list[str | None] = []
+    for found in discovery.find(args.timeout, turn=turn):
+        last = log.board_last_at(found.device) if log is not None else None
+        if found.identity is not None:
+            answer.append(found.identity.board)
+        elif last is not None:
+            silent.append(last)
+        elif found.error is not None and found.error.reason in discovery.NOT_ASKED:
+            silent.append(found.device)
+    labelled = log.boards() if log is not None else []
+    silent += [board for board, label, _ in labelled if label is not None]
+    return list(dict.fromkeys(answer + silent)) or [None]
 
 
 def _anchor(status: Status, asked_us: int, heard_us: int) -> Anchor:
@@ -127,16 +199,20 @@ def list_boards(args: Namespace) -> int:
     simulated = [entry.device for entry in registry.running()]
     devices += simulated
     rows: list[dict[str, Any]] = []
+    met: dict[str, str] = {}
     for device in dict.fromkeys(devices):
         board = recorder.log.board_last_at(device) if recorder.log else None
         row: dict[str, Any] = {"device": device, "board": board, "firmware": None}
         try:
             with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
-                contact = Contact(session, identity, recorder)
+                row["board"] = identity.board
+                # Neither of two with one id is to speak for the other in the log.
+                discovery.check_alone(identity.board, device, met.get(identity.board))
+                contact = begin_contact(recorder, identity, session, "list")
                 observation = record_seen(recorder, contact.meet(), identity, session, "list")
+                met[identity.board] = device
                 contact.finish()
                 row |= {
-                    "board": identity.board,
                     "firmware": identity.firmware,
                     "simulated": identity.simulated,
                     "verdict": observation.verdict,
@@ -204,7 +280,7 @@ def name(args: Namespace) -> int:
         label = args.label.strip()
         if not 0 < len(label) <= 40 or text.printable(label) != label:
             raise errors.UsageError("A label has 1 to 40 printable characters.")
-        if is_board_id(label) or "/" in label or label.upper().startswith("COM"):
+        if is_board_id(label) or "/" in label or discovery.is_port(label):
             raise errors.UsageError(
                 f"{label!r} looks like a board id or a port; choose another label."
             )
@@ -213,12 +289,35 @@ def name(args: Namespace) -> int:
     return recorder.exit_code
 
 
+def forget(args: Namespace) -> int:
+    """`hardmute forget LABEL|ID`: the board is not expected any more. What is logged stays."""
+    log = Log(paths.log_file())
+    try:
+        board = log.board_named(args.board) or args.board
+        if board not in {known for known, _, _ in log.boards()}:
+            raise errors.UsageError(f"The log knows no board {args.board!r}.")
+        log.set_label(board, None)
+    finally:
+        log.close()
+    print(f"{board}  (no label)")
+    return errors.OK
+
+
 def watch(args: Namespace) -> int:
     """`hardmute watch`: follow a board until Ctrl-C, across unplugging and restarts."""
     import signal
 
-    # A service manager's way to end it: the last word belongs in the log then as well.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    def end(number: int, _frame: object) -> None:
+        # A terminal that is closed says so more than once; the last word is then on its way.
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    # A service manager ends it, or its terminal or console is closed: the last word belongs in the
+    # log then as well. What `nohup` has it ignore stays ignored.
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
     return _Watch(args, SYSTEM).run()
 
 
@@ -228,13 +327,13 @@ class _Watch:
     Where changes come faster than a row a second, a row is the gravest of them and says how many
     there were. A board that signs attests for the log at least every ten minutes.
 
-    A `mute` that asks for the port gets it, and the board is followed again afterwards.
+    A `mute` or a `prove` that asks for the port gets it. The board is followed again afterwards.
     """
 
     def __init__(self, args: Namespace, clock: HostClock) -> None:
         self._args = args
         self._clock = clock
-        self._recorder = Recorder()
+        self._recorder = Recorder(_PATIENCE_S)
         self._named: str | None = args.device
         # The board that is meant, by the log: it is waited for. Any other has to be there now.
         log = self._recorder.log
@@ -250,6 +349,8 @@ class _Watch:
         # The newest observation, and the newest one that is in the log.
         self._newest: Observation | None = None
         self._logged: Observation | None = None
+        # An "unknown" that is shown and not logged: who holds the port knows more.
+        self._unlogged: Observation | None = None
         # What is to be logged next, the gravest since the last row; and the changes since then.
         self._held: Observation | None = None
         self._changes = 0
@@ -271,7 +372,7 @@ class _Watch:
                 except errors.PortWantedError as error:
                     self._turn = "back"
                     if self._now_s() - self._heard_s > STREAM_SILENCE_S:
-                        # One `mute` after the other.
+                        # One after the other.
                         self._lost(error)
                     continue
                 except errors.UnreachableError as error:
@@ -280,7 +381,7 @@ class _Watch:
                     if first and self._meant is None:
                         # Nothing has been followed yet, and no such board was ever seen.
                         text.complain(error)
-                        return error.exit_code
+                        return errors.worst(error.exit_code, self._recorder.exit_code)
                 pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
                 self._meetings.refill()
                 if not self._meetings.take():
@@ -289,8 +390,9 @@ class _Watch:
                 time.sleep(pause_s)
                 self._failures += 1
         except KeyboardInterrupt:
-            if self._recorder.exit_code == errors.TAMPERED:
-                return errors.TAMPERED
+            self._log_last()
+            if self._recorder.exit_code != errors.OK:
+                return self._recorder.exit_code
             raise
         finally:
             self._log_last()
@@ -385,7 +487,9 @@ class _Watch:
 
     def _take(self, observation: Observation, *, show: bool = True) -> None:
         before = self._newest
-        changed = before is None or _essence(before) != _essence(observation)
+        changed = (
+            before is None or before is self._unlogged or _essence(before) != _essence(observation)
+        )
         self._rows.refill()
         if changed and before is not None and before.state is not None and self._rows.has(_ROWS):
             # How long the old state held is only known to the moment of the last event. An unknown
@@ -404,7 +508,7 @@ class _Watch:
         """Whether the last row is a minute old, whatever the host's clock was set to since."""
         if self._logged is None or self._logged.run != observation.run:
             return True
-        return (observation.run_us or 0) - (self._logged.run_us or 0) >= _STILL_US
+        return (observation.run_us or 0) - (self._logged.run_us or 0) >= 1000 * STILL_MS
 
     def _doubt(self) -> None:
         """Show that the state is not known: what was read had waited."""
@@ -414,7 +518,11 @@ class _Watch:
 
     def _lost(self, error: errors.UnreachableError) -> None:
         observation = self._unseen(error.reason)
-        if self._newest is None or self._newest.verdict != "unknown":
+        was_unlogged = self._newest is not None and self._newest is self._unlogged
+        if _holder_knows(self._recorder, observation.board, error):
+            self._unlogged = observation
+        goes_on = observation is self._unlogged or not was_unlogged
+        if self._newest is None or self._newest.verdict != "unknown" or not goes_on:
             self._take(observation)
         else:
             if self._held is not None:
@@ -428,26 +536,32 @@ class _Watch:
 
     def _log(self, newest: Observation | None) -> None:
         """Log ``newest``; or later, where there are too many to log them all."""
-        if newest is None or newest is self._logged:
+        if newest is None or newest in (self._logged, self._unlogged):
             return
         if self._held is None or _gravity(newest) >= _gravity(self._held):
             self._held = newest
         self._rows.refill()
-        if self._rows.take():
-            self._write(self._held)
+        # What could not be written is held, and tried again with the next.
+        if self._rows.take() and self._write(self._held):
             self._held = None if newest is self._logged else newest
 
     def _log_last(self) -> None:
         """Log what has waited, as nothing comes after it."""
         for last in dict.fromkeys((self._held, self._newest)):
-            if last is not None and last is not self._logged:
+            if last is not None and last not in (self._logged, self._unlogged):
                 self._write(last)
         self._held = None
+        # Even if that failed: who gets the port next logs what comes next.
+        self._logged = self._newest
 
-    def _write(self, row: Observation) -> None:
+    def _write(self, row: Observation) -> bool:
+        if not self._recorder.add(
+            row._replace(summary_of=self._changes) if self._changes > 1 else row
+        ):
+            return False
         self._logged = row
-        self._recorder.add(row._replace(summary_of=self._changes) if self._changes > 1 else row)
         self._changes = 0
+        return True
 
     def _show(self, observation: Observation) -> None:
         if self._args.json:
@@ -482,19 +596,24 @@ def _report(
     *,
     explain: bool = False,
     turn: Turn = "usual",
+    rows: Rows | None = None,
 ) -> int:
-    """Open the board, ``ask`` for its status, log it, print it."""
+    """Open the board, ``ask`` for its status, log it, print it.
+
+    ``rows``: what `--json` prints is put there instead.
+    """
     recorder = Recorder()
     source = args.command
     firmware = None
+    told = errors.OK
     try:
         with discovery.open_board(args.device, args.timeout, recorder.log, turn) as found:
             session, identity = found
             firmware = identity.firmware
-            contact = Contact(session, identity, recorder)
+            contact = begin_contact(recorder, identity, session, source)
             met = ask(session, contact)
             observation = record_seen(recorder, met, identity, session, source)
-            _tell(args, recorder, observation, firmware, require if explain else None)
+            told = _tell(args, recorder, observation, firmware, require if explain else None, rows)
             # A reader is not to wait for the history. One who has gone is met by `main`.
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
@@ -502,9 +621,9 @@ def _report(
     except errors.UnreachableError as error:
         observation = record_unseen(recorder, args.device, error, source)
         text.complain(error)
-        _tell(args, recorder, observation, firmware)
+        told = _tell(args, recorder, observation, firmware, rows=rows)
     return errors.worst(
-        exit_code(observation.verdict, observation.proof, require), recorder.exit_code
+        exit_code(observation.verdict, observation.proof, require), recorder.exit_code, told
     )
 
 
@@ -514,12 +633,41 @@ def _tell(
     observation: Observation,
     firmware: str | None,
     explained: str | None = None,
+    rows: Rows | None = None,
+) -> int:
+    """Print a state. ``explained``: say what it rests on as well, where this was required.
+
+    ``rows``: see `_report`. Returns as `_told`.
+    """
+    return _told(lambda: _print_state(args, recorder, observation, firmware, explained, rows))
+
+
+def _told(tell: Callable[[], object]) -> int:
+    """`errors.LOCAL` where ``tell`` cannot print: the exit code tells the state all the same."""
+    try:
+        tell()
+    except OSError as error:
+        text.complain_of_output(error)
+        return errors.LOCAL
+    return errors.OK
+
+
+def _print_state(
+    args: Namespace,
+    recorder: Recorder,
+    observation: Observation,
+    firmware: str | None,
+    explained: str | None,
+    rows: Rows | None,
 ) -> None:
-    """Print a state. ``explained``: say what it rests on as well, where this was required."""
     if args.json:
         matches = None if firmware is None else firmware == muteboard.__version__
         told = {"firmware": firmware, "firmware_matches": matches}
-        print(json.dumps(observation.as_json() | told))
+        row = observation.as_json() | told
+        if rows is None:
+            print(json.dumps(row))
+        else:
+            rows.append(row)
     else:
         _print_observation(recorder, observation)
         if firmware is not None:
@@ -533,7 +681,7 @@ def _logged_session(args: Namespace, recorder: Recorder) -> Generator[tuple[Sess
     """A session that begins with a status for the log, be it "unknown"."""
     try:
         with discovery.open_board(args.device, args.timeout, recorder.log) as (session, identity):
-            contact = Contact(session, identity, recorder)
+            contact = begin_contact(recorder, identity, session, args.command)
             record_seen(recorder, contact.meet(), identity, session, args.command)
             contact.finish()
             yield session, identity
@@ -575,26 +723,56 @@ def _unseen_now(
     )
 
 
+def begin_contact(
+    recorder: Recorder, identity: Identity, session: Session, source: str
+) -> Contact:
+    """A contact whose meetings `record_seen` logs."""
+
+    def repeats(met: Meeting) -> bool:
+        if source in _EACH_HAS_A_ROW:
+            return False
+        observation = observed(met, identity, session, source)
+        return recorder.use(lambda log: log.repeats(observation)) is True
+
+    return Contact(session, identity, recorder, repeats=repeats, clock=SYSTEM)
+
+
 def record_seen(
     recorder: Recorder, met: Meeting, identity: Identity, session: Session, source: str
 ) -> Observation:
-    """Log what a meeting has shown."""
+    """Log what a meeting has shown, unless the log has it."""
     observation = observed(met, identity, session, source)
-    recorder.add(observation)
+    recorder.add(observation, repeated=source in _EACH_HAS_A_ROW)
     return observation
 
 
 def record_unseen(
     recorder: Recorder, named: str | None, error: errors.UnreachableError, source: str
 ) -> Observation:
-    """Log that there was no state to be had of the board that was ``named``."""
+    """Log that there was no state to be had of the board that was ``named``, as `record_seen`.
+
+    A refusal by the process that holds the board's port is not logged: that process knows more.
+    """
     from hardmute.sim import registry
 
     board = discovery.board_for(named, recorder.log) if recorder.log is not None else None
     simulated = board in {entry.board for entry in registry.running()}
     observation = _unseen_now(error.reason, board, named or "no port", simulated, source, SYSTEM)
-    recorder.add(observation)
+    if not _holder_knows(recorder, board, error):
+        recorder.add(observation, repeated=source in _EACH_HAS_A_ROW)
     return observation
+
+
+def _holder_knows(recorder: Recorder, board: str | None, error: errors.UnreachableError) -> bool:
+    """Whether a process that writes to this log holds the port where ``board`` is, by the log."""
+    if not isinstance(error, errors.PortHeldError):
+        return False
+    if board is None or recorder.log is None:
+        return True
+    place = recorder.log.last_device(board)
+    return place is not None and (
+        place == error.device or os.path.realpath(place) == os.path.realpath(error.device)
+    )
 
 
 def _label(recorder: Recorder, board: str | None) -> str:

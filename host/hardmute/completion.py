@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+import argparse
+from pathlib import Path
+from typing import cast
 
 import shtab
 
 from hardmute.cli import build_parser
 
 
-def completion(args: Namespace) -> int:
-    """Print the script; the shell's own documentation says where it goes."""
-    print(shtab.complete(build_parser(), shell=args.shell))
+def completion(args: argparse.Namespace) -> int:
+    """Print the script; README says where it goes."""
+    parser = build_parser()
+    _complete_files(parser)
+    print(shtab.complete(parser, shell=args.shell))
     return 0
+
+
+def _complete_files(parser: argparse.ArgumentParser) -> None:
+    for action in parser._actions:  # noqa: SLF001 (there is no other way to them)
+        if action.type is Path:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+        choices = cast("object", action.choices)
+        if isinstance(choices, dict):
+            for command in cast("dict[str, argparse.ArgumentParser]", choices).values():
+                _complete_files(command)

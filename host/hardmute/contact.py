@@ -17,6 +17,7 @@ import contextlib
 import hmac
 import os
 from collections.abc import Callable, Generator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from hardmute import keys, walltime
@@ -25,8 +26,9 @@ from hardmute.client import Session
 from hardmute.clock import SYSTEM, HostClock
 from hardmute.entries import GENESIS, nonce
 from hardmute.errors import EvidenceError, PortWantedError, RefusedError, UnreachableError
+from hardmute.history import attested
 from hardmute.intake import MOST_BREAKS, Intake
-from hardmute.log import ELSEWHERE, Log, Pairing
+from hardmute.log import ELSEWHERE, STILL_MS, Log, Pairing
 from hardmute.recorder import Recorder
 from hardmute.report import Attested, Conclusion, Identity, JournalEnd, Status, conclude
 from hardmute.walltime import Anchor
@@ -85,6 +87,11 @@ class Signed(NamedTuple):
     # Whether this host has the attest key, which the MAC is then under.
     checked: bool
 
+    @property
+    def anchor(self) -> Anchor:
+        uptime_ms = self.answer.status.uptime_ms
+        return Anchor(uptime_ms, self.sent_ms, self.received_ms, self.anchor_us, self.run)
+
 
 class Meeting(NamedTuple):
     """A contact: the board's ``status``, asked for at ``asked_us`` and here at ``heard_us`` by
@@ -130,8 +137,9 @@ class Bounds:
 class Contact:
     """Meets the board ``identity`` behind ``session``; what there is to tell goes to ``recorder``.
 
-    ``bounds``: where they are shared with earlier contacts. ``random``: so many unpredictable
-    bytes.
+    ``bounds``: where they are shared with earlier contacts. ``repeats``: whether a meeting says
+    only what the log has; then it does not get the attestation either. ``random``: so many
+    unpredictable bytes.
     """
 
     def __init__(
@@ -141,6 +149,7 @@ class Contact:
         recorder: Recorder,
         *,
         bounds: Bounds | None = None,
+        repeats: Callable[[Meeting], bool] = lambda _: False,
         clock: HostClock = SYSTEM,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -159,6 +168,9 @@ class Contact:
         self._anchor: tuple[int, Anchor] | None = None
         # The newest state event: boot, uptime, and within which times it was.
         self._event: tuple[int, int, walltime.Bounds] | None = None
+        self._repeats = repeats
+        # What the board has attested and is to be stored, each with its branch.
+        self._unkept: list[tuple[Signed, int]] = []
         # From when on the next attestation is due in the log, by `HostClock.run_us`; None for a
         # board whose signature this host cannot check.
         self._keep_at_us: int | None = None
@@ -167,6 +179,8 @@ class Contact:
         # the journal up to an end, and what the board has signed of that end.
         self._over_us = 0
         self._due: tuple[JournalEnd, Signed | None] | None = None
+        # What was asked for last is not in the log, which could not be used.
+        self._is_unrecorded = False
         self._told_many = False
         self._told_elsewhere = False
 
@@ -181,7 +195,13 @@ class Contact:
         stored all the same.
         """
         with self._begun():
-            return self._meet()
+            repeated = False
+            try:
+                met = self._meet()
+                repeated = self._repeats(met)
+            finally:
+                self._store(repeated=repeated)
+            return met
 
     @contextlib.contextmanager
     def _begun(self) -> Generator[None]:
@@ -203,6 +223,7 @@ class Contact:
             self._miss_journal(held)
             return self._followed(self.ask(), None, held.unsigned("unsupported"))
         again = True
+        ends: list[int] = []
         for _ in range(_ROUNDS):
             # Before the board is asked: what another process stores meanwhile is then no news,
             # rather than something that the board does not have.
@@ -215,6 +236,7 @@ class Contact:
             fetch_s = _FETCH_S - (self._clock.run_us() - met.asked_us) / 1e6
             complete = end is None or self._take_up_to(intake, end, signed, fetch_s)
             if self._clock.run_us() - met.asked_us > FRESH_US:
+                ends.append(0 if end is None else end.seq)
                 continue
             if complete is False:
                 signed, unsigned = None, unsigned or held.unsigned("bad_head")
@@ -226,10 +248,11 @@ class Contact:
                 met = _weighed(met, signed)
                 return self._followed(met, None, "contradicted" if met.contradicted else "changed")
             again = False
-        raise UnreachableError(
-            "The board's journal grows as fast as it is fetched: its state cannot be told.",
-            "not_fresh",
-        )
+        if all(before < after for before, after in pairwise(ends)):
+            what = "The board's journal grows as fast as it is fetched"
+        else:
+            what = f"It took more than {FRESH_US / 1e6:g} s to have the board's state and journal"
+        raise UnreachableError(f"{what}: its state cannot be told. Ask again.", "not_fresh")
 
     def finish(self, seconds: float | None = None) -> None:
         """Fetch what the contact has left of the journal, once the state was told.
@@ -250,6 +273,7 @@ class Contact:
         except UnreachableError as error:
             self._recorder.note(f"The board's history could not be fetched. {error}")
             return
+        self._store(repeated=False)
         if complete is None and seconds is None:
             self._recorder.note(
                 f"{end.seq - intake.seq} records of the board's history are not fetched yet: ask"
@@ -339,7 +363,11 @@ class Contact:
         return met._replace(unsigned="changed")
 
     def is_due(self) -> bool:
-        """Whether it is time to `meet` the board so that the log has its attestation."""
+        """Whether it is time to `meet` the board so that the log has its attestation, or again has
+        what it has missed.
+        """
+        if self._is_unrecorded and self._recorder.log is not None:
+            return True
         return self._keep_at_us is not None and self._clock.run_us() >= self._keep_at_us
 
     def _plan(self, held: keys.Held) -> None:
@@ -463,6 +491,25 @@ class Contact:
         self._anchored(answer.status, sent.run_us, received.run_us)
         return signed
 
+    def _store(self, *, repeated: bool) -> None:
+        """Store what the board has attested. ``repeated``: what the log has need not be."""
+        unkept, self._unkept = self._unkept, []
+        for signed, branch in unkept:
+            if not (repeated and self._is_attested(signed)):
+                self._keep(signed, branch)
+        self._is_unrecorded = self._recorder.log is None
+
+    def _is_attested(self, signed: Signed) -> bool:
+        """Whether the log has an attestation to the same, of the `STILL_MS` before this one."""
+        newest = self._recorder.use(lambda log: log.newest(self._board, "attestation"))
+        if newest is None or newest.body["checked"] is not signed.checked:
+            return False
+        known, said = newest.body["statement"], signed.answer.statement
+        return (
+            all(known[key] == said[key] for key in ("boot", "pairing", "seq", "head"))
+            and 0 <= walltime.advance(attested(newest).anchor, signed.anchor).passed_ms < STILL_MS
+        )
+
     def _keep(self, signed: Signed, branch: int) -> None:
         body = {"branch": branch, **_body(signed), "host_boot": signed.run}
 
@@ -474,7 +521,7 @@ class Contact:
                     log.append("attestation", self._board, body)
 
         self._recorder.use(keep)
-        if signed.checked:
+        if signed.checked and self._recorder.log is not None:
             self._keep_at_us = self._clock.run_us() + _KEEP_US
 
     # The journal.
@@ -495,7 +542,7 @@ class Contact:
     def _take_up_to(
         self, intake: Intake, end: JournalEnd, signed: Signed | None, seconds: float
     ) -> bool | None:
-        """As `_catch_up`, in ``seconds``; and keep ``signed``, which is of that end.
+        """As `_catch_up`, in ``seconds``; and have ``signed`` stored, which is of that end.
 
         What is left to do then is `_due`.
         """
@@ -505,7 +552,7 @@ class Contact:
         if complete:
             self._check_pairing(intake)
         if complete and signed is not None:
-            self._keep(signed, intake.branch)
+            self._unkept.append((signed, intake.branch))
         return complete
 
     def _check_pairing(self, intake: Intake) -> None:

@@ -78,7 +78,9 @@ def demo(args: Namespace) -> int:
             )
             return UNKNOWN
         except StepFailedError as error:
-            text.console().print(f"[bold red]✗[/] {error}", soft_wrap=True)
+            text.console().print(
+                f"[bold red]{text.mark('✗', 'FAILED')}[/] {error}", soft_wrap=True
+            )
             return errors.LOCAL
     text.console().print(_NEXT)
     return OK
@@ -186,7 +188,9 @@ class _Walk:
     def _tell(self, what: str, command: str) -> None:
         self._number += 1
         console = text.console()
-        console.print(f"[bold green]✓[/] {self._number:2d}. {what}", soft_wrap=True)
+        console.print(
+            f"[bold green]{text.mark('✓', 'ok')}[/] {self._number:2d}. {what}", soft_wrap=True
+        )
         command = command if command.startswith(("(", "hardmute")) else f"hardmute {command}"
         console.print(
             f"      [dim]$ {command}[/]" if command[0] != "(" else f"      [dim]{command}[/]"
@@ -264,7 +268,8 @@ class _Walk:
         start_ms = now_ms()
         time.sleep(_PROVEN_S)
         end_ms = now_ms()
-        self._run("status", expect=OK)
+        # A `status` less than a minute after `verify` has nothing new for the log.
+        self._run("mute", expect=OK)
         span = ("--from", iso_time(start_ms), "--to", iso_time(end_ms), "--key", str(key))
         if self._in_time("prove", *span, shows="throughout"):
             self._tell(

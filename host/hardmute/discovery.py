@@ -1,15 +1,24 @@
-"""Which boards are there: by USB ids and a ``hello``, never by guessing."""
+"""Which boards are there: by USB ids and a ``hello``, never by guessing.
+
+A board that is wanted by its id is looked for in three steps, each only where the one before found
+nothing: by USB serial numbers, which are listed without opening a port; at the place where a board
+that has none was last; by a ``hello`` to every port that can be a board's, to all at once. In each
+case the board that is then opened must say that it has that id.
+"""
 
 import contextlib
 import os
 import re
-from collections.abc import Generator
-from typing import NamedTuple
+import sys
+import threading
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from hardmute import client
 from hardmute.errors import LocalError, PortWantedError, UnreachableError, UsageError
 from hardmute.holder import Turn
-from hardmute.log import Log
+from hardmute.log import Log, Usb
 from hardmute.report import Identity, is_board_id
 from hardmute.sim import registry
 
@@ -31,17 +40,43 @@ BOARD_VENDORS = frozenset(
 _BRIDGE_IDS = {(0x10C4, 0xEA60), (0x1A86, 0x7523), (0x1A86, 0x55D4), (0x0403, 0x6001)}
 # MicroPython on RP2040 (and RP2350) gives the chip's unique id as its USB serial number.
 _RP2_MICROPYTHON = (0x2E8A, 0x0005)
+# Serial numbers that many bridges share. Makers of bridges leave counters as they come from the
+# factory ("0001" on every CP2102: Silicon Labs AN721; github.com/espressif/esptool/issues/1026),
+# zeros or no number at all (CH340); one number is on a whole kind of counterfeit FT232R
+# (softsolder.com/2016/09/02/counterfeit-ftdi-usb-serial-adapter-roundup). Windows appends an "A".
+_DEFAULT_SERIAL = re.compile(
+    r"0*[0-9]{0,4}|(.)\1*|0?123456789?0?|0123456789abcdef|a50285bia?", re.IGNORECASE
+)
+# Where Linux shows ports on the USB, and the names that it gives them.
+_DEV = Path("/dev")
+_USB_PORTS = ("ttyACM*", "ttyUSB*")
+# Why a port was not asked, so that nobody knows what is behind it.
+NOT_ASKED = ("port_held", "port_in_use", "no_permission")
 
 
 _WINDOWS_PORT = re.compile(r"(\\\\\.\\)?COM\d+", re.IGNORECASE)
 
 
 class Port(NamedTuple):
-    """A serial port that may have a board behind it. ``serial``: the USB serial number."""
+    """A serial port that may have a board behind it. ``serial``: the USB serial number.
+
+    ``location``: where on the USB the device is, and which of its interfaces this is.
+    """
 
     device: str
     serial: str | None
     ids: tuple[int, int] | None
+    location: str | None = None
+
+    @property
+    def usb(self) -> Usb:
+        """What stays when the device is unplugged and plugged in again."""
+        return Usb(self.serial, self.location, self.ids)
+
+    @property
+    def is_bridge(self) -> bool:
+        """Whether anything may be behind it."""
+        return self.ids in _BRIDGE_IDS
 
 
 class Found(NamedTuple):
@@ -53,37 +88,89 @@ class Found(NamedTuple):
 
 
 def serial_ports(*, bridges: bool) -> list[Port]:
-    """Ports whose USB ids can be a board's; with ``bridges``, unknown bridges as well."""
-    from serial.tools import list_ports
+    """Ports whose USB ids can be a board's; with ``bridges``, unknown bridges as well.
 
+    A device that goes while they are listed is left out.
+    """
     ports: list[Port] = []
-    for info in list_ports.comports():
+    for info in _listed():
         if info.vid is None or info.pid is None:
             continue
         ids = (info.vid, info.pid)
         if info.vid in BOARD_VENDORS or (bridges and ids in _BRIDGE_IDS):
-            ports.append(Port(info.device, info.serial_number, ids))
+            ports.append(Port(info.device, info.serial_number, ids, info.location))
     return sorted(ports)
+
+
+def _listed() -> Iterable[Any]:
+    """pyserial's list of ports, without those of which it cannot read what they are.
+
+    Of a USB device that goes just then, pyserial 3.5 reads no id, and raises for all ports
+    (github.com/pyserial/pyserial/issues/774 and 550).
+    """
+    from serial.tools import list_ports
+
+    try:
+        return list_ports.comports()
+    except (TypeError, ValueError):
+        if sys.platform != "linux":
+            raise
+    from serial.tools.list_ports_linux import SysFS
+
+    listed: list[Any] = []
+    for name in _USB_PORTS:
+        for device in _DEV.glob(name):
+            with contextlib.suppress(TypeError, ValueError):
+                listed.append(SysFS(str(device)))
+    return listed
 
 
 def bridges() -> list[Port]:
     """Ports of bridges, behind which anything may sit: an ESP32, or a printer. None is opened."""
-    return [port for port in serial_ports(bridges=True) if port.ids in _BRIDGE_IDS]
+    return [port for port in serial_ports(bridges=True) if port.is_bridge]
+
+
+def possible_ports(board: str) -> list[Port]:
+    """Ports that ``board`` can be behind, by their USB ids and serial numbers. None is opened."""
+    return _possible(serial_ports(bridges=False), board)
 
 
 def find(timeout: float, *, bridges: bool = False, turn: Turn = "usual") -> list[Found]:
-    """Say hello on every port that can be a board's. ``turn`` as for `client.connect`."""
-    found: list[Found] = []
-    for port in serial_ports(bridges=bridges):
+    """Say hello on every port that can be a board's, on all at once.
+
+    ``turn`` as for `client.connect`. Silent ports take one time-out in all.
+    """
+    return _ask(serial_ports(bridges=bridges), timeout, turn)
+
+
+def _ask(ports: Sequence[Port], timeout: float, turn: Turn) -> list[Found]:
+    """Say hello on all of ``ports`` at once. Raises `PortWantedError` if one of them is wanted."""
+    if not ports:
+        return []
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    over = threading.Event()
+
+    def ask(port: Port) -> Found:
         try:
-            with client.connect(port.device, timeout, turn) as (_, identity):
+            with client.connect(port.device, timeout, turn, over.is_set) as (_, identity):
                 _check_serial(port, identity)
-                found.append(Found(port.device, identity, None))
+                return Found(port.device, identity, None)
         except PortWantedError:
             raise
         except UnreachableError as error:
-            found.append(Found(port.device, None, error))
-    return found
+            return Found(port.device, None, error)
+
+    with ThreadPoolExecutor(len(ports)) as pool:
+        asked = [pool.submit(ask, port) for port in ports]
+        try:
+            for one in as_completed(asked):
+                one.result()
+        except BaseException:
+            # Nobody waits for the others: they give their ports back now.
+            over.set()
+            raise
+    return [one.result() for one in asked]
 
 
 @contextlib.contextmanager
@@ -104,7 +191,11 @@ def open_board(
                 "wrong_board",
             )
         if not identity.simulated:
-            _check_usb(device, identity)
+            port = _port_at(device)
+            if port is not None:
+                _check_serial(port, identity)
+                if log is not None:
+                    log.learn_usb(identity.board, port.usb)
         yield session, identity
 
 
@@ -148,23 +239,117 @@ def _resolve(
         raise UsageError(
             f"{named!r} is no port, no board id and no label; `hardmute list` shows what is there."
         )
+    return _place_of(board, timeout, log, turn), board
+
+
+def _place_of(board: str, timeout: float, log: Log | None, turn: Turn) -> str:
+    """The port where ``board`` is. Raises `UsageError` if it may be at more than one."""
+    ports = serial_ports(bridges=True)
+    kept = log.usb(board) if log is not None else None
     places = [entry.device for entry in registry.running() if entry.board == board]
-    found = find(timeout, turn=turn)
-    places += [one.device for one in found if one.identity and one.identity.board == board]
-    if len(places) > 1:
-        listed = ", ".join(places)
-        raise UsageError(
-            f"Board {board} answers at {listed}: one of them is not what it says. Name a port."
+    told = [port for port in ports if _is_told(port, board, kept, ports)]
+    # Where a device has several ports, its number is that of each.
+    devices = {(port.location or port.device).partition(":")[0]: port.device for port in told}
+    if len(places) + len(devices) > 1:
+        raise UsageError(_one_id(board, [*places, *devices.values()]))
+    if kept is not None and len(told) > 1:
+        told = [port for port in told if port.location == kept.location] or told
+    places += [port.device for port in told] if len(told) == 1 else []
+    if places:
+        return places[0]
+    found: list[Found] = []
+    for asked in (told or _last_place(kept, ports), _possible(ports, board)):
+        found = _ask(asked, timeout, turn)
+        places = [one.device for one in found if one.identity and one.identity.board == board]
+        if len(places) > 1:
+            raise UsageError(_one_id(board, places))
+        if places:
+            return places[0]
+    raise _not_asked(found) or _behind_a_bridge(board, kept, ports) or _not_connected(board)
+
+
+def _is_told(port: Port, board: str, kept: Usb | None, ports: list[Port]) -> bool:
+    """Whether the serial number of ``port`` says that ``board`` is behind it.
+
+    That of a bridge says so only if it is no other's.
+    """
+    if port.serial is None:
+        return False
+    if port.ids == _RP2_MICROPYTHON:
+        return port.serial.casefold() == board.casefold()
+    if kept is None or (port.serial, port.ids) != (kept.serial, kept.ids):
+        return False
+    if not port.is_bridge:
+        return True
+    same = [one for one in ports if one.is_bridge and one.serial == port.serial]
+    return len(same) == 1 and not _DEFAULT_SERIAL.fullmatch(port.serial.strip())
+
+
+def _last_place(kept: Usb | None, ports: list[Port]) -> list[Port]:
+    """The port where a board without a serial number was last, if one like that is there."""
+    if kept is None or kept.serial is not None or kept.location is None:
+        return []
+    return [port for port in ports if port.usb == kept and not port.is_bridge]
+
+
+def _possible(ports: list[Port], board: str) -> list[Port]:
+    """Of ``ports``, those of which nothing tells that something else than ``board`` is there."""
+    return [
+        port
+        for port in ports
+        if not port.is_bridge
+        and (
+            port.ids != _RP2_MICROPYTHON
+            or port.serial is None
+            or port.serial.casefold() == board.casefold()
         )
-    if not places:
-        raise _held(found) or UnreachableError(f"Board {board} is not connected.", "not_connected")
-    return places[0], board
+    ]
 
 
-def _held(found: list[Found]) -> UnreachableError | None:
-    """That one of these ports is held by another process, so nobody knows what is behind it."""
+def check_alone(board: str, device: str, other: str | None) -> None:
+    """Raise `UnreachableError` if ``board``, which is at ``device``, was met at an ``other``."""
+    if other is not None:
+        raise UnreachableError(_one_id(board, [other, device]), "one_id")
+
+
+def _one_id(board: str, places: list[str]) -> str:
+    """That the id ``board`` was found at all of ``places``.
+
+    Ids are those of the chips: on the RP2040 that of its flash, of which some makers give one to
+    several (github.com/raspberrypi/pico-sdk/issues/1132 and 1641).
+    """
+    return (
+        f"Board {board} is at {' and at '.join(places)}: two boards have one id, or one of them is"
+        " not what it says. Unplug the one that you do not mean, or name a port."
+    )
+
+
+def _not_asked(found: list[Found]) -> UnreachableError | None:
+    """That one of these ports could not be asked, so nobody knows what is behind it."""
     errors = (one.error for one in found if one.error is not None)
-    return next((error for error in errors if error.reason == "port_held"), None)
+    return next((error for error in errors if error.reason in NOT_ASKED), None)
+
+
+def _behind_a_bridge(board: str, kept: Usb | None, ports: list[Port]) -> UnreachableError | None:
+    """That ``board`` was last behind a bridge which cannot be told from those that are there."""
+    alike = [
+        port.device
+        for port in ports
+        if kept is not None
+        and port.is_bridge
+        and port.usb._replace(location=kept.location) == kept
+    ]
+    if not alike:
+        return None
+    return UnreachableError(
+        f"Board {board} may be at {' or at '.join(alike)}, which no serial number tells from other"
+        " devices: name its port with --device.",
+        "not_told_apart",
+    )
+
+
+def _not_connected(board: str) -> UnreachableError:
+    return UnreachableError(f"Board {board} is not connected.", "not_connected")
 
 
 def _only_board(timeout: float, turn: Turn) -> tuple[str, str | None]:
@@ -172,17 +357,22 @@ def _only_board(timeout: float, turn: Turn) -> tuple[str, str | None]:
     if len(ports) == 1:
         return ports[0].device, None
     found = find(timeout, turn=turn) if ports else []
-    boards = [one for one in found if one.identity is not None]
+    boards = [(one.identity.board, one.device) for one in found if one.identity is not None]
+    not_asked = _not_asked(found)
+    if len(boards) == 1 and not_asked is None:
+        return boards[0][1], None
     if len(boards) == 1:
-        return boards[0].device, None
-    if boards:
-        listed = "".join(
-            f"\n  {one.identity.board} at {one.device}" for one in boards if one.identity
+        raise UsageError(
+            f"Board {boards[0][0]} is at {boards[0][1]}, and another one may be connected: name"
+            f" the one that you mean with --device. {not_asked}"
         )
+    if boards:
+        if len({board for board, _ in boards}) == 1:
+            raise UsageError(_one_id(boards[0][0], [device for _, device in boards]))
+        listed = "".join(f"\n  {board} at {device}" for board, device in boards)
         raise UsageError(f"Several boards are connected; name one with --device:{listed}")
-    held = _held(found)
-    if held is not None:
-        raise held
+    if not_asked is not None:
+        raise not_asked
     simulated = registry.running()
     hint = "plug one in, or start a simulated one with `hardmute sim`."
     if simulated:
@@ -191,11 +381,12 @@ def _only_board(timeout: float, turn: Turn) -> tuple[str, str | None]:
     raise UnreachableError(f"No hardmute board is connected: {hint}", "no_board")
 
 
-def _check_usb(device: str, identity: Identity) -> None:
-    for port in serial_ports(bridges=False):
-        # The name may be a link, such as those in /dev/serial/by-id.
-        if os.path.realpath(port.device) == os.path.realpath(device):
-            _check_serial(port, identity)
+def _port_at(device: str) -> Port | None:
+    """The port on the USB that ``device`` is a name of."""
+    real = os.path.realpath(device)
+    # The name may be a link, such as those in /dev/serial/by-id.
+    ports = serial_ports(bridges=True)
+    return next((port for port in ports if os.path.realpath(port.device) == real), None)
 
 
 def _check_serial(port: Port, identity: Identity) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +20,19 @@ from muteboard import journal
 GENESIS = bytes(32)
 # An entry as the log stores it: as `Entry`, the body as text.
 Row = tuple[int, int, str, "str | None", str, bytes]
+
+
+class Columns(NamedTuple):
+    """Entries as the log stores them, field by field."""
+
+    numbers: tuple[int, ...]
+    times: tuple[int, ...]
+    kinds: tuple[str, ...]
+    boards: tuple[str | None, ...]
+    bodies: tuple[str, ...]
+    hashes: tuple[bytes, ...]
+
+
 KINDS = (
     "observation",
     "record",
@@ -28,6 +42,7 @@ KINDS = (
     "listening",
     "pairing",
 )
+_EMPTY = sha256()
 _EXPORT = "export"
 _EXPORT_VERSION = 2
 # Far beyond the longest entry of ours, an observation with text from the operating system.
@@ -69,24 +84,24 @@ def entry_hash(
     before: bytes, row: int, at_ms: int, kind: str, board: str | None, body: str
 ) -> bytes:
     """The hash of an entry that follows one with hash ``before``. ``body``: canonical JSON."""
-    return entry_hashes(before, [(row, at_ms, kind, board, body, b"")])[0]
+    columns = columns_of([(row, at_ms, kind, board, body, b"")])
+    return entry_hashes(before, columns)[0]
 
 
-def entry_hashes(before: bytes, rows: Sequence[Row]) -> list[bytes]:
-    """The hashes that these entries must have, one after the other, each after the hash that the
-    one before it has; the first one after ``before``.
+def entry_hashes(before: bytes, columns: Columns) -> tuple[bytes, ...]:
+    """The hashes that entries of one kind and board must have, one after the other, each after the
+    hash that the one before it has; the first one after ``before``.
     """
     found: list[bytes] = []
-    around: tuple[str, str | None] | None = None
-    middle = end = ""
-    for row, at_ms, kind, board, body, digest in rows:
-        if around is None or kind != around[0] or board != around[1]:
-            around = kind, board
-            middle, end = _text_around_body(kind, board)
-        text = f'{{"at_ms":{at_ms}{middle}{body}{end}{row}}}'
-        found.append(sha256(before + text.encode()).digest())
-        before = digest
-    return found
+    middle, end = _text_around_body(columns.kinds[0], columns.boards[0])
+    befores = before, *columns.hashes
+    for hashed, row, at_ms, body in zip(
+        befores, columns.numbers, columns.times, columns.bodies, strict=False
+    ):
+        digest = _EMPTY.copy()
+        digest.update(hashed + f'{{"at_ms":{at_ms}{middle}{body}{end}{row}}}'.encode())
+        found.append(digest.digest())
+    return tuple(found)
 
 
 def nonce(log_hash: bytes, salt: bytes) -> bytes:
@@ -103,8 +118,13 @@ def stored_entry(row: Row) -> Entry:
     """The entry that the log stores as ``row``. Raises `ValueError`, `TypeError` or
     `RecursionError` if hardmute has not written it.
     """
-    if not are_well_formed([row]):
+    if not are_well_formed(columns_of([row])):
         raise ValueError
+    return entry_of(row)
+
+
+def entry_of(row: Row) -> Entry:
+    """The same of a ``row`` whose fields are well-formed."""
     body = cast("dict[str, Any]", json.loads(row[4]))
     # Only one text stands for a body: no key twice, no other order.
     if type(body) is not dict or canonical(body) != row[4]:
@@ -133,14 +153,17 @@ def records_in(bodies: Sequence[str]) -> tuple[int, bytes]:
     found = _BEFORE_RECORD.match(bodies[0])
     if found is None:
         raise ValueError
-    before, size = found[0], found.end()
-    if not (
-        set(map(len, bodies)) == {size + _DIGITS + len(_AFTER_RECORD)}
-        and all(body.startswith(before) and body.endswith(_AFTER_RECORD) for body in bodies)
-    ):
+    begin = found.end()
+    end = begin + _DIGITS
+    if set(map(len, bodies)) != {end + len(_AFTER_RECORD)}:
         raise ValueError
-    digits = [body[size : size + _DIGITS] for body in bodies]
-    padded = a2b_base64("".join([f"{one}{_PADDING}" for one in digits]), strict_mode=True)
+    # What is around the digits, column by column.
+    joined = "".join(bodies)
+    around = *enumerate(found[0]), *enumerate(_AFTER_RECORD, end)
+    if any(joined[at :: len(bodies[0])] != sign * len(bodies) for at, sign in around):
+        raise ValueError
+    digits = [body[begin:end] for body in bodies]
+    padded = a2b_base64(_PADDING.join([*digits, ""]), strict_mode=True)
     each = journal.SIZE + len(_PADDED)
     # Not so where a digit is none of base64. And the last one has 4 bits over, which are zero.
     if (
@@ -149,8 +172,17 @@ def records_in(bodies: Sequence[str]) -> tuple[int, bytes]:
         or any(padded[journal.SIZE + 1 :: each])
     ):
         raise ValueError
-    records = [padded[at : at + journal.SIZE] for at in range(0, len(padded), each)]
-    return int(found[1]), b"".join(records)
+    return int(found[1]), b"".join(cut(padded, f"{journal.SIZE}s{len(_PADDED)}x", len(bodies)))
+
+
+@lru_cache(maxsize=16)
+def _layout(unit: str, count: int) -> struct.Struct:
+    return struct.Struct("<" + unit * count)
+
+
+def cut(data: bytes, unit: str, count: int) -> tuple[bytes, ...]:
+    """The parts of ``data`` that are ``count`` times those of ``unit``, as `struct` has it."""
+    return _layout(unit, count).unpack(data)
 
 
 def record_of(body: dict[str, Any]) -> bytes:
@@ -270,17 +302,21 @@ def _row_of(fields: object, body_of: Callable[[dict[str, Any]], str]) -> Row:
         bytes.fromhex(known["hash"]),
     )
     is_object = row[4].startswith("{")
-    if not (are_well_formed([row]) and is_object) or row[5].hex() != known["hash"]:
+    if not (are_well_formed(columns_of([row])) and is_object) or row[5].hex() != known["hash"]:
         raise ValueError
     return row
 
 
-def are_well_formed(rows: Sequence[Row]) -> bool:
+def columns_of(rows: Iterable[Row]) -> Columns:
+    return Columns(*zip(*rows, strict=True))
+
+
+def are_well_formed(columns: Columns) -> bool:
     """Whether every field has the type that it must have, and each kind is one of ours. Rule E4.
 
     SQLite holds what somebody has put into the file, whatever the schema says.
     """
-    numbers, times, kinds, boards, bodies, hashes = zip(*rows, strict=True)
+    numbers, times, kinds, boards, bodies, hashes = columns
     return (
         set(map(type, numbers)) == set(map(type, times)) == {int}
         and min(numbers) > 0

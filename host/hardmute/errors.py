@@ -30,6 +30,16 @@ class LocalError(HardmuteError):
     """This machine lacks something that the command needs."""
 
 
+class MissingExtraError(LocalError):
+    """An optional part of hardmute, ``extra``, is not installed. ``lacks``: a clause that says so.
+
+    hardmute is on no package index: an extra is installed from a clone.
+    """
+
+    def __init__(self, lacks: str, extra: str) -> None:
+        super().__init__(f"{lacks}: run `pip install -e '.[{extra}]'` in your clone of hardmute.")
+
+
 class UsageError(HardmuteError):
     """The command cannot mean anything as given."""
 
@@ -46,12 +56,20 @@ class UnreachableError(HardmuteError):
         self.reason = reason
 
 
-class PortWantedError(UnreachableError):
-    """A `hardmute mute` has asked for the port that this command held."""
+class PortHeldError(UnreachableError):
+    """Another hardmute process with this log holds the port ``device``, and logs what it hears."""
+
+    def __init__(self, message: str, device: str) -> None:
+        super().__init__(message, "port_held")
+        self.device = device
+
+
+class PortWantedError(PortHeldError):
+    """Another hardmute command, which goes first, has asked for the port that this one held."""
 
     def __init__(self, device: str) -> None:
         super().__init__(
-            f"`hardmute mute` asked for {device} and got it: begin again.", "port_held"
+            f"Another hardmute command asked for {device} and got it: begin again.", device
         )
 
 
@@ -64,6 +82,15 @@ class NewerError(HardmuteError):
         super().__init__(
             f"{what} was written by a newer hardmute (version {version}): update hardmute."
         )
+
+
+class OldReceiptError(HardmuteError):
+    """A receipt is of a version from before the first release, which nobody reads any more."""
+
+    exit_code = UNKNOWN
+
+    def __init__(self, what: object) -> None:
+        super().__init__(f"{what} was made before hardmute's first release: make a new receipt.")
 
 
 class RefusedError(HardmuteError):

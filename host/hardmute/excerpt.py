@@ -2,33 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
-from hardmute import verifier
-from hardmute.entries import GENESIS, Entry, Row, records_in, stored_entry
-from hardmute.history import Attested, attested, pieces
+from hardmute import batches, verifier
+from hardmute.entries import GENESIS, Entry, Row, columns_of, records_in, stored_entry
+from hardmute.history import Attested, clock_was_set, pieces
 from hardmute.log import Log
 from muteboard import journal
+
+# What the log tells of an attestation without reading it, and of which type that is.
+_MARK = [int, int, int, int, int, int, int, str]
 
 
 class Excerpt(NamedTuple):
     """All ``rows`` of a log from the one after ``row`` on, which has the hash ``before``.
 
-    ``findings``: what is wrong with attestations of ``board`` that are not among them.
-    ``log_hash``: the hash of any entry of the log, None if it is not to be had.
+    ``record``: the entry of the record that the first of them, an attestation, speaks of; None if
+    that is among them. ``findings``: what is wrong with attestations of ``board`` that are not.
+    ``log_hash``: the hash of any entry of the log, None if it is not to be had. ``pair_records``:
+    those up to a row, from the newest on, with their rows.
     """
 
     board: str
     row: int
     before: bytes
+    record: Row | None
     rows: Sequence[Row]
     findings: Sequence[verifier.Finding]
     log_hash: Callable[[int], bytes | None]
+    pair_records: Callable[[int], Iterable[tuple[int, journal.Record]]]
+
+    def _rows(self, kinds: Sequence[str]) -> list[Row]:
+        begin = () if self.record is None else (self.record,)
+        rows = (*begin, *self.rows)
+        return [row for row in rows if row[2] in kinds and row[3] == self.board]
 
     def entries(self, kinds: Sequence[str]) -> list[Entry]:
         """Those of the board of these ``kinds``. Raises as `entries.stored_entry`."""
-        return [stored_entry(row) for row in self.rows if row[2] in kinds and row[3] == self.board]
+        return [stored_entry(row) for row in self._rows(kinds)]
+
+    def key_ids(self) -> dict[int, str]:
+        """By pairing under which something in it is signed: the key id that the log's newest
+        ``pair`` record up to there has. None at all if an entry is not as hardmute writes it.
+
+        A board that was reflashed may have had another pairing of that number since: the entries
+        have the record of that, and tell it themselves.
+        """
+        begins: dict[int, int] = {}
+        try:
+            for row, _, kind, _, body, _ in self._rows(("record", "attestation")):
+                if kind == "record":
+                    pairing = journal.Record(records_in([body])[1]).pairing
+                else:
+                    pairing = json.loads(body)["statement"]["pairing"]
+                begins.setdefault(pairing, row)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return {}
+        found: dict[int, str] = {}
+        for row, record in self.pair_records(max(begins.values(), default=0)):
+            if row <= begins.get(record.pairing, 0):
+                found.setdefault(record.pairing, record.data.to_bytes(4, "little").hex())
+            if not begins.keys() - {0} - found.keys():
+                break
+        return found
 
     def checked(
         self, secrets: verifier.Keys, attest_keys: verifier.AttestKeys | None = None
@@ -43,21 +82,28 @@ class Excerpt(NamedTuple):
             is_part=True,
             attest_keys=attest_keys,
         )
+        if self.record is not None:
+            check.take_record(self.record)
         check.take(self.rows)
         return check
 
 
 def excerpt(log: Log, board: str, from_ms: int, to_ms: int) -> Excerpt:
-    """All entries that may tell of ``board`` in [from, to), ms since the epoch.
+    """The entries that may tell of ``board`` in [from, to), ms since the epoch.
 
-    There are none where the board has attested nothing, or one of its attestations is not in its
-    place.
+    There are none where the board has attested nothing, or an attestation that was looked at is
+    not in its place.
     """
+
+    def pair_records(until_row: int) -> Iterable[tuple[int, journal.Record]]:
+        return log.pair_records(board, until_row)
+
     with log.snapshot():
         marks, findings = _marks(log, board)
+        findings += _unlinked(log, marks)
         if not marks or findings:
-            return Excerpt(board, 0, GENESIS, (), findings, log.hash_at)
-        first, last = _rows(log, board, marks, from_ms, to_ms)
+            return Excerpt(board, 0, GENESIS, None, (), findings, log.hash_at, pair_records)
+        first, last, record = _rows(log, board, marks, from_ms, to_ms)
         row, before = _place_before(log, first)
         rows = list(log.rows(first, last))
 
@@ -65,36 +111,44 @@ def excerpt(log: Log, board: str, from_ms: int, to_ms: int) -> Excerpt:
         # Of what was pruned, a checkpoint knows the last one.
         return before if at == row else log.hash_at(at)
 
-    return Excerpt(board, row, before, rows, findings, hash_at)
+    return Excerpt(board, row, before, record, rows, findings, hash_at, pair_records)
 
 
 def _marks(log: Log, board: str) -> tuple[list[Attested], list[verifier.Finding]]:
-    """Every attestation of ``board``, and what is wrong with those that are wrong. Rule T12."""
+    """When every attestation of ``board`` was, and those of which that cannot be told.
+
+    No entry is read for it.
+    """
     marks: list[Attested] = []
     findings: list[verifier.Finding] = []
-    first = log.first_row()
-    for row, before in log.attestations(board):
-        if before is None and row[0] != first:
-            problem = f"does not follow entry {row[0] - 1}"
-        elif before is None:
-            # That of a log that was pruned: nothing is asked of it but its time.
-            problem = None
-        else:
-            problem = verifier.unlinked(row[0] - 1, before, row)
-        try:
-            marks.append(attested(stored_entry(row)))
-        except (KeyError, TypeError, ValueError, RecursionError):
-            problem = problem or "is no attestation as hardmute writes it"
-        if problem is not None:
-            findings.append(verifier.Finding(row[0], problem))
+    for row, told in log.marks(board):
+        said = json.loads(told or "[]")
+        if [type(value) for value in said] != _MARK:
+            findings.append(verifier.Finding(row, "is no attestation as hardmute writes it"))
+            continue
+        branch, boot, uptime_ms, seq, *times = said
+        marks.append(Attested(row, branch, boot, uptime_ms, seq, "", "", *times))
     return marks, findings
+
+
+def _unlinked(log: Log, marks: Iterable[Attested]) -> list[verifier.Finding]:
+    """What is wrong with the place of the two around each time that a clock was set. Rule T12."""
+    ends = {mark.row for two in pairwise(marks) if clock_was_set(*two) for mark in two}
+    found: list[verifier.Finding] = []
+    for end in sorted(ends):
+        row, before = _place_before(log, end)
+        problem = batches.unlinked(row, before, columns_of(log.rows(end, end)))
+        if problem is not None:
+            found.append(verifier.Finding(end, problem))
+    return found
 
 
 def _rows(
     log: Log, board: str, marks: Sequence[Attested], from_ms: int, to_ms: int
-) -> tuple[int, int]:
-    """From the last attestation that is certainly before [from, to) to the second one certainly
-    after it. Where there is none, from the log's first row, and to its last. Rule T11.
+) -> tuple[int, int, Row | None]:
+    """From the last attestation that is certainly before [from, to) to the first one certainly
+    after it; and the record before the former. Where there is none, from the log's first row, and
+    to its last. Rule T11.
     """
     touched = [
         index
@@ -102,42 +156,31 @@ def _rows(
         if min(time.earliest for time in piece) < to_ms
         and max(time.latest for time in piece) > from_ms
     ]
-    before = [
-        index for index, mark in enumerate(marks[: touched[0]]) if mark.received_ms <= from_ms
-    ]
-    after = (
-        index
-        for index, mark in enumerate(marks[touched[-1] :], touched[-1])
-        if mark.sent_ms >= to_ms
-    )
-    first, last = log.first_row(), log.head()[0]
-    second = next(after, len(marks)) + 1
-    if second < len(marks):
-        last = marks[second].row
-    if before:
-        first = _record_of(log, board, marks[before[-1] : second + 1])
-    return first, last
+    after = (mark.row for mark in marks[touched[-1] :] if mark.sent_ms >= to_ms)
+    last = next(after, None) or log.head()[0]
+    for mark in reversed(marks[: touched[0]]):
+        if mark.received_ms <= from_ms:
+            record = _record_of(log, board, mark)
+            if record is not None:
+                return mark.row, last, record
+    return log.first_row(), last, None
 
 
-def _record_of(log: Log, board: str, marks: Sequence[Attested]) -> int:
-    """The row of the record that these attestations, from the first one on, speak of.
+def _record_of(log: Log, board: str, mark: Attested) -> Row | None:
+    """The entry of the record that ``mark`` speaks of, if no other one is between them.
 
-    Two programs may store theirs in another order than they asked: it is that of the earliest.
+    Two programs may store theirs in another order than they asked.
     """
-    first = marks[0]
-    least = min(mark.seq for mark in marks if mark.branch == first.branch)
-    row = first.row
-    while (before := log.record_before(board, row)) is not None:
-        row = before
-        try:
-            ((*_, body, _),) = log.rows(row, row)
-            branch, data = records_in([body])
-        except ValueError:
-            # It is read, and found.
-            break
-        if branch != first.branch or journal.Record(data).seq <= least:
-            break
-    return row
+    row = log.record_before(board, mark.row)
+    if row is None:
+        return None
+    (record,) = log.rows(row, row)
+    try:
+        branch, data = records_in([record[4]])
+    except ValueError:
+        return None
+    is_it = (branch, journal.Record(data).seq) == (mark.branch, mark.seq)
+    return record if is_it else None
 
 
 def _place_before(log: Log, first: int) -> tuple[int, bytes]:

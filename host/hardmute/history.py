@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from hardmute.entries import FIRST_MS, LAST_MS, Entry
 from hardmute.log import observation_of, record_of
 from hardmute.report import fault_text
-from hardmute.walltime import TOLERANCE, Anchor, BootClock, Bounds, advance
+from hardmute.walltime import PASS_MS, TOLERANCE, Anchor, BootClock, Bounds, advance
 from muteboard import journal, wire
 
 # A part that is not bracketed, whose ends are known less well than this, is told in words and not
@@ -234,6 +234,21 @@ def pieces(marks: Sequence[Attested]) -> Iterator[list[Bounds]]:
             )
         yield [Bounds(one.sent_ms, until), Bounds(since, other.received_ms)]
     yield [Bounds(marks[-1].sent_ms, LAST_MS)]
+
+
+def clock_was_set(one: Attested, other: Attested) -> bool:
+    """Whether the host's clock was set between two attestations that were stored one after the
+    other, as far as any other clock tells.
+    """
+    on = advance(one.anchor, other.anchor)
+    if on.ran_ms is not None:
+        ran_ms = on.ran_ms
+    elif (one.branch, one.boot) == (other.branch, other.boot):
+        ran_ms = on.board_ms
+    else:
+        return on.passed_ms < other.uptime_ms
+    slack_ms = PASS_MS + abs(ran_ms) * TOLERANCE + on.first_ms + on.second_ms
+    return abs(on.passed_ms - ran_ms) > slack_ms
 
 
 def _ran_ms(one: Attested, other: Attested) -> int | None:

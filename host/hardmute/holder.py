@@ -3,14 +3,16 @@
 The operating system's file lock decides, so a holder that died leaves nothing behind; the file's
 content only names the holder.
 
-A holder that only follows a board gives its port to a `mute` that asks for it. The request is a
-second file beside the first. It counts for two seconds, and who asks renews it all the time: a
-process that is stopped or dead asks for nothing.
+A holder that only follows a board gives its port to a `mute` that asks for it, and to a `prove`
+that is to meet the board. The request is a second file beside the first. It counts for two
+seconds, and who asks renews it all the time: a process that is stopped or dead asks for nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import json
 import os
 import stat
@@ -23,24 +25,34 @@ from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from hardmute import paths, text
-from hardmute.errors import UnreachableError
+from hardmute.errors import PortHeldError
 
 _POLL_S = 0.02
 # After so long a `mute` that waits for the port says for whom.
 _TELL_S = 1.0
 # A watch shows what it heard last for up to 3 s, and boards speak each second: so long may a watch
-# that gave its port to a `mute` wait for it without a word.
+# that gave its port away wait for it without a word.
 _BACK_S = 2.0
 # A request that was not renewed for so long counts for nothing.
 _LAPSES_S = 2.0
+# What a file system says of a lock that another process has.
+_TAKEN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 # On Windows a lock hides the bytes that it covers: it covers one far behind the content.
 _LOCK_BYTE = 1 << 20
 
-# Why a process wants a port. ``mute``: to cut the line, which cannot wait. ``follow``: to follow a
-# board until a `mute` asks for the port; ``back``: to go on with that afterwards. ``usual``: else.
-Turn = Literal["mute", "back", "follow", "usual"]
+# Why a process wants a port. ``mute``: to cut the line, which cannot wait. ``meet``: to have the
+# board sign once, for a `prove`. ``follow``: to follow a board; ``back``: to go on with that
+# afterwards. ``listen``: to follow it for a measurement, which would be lost. ``usual``: else.
+Turn = Literal["mute", "meet", "back", "follow", "listen", "usual"]
 # These ask whoever holds the port for it, each in a file of its own; the first goes first.
-_ASKING: tuple[Turn, ...] = ("mute", "back")
+_ASKING: tuple[Turn, ...] = ("mute", "meet", "back")
+# Those that get the port from one that holds it.
+_GIVES_TO: dict[Turn, tuple[Turn, ...]] = {
+    "meet": ("mute",),
+    "listen": ("mute",),
+    "follow": ("mute", "meet"),
+    "back": ("mute", "meet"),
+}
 
 
 class PortHolder:
@@ -62,8 +74,9 @@ class PortHolder:
         self._request = _Request(self._file_of(turn)) if turn in _ASKING else None
         first = _ASKING[: _ASKING.index(turn)] if turn in _ASKING else _ASKING
         self._first = [self._file_of(other) for other in first]
-        # The request that this one gives way to.
-        self._yielded = b""
+        self._wanting = [self._file_of(other) for other in _GIVES_TO.get(turn, ())]
+        # The requests that this one gives way to.
+        self._yielded: set[bytes] = set()
 
     def __enter__(self) -> Self:
         self._fd = _open(self._file)
@@ -73,6 +86,11 @@ class PortHolder:
             return self
         try:
             self._wait()
+        except OSError as error:
+            # As where there is no place for the file.
+            self._close()
+            _complain_of_locks(self._file.parent, error.strerror or str(error))
+            return self
         except BaseException:
             self._close()
             raise
@@ -87,6 +105,7 @@ class PortHolder:
         return self
 
     def _wait(self) -> None:
+        """Wait for the lock. Raises `OSError` where files cannot be locked."""
         begun = self._clock()
         told = self._turn != "mute"
         while not (self._is_our_turn() and try_lock(self._fd)):
@@ -97,7 +116,7 @@ class PortHolder:
                 if try_lock(self._fd):
                     # Who goes first has not taken it all that time: that process is stopped.
                     return
-                raise UnreachableError(self._refusal(), "port_held")
+                raise PortHeldError(self._refusal(), self._device)
             if waited >= _TELL_S and not told:
                 holder = _read_holder(self._fd)
                 text.complain(
@@ -109,12 +128,19 @@ class PortHolder:
 
     def _is_our_turn(self) -> bool:
         """Whether nobody who goes first asks for the port."""
-        self._yielded = next((asked for file in self._first if (asked := _asked(file))), b"")
+        self._yielded = {asked for file in self._first if (asked := _asked(file))}
         return not self._yielded
 
+    @property
+    def gives_way(self) -> bool:
+        """Whether there is anybody to whom this one gives the port."""
+        return bool(self._wanting)
+
     def is_wanted(self) -> bool:
-        """Whether a `mute` asks for the port that is held, other than one that left it free."""
-        return _asked(self._file_of("mute")) not in (b"", self._yielded)
+        """Whether one to which this one gives the port asks for it, other than those that left it
+        free.
+        """
+        return any(_asked(file) not in (b"", *self._yielded) for file in self._wanting)
 
     def _refusal(self) -> str:
         held = f"{self._device} is held by {_read_holder(self._fd)}"
@@ -208,6 +234,8 @@ def holder_of(device: str) -> str | None:
         return None
     try:
         return None if try_lock(fd) else _read_holder(fd)
+    except OSError:
+        return None
     finally:
         os.close(fd)
 
@@ -232,6 +260,17 @@ def _open(file: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
     return -1
 
 
+@functools.cache
+def _complain_of_locks(folder: Path, why: str) -> None:
+    """Say once that nobody can be told who holds a port."""
+    home = os.environ.get("HARDMUTE_HOME") or not sys.platform.startswith("linux")
+    text.complain(
+        f"Files in {folder} cannot be locked ({why}), so `hardmute mute` gets no port from a"
+        f" `hardmute watch`: set {'HARDMUTE_HOME' if home else 'XDG_RUNTIME_DIR'} to a folder on a"
+        " local disk."
+    )
+
+
 def _read_holder(fd: int) -> str:
     os.lseek(fd, 0, os.SEEK_SET)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -241,14 +280,20 @@ def _read_holder(fd: int) -> str:
 
 
 def try_lock(fd: int) -> bool:
-    """Take the lock on an open file if nobody has it. The system frees it with the file."""
+    """Take the lock on an open file if nobody has it. The system frees it with the file.
+
+    Raises `OSError` where the file cannot be locked at all, as on a network share without a lock
+    service.
+    """
     if sys.platform == "win32":
         import msvcrt
 
         os.lseek(fd, _LOCK_BYTE, os.SEEK_SET)
         try:
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-        except OSError:
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
             return False
         os.lseek(fd, 0, os.SEEK_SET)
         return True
@@ -256,6 +301,8 @@ def try_lock(fd: int) -> bool:
 
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
         return False
     return True

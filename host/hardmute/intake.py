@@ -5,7 +5,7 @@ incident (docs/evidence.md).
 from __future__ import annotations
 
 from hardmute.allowance import Allowance
-from hardmute.chain import Chain
+from hardmute.chain import Chain, piece_of
 from hardmute.entries import encoded
 from hardmute.errors import UnreachableError
 from hardmute.log import Log
@@ -93,8 +93,7 @@ class Intake:
         if self._chain is None:
             self._chain = self._resumed()
         last = self._chain.last
-        taken = self._chain.take(data)
-        problem = taken if isinstance(taken, str) else None
+        problem = self._chain.take(piece_of(data))
         if problem is None:
             self._tail = data
             self._shown = True
@@ -130,14 +129,14 @@ class Intake:
         if self._tail is None:
             return chain
         for data in self._recorder.use(lambda log: log.newest_epoch(self._board)) or ():
-            if isinstance(chain.take(data), str):
+            if chain.take(piece_of(data)) is not None:
                 break
             if data == self._tail:
                 return chain
         # Another process has gone on, or the log was tampered with (`hardmute log verify`): the
         # last record stands for what was before it.
         chain = Chain()
-        chain.take(self._tail)
+        chain.take(piece_of(self._tail))
         return chain
 
     def begin_branch(self, what: str, text: str, **details: int) -> None:

@@ -84,13 +84,14 @@ def _vouched(log: Log, board: str, trusted: list[Entry]) -> set[Part] | None:
 
 
 def _with_heard(found: list[Interval], listened: list[Heard]) -> list[Interval]:
-    """What was heard: it bears out the interval that it was in, or is a fault of its own."""
+    """What was heard: it is noted in the interval that it was in, or is a fault of its own."""
     marked = list(found)
     for one in listened:
         for index, interval in enumerate(marked):
             within = interval.start_ms <= one.from_ms and one.to_ms <= interval.end_ms
             if within and interval.state == one.verdict == "muted":
-                marked[index] = interval._replace(proof="heard", note=one.told)
+                # The rest of it was not listened to, so its proof stays.
+                marked[index] = interval._replace(note=one.told)
     leaks = [
         Interval(one.from_ms, one.to_ms, "fault", None, "heard", one.told, 0)
         for one in sorted(listened, key=lambda one: one.from_ms)

@@ -1,7 +1,8 @@
 """The log: what this host saw of its boards and has of their journals, append-only, hash-chained.
 
 Everything is an entry (docs/evidence.md), in one SQLite file. Every contact adds an `Observation`,
-"unknown" included. Wall time is the host's.
+"unknown" included, unless it only repeats the newest one. Where another hardmute holds the port,
+that process logs instead. Wall time is the host's.
 """
 
 import contextlib
@@ -26,8 +27,8 @@ from hardmute.errors import (
     NewerLogError,
     UsageError,
 )
-from hardmute.report import VERDICTS, Conclusion, Status
-from hardmute.walltime import Anchor
+from hardmute.report import PROOF_LEVELS, VERDICTS, Conclusion, Status
+from hardmute.walltime import Anchor, advance
 from muteboard import journal
 
 if TYPE_CHECKING:
@@ -66,13 +67,41 @@ CREATE TABLE board (
     simulated INTEGER
 ) STRICT;
 """
+# The USB device that a board was behind when it last answered. Not evidence. Made when it is
+# needed: a log without it is of the same format.
+_USB_TABLE = """
+CREATE TABLE IF NOT EXISTS usb (
+    board TEXT PRIMARY KEY,
+    serial TEXT,
+    location TEXT,
+    vendor INTEGER,
+    product INTEGER
+) STRICT
+"""
+# What `Log.marks` asks for of each attestation: in an index, so that no row of the table is read.
+_MARK = (
+    "CASE WHEN json_valid(body) THEN json_extract(body, '$.branch', '$.statement.boot',"
+    " '$.statement.uptime_ms', '$.statement.seq', '$.sent_ms', '$.received_ms', '$.anchor_us',"
+    " '$.host_boot') END"
+)
+# The low half of the event is in the 39th character of the base64, which ends the body.
+_MAY_BE_PAIR = "substr(body, -52, 1) = 'g'"
+# They only make it faster: a log may be older than they are.
+_INDEXES = (
+    f"mark_by_board ON entry (board, row, {_MARK}) WHERE kind = 'attestation'",
+    f"pair_by_board ON entry (board) WHERE kind = 'record' AND {_MAY_BE_PAIR}",
+)
 # The source of the observation with which this host ends its pairing with a board.
 UNPAIR = "unpair"
 # The incident that another than this host has paired a board since this one did.
 ELSEWHERE = "paired_elsewhere"
 # Beyond every row.
 NO_ROW = 1 << 62
-_BUSY_TIMEOUT_S = 5.0
+PATIENCE_S = 5.0
+# What stays as it is gets a row so often.
+STILL_MS = 60_000
+# So far back the newest entry of a board is looked for, in rows: the time for it is bounded.
+_LOOK_BACK = 256
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCK_TIMEOUT_S = 5.0
 _WAL_MAGIC = (0x377F0682, 0x377F0683)
@@ -129,13 +158,11 @@ class Observation(NamedTuple):
     run: str | None = None
 
     @property
-    def anchor(self) -> Anchor | None:
-        """The moment that it ties the board's uptime to; None where there was no answer."""
-        if self.uptime_ms is None:
-            return None
+    def anchor(self) -> Anchor:
+        """The moment, and what it ties it to: the board's uptime, or 0 if there was no answer."""
         run = None if self.run_us is None else self.run
         asked_ms = self.at_ms - (self.took_ms or 0)
-        return Anchor(self.uptime_ms, asked_ms, self.at_ms, self.run_us or 0, run)
+        return Anchor(self.uptime_ms or 0, asked_ms, self.at_ms, self.run_us or 0, run)
 
     def as_json(self) -> dict[str, Any]:
         """The record as `--json` prints it."""
@@ -145,6 +172,12 @@ class Observation(NamedTuple):
 
 
 _DEFAULTS = Observation._field_defaults
+# The fields that are numbers, or words, where they are there.
+_NUMBERS = (
+    *("since_ms", "uptime_ms", "boot", "changes", "live_ms", "remute_in_ms", "took_ms"),
+    "summary_of",
+)
+_WORDS = ("device", "source", "reason", "state", "command", "cause", "service", "unsigned")
 _COLUMNS = "row, at_ms, kind, board, body, hash"
 _INSERT = f"INSERT INTO entry ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 (fixed text)
 
@@ -214,6 +247,14 @@ def unseen(
     )
 
 
+class Usb(NamedTuple):
+    """What tells a USB device: its serial number, where it is plugged in, vendor and product."""
+
+    serial: str | None
+    location: str | None
+    ids: tuple[int, int] | None
+
+
 class Pairing(NamedTuple):
     """That `hardmute pair` has paired this host with a board, by the entry in ``row``."""
 
@@ -229,20 +270,38 @@ class Log:
     `Log`, or, when the damage shows later, in this one.
 
     ``read_only``: nothing is made, changed or moved, whatever is found; the file must be there.
+    ``patience_s``: how long it waits for another program that has locked the file, in seconds.
     """
 
     def __init__(
-        self, file: Path, clock: Callable[[], int] = now_ms, *, read_only: bool = False
+        self,
+        file: Path,
+        clock: Callable[[], int] = now_ms,
+        *,
+        read_only: bool = False,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.file = file
         self._clock = clock
         self._read_only = read_only
+        self._patience_s = patience_s
         # Which file is open: another process may set it aside.
         self._opened: tuple[int, int] | None = None
         self._database = self._open()
 
     def close(self) -> None:
         self._database.close()
+
+    @property
+    def opened(self) -> tuple[int, int] | None:
+        """Which file is open, whatever its name belongs to now."""
+        return self._opened
+
+    def wait_for_others(self, patience_s: float) -> None:
+        """Wait for so many seconds from now on for a program that has locked the file."""
+        self._patience_s = patience_s
+        with self._guarded():
+            self._database.execute(f"PRAGMA busy_timeout = {round(1000 * patience_s)}")
 
     def __del__(self) -> None:
         # A connection is part of a cycle with its own cache of statements: left to itself it lives
@@ -252,14 +311,16 @@ class Log:
             with contextlib.suppress(sqlite3.ProgrammingError):
                 self._database.close()
 
-    def add(self, observation: Observation) -> None:
-        """Append one observation, durably."""
+    def add(self, observation: Observation, *, repeated: bool = True) -> None:
+        """Append one observation, durably; not ``repeated``: unless it `repeats` the newest."""
         fields = {
             key: _text(value)
             for key, value in observation._asdict().items()
             if value is not None and key not in ("at_ms", "board")
         }
         with self.transaction():
+            if not repeated and self.repeats(observation):
+                return
             self.append("observation", observation.board, fields, at_ms=observation.at_ms)
             if observation.board is not None and observation.state is not None:
                 device = _text(observation.device)
@@ -275,6 +336,32 @@ class Log:
                     "UPDATE board SET device = NULL WHERE device = ? AND board <> ?",
                     (device, observation.board),
                 )
+
+    def repeats(self, observation: Observation) -> bool:
+        """Whether the newest that the log has of its board is an observation of the same, made in
+        the `STILL_MS` before it, by the clocks of host and board. No row says more without it.
+
+        Attestations may stand after that one, but no record, incident or checkpoint.
+        """
+        found = self._first(
+            f"SELECT {_COLUMNS} FROM entry WHERE row > (SELECT max(row) FROM entry) - ?"  # noqa: S608 (fixed text)
+            " AND kind <> 'attestation' AND (board IS ? OR kind = 'checkpoint')"
+            " ORDER BY row DESC LIMIT 1",
+            _LOOK_BACK,
+            observation.board,
+        )
+        newest = None if found is None else self.parsed(found)
+        if newest is None or newest.kind != "observation":
+            return False
+        with self._guarded():
+            before = observation_of(newest)
+        on = advance(before.anchor, observation.anchor)
+        return (
+            _told(before) == _told(observation)
+            and on.wall_agrees
+            and 0 <= on.passed_ms < STILL_MS
+            and 0 <= on.board_ms < STILL_MS
+        )
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[None]:
@@ -309,9 +396,10 @@ class Log:
             self._database.execute(_INSERT, (row + 1, at_ms, kind, board, text, digest))
         return Entry(row + 1, at_ms, kind, board, body, digest)
 
-    def head(self) -> tuple[int, bytes]:
-        """Row and hash of the newest entry; 0 and `GENESIS` if there is none."""
-        return self._first("SELECT row, hash FROM entry ORDER BY row DESC LIMIT 1") or (0, GENESIS)
+    def head(self, last: int = NO_ROW) -> tuple[int, bytes]:
+        """Row and hash of the newest entry up to row ``last``; 0 and `GENESIS` for none."""
+        query = "SELECT row, hash FROM entry WHERE row <= ? ORDER BY row DESC LIMIT 1"
+        return self._first(query, last) or (0, GENESIS)
 
     def hash_at(self, row: int) -> bytes | None:
         """The hash of entry ``row``; None if it is not there (any more)."""
@@ -351,12 +439,12 @@ class Log:
 
     def verified(self, secrets: "Keys", until_row: int = 1 << 62) -> "Verifier":
         """The verifier that has taken all entries up to ``until_row``."""
-        from hardmute import verifier
+        from hardmute import readers, verifier
 
         check = verifier.begin(
             next(self.rows(0, NO_ROW), None), self.rows_of("checkpoint"), secrets
         )
-        check.take(self.rows(0, until_row))
+        readers.take_all(check, self, until_row)
         return check
 
     def rows_of(self, kind: str) -> Iterator[Row]:
@@ -485,25 +573,28 @@ class Log:
                     return row[0]
         return None
 
-    def attestations(self, board: str) -> Iterator[tuple[Row, bytes | None]]:
-        """Every attestation of ``board`` as it is stored, by row, and the hash before it.
-
-        That is None where the entry before is not there.
+    def marks(self, board: str) -> Iterator[tuple[int, str | None]]:
+        """By row, of each attestation of ``board``: branch, boot, uptime_ms, seq, sent_ms,
+        received_ms, anchor_us and host_boot as a JSON array; None if its body is no JSON.
         """
-        query = (
-            "SELECT entry.row, entry.at_ms, entry.kind, entry.board, entry.body, entry.hash,"
-            " before.hash FROM entry LEFT JOIN entry AS before ON before.row = entry.row - 1"
-            " WHERE entry.board = ? AND entry.kind = 'attestation'"
-            " AND entry.kind <> 'observation' ORDER BY entry.row"
-        )
+        query = f"SELECT row, {_MARK} FROM entry WHERE board = ? AND kind = 'attestation'"  # noqa: S608 (fixed text)
         with self._guarded():
-            for row in self._database.execute(query, (board,)):
-                yield row[:6], GENESIS if row[0] == 1 else row[6]
+            yield from self._database.execute(f"{query} ORDER BY row", (board,))
+
+    def newest_ms(self) -> int:
+        """The latest time of an entry, in ms since the epoch; now, if there is none."""
+        found = self._first("SELECT max(at_ms) FROM entry")
+        return self._clock() if found is None or found[0] is None else found[0]
 
     def first_row(self) -> int:
         """The row of the oldest entry; 1 if there is none."""
         found = self._first("SELECT min(row) FROM entry")
         return 1 if found is None or found[0] is None else found[0]
+
+    def next_row(self, first: int) -> int | None:
+        """The row of the oldest entry from row ``first`` on; None if there is none."""
+        found = self._first("SELECT min(row) FROM entry WHERE row >= ?", first)
+        return None if found is None else found[0]
 
     def parsed(self, row: Row) -> Entry:
         """The entry that is stored as ``row``. Raises `LogDamagedError` if it is none of ours."""
@@ -528,11 +619,9 @@ class Log:
 
     def pair_records(self, board: str, until_row: int) -> Iterator[tuple[int, journal.Record]]:
         """The ``pair`` records of ``board`` up to ``until_row``, from the newest on, with rows."""
-        # The low half of the event is in the 39th character of the base64, which ends the body.
         query = (
             f"SELECT {_COLUMNS} FROM entry WHERE board = ? AND kind = 'record'"  # noqa: S608 (fixed text)
-            " AND kind <> 'observation' AND row <= ? AND substr(body, -52, 1) = 'g'"
-            " ORDER BY row DESC"
+            f" AND row <= ? AND {_MAY_BE_PAIR} ORDER BY row DESC"
         )
         with self._guarded():
             for row in self._database.execute(query, (board, until_row)):
@@ -633,6 +722,12 @@ class Log:
         )
         return None if found is None else _to_entry(found)
 
+    def last_before(self, before_ms: int) -> int:
+        """The row up to which `prune` removes all; less than `first_row` if it removes none."""
+        found = self._first("SELECT min(row) FROM entry WHERE at_ms >= ?", before_ms)
+        first = None if found is None else found[0]
+        return self.head()[0] if first is None else first - 1
+
     def prune(self, before_ms: int) -> Entry | None:
         """Remove the oldest entries, up to the first that is of ``before_ms`` or later.
 
@@ -643,10 +738,7 @@ class Log:
         """
         with self.transaction():
             self._database.execute("PRAGMA secure_delete = ON")
-            (first,) = self._database.execute(
-                "SELECT min(row) FROM entry WHERE at_ms >= ?", (before_ms,)
-            ).fetchone()
-            last = self.head()[0] if first is None else first - 1
+            last = self.last_before(before_ms)
             removed = self.hash_at(last)
             if removed is None:
                 return None
@@ -777,6 +869,34 @@ class Log:
         """The id of the board that was last seen at ``device``."""
         return self._one("SELECT board FROM board WHERE device = ?", device)
 
+    def last_device(self, board: str) -> str | None:
+        """Where ``board`` was last seen, if no other board was seen there since."""
+        return self._one("SELECT device FROM board WHERE board = ?", board)
+
+    def usb(self, board: str) -> Usb | None:
+        """The USB device that ``board`` was last behind, if it was behind one."""
+        if self._first("SELECT 1 FROM sqlite_schema WHERE name = 'usb'") is None:
+            return None
+        row = self._first(
+            "SELECT serial, location, vendor, product FROM usb WHERE board = ?", board
+        )
+        return None if row is None else Usb(row[0], row[1], (row[2], row[3]))
+
+    def learn_usb(self, board: str, usb: Usb) -> None:
+        """Keep that ``board`` is behind this USB device, unless the log is only read."""
+        if self._read_only or usb.ids is None or self.usb(board) == usb:
+            return
+        found = (_text(usb.serial), _text(usb.location), *usb.ids)
+        with self.transaction():
+            self._database.execute(_USB_TABLE)
+            # Only one board is behind a device.
+            self._database.execute(
+                "DELETE FROM usb WHERE board = ? OR (serial IS ? AND vendor = ? AND product = ?"
+                " AND (serial IS NOT NULL OR location IS ?))",
+                (board, found[0], *usb.ids, found[1]),
+            )
+            self._database.execute("INSERT INTO usb VALUES (?, ?, ?, ?, ?)", (board, *found))
+
     def _one(self, query: str, parameter: str) -> str | None:
         row = self._first(query, _text(parameter))
         return None if row is None else row[0]
@@ -797,7 +917,7 @@ class Log:
             if self._read_only and not self._has_wal():
                 # SQLite would make one, for whoever writes meanwhile, and leave it behind.
                 uri += "&immutable=1"
-            database = sqlite3.connect(uri, timeout=_BUSY_TIMEOUT_S, uri=True)
+            database = sqlite3.connect(uri, timeout=self._patience_s, uri=True)
         except _Damage as error:
             raise self._set_aside(error, wal_only=True) from error
         except (OSError, sqlite3.Error) as error:
@@ -809,6 +929,8 @@ class Log:
             if not self._read_only:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = FULL")
+                for index in _INDEXES:
+                    database.execute(f"CREATE INDEX IF NOT EXISTS {index}")
         except LogError:
             database.close()
             raise
@@ -938,9 +1060,12 @@ class Log:
             raise told from error
 
     def _unusable(self, error: Exception) -> LogError:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            todo = "another program has locked it: wait for it, or end it."
+        else:
+            todo = "free the disk or repair the permissions."
         return LogError(
-            f"The log {self.file} cannot be used ({error}): what was recorded is untouched; "
-            "free the disk or repair the permissions."
+            f"The log {self.file} cannot be used ({error}): what was recorded is untouched; {todo}"
         )
 
     def _set_aside(self, error: Exception, *, wal_only: bool = False) -> LogDamagedError:
@@ -982,6 +1107,27 @@ class Log:
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{self.file}{suffix}").rename(f"{aside}{suffix}")
         return aside
+
+
+class ExportedLog(Log):
+    """The entries of the export ``file`` as a log in memory, to be read. No board has a label."""
+
+    def __init__(self, file: Path, rows: Sequence[Row]) -> None:
+        self._rows = rows
+        super().__init__(file, read_only=True)
+
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(":memory:")
+        for statement in _statements(_SCHEMA):
+            database.execute(statement)
+        with database:
+            database.executemany(_INSERT, self._rows)
+            database.execute(
+                "INSERT INTO board (board, simulated)"
+                " SELECT board, max(instr(body, '\"simulated\":true') > 0) FROM entry"
+                " WHERE board IS NOT NULL GROUP BY board"
+            )
+        return database
 
 
 def paired_by(file: Path, board: str) -> bool | None:
@@ -1101,6 +1247,22 @@ def _is_checked(entry: Entry) -> bool:
     return entry.body.get("checked") is True
 
 
+def _told(observation: Observation) -> Observation:
+    """``observation`` without what differs each time, though nothing has changed."""
+    return observation._replace(
+        at_ms=0,
+        source="",
+        since_ms=None,
+        uptime_ms=None,
+        # While the line is cut, the live time that a board has counted stands still.
+        live_ms=None if observation.state == "live" else observation.live_ms,
+        remute_in_ms=None,
+        # One that was asked for tells the time of the board's records as well.
+        took_ms=None if observation.took_ms is None else 0,
+        summary_of=None,
+    )
+
+
 def _is_reached(entry: Entry) -> bool:
     return observation_of(entry).state is not None
 
@@ -1150,8 +1312,24 @@ def observation_of(entry: Entry) -> Observation:
                 fields[key] = tuple(fields[key])
         iso_time(entry.at_ms)
         found = Observation(at_ms=entry.at_ms, board=entry.board, **fields)
+        _require_types(found)
     except (TypeError, ValueError, OverflowError, OSError) as error:
         raise _Damage(entry.row) from error
-    if found.verdict not in VERDICTS:
-        raise _Damage(entry.row)
     return found
+
+
+def _require_types(found: Observation) -> None:
+    """Raise `ValueError` for an observation with a value that none of ours has."""
+    numbers = (getattr(found, field) for field in _NUMBERS)
+    words = (getattr(found, field) for field in _WORDS)
+    lists = ((found.sense, int), (found.faults, str), (found.warnings, str))
+    if (
+        found.verdict not in VERDICTS
+        or found.proof not in (None, *PROOF_LEVELS)
+        or (found.state is not None and None in (found.since_ms, found.uptime_ms))
+        or type(found.simulated) is not bool
+        or not all(value is None or (type(value) is int and value < NO_ROW) for value in numbers)
+        or not all(value is None or type(value) is str for value in words)
+        or not all(type(one) is kind for values, kind in lists for one in values or ())
+    ):
+        raise ValueError

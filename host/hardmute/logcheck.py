@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -133,10 +134,16 @@ def export(args: Namespace) -> int:
 
 
 def prune(args: Namespace) -> int:
-    """`hardmute log prune --before T`. Then the boards that are there sign the checkpoint."""
+    """`hardmute log prune --before T`: a person is asked first, unless ``--yes`` is given.
+
+    Then the boards that are there sign the checkpoint.
+    """
     before_ms = parse_time(args.before)
     log = Log(paths.log_file())
     try:
+        first, last = log.first_row(), log.last_before(before_ms)
+        if first <= last and not args.yes:
+            _ask(first, last, before_ms)
         checkpoint = log.prune(before_ms)
     finally:
         log.close()
@@ -154,6 +161,18 @@ def prune(args: Namespace) -> int:
     elif not signers:
         print("The checkpoint is open until the next `hardmute status` of a paired board.")
     return recorder.exit_code
+
+
+def _ask(first: int, last: int, before_ms: int) -> None:
+    """Raise `UsageError` unless a person says that these entries may be removed."""
+    if not sys.stdin.isatty():
+        raise errors.UsageError("Nobody is there to be asked: --yes answers. Nothing was removed.")
+    question = (
+        f"Remove entries {first} to {last}, older than {text.local_time(before_ms)}, for good?"
+        " `hardmute log export FILE` keeps a copy. [y/N] "
+    )
+    if text.answer(question).lower() not in ("y", "yes"):
+        raise errors.UsageError("Nothing was removed.")
 
 
 def _has_signed(board: str, checkpoint: Entry, recorder: Recorder, timeout: float) -> bool:
@@ -224,7 +243,7 @@ def _print(report: verifier.Report, said: Outcome, expected: bytes | None) -> No
             f" of {text.local_time(report.checkpoint.at_ms)} says"
         )
     for branch in report.branches:
-        _print_branch(branch)
+        _print_branch(branch, pruned=report.first_row > 1)
     if report.unbound:
         text.detail(f"{report.unbound} attestations are bound to entries that were pruned")
     print_incidents(report.incidents)
@@ -235,7 +254,7 @@ def _print(report: verifier.Report, said: Outcome, expected: bytes | None) -> No
         text.detail("the expected head is there")
 
 
-def _print_branch(branch: verifier.Branch) -> None:
+def _print_branch(branch: verifier.Branch, *, pruned: bool) -> None:
     name = f"board {text.printable(branch.board)}" + (
         f", journal {branch.number}" if branch.number > 1 else ""
     )
@@ -244,7 +263,10 @@ def _print_branch(branch: verifier.Branch) -> None:
     )
     text.detail(f"{name}: {records}, {branch.attestations} attestations")
     if not branch.signatures:
-        text.detail("  none of it is signed: the board was not paired")
+        if pruned:
+            text.detail("  none of what is left is signed; what was pruned may have been")
+        else:
+            text.detail("  none of it is signed: the board was not paired")
         return
     records_signed = branch.signatures - branch.attestations
     signed = f"{records_signed} of the records and all attestations are signed"

@@ -12,17 +12,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hardmute import errors, paths, text
+from hardmute import errors, heard, paths, text
 from hardmute.discovery import known_board
-from hardmute.entries import Entry
+from hardmute.entries import FIRST_MS, Entry, read_export, stored_entry
 from hardmute.journaled import journaled
-from hardmute.log import Log, iso_time, now_ms
+from hardmute.log import ExportedLog, Log, iso_time, now_ms
 from hardmute.newfile import new_file
-from hardmute.timeline import Interval, intervals, overlay_journal, total_live_ms
+from hardmute.timeline import Interval, intervals, overlay_journal, total_live_ms, total_ms
 
 # Times are shown to the second.
 _WORTH_SAYING_MS = 1000
 _TIME = re.compile(r"\d\d:\d\d(:\d\d)?")
+# Of an export: `hardmute prove --log` says the same without a key.
+_UNCHECKED = "the export agrees with itself; nothing was checked"
 DEFAULT_WINDOW = timedelta(days=7)
 
 
@@ -33,11 +35,14 @@ class BoardTimeline(NamedTuple):
     label: str | None
     simulated: bool
     intervals: list[Interval]
+    # Out of an export, of which nothing was checked.
+    claimed: bool = False
 
     @property
     def title(self) -> str:
         name = self.label or self.board or "no board found"
-        return f"{name} (simulated)" if self.simulated else name
+        name = f"{name} (simulated)" if self.simulated else name
+        return f"{name}, as an export claims" if self.claimed else name
 
 
 def read(log: Log, board: str | None, since_ms: int, until_ms: int) -> list[BoardTimeline]:
@@ -61,11 +66,12 @@ def read(log: Log, board: str | None, since_ms: int, until_ms: int) -> list[Boar
 
 
 def show(args: Namespace) -> int:
-    """`hardmute log`, and with ``--json`` or ``--csv``."""
+    """`hardmute log`, and with ``--json`` or ``--csv``; of an export, if one is named."""
     since_ms, until_ms, timelines, incidents = _read_for(args)
     if args.csv is not None:
         _write_csv(timelines, args.csv)
         print(args.csv)
+        _say_unchecked(args.of)
         return errors.OK
     if args.json:
         print(
@@ -76,6 +82,7 @@ def show(args: Namespace) -> int:
                     "boards": [_as_json(timeline) for timeline in timelines],
                     "incidents": [incident_json(incident) for incident in incidents],
                 }
+                | ({} if args.of is None else {"export": str(args.of), "unchecked": _UNCHECKED})
             )
         )
         return errors.OK
@@ -86,11 +93,20 @@ def show(args: Namespace) -> int:
     for timeline in timelines:
         print_timeline(timeline)
     print_incidents(incidents)
+    _say_unchecked(args.of)
     return errors.OK
 
 
+def _say_unchecked(export: Path | None) -> None:
+    if export is not None:
+        text.detail(_UNCHECKED)
+        text.detail(
+            f"to check what a board signed: hardmute prove --log {export} --from T --key FILE"
+        )
+
+
 def plot(args: Namespace) -> int:
-    """`hardmute log plot FILE.svg`."""
+    """`hardmute log plot FILE.svg`; of an export, if one is named."""
     from hardmute.plot import write_svg
 
     if args.file.suffix.lower() != ".svg":
@@ -102,29 +118,70 @@ def plot(args: Namespace) -> int:
     with new_file(args.file) as stream:
         write_svg(timelines, stream)
     print(args.file)
+    _say_unchecked(args.of)
     return errors.OK
 
 
 def _read_for(args: Namespace) -> tuple[int, int, list[BoardTimeline], list[Entry]]:
-    until_ms = now_ms() if args.until is None else parse_time(args.until)
-    if args.since is None:
-        since_ms = until_ms - int(DEFAULT_WINDOW.total_seconds() * 1000)
-    else:
-        since_ms = parse_time(args.since)
-    if since_ms >= until_ms:
-        end = "now" if args.until is None else "--until"
-        raise errors.UsageError(f"--since must be before {end}.")
-    log = Log(paths.log_file())
+    log = Log(paths.log_file()) if args.of is None else _exported(args.of)
     try:
+        until_ms = log.newest_ms() + 1 if args.of is not None else now_ms()
+        if args.until is not None:
+            until_ms = parse_time(args.until)
+        if args.since is not None:
+            since_ms = parse_time(args.since)
+        elif args.of is not None:
+            # All of it: a board's journal tells of the time before the first contact too.
+            since_ms = FIRST_MS
+        else:
+            since_ms = until_ms - int(DEFAULT_WINDOW.total_seconds() * 1000)
+        if since_ms >= until_ms:
+            end = "--until" if args.until else "now" if args.of is None else "the export's end"
+            raise errors.UsageError(f"--since must be before {end}.")
         board = None
         if args.device is not None:
             board = known_board(args.device, log)
             if board is None:
                 raise errors.UsageError(f"The log knows no board {args.device!r}.")
         timelines = read(log, board, since_ms, until_ms)
+        if args.of is not None:
+            timelines = [_as_claimed(timeline) for timeline in timelines]
         return since_ms, until_ms, timelines, log.incidents(board, since_ms, until_ms)
     finally:
         log.close()
+
+
+def _exported(file: Path) -> Log:
+    """The log in an export. Raises `EvidenceError` if it does not agree with itself."""
+    from hardmute.proof import unreadable
+    from hardmute.verifier import verified
+
+    rows = list(read_export(file))
+    findings = verified(lambda: rows, {}).report().findings
+    listened = (stored_entry(row) for row in rows if row[2] == heard.KIND)
+    first = next(iter(findings), None) or next(unreadable(listened), None)
+    if first is not None:
+        raise errors.EvidenceError(
+            f"Entry {first.row} of {file} {first.text}: the export does not hold, so nothing of it"
+            " is shown."
+        )
+    return ExportedLog(file, rows)
+
+
+def _as_claimed(timeline: BoardTimeline) -> BoardTimeline:
+    """``timeline`` out of an export: anybody can write one, so it proves nothing."""
+    return timeline._replace(
+        board=None if timeline.board is None else text.printable(timeline.board),
+        intervals=[
+            interval._replace(
+                cause=interval.cause if interval.cause in text.CAUSES else None,
+                proof=None,
+                note=None if interval.note is None else text.printable(interval.note),
+            )
+            for interval in timeline.intervals
+        ],
+        claimed=True,
+    )
 
 
 def print_incidents(found: Iterable[Entry]) -> None:
@@ -208,15 +265,18 @@ def print_timeline(timeline: BoardTimeline) -> None:
         )
     console.print(table)
     print_picture(timeline)
-    unknown_ms = sum(part.length_ms for part in timeline.intervals if part.state == "unknown")
     console.print(
         f"live for {text.duration(total_live_ms(timeline.intervals))} in all, "
-        f"unknown for {text.duration(unknown_ms)}",
+        f"unknown for {text.duration(total_ms(timeline.intervals, 'unknown'))}",
     )
+    fault_ms = total_ms(timeline.intervals, "fault")
+    if fault_ms:
+        console.print(f"in fault for {text.duration(fault_ms)}: the line may have been live")
 
 
 # The worst state within a character's width of time is the one that is drawn.
 _GLYPHS = {"live": "█", "fault": "▞", "unknown": "░", "muted": "─"}
+_ASCII_GLYPHS = {"live": "#", "fault": "!", "unknown": "?", "muted": "-"}
 _WIDTH = 64
 
 
@@ -236,9 +296,10 @@ def print_picture(timeline: BoardTimeline) -> None:
                     first, -(-(interval.end_ms - start_ms) * _WIDTH // (end_ms - start_ms)) - 1
                 )
                 cells[first : last + 1] = [state] * len(cells[first : last + 1])
+    glyphs = _GLYPHS if text.fits("".join(_GLYPHS.values())) else _ASCII_GLYPHS
     line = Text()
     for state in cells:
-        line.append(_GLYPHS[state], style=text.STYLES[state])
+        line.append(glyphs[state], style=text.STYLES[state])
     console = text.console()
     console.print(line)
     left, right = text.local_time(start_ms), text.local_time(end_ms)
@@ -247,7 +308,7 @@ def print_picture(timeline: BoardTimeline) -> None:
     console.print(left + " " + right.rjust(_WIDTH - len(left) - 1))
     legend = Text()
     for state in ("muted", "live", "fault", "unknown"):
-        legend.append(f"{_GLYPHS[state] * 2} {state}   ", style=text.STYLES[state])
+        legend.append(f"{glyphs[state] * 2} {state}   ", style=text.STYLES[state])
     console.print(legend)
 
 
@@ -269,6 +330,7 @@ def _as_json(timeline: BoardTimeline) -> dict[str, Any]:
         "label": timeline.label,
         "simulated": timeline.simulated,
         "live_ms": total_live_ms(timeline.intervals),
+        "fault_ms": total_ms(timeline.intervals, "fault"),
         "intervals": [
             interval._asdict()
             | {"start": iso_time(interval.start_ms), "end": iso_time(interval.end_ms)}

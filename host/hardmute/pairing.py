@@ -156,7 +156,7 @@ def _store(made: _Made, board: str, file: Path, recorder: Recorder) -> None:
         key = keys.attest_key_of(made.paired.pairing, made.secret)
         keys.save_attest_key(board, key)
         body = {"pairing": key.pairing, "key_id": key.key_id}
-        if recorder.use(lambda log: log.append("pairing", board, body)) is None:
+        if not recorder.store(lambda log: log.append("pairing", board, body)):
             raise errors.LocalError("The log cannot be written.")
     except errors.HardmuteError as error:
         raise errors.LocalError(

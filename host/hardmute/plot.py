@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from hardmute import text
 from hardmute.bands import BANDS
-from hardmute.timeline import total_live_ms
+from hardmute.timeline import total_live_ms, total_ms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,14 +66,19 @@ def _draw_row(axes: Axes, y: float, timeline: BoardTimeline) -> None:
             )
 
 
+def _sums(timeline: BoardTimeline) -> str:
+    said = f"live {text.duration(total_live_ms(timeline.intervals))}"
+    fault_ms = total_ms(timeline.intervals, "fault")
+    return f"{said}, fault {text.duration(fault_ms)}" if fault_ms else said
+
+
 def _frame(axes: Axes, timelines: list[BoardTimeline]) -> None:
     axes.set_yticks([-row for row in range(len(timelines))])
     axes.set_yticklabels(
-        [
-            f"{timeline.title}\nlive {text.duration(total_live_ms(timeline.intervals))}"
-            for timeline in timelines
-        ],
+        [f"{timeline.title}\n{_sums(timeline)}" for timeline in timelines],
         fontsize=8,
+        # A name may have dollar signs.
+        parse_math=False,
     )
     axes.set_ylim(-len(timelines) + 0.4, 0.55)
     # One offset for the whole axis, which it names: a local hour may occur twice.

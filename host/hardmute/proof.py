@@ -11,7 +11,7 @@ from hardmute.entries import FIRST_MS, LAST_MS, Entry, Row, stored_entry
 from hardmute.excerpt import Excerpt
 from hardmute.heard import Heard
 from hardmute.history import COARSE_MS, NOT_BORNE_OUT, ONE_SIDED, Part, Reading, read
-from hardmute.keys import require_fit
+from hardmute.keys import require_fit, require_ids
 from hardmute.walltime import gravest
 
 EVIDENCE = ("record", "attestation", "incident", heard.KIND)
@@ -87,6 +87,9 @@ def examine(
     under an attest key of this host.
     Raises `UsageError` if the keys given are those of other pairings.
     """
+    if secrets:
+        ids = {(found.board, pairing): key_id for pairing, key_id in found.key_ids().items()}
+        require_ids(secrets, ids, "the evidence of that time")
     check = found.checked(secrets, attest_keys)
     report = check.report()
     if any(branch.signatures for branch in report.branches) and not report.findings:
@@ -155,7 +158,7 @@ def shown_by(
     """
     report = check.report()
     branches = [branch for branch in report.branches if branch.board == board]
-    findings = [*report.findings, *_unreadable(entries)]
+    findings = [*report.findings, *unreadable(entries)]
     intervals: list[Proven] = []
     listened: list[Heard] = []
     counted: list[int] = []
@@ -189,7 +192,8 @@ def shown_by(
     )
 
 
-def _unreadable(entries: Iterable[Entry]) -> Iterator[verifier.Finding]:
+def unreadable(entries: Iterable[Entry]) -> Iterator[verifier.Finding]:
+    """What is wrong with those of ``entries`` that tell what was heard."""
     for entry in entries:
         try:
             if entry.kind == heard.KIND:

@@ -6,15 +6,15 @@ import json
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardmute import errors, keys, paths, text
 from hardmute.discovery import board_for, known_board
 from hardmute.entries import Entry, canonical, export_line, read_export
 from hardmute.excerpt import excerpt
 from hardmute.history import CLOCKS_DISAGREE, NOT_BORNE_OUT, ONE_SIDED
-from hardmute.keys import load_verify_keys, require_ids
-from hardmute.log import Log, iso_time, now_ms, record_of
+from hardmute.keys import load_verify_keys
+from hardmute.log import Log, iso_time, now_ms
 from hardmute.logview import edges, parse_time
 from hardmute.proof import (
     EVIDENCE,
@@ -28,7 +28,10 @@ from hardmute.proof import (
 from hardmute.receipt import About, check_receipt, read_receipt, require_name, write_receipt
 from hardmute.recorder import Recorder
 from hardmute.verifier import Keys, verified
-from muteboard import journal
+
+if TYPE_CHECKING:
+    from hardmute.contact import Meeting
+    from hardmute.report import Identity
 
 _SIMULATED = "a simulated board: no real microphone was cut by it"
 _LONGEST_TITLE = 80
@@ -149,8 +152,7 @@ class _Met(NamedTuple):
 
 def _meet(args: Namespace) -> _Met:
     """Meet the board as `hardmute status` does, so that what it signs now is in the log."""
-    from hardmute import commands, discovery
-    from hardmute.contact import Contact
+    from hardmute import commands
 
     end_ms = now_ms()
     recorder = Recorder()
@@ -159,9 +161,7 @@ def _meet(args: Namespace) -> _Met:
         named = _board(None, recorder.log)
     row, _ = recorder.use(Log.head) or (0, b"")
     try:
-        with discovery.open_board(named, args.timeout, recorder.log) as (session, identity):
-            met = Contact(session, identity, recorder).meet()
-            commands.record_seen(recorder, met, identity, session, args.command)
+        identity, met = _met(args, named, recorder)
     except errors.UnreachableError as error:
         commands.record_unseen(recorder, named, error, args.command)
         last = recorder.use(lambda log: _last_signed(log, named)) or ""
@@ -175,6 +175,23 @@ def _meet(args: Namespace) -> _Met:
         text.complain(f"Board {board}: {met.contradicted}.")
         code = errors.worst(code, errors.FAULT)
     return _Met(board, end_ms, code)
+
+
+def _met(args: Namespace, named: str | None, recorder: Recorder) -> tuple[Identity, Meeting]:
+    """What a contact shows. A `watch` gives its port for it. Raises `UnreachableError`."""
+    from hardmute import commands, discovery
+    from hardmute.contact import Contact
+
+    while True:
+        try:
+            with discovery.open_board(named, args.timeout, recorder.log, "meet") as found:
+                session, identity = found
+                met = Contact(session, identity, recorder).meet()
+                commands.record_seen(recorder, met, identity, session, args.command)
+                return identity, met
+        except errors.PortWantedError:
+            # To a `mute`, which goes first. The board is met after it.
+            continue
 
 
 def _last_signed(log: Log, named: str | None) -> str | None:
@@ -209,36 +226,11 @@ def _shown(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> _Sh
     except (ValueError, TypeError, RecursionError):
         # Hardmute has not written one of them: `examine` says which.
         entries = []
-    key_ids = _key_ids(log, board, entries)
-    named = {(board, pairing): key_id for pairing, key_id in key_ids.items()}
-    require_ids(secrets, named, "the evidence of that time")
     held = keys.attest_keys(board, () if secrets else log.pairings(board))
     proof = examine(found, from_ms, to_ms, secrets, held)
     proof = proof._replace(simulated=board not in log.real_boards())
     told = _told(proof, log, entries, keyed=bool(secrets))
-    return _Shown(entries, key_ids, proof, told, found.log_hash)
-
-
-def _key_ids(log: Log, board: str, entries: Sequence[Entry]) -> dict[int, str]:
-    """By pairing under which something in ``entries`` is signed: the key id that the log's newest
-    ``pair`` record up to there has.
-
-    A board that was reflashed may have had another pairing of that number since: the entries have
-    the record of that, and tell it themselves.
-    """
-    begins: dict[int, int] = {}
-    for entry in entries:
-        if entry.kind == "record":
-            begins.setdefault(journal.Record(record_of(entry)).pairing, entry.row)
-        elif entry.kind == "attestation":
-            begins.setdefault(entry.body["statement"].get("pairing"), entry.row)
-    found: dict[int, str] = {}
-    for row, record in log.pair_records(board, max(begins.values(), default=0)):
-        if row <= begins.get(record.pairing, 0):
-            found.setdefault(record.pairing, record.data.to_bytes(4, "little").hex())
-        if not begins.keys() - {0} - found.keys():
-            break
-    return found
+    return _Shown(entries, found.key_ids(), proof, told, found.log_hash)
 
 
 def _told(proof: Proof, log: Log, entries: Sequence[Entry], *, keyed: bool) -> Proof:
@@ -311,7 +303,7 @@ def _sign(args: Namespace, secrets: Keys, title: str | None) -> int:
         shown = _shown(log, claim.board, claim.from_ms, claim.to_ms, secrets)
         if not shown.proof.findings:
             _require_follows(args.sign, claim, shown.proof)
-        _write(args.receipt, log, shown, secrets, title or content.get("title"))
+        _write(args.receipt, log, shown, secrets, title or content["title"])
     finally:
         log.close()
     _print(shown.told, as_json=args.json, steps=_steps(shown.told))
@@ -476,7 +468,7 @@ def _shown_json(proof: Proof) -> dict[str, Any]:
 def _check(file: Path, secrets: Keys, *, as_json: bool) -> int:
     content = read_receipt(file)
     proof, claim = check_receipt(content, secrets)
-    named = {key: content.get(key) for key in ("title", "label", "key_ids")}
+    named = {key: content[key] for key in ("title", "label", "key_ids")}
     if as_json:
         told = _as_json(proof) | named
         if claim is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
@@ -22,7 +22,6 @@ from hardmute.entries import (
     row_of,
     stored_entry,
 )
-from hardmute.history import checked_here
 from hardmute.keys import require_fit, require_ids
 from hardmute.log import now_ms
 from hardmute.newfile import new_file
@@ -138,19 +137,17 @@ def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> Checked:
         )
         checked.take(rows)
         signed = _signed_by(macs, board, body, secrets, checked.keyring)
-        counted = _claimed(content, entries, macs)
+        counted = set(content["counted"])
 
         def is_right(entry: Entry) -> bool:
             return checked.has_signed(entry.row)
 
         def counts(entry: Entry) -> bool:
-            has_key = (board, entry.body["statement"]["pairing"]) in secrets
-            return entry.row in counted and (is_right(entry) or not has_key)
+            # What a key given fits, and has not signed, is a finding by now.
+            return entry.row in counted
 
         claim = shown_by(board, checked, entries, from_ms, to_ms, counts, keyed=bool(macs))
-        claimed = [Proven(**interval) for interval in content["intervals"]]
-        # C4
-        agrees = (claim.intervals, claim.verdict) == (claimed, content["verdict"])
+        agrees = _bears_out(claim, content)
         shown = claim
         if secrets:
             shown = shown_by(board, checked, entries, from_ms, to_ms, is_right, keyed=True)
@@ -185,12 +182,12 @@ def _span_of(content: dict[str, Any]) -> tuple[str, int, int]:
 
 
 def _key_ids_of(content: Mapping[str, Any], board: str) -> dict[tuple[str, int], str]:
-    """The key ids in a receipt; those of version 1 have none. Raises `ValueError` or its like."""
+    """The key ids in a receipt. Raises `ValueError` or its like."""
     key_ids = {
         (board, int(pairing)): bytes.fromhex(key_id).hex()
-        for pairing, key_id in content.get("key_ids", {}).items()
+        for pairing, key_id in content["key_ids"].items()
     }
-    named = (content.get(key) for key in ("title", "label"))
+    named = (content[key] for key in ("title", "label"))
     if not all(name is None or type(name) is str for name in named):
         raise ValueError
     return key_ids
@@ -220,21 +217,6 @@ def _signed_by(
     return found
 
 
-def _claimed(
-    content: Mapping[str, Any], entries: Iterable[Entry], macs: Collection[int]
-) -> set[int]:
-    """Rows of the attestations that counted where the receipt was made, as it says itself."""
-    if "counted" in content:
-        return set(content["counted"])
-    # Version 1 does not say so.
-    return {
-        entry.row
-        for entry in entries
-        if entry.kind == "attestation"
-        and (entry.body["statement"]["pairing"] in macs if macs else checked_here(entry))
-    }
-
-
 def _rows_of(board: str, fields: list[object]) -> Iterator[Row]:
     """The entries in a receipt of ``board``. Rule C2. Raises `ValueError` or its like."""
     for one in fields:
@@ -242,6 +224,12 @@ def _rows_of(board: str, fields: list[object]) -> Iterator[Row]:
         if row[3] != board or row[2] not in EVIDENCE:
             raise ValueError
         yield row
+
+
+def _bears_out(claim: Proof, content: Mapping[str, Any]) -> bool:
+    """Whether what the entries of a receipt show is what it claims. Rule C4."""
+    claimed = [Proven(**interval) for interval in content["intervals"]]
+    return (claim.intervals, claim.verdict) == (claimed, content["verdict"])
 
 
 def _why_unknown(shown: Proof, secrets: verifier.Keys) -> str:
@@ -305,7 +293,8 @@ def require_name(file: Path) -> None:
 def read_receipt(file: Path) -> dict[str, Any]:
     """The receipt in a JSON or HTML file.
 
-    Raises `EvidenceError` for what is none, and `NewerError` if a newer hardmute has made it.
+    Raises `EvidenceError` for what is none, and `NewerError` or `OldReceiptError` if another
+    hardmute has made it.
     """
     try:
         # Nothing here keeps what it hands over: parsing takes several times the file.
@@ -354,6 +343,8 @@ def _parsed(text: _Text, file: Path) -> dict[str, Any]:
     version = known.get("version")
     if known.get("hardmute") != _KIND or type(version) is not int or version < 1:
         raise ValueError
+    if version < _VERSION:
+        raise errors.OldReceiptError(file)
     if version > _VERSION:
         raise errors.NewerError(file, version)
     # Only one text stands for a receipt.

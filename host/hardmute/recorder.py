@@ -1,4 +1,8 @@
-"""Keeps the log while a command runs: trouble with it is told once and never hides a state."""
+"""Keeps the log while a command runs: trouble with it is told once and never hides a state.
+
+After trouble the log is tried again with each row, so that a lock or a full disk costs only the
+rows of its time.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hardmute import errors, paths, text
-from hardmute.log import Log, Observation, Pairing, paired_by
+from hardmute.log import PATIENCE_S, Log, Observation, Pairing, Usb, paired_by
 
 _T = TypeVar("_T")
 
@@ -26,13 +30,17 @@ class _Trouble:
             self._told = str(error)
         self.exit_code = errors.worst(self.exit_code, error.exit_code)
 
+    def is_over(self) -> None:
+        """Should the same happen again, it is told again."""
+        self._told = ""
+
 
 class _NamingLog(Log):
-    """A log whose look-ups of names tell of trouble and go on: no state waits for a name."""
+    """A log whose look-ups of boards tell of trouble and go on: no state waits for them."""
 
-    def __init__(self, file: Path, trouble: _Trouble) -> None:
+    def __init__(self, file: Path, trouble: _Trouble, patience_s: float) -> None:
         self._trouble = trouble
-        super().__init__(file)
+        super().__init__(file, patience_s=patience_s)
 
     def boards(self) -> list[tuple[str, str | None, bool]]:
         try:
@@ -40,6 +48,19 @@ class _NamingLog(Log):
         except errors.HardmuteError as error:
             self._trouble.tell(error)
             return []
+
+    def usb(self, board: str) -> Usb | None:
+        try:
+            return super().usb(board)
+        except errors.HardmuteError as error:
+            self._trouble.tell(error)
+            return None
+
+    def learn_usb(self, board: str, usb: Usb) -> None:
+        try:
+            super().learn_usb(board, usb)
+        except errors.HardmuteError as error:
+            self._trouble.tell(error)
 
     def _one(self, query: str, parameter: str) -> str | None:
         try:
@@ -54,32 +75,56 @@ class Recorder:
 
     Nothing in the log refers back to the recorder: SQLite folds its write-ahead log into the file
     when the last reference goes, at the end of the command.
+
+    ``log`` is None while it cannot be used. ``patience_s``: how long each use waits for another
+    program that has locked it, in seconds. While there is trouble none waits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float = PATIENCE_S) -> None:
         self.log: Log | None = None
+        self._patience_s = patience_s
+        # What could not be stored since the last that was.
+        self._missing = 0
         self._trouble = _Trouble()
-        self._begin()
+        self._begin(patience_s)
 
     @property
     def exit_code(self) -> int:
         return self._trouble.exit_code
 
-    def _begin(self) -> None:
+    def _begin(self, patience_s: float) -> None:
         try:
             try:
-                self.log = _NamingLog(paths.log_file(), self._trouble)
+                self.log = _NamingLog(paths.log_file(), self._trouble, patience_s)
             except errors.LogDamagedError as error:
                 self._trouble.tell(error)
-                self.log = _NamingLog(paths.log_file(), self._trouble)
+                self.log = _NamingLog(paths.log_file(), self._trouble, patience_s)
         except OSError as error:
             self._trouble.tell(errors.LogError(f"The log's folder cannot be made ({error})."))
         except errors.HardmuteError as error:
             self._trouble.tell(error)
 
-    def add(self, observation: Observation) -> None:
-        """Append to the log if there is one."""
-        self.use(lambda log: log.add(observation))
+    def add(self, observation: Observation, *, repeated: bool = True) -> bool:
+        """Append to the log. ``repeated``: see `Log.add`. Whether it is there now."""
+        return self.store(lambda log: log.add(observation, repeated=repeated))
+
+    def store(self, action: Callable[[Log], object]) -> bool:
+        """As `use`, for what is to be stored: after trouble the log is tried again.
+
+        Not for within a contact, whose parts go by one and the same log. Whether it was stored.
+        """
+        if self.log is None:
+            self._begin(0)
+        if self.use(lambda log: (action(log),)) is None:
+            self._missing += 1
+            return False
+        if self._missing:
+            rows = "row" if self._missing == 1 else "rows"
+            self.note(f"The log can be written again; {self._missing} {rows} may be missing.")
+            self._missing = 0
+            self._trouble.is_over()
+            self.use(lambda log: log.wait_for_others(self._patience_s))
+        return True
 
     def use(self, action: Callable[[Log], _T]) -> _T | None:
         """What ``action`` returns; None without a log, or when it fails for the log's own reasons,

@@ -331,6 +331,11 @@ def exit_code(verdict: str, proof: str | None, require: str = "sensed") -> int:
     return UNKNOWN
 
 
+def weakest(*proofs: str | None) -> str | None:
+    """The weakest of these proof levels; None, no proof, is weaker than any."""
+    return min(proofs, key=lambda proof: -1 if proof is None else PROOF_LEVELS.index(proof))
+
+
 def fault_text(fault: str) -> str:
     """A fault name such as ``closed:1``, for a person."""
     kind, _, contact = fault.partition(":")

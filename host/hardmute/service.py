@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable
@@ -12,9 +13,11 @@ from hardmute.recorder import Recorder
 from hardmute.report import Identity
 from hardmute.sim import registry
 
-# How often a board that is to come back is looked for, and for how long, in seconds.
+# How often a board that is to come back is looked for, in seconds.
 POLL_S = 0.3
-_PATIENCE_S = 300.0
+# For how many minutes: while somebody is at the terminal, and where nobody may be at the board.
+_MINUTES = 5
+_MINUTES_ALONE = 2
 # For how long the button is held (firmware/README.md, "Service modes"), in seconds: at least, and
 # what a simulated finger takes.
 _HOLDS = {"setup": (3, 3.3), "maintenance": (10, 10.5)}
@@ -41,13 +44,14 @@ def wait_for(
     ``look`` finds a board that does not answer in ``service``; without one that is a board at
     MicroPython's prompt, told by its id, and its port is returned.
 
-    Raises `UnreachableError` where there is no board to begin with, or patience ends, after five
-    minutes.
+    Raises `UnreachableError` where there is no board to begin with, or patience ends: after five
+    minutes, or two with nobody at a terminal.
     """
     meant: Identity | None = None
     device = ""
     told = ""
-    deadline = time.monotonic() + _PATIENCE_S
+    minutes = _MINUTES if sys.stdin.isatty() else _MINUTES_ALONE
+    deadline = time.monotonic() + 60 * minutes
     while True:
         by_port = args.device is not None and discovery.is_port(args.device)
         named = args.device if meant is None or by_port else meant.board
@@ -74,13 +78,15 @@ def wait_for(
                 f"This needs the board in {service}, which takes a hand at its button:\n"
                 + _hands(service)
                 + (_world_words(meant.board, service) if meant.simulated else "")
+                + f"\nThis waits for {minutes} minutes. Ctrl-C ends it before that; nothing is"
+                " changed then."
             )
         if seen != told:
             text.complain(f"Waiting for board {meant.board} in {service}: {seen} ...")
             told = seen
         if time.monotonic() >= deadline:
             raise errors.UnreachableError(
-                f"Board {meant.board} was not in {service} within {_PATIENCE_S / 60:.0f} minutes:"
+                f"Board {meant.board} was not in {service} within {minutes} minutes:"
                 " nothing was changed.",
                 "not_in_service",
             )
@@ -110,7 +116,7 @@ def _world_words(board: str, service: str) -> str:
 
 def _prompt_of(board: str, device: str, timeout: float) -> str | None:
     """The port where ``board`` is at MicroPython's prompt. ``device``: where it was last."""
-    ports = [device, *(port.device for port in discovery.serial_ports(bridges=False))]
+    ports = [device, *(port.device for port in discovery.possible_ports(board))]
     for port in dict.fromkeys(ports):
         try:
             if client.board_at_prompt(port, timeout) == board:

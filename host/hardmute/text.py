@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -48,6 +49,8 @@ REASONS = {
     "not_fresh": "its answers were not fresh",
     "not_hardmute": "another device answered",
     "not_in_service": "its service mode was not opened",
+    "not_told_apart": "its port cannot be told from others",
+    "one_id": "another board had the same id",
     "port_held": "another hardmute held the port",
     "port_in_use": "another program held the port",
     "protocol_version": "it spoke another protocol version",
@@ -201,8 +204,29 @@ def say(line: str) -> None:
 
 
 def complain(error: object) -> None:
-    """Print an error for a person, on standard error."""
-    print(_wrapped(str(error), sys.stderr, indent=""), file=sys.stderr)
+    """Print an error for a person, on standard error; where that cannot be written, nowhere."""
+    with contextlib.suppress(OSError):
+        print(_wrapped(str(error), sys.stderr, indent=""), file=sys.stderr)
+
+
+def complain_of_output(error: OSError) -> None:
+    """Say that standard output cannot be written; a reader who has gone knows that."""
+    if not isinstance(error, BrokenPipeError):
+        complain(f"Standard output cannot be written: {error.strerror}.")
+
+
+def mark(sign: str, otherwise: str) -> str:
+    """``sign``, or a word where standard output cannot show it."""
+    return sign if fits(sign) else otherwise
+
+
+def fits(characters: str) -> bool:
+    """Whether standard output can show these characters: a code page may lack them."""
+    try:
+        characters.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _wrapped(said: str, stream: TextIO, indent: str) -> str:
@@ -223,6 +247,12 @@ def _wrapped(said: str, stream: TextIO, indent: str) -> str:
         )
         for line in said.splitlines()
     )
+
+
+def answer(question: str) -> str:
+    """What a person at the terminal says to ``question``."""
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
 
 
 def printable(text: str) -> str:

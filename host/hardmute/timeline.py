@@ -17,7 +17,7 @@ from typing import NamedTuple
 from hardmute import text
 from hardmute.history import CLOCKS_DISAGREE
 from hardmute.log import Observation
-from hardmute.report import NOT_ATTESTED
+from hardmute.report import NOT_ATTESTED, weakest
 from hardmute.walltime import Advance, Anchor, Bounds, advance, gravest, within
 
 _STARTED = "power-on or restart"
@@ -35,8 +35,9 @@ _CLOCK_WAS_SET = (WENT_BACK, WENT_FORWARD)
 class Interval(NamedTuple):
     """The line was ``state`` (a verdict) in [start, end), host time in ms since the epoch.
 
-    ``cause``: why it became so, where that is known. ``note``: for a person. ``live_ms``: live
-    time known to lie inside; for an unknown interval the board's counter says it.
+    ``cause``: why it became so, where that is known. ``proof``: the weakest of its parts.
+    ``note``: for a person. ``live_ms``: live time known to lie inside; for an unknown interval the
+    board's counter says it.
     ``plus_minus_ms``: how far each end may be off, where that was reckoned (0: it was not).
     """
 
@@ -211,7 +212,7 @@ class _Joint(NamedTuple):
 
 
 def _join(before: Observation, now: Observation) -> _Joint:
-    first, second = _anchor(before), _anchor(now)
+    first, second = before.anchor, now.anchor
     on = advance(first, second)
     elapsed_ms = on.passed_ms if on.ran_ms is None else on.ran_ms
     asked = before.state is not None and now.state is not None
@@ -242,15 +243,9 @@ def _began_within(on: Advance, second: Anchor, elapsed_ms: float) -> bool:
     return booted.latest >= second.received_ms - elapsed_ms - on.first_ms
 
 
-def _anchor(seen: Observation) -> Anchor:
-    """Of one that was not reached: the moment, alone."""
-    run = None if seen.run_us is None else seen.run
-    return seen.anchor or Anchor(0, seen.at_ms, seen.at_ms, seen.run_us or 0, run)
-
-
 def _as_of(now: Observation, then: Observation) -> int:
     """When ``then`` was, by the host's clock as it stood at ``now``."""
-    on = advance(_anchor(then), _anchor(now))
+    on = advance(then.anchor, now.anchor)
     return then.at_ms if on.ran_ms is None or on.wall_agrees else now.at_ms - round(on.ran_ms)
 
 
@@ -350,14 +345,19 @@ def total_live_ms(found: Iterable[Interval]) -> int:
     return sum(interval.live_ms for interval in found)
 
 
+def total_ms(found: Iterable[Interval], state: str) -> int:
+    """How long the line was ``state``, in ms."""
+    return sum(interval.length_ms for interval in found if interval.state == state)
+
+
 def _fill(before: Observation | None, now: Observation, joint: _Joint | None) -> list[Interval]:
     """What is known about the time from ``before`` (None: for ever) to ``now``, from those two, by
     the host's clock as it stands at ``now``.
     """
     assert now.uptime_ms is not None
-    second = _anchor(now)
+    second = now.anchor
     if before is not None and joint is not None and joint.same:
-        first = _anchor(before) if joint.known_ms == joint.start_ms else None
+        first = before.anchor if joint.known_ms == joint.start_ms else None
         found = _fill_same_boot(before, now, _Scale(first, second, joint))
         if joint.start_ms is not None and joint.start_ms < joint.known_ms:
             start_ms = joint.start_ms - _took(before)
@@ -428,7 +428,8 @@ def _fill_same_boot(before: Observation, now: Observation, scale: _Scale) -> lis
     start_ms, end_ms = scale.joint.known_ms, now.at_ms
     changes = (now.changes or 0) - (before.changes or 0)
     if changes == 0 and before.unsigned is None and before.state == now.state:
-        return [_known(start_ms, end_ms, now, now.cause)]
+        known = _known(start_ms, end_ms, now, now.cause)
+        return [known._replace(proof=weakest(before.proof, now.proof))]
     changed_up_ms = now.uptime_ms - now.since_ms
     changed_ms = scale.edge(changed_up_ms, now.verdict)
     current = _known(changed_ms, end_ms, now, now.cause)
@@ -542,7 +543,7 @@ def _joined(last: Interval, interval: Interval) -> Interval | None:
         return None
     return last._replace(
         end_ms=interval.end_ms,
-        proof=interval.proof,
+        proof=weakest(last.proof, interval.proof),
         note=interval.note or last.note,
         live_ms=last.live_ms + interval.live_ms,
         plus_minus_ms=max(last.plus_minus_ms, interval.plus_minus_ms),

@@ -1,49 +1,42 @@
 """Checks entries of a log, an export, an excerpt or a receipt, with no board present.
 
-The one place that knows the rules of docs/evidence.md, "What a verifier does". Without
+The one place that knows the rules of docs/evidence.md, "What a verifier does", with `batches` and
+`chain`, which have those that need nothing of the entries before. Without
 the verify key of a pairing its MACs are not checked, and that is said.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from hashlib import sha256
-from itertools import groupby, islice
-from operator import itemgetter, lt
+from functools import partial
 from typing import Any, NamedTuple
 
-from hardmute.chain import Chain
+from hardmute import macs
+from hardmute.batches import Batch, batch_of, runs, wrong_macs
+from hardmute.chain import Chain, Stretch, piece_of
 from hardmute.entries import (
     GENESIS,
     Entry,
     Row,
-    are_well_formed,
     canonical,
+    columns_of,
     encoded,
     ends_of,
-    entry_hashes,
     nonce,
-    records_in,
-    stored,
     stored_entry,
 )
 from muteboard import attest, journal
 
-# Which secret belongs to which board and pairing.
-Keys = Mapping[tuple[str, int], bytes]
+# Which secret belongs to which board and pairing; and their journal keys.
+Keys, EpochKeys = macs.Keys, macs.EpochKeys
 # The attest keys that this host has of a board and a pairing: a board that was reflashed counts
 # its pairings from 1 again.
 AttestKeys = Mapping[tuple[str, int], Collection[bytes]]
 
 _HASH = len(GENESIS)
-# Entries that are checked at a time.
-_CHUNK = 512
-# What makes the MACs of messages.
-_Signer = Callable[[Iterable[bytes]], list[bytes]]
-# Far more than the flash of a board lives through: one for each day, start and segment.
-_MOST_EPOCHS = 1 << 20
 # The mark of a record that was not read.
 _UNKNOWN = (1 << 64) - 1
 # What the body of an attestation has, and of which type.
@@ -104,54 +97,6 @@ class Report(NamedTuple):
     checkpoint_open: bool
 
 
-class EpochKeys:
-    """The journal keys of pairings, each derived once."""
-
-    def __init__(self, secrets: Keys) -> None:
-        self._secrets = secrets
-        self._keys: dict[tuple[str, int], list[bytes]] = {}
-
-    def key(self, board: str, pairing: int, epoch: int) -> bytes | None:
-        """The journal key of an epoch; None without the pairing's secret.
-
-        Raises `ValueError` for an epoch that no board lives to see.
-        """
-        secret = self._secrets.get((board, pairing))
-        if secret is None:
-            return None
-        if epoch > _MOST_EPOCHS:
-            raise ValueError
-        keys = self._keys.get((board, pairing))
-        if keys is None:
-            keys = self._keys[board, pairing] = [attest.journal_key(secret)]
-        while len(keys) <= epoch:
-            keys.append(hmac.digest(keys[-1], b"hardmute next", "sha256"))
-        return keys[epoch]
-
-
-def _signer(key: bytes) -> _Signer:
-    """HMAC (RFC 2104), begun up to where the message comes: twice as fast as `hmac` for each."""
-    block = key.ljust(64, b"\0")
-    inner = sha256(bytes(byte ^ 0x36 for byte in block))
-    outer = sha256(bytes(byte ^ 0x5C for byte in block))
-
-    def sign(messages: Iterable[bytes]) -> list[bytes]:
-        macs: list[bytes] = []
-        for message in messages:
-            within, around = inner.copy(), outer.copy()
-            within.update(message)
-            around.update(within.digest())
-            macs.append(around.digest()[: attest.MAC])
-        return macs
-
-    return sign
-
-
-def _signed(sign: _Signer, messages: Iterable[bytes], macs: Iterable[bytes]) -> list[bool]:
-    """Which of ``macs`` are those of the ``messages``."""
-    return list(map(hmac.compare_digest, sign(messages), macs))
-
-
 class Keyring:
     """Which keys fit what boards have signed.
 
@@ -160,38 +105,31 @@ class Keyring:
     """
 
     def __init__(self, secrets: Keys) -> None:
-        self._epochs = EpochKeys(secrets)
-        self._secrets = secrets
+        self.epochs = EpochKeys(secrets)
         # Pairings under which something is signed: the key id, None where no record tells it.
         self.ids: dict[tuple[str, int], str | None] = {}
         # Those under whose key a signature was right.
         self.fitting: set[tuple[str, int]] = set()
 
-    def begin(self, board: str, record: journal.Record, without_key: set[int]) -> None:
+    def begin(self, board: str, pairing: int, key_id: int, without_key: set[int]) -> None:
         """Take note of a ``pair`` record. Rule K1: a key with another id does not fit.
 
         A board that was reflashed counts its pairings from 1 again.
         """
-        self.ids[board, record.pairing] = key_id = record.data.to_bytes(4, "little").hex()
-        secret = self._secrets.get((board, record.pairing))
-        if secret is not None and key_id != attest.key_id(secret).hex():
-            without_key.add(record.pairing)
+        self.ids[board, pairing] = told = key_id.to_bytes(4, "little").hex()
+        secret = self.epochs.secrets.get((board, pairing))
+        if secret is not None and told != attest.key_id(secret).hex():
+            without_key.add(pairing)
 
-    def signer(
-        self, board: str, pairing: int, epoch: int, without_key: set[int]
-    ) -> _Signer | None:
-        """What makes the MACs of an epoch; None: no key given fits. Raises as `EpochKeys`.
+    def fits(self, board: str, pairing: int, without_key: set[int]) -> bool:
+        """Whether a key given may fit what is signed under a pairing.
 
-        Rule K2: what is signed under such a pairing is not checked.
+        Rule K2: otherwise that is not checked.
         """
         self.ids.setdefault((board, pairing))
-        if pairing in without_key:
-            return None
-        key = self._epochs.key(board, pairing, epoch)
-        if key is None:
+        if (board, pairing) not in self.epochs.secrets:
             without_key.add(pairing)
-            return None
-        return _signer(key)
+        return pairing not in without_key
 
 
 class _Journal:
@@ -208,9 +146,6 @@ class _Journal:
         self.heads = bytearray()
         self.marks = array("Q")
         self.without_key: set[int] = set()
-        # What makes the MACs of this pairing and epoch; None if no key given fits.
-        self.signer: _Signer | None = None
-        self.signer_of: tuple[int, int] | None = None
 
     def begin(self, seq: int, head: bytes, mark: int) -> None:
         """What is read comes after record ``seq``."""
@@ -278,9 +213,9 @@ class Verifier:
         self._hashes = bytearray(before)
         self._last_hash = before
         self._log_hash = log_hash
-        self._only = board
         self._is_part = is_part
         self._gapless = gapless
+        self._batch_of = partial(batch_of, keys=self.keyring.epochs, only=board, gapless=gapless)
         self._journals: dict[tuple[str, int], _Journal] = {}
         # The newest branch of each board.
         self._branches: dict[str, int] = {}
@@ -316,46 +251,65 @@ class Verifier:
             found.pruned = True
             verifier._branches[board] = max(branch, verifier._branches.get(board, 1))
             if kind[0]:
-                verifier._check_macs(board, found, *kind[:2], [stored(checkpoint)], [data])
+                piece = piece_of(data)
+                wrong = wrong_macs(board, piece, data, verifier.keyring.epochs)
+                verifier._check_macs(board, found, piece.stretches[0], [checkpoint.row], wrong[0])
             found.macs = found.signatures = 0
         return verifier
 
     def take(self, rows: Iterable[Row]) -> None:
         """Check entries, as the log stores them."""
-        for (kind, _), run in groupby(rows, key=itemgetter(2, 3)):
-            while some := tuple(islice(run, _CHUNK if kind == "record" else 1)):
-                if not self._takes(some):
-                    for row in some:
-                        self._takes((row,))
+        for columns in runs(rows):
+            if not self._takes(self._batch_of(columns, *self.end)):
+                for row in zip(*columns, strict=True):
+                    self._takes(self._batch_of(columns_of([row]), *self.end))
 
-    def _takes(self, rows: Sequence[Row]) -> bool:
-        """Take entries of one kind and board, or a single one. False: one of several is wrong, and
-        nothing was done.
+    def take_record(self, row: Row) -> None:
+        """Check the record before all entries to come, whose place in the log is not asked: the
+        first of these is an attestation that speaks of it.
         """
-        number, _, kind, board, _, digest = rows[-1]
-        is_single = len(rows) == 1
-        if not are_well_formed(rows):
+        batch = self._batch_of(columns_of([row]), *self.end)
+        problem = "is no record as hardmute writes it"
+        if batch.piece is not None:
+            with contextlib.suppress(ValueError):
+                problem = self._take_records(batch)
+        if problem is not None:
+            self._find(row[0], problem)
+
+    @property
+    def end(self) -> tuple[int, bytes]:
+        """Row and hash of the last entry taken."""
+        return self._row, self._last_hash
+
+    def take_batch(self, batch: Batch, rows: Iterable[Row]) -> None:
+        """Check a batch that was read elsewhere, with the same keys. ``rows``: its entries, which
+        count if it does not come next, or one of several in it is wrong.
+        """
+        comes_next = (batch.after, batch.before) == self.end
+        if not (comes_next and self._takes(batch)):
+            self.take(rows)
+
+    def _takes(self, batch: Batch) -> bool:
+        """Take a batch. False: one of several entries is wrong, and nothing was done."""
+        is_single = batch.size == 1
+        if not batch.is_well_formed:
             if is_single:
                 self._find(self._row + 1, "is not as hardmute writes it")
             return is_single
-        problems = [unlinked(self._row, self._last_hash, *rows, gapless=self._gapless)]
-        if self._only is None or board == self._only:
+        problems = [batch.unlinked, batch.problem]
+        if problems == [None, None] or (is_single and batch.problem is None):
             try:
-                if kind != "record":
-                    problems.append(self._take_other(stored_entry(rows[0])))
-                elif is_single or problems == [None]:
-                    problems.append(self._take_records(board, rows))
-            except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-                problems.append(f"is no {kind} as hardmute writes it")
+                problems += self._take_records(batch), *map(self._take_other, batch.entries)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                problems.append(f"is no {batch.kind} as hardmute writes it")
         for problem in problems:
             if problem is not None and not is_single:
                 return False
             if problem is not None:
-                self._find(number, problem)
-        self._row = number
-        self._last_hash = digest
+                self._find(batch.numbers[0], problem)
+        self._row, self._last_hash = batch.end
         if self._gapless:
-            self._hashes += b"".join(row[5] for row in rows)
+            self._hashes += batch.hashes
         return True
 
     def miss_beginning(self, first: Row) -> None:
@@ -445,78 +399,70 @@ class Verifier:
             return problem
         return None
 
-    def _take_records(self, board: str | None, rows: Sequence[Row]) -> str | None:
-        """Check records of one board. What is wrong, None if nothing is; else none is taken."""
-        branch, records = records_in([row[4] for row in rows])
-        problem = self._misbranched(board, branch, "record")
+    def _take_records(self, batch: Batch) -> str | None:
+        """Check records of one board, if it is those that a batch has. What is wrong, None if
+        nothing is; else none is taken.
+        """
+        board, piece = batch.board, batch.piece
+        if piece is None:
+            return None
+        problem = self._misbranched(board, batch.branch, "record")
         if problem is not None:
             return problem
         assert board is not None
-        found = self._journal(board, branch)
+        found = self._journal(board, batch.branch)
         begins = found.chain.data is None
-        taken = found.chain.take(records)
-        if isinstance(taken, str):
-            return f"holds a record that {taken}"
-        self._branches[board] = branch
+        problem = found.chain.take(piece)
+        if problem is not None:
+            return f"holds a record that {problem}"
+        self._branches[board] = batch.branch
         if begins and not found.marks:
             # Nothing more is known of the one before it.
-            link = taken.links[0] if taken.seqs[0] > 1 else journal.NO_HEAD
-            found.begin(taken.seqs[0] - 1, link, _UNKNOWN)
-        elif begins and not _follows_attested(found.marks[-1], taken.kinds[0]):
-            self._find(rows[0][0], "holds a record of another epoch than was attested before it")
-        found.heads += b"".join(taken.heads)
-        found.records += len(rows)
+            link = piece.link if piece.seq > 1 else journal.NO_HEAD
+            found.begin(piece.seq - 1, link, _UNKNOWN)
+        elif begins and not _follows_attested(found.marks[-1], piece.stretches[0].first):
+            self._find(
+                batch.numbers[0], "holds a record of another epoch than was attested before it"
+            )
+        found.heads += piece.heads
+        found.records += batch.size
         first = 0
-        for (pairing, epoch), run in groupby(zip(taken.pairings, taken.epochs, strict=True)):
-            end = first + len(list(run))
-            events = taken.events[first:end]
-            of_event = {event: _mark((pairing, epoch, event)) for event in set(events)}
-            found.marks.extend(map(of_event.__getitem__, events))
+        for stretch, wrong in zip(piece.stretches, batch.wrong, strict=True):
+            numbers = batch.numbers[first : first + stretch.size]
+            first += stretch.size
+            pairing, epoch = stretch.last[:2]
+            # Only the last may be a seal.
+            found.marks.extend(array("Q", [_mark((pairing, epoch, 0))]) * (stretch.size - 1))
+            found.marks.append(_mark(stretch.last))
             if pairing:
-                signed = rows[first:end], taken.records[first:end]
-                self._check_macs(board, found, pairing, epoch, *signed)
-            first = end
+                self._check_macs(board, found, stretch, numbers, wrong)
         return None
 
     def _check_macs(
         self,
         board: str,
         found: _Journal,
-        pairing: int,
-        epoch: int,
-        rows: Sequence[Row],
-        records: Sequence[bytes],
+        stretch: Stretch,
+        numbers: Sequence[int],
+        wrong: Sequence[int] | None,
     ) -> None:
-        """Rule R6, of records of one epoch, which are in ``rows``."""
-        found.signatures += len(rows)
-        first = journal.Record(records[0])
-        if first.event == journal.PAIR:
-            self.keyring.begin(board, first, found.without_key)
-        try:
-            sign = self._signer(board, found, pairing, epoch)
-        except ValueError:
-            self._find(rows[0][0], f"holds a record of epoch {epoch}, which no board lives to see")
+        """Find the ``wrong`` ones of the MACs of records of one epoch, which are in the entries
+        of these ``numbers``.
+        """
+        pairing, epoch, event = stretch.first[:3]
+        found.signatures += stretch.size
+        if event == journal.PAIR:
+            self.keyring.begin(board, pairing, stretch.first_data, found.without_key)
+        if not self.keyring.fits(board, pairing, found.without_key):
             return
-        if sign is None:
+        if wrong is None:
+            self._find(numbers[0], f"holds a record of epoch {epoch}, which no board lives to see")
             return
-        right = _signed(
-            sign,
-            [record[: -attest.MAC] for record in records],
-            [record[-attest.MAC :] for record in records],
-        )
-        wrong = [row for row, is_right in zip(rows, right, strict=True) if not is_right]
-        for row in wrong:
-            self._find(row[0], "holds a record that the board's key has not signed")
-        found.macs += len(rows) - len(wrong)
-        if len(wrong) < len(rows):
+        for at in wrong:
+            self._find(numbers[at], "holds a record that the board's key has not signed")
+        found.macs += stretch.size - len(wrong)
+        if len(wrong) < stretch.size:
             self.keyring.fitting.add((board, pairing))
-
-    def _signer(self, board: str, found: _Journal, pairing: int, epoch: int) -> _Signer | None:
-        """What makes the MACs of an epoch; None: no key given fits. Raises as `EpochKeys`."""
-        if found.signer_of != (pairing, epoch):
-            found.signer = self.keyring.signer(board, pairing, epoch, found.without_key)
-            found.signer_of = pairing, epoch
-        return found.signer
 
     def _unsigned(self, entry: Entry, found: _Journal, pairing: int, epoch: int) -> str | None:
         """What is wrong with the signature of an attestation."""
@@ -528,10 +474,10 @@ class Verifier:
             if hmac.compare_digest(attest.mac(key, message), mac):
                 self._recomputed.add(row)
         # A6
-        sign = self._signer(board, found, pairing, epoch)
-        if sign is None:
+        if not self.keyring.fits(board, pairing, found.without_key):
             return None
-        if not all(_signed(sign, [message], [bytes.fromhex(body["journal_mac"])])):
+        sign = self.keyring.epochs.signer(board, pairing, epoch)
+        if sign is None or macs.wrong(sign, [message], [bytes.fromhex(body["journal_mac"])]):
             return "is an attestation that the board's key has not signed"
         found.macs += 1
         self.keyring.fitting.add((board, pairing))
@@ -629,23 +575,6 @@ class Verifier:
                 self._checkpoint is not None and self.committed < self._checkpoint.row
             ),
         )
-
-
-def unlinked(after: int, before: bytes, *rows: Row, gapless: bool = True) -> str | None:
-    """What is wrong with the place of ``rows`` in the log, if they come after that entry, which
-    has the hash ``before``: a clause as in `Finding`; of several, about any. Rules E1 and E2.
-
-    Where it is not ``gapless``, only that they come after it, for entries between are not here.
-    """
-    numbers = [row[0] for row in rows]
-    if not gapless:
-        rises = all(map(lt, [after, *numbers], numbers))
-        return None if rises else f"does not follow entry {after}"
-    if numbers != list(range(after + 1, after + 1 + len(rows))):
-        return f"does not follow entry {after}"
-    if [row[5] for row in rows] != entry_hashes(before, rows):
-        return "does not have the hash that its content and the one before give"
-    return None
 
 
 def _check_checkpoint(entry: Entry) -> None:

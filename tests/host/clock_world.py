@@ -93,11 +93,13 @@ class _Rows(Recorder):
         super().__init__()
         self.rows: list[Observation] = []
 
-    def _begin(self) -> None:
+    def _begin(self, patience_s: float) -> None:
         pass
 
-    def add(self, observation: Observation) -> None:
+    def add(self, observation: Observation, *, repeated: bool = True) -> bool:
+        del repeated
         self.rows.append(observation)
+        return True
 
     def is_paired(self, board: str) -> bool | None:
         del board

@@ -22,6 +22,7 @@ import pytest
 import serial.tools.list_ports
 
 from evidence_maker import Story
+from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
 from hardmute.__main__ import main
 from hardmute.log import Log, Observation
 from hardmute.sim.board import SimulatedBoard
@@ -33,14 +34,18 @@ from muteboard import wire
 # Pseudo-terminals, flock and termios: these are about what Windows does not have.
 _POSIX = [
     "test_doctor.py",
+    "test_exit_codes.py",
+    "test_finding.py",
     "test_flash.py",
     "test_flash_esp32.py",
     "test_give_way.py",
+    "test_growth.py",
     "test_hostile.py",
     "test_log.py",
     "test_new_file.py",
     "test_port.py",
     "test_service.py",
+    "test_several.py",
     "test_signed.py",
     "test_soundness_status.py",
 ]
@@ -104,12 +109,7 @@ def cli(home: Path, capsys: pytest.CaptureFixture[str]) -> Cli:  # noqa: ARG001 
 
     def run(*words: object) -> Result:
         capsys.readouterr()
-        try:
-            code = main([str(word) for word in words])
-        except SystemExit as end:
-            # argparse: --help, --version, and usage errors.
-            code = end.code
-        assert isinstance(code, int)
+        code = main([str(word) for word in words])
         printed = capsys.readouterr()
         return Result(code, printed.out, printed.err)
 

@@ -83,11 +83,11 @@ def test_wall_times_are_subtracted_in_one_place() -> None:
 
 
 def _wall_times(node: ast.AST) -> set[str]:
-    names = {
-        part.attr if isinstance(part, ast.Attribute) else part.id
-        for part in ast.walk(node)
-        if isinstance(part, ast.Attribute | ast.Name)
-    }
+    """The names of wall times in an expression: of variables, attributes and fields."""
+    parts = list(ast.walk(node))
+    names = {part.attr for part in parts if isinstance(part, ast.Attribute)}
+    names |= {part.id for part in parts if isinstance(part, ast.Name)}
+    names |= {str(part.value) for part in parts if isinstance(part, ast.Constant)}
     return names & WALL_TIMES
 
 

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -72,8 +73,9 @@ def test_status_json_is_the_record_that_is_logged(
     verdict: str,
     proof: str | None,
 ) -> None:
-    cli("-d", sim.device, "status")
-    sim.act(*words)
+    if words:
+        cli("-d", sim.device, "status")
+        sim.act(*words)
     told = cli("-d", sim.device, "status", "--json")
     assert (told.code, told.json["verdict"], told.json["proof"]) == (code, verdict, proof)
     assert as_logged(told.json) == logged(sim.board)[-1]
@@ -499,7 +501,10 @@ def test_log_table_says_when_how_long_and_why(cli: Cli, story: str) -> None:
     ]
     for word in ("power-on", "button", "timer", "unplugged", "contact 1 reads closed"):
         assert word in told.out
-    assert lines[-1] == "live for 5 min 00 s in all, unknown for 3 min 00 s"
+    assert lines[-2:] == [
+        "live for 5 min 00 s in all, unknown for 3 min 00 s",
+        "in fault for 5 min 00 s: the line may have been live",
+    ]
     assert max(map(len, lines)) <= 80
 
 
@@ -509,8 +514,9 @@ def test_log_json(cli: Cli, story: str) -> None:
     assert told.json["until"] == "2025-10-10T00:00:00.000Z"
     (board,) = told.json["boards"]
     assert (board["board"], board["simulated"]) == (story, False)
-    # Live time takes what two crystals leave open at its ends.
+    # Live time and faults take what two crystals leave open at their ends.
     assert board["live_ms"] == pytest.approx(5 * MINUTE, abs=100)
+    assert board["fault_ms"] == pytest.approx(5 * MINUTE, abs=100)
     assert [
         (
             round((part["start_ms"] - START) / MINUTE, 2),
@@ -555,7 +561,7 @@ def test_log_plot_is_an_svg_with_states_causes_and_live_time(
     shown = svg_text(file)
     for word in ("muted", "live", "fault", "unknown", "power-on", "timer", story):
         assert word in shown
-    assert "live 5 min 00 s" in shown
+    assert "live 5 min 00 s, fault 5 min 00 s" in shown
     # Told apart without colour: three of the four bands are hatched.
     assert file.read_text().count("<pattern") >= 3
 
@@ -731,6 +737,7 @@ COMMANDS = [
     "config get",
     "config set",
     "name",
+    "forget",
     "flash",
     "sim",
     "world",
@@ -785,6 +792,19 @@ def test_completion_knows_commands_and_options(cli: Cli, shell: str) -> None:
         assert word.split()[-1] in told.out
 
 
+def test_no_command_at_all_shows_the_short_help(cli: Cli) -> None:
+    told = cli()
+    assert (told.code, told.out) == (2, "")
+    assert told.err == cli("--help").out
+
+
+def test_nobody_is_sent_to_an_index_where_hardmute_is_not() -> None:
+    root = Path(__file__).parents[2]
+    files = [*(root / "host").rglob("*.py"), *root.glob("*.md"), *root.glob("*/*.md")]
+    advice = re.compile(r"\b(pip3?|pipx|uvx?|tool) (install |run |add )?['\"]?hardmute\b")
+    assert [file.name for file in files if advice.search(file.read_text("utf-8"))] == []
+
+
 def test_version(cli: Cli) -> None:
     import muteboard
 
@@ -832,7 +852,7 @@ def test_a_traceback_only_with_v_and_never_the_exit_code_of_live(
 
 @pytest.mark.parametrize("verbose", [False, True])
 def test_an_internal_error_is_a_sentence_and_a_local_failure(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, verbose: bool
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, failed_inside: list[str], verbose: bool
 ) -> None:
     def serial_ports(*, bridges: bool) -> list[Port]:
         raise ZeroDivisionError(f"a bug, bridges={bridges}")
@@ -842,6 +862,8 @@ def test_an_internal_error_is_a_sentence_and_a_local_failure(
     assert told.code == 6
     assert "hardmute failed inside (ZeroDivisionError: a bug" in told.err
     assert ("Traceback" in told.err) is verbose
+    assert len(failed_inside) == 1
+    failed_inside.clear()
 
 
 @pytest.mark.parametrize(("words", "code"), [([], 6), (["press"], 1), (["weld"], 4)])

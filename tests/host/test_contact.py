@@ -714,6 +714,25 @@ def test_P5_a_delayed_attestation_is_unknown(host: Host) -> None:
     assert incidents(host) == []
 
 
+@pytest.mark.parametrize("grows", [False, True])
+def test_P5_a_slow_board_is_not_told_as_one_whose_journal_grows(host: Host, grows: bool) -> None:
+    board = VirtualBoard()
+
+    def slow(line: bytes) -> bytes:
+        message = wire.unframe(line.rstrip(b"\n"), need_crc=True)
+        if "remute_in_ms" in message:
+            board.run_ms(2_200)
+            if grows:
+                board.press()
+        return line
+
+    visit = host.visit(board, slow)
+    assert isinstance(visit.error, errors.UnreachableError)
+    assert visit.error.reason == "not_fresh"
+    assert ("grows as fast" in str(visit.error)) is grows
+    assert ("It took more than 2 s" in str(visit.error)) is not grows
+
+
 def busy(times: int) -> Any:
     """The board is busy when it is asked to attest, for the first ``times`` times."""
     left = times

@@ -6,6 +6,7 @@ Watchers and the mutes that wait are processes; a mute that need not wait runs i
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from hardmute.clock import SYSTEM
 from hardmute.errors import INTERRUPTED, OK, UNKNOWN, PortWantedError
 from hardmute.holder import PortHolder, Turn
 from hardmute.listen import command as listening
-from hardmute.log import Observation
+from hardmute.log import Observation, iso_time, now_ms
 from hardmute.sim import registry
 from muteboard import wire
 
@@ -99,6 +100,16 @@ def press_until_live(sim: Sim) -> None:
         sim.act("press")
 
 
+def pair(sim: Sim, cli: Cli, folder: Path) -> Path:
+    """Pair the board with this host. The verify key's file."""
+    key = folder / "key.json"
+    sim.act("power-off")
+    sim.act("power-on", "--hold", 3.3)
+    assert cli("-d", sim.board, "pair", "--verify-key", key).code == OK
+    sim.act("power-off", "power-on")
+    return key
+
+
 def plug_in(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
     """Let these be the ports of real boards."""
 
@@ -167,11 +178,7 @@ def test_P2_twenty_handovers_connect_nothing(
 def test_mutes_of_a_paired_board_that_is_watched_leave_sound_evidence(
     sim: Sim, start: Start, cli: Cli, tmp_path: Path
 ) -> None:
-    key = tmp_path / "key.json"
-    sim.act("power-off")
-    sim.act("power-on", "--hold", 3.3)
-    assert cli("-d", sim.board, "pair", "--verify-key", key).code == OK
-    sim.act("power-off", "power-on")
+    key = pair(sim, cli, tmp_path)
     watcher = start("watch", "-d", sim.board)
     assert "MUTED" in watcher.known()
     for _ in range(3):
@@ -184,6 +191,27 @@ def test_mutes_of_a_paired_board_that_is_watched_leave_sound_evidence(
     assert watcher.end() == (INTERRUPTED, "", "")
     assert cli("log", "verify", "--key", key).code == OK
     assert cli("-d", sim.board, "verify", "--require", "attested").code == OK
+
+
+def test_P6_prove_meets_the_board_that_is_watched_and_watch_goes_on(
+    sim: Sim, start: Start, cli: Cli, tmp_path: Path
+) -> None:
+    key = pair(sim, cli, tmp_path)
+    watcher = start("watch", "-d", sim.board)
+    assert "MUTED" in watcher.known()
+    since = iso_time(now_ms())
+    told = cli("-d", sim.board, "prove", "--from", since, "--key", key, "--json")
+    assert (told.code, told.err) == (OK, "")
+    assert told.json["verdict"] == "muted"
+    press_until_live(sim)
+    # The next line that it prints: there was no moment of "unknown".
+    assert "LIVE" in watcher.line()
+    watcher.send(signal.SIGINT)
+    assert watcher.end() == (INTERRUPTED, "", "")
+    assert cli("log", "verify", "--key", key).code == OK
+    found = cli("log", "--json").json["boards"][0]["intervals"]
+    shown = [part["state"] for part in found if part["end"] > since]
+    assert shown[:2] == ["muted", "live"]
 
 
 def test_mute_finds_the_board_that_is_watched_by_itself_or_by_its_id(
@@ -311,6 +339,84 @@ def test_a_board_behind_a_held_port_is_not_told_as_missing(
             assert f"process {os.getpid()} " in told.err
 
 
+# What the log says of a board whose port is held.
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["status"], ["mute"], ["verify"], ["config", "get"], ["prove", "--from", "1h"]],
+    ids=lambda words: words[0],
+)
+def test_P5_a_refusal_by_who_holds_the_port_is_unknown_and_leaves_what_is_known(
+    words: list[str], sim: Sim, cli: Cli, logged: Logged
+) -> None:
+    assert cli("-d", sim.board, "status").code == OK
+    known = logged(sim.board)
+    with client.connect(sim.device, 1):
+        for named in (sim.board, sim.device):
+            told = cli("-d", named, *words, "--timeout", "0.05")
+            assert told.code == UNKNOWN
+            assert words[0] in ("config", "prove") or told.out.startswith("UNKNOWN")
+    assert logged(sim.board) == known
+
+
+def test_a_list_leaves_what_is_known_of_a_board_whose_port_is_held(
+    sim: Sim, cli: Cli, logged: Logged
+) -> None:
+    assert cli("-d", sim.board, "status").code == OK
+    known = logged(sim.board)
+    with client.connect(sim.device, 1):
+        assert "UNKNOWN" in cli("list", "--timeout", "0.05").out
+    assert logged(sim.board) == known
+
+
+def test_P5_what_is_known_of_a_board_ends_where_only_the_port_of_another_is_held(
+    start_sim: StartSim, cli: Cli, monkeypatch: pytest.MonkeyPatch, logged: Logged
+) -> None:
+    sim, other = start_sim(), start_sim()
+    plug_in(monkeypatch, sim.device, other.device)
+    for board in (sim.board, other.board):
+        assert cli("-d", board, "status").code == OK
+    other.act("unplug")
+    with client.connect(sim.device, 1):
+        told = cli("-d", other.board, "status", "--timeout", "0.1")
+    assert told.code == UNKNOWN
+    assert logged(other.board)[-1].reason == "port_held"
+
+
+def test_P5_what_watch_knows_ends_with_a_port_that_goes_after_it_was_held(
+    sim: Sim, cli: Cli, monkeypatch: pytest.MonkeyPatch, logged: Logged
+) -> None:
+    holding = ExitStack()
+
+    def unplug() -> None:
+        sim.act("unplug")
+
+    def take() -> None:
+        sim.act("replug")
+        holding.enter_context(client.connect(sim.device, 1))
+
+    def leave() -> None:
+        holding.close()
+        sim.act("unplug")
+
+    watching = client.Session.watch
+
+    def silent(session: Session) -> Iterator[Any]:
+        for event in watching(session):
+            yield event
+            unplug()
+
+    monkeypatch.setattr(client.Session, "watch", silent)
+    Hours(iter([take, lambda: None, leave, _interrupt])).stand_in(monkeypatch)
+    told = cli("-d", sim.board, "watch", "--json", "--timeout", "0.1")
+    shown = [json.loads(line) for line in told.out.splitlines()]
+    reasons = [row["reason"] for row in shown if row["verdict"] == "unknown"]
+    assert reasons == ["unplugged", "no_port"]
+    rows = [row.reason for row in logged(sim.board) if row.verdict == "unknown"]
+    assert rows == reasons
+
+
 # Requests that are none.
 
 
@@ -405,6 +511,8 @@ def waits(turn: Turn, timeout: float = 1.0) -> float:
         (["back"], {"usual": 1.1, "follow": 1.1, "mute": 0.1}),
         (["mute"], {"usual": 1.1, "follow": 1.1, "back": 2.1, "mute": 0.1}),
         (["mute", "back"], {"usual": 1.1, "follow": 1.1, "mute": 0.1}),
+        (["meet"], {"usual": 1.1, "back": 2.1, "mute": 0.1}),
+        (["mute", "meet"], {"meet": 1.1, "mute": 0.1}),
     ],
 )
 def test_a_free_port_waits_for_those_who_go_first_but_not_for_ever(
@@ -434,6 +542,31 @@ def test_a_port_is_wanted_while_a_mute_asks_for_it() -> None:
             assert not holder.is_wanted()
         with asking("/dev/one"):
             assert holder.is_wanted()
+
+
+@pytest.mark.usefixtures("home", "patient")
+@pytest.mark.parametrize(
+    ("turn", "gives_to"),
+    [
+        ("usual", set[Turn]()),
+        ("mute", set[Turn]()),
+        ("meet", {"mute"}),
+        ("listen", {"mute"}),
+        ("follow", {"mute", "meet"}),
+        ("back", {"mute", "meet"}),
+    ],
+)
+def test_P2_each_holder_gives_its_port_to_those_that_go_first(
+    turn: Turn, gives_to: set[Turn]
+) -> None:
+    """A `prove` gives it to a `mute` as well: it does not delay one."""
+    everybody: tuple[Turn, ...] = ("mute", "meet", "back")
+    with PortHolder("/dev/one", 1, turn) as holder:
+        wanted: set[Turn] = set()
+        for other in everybody:
+            with asking("/dev/one", other):
+                wanted |= {other} if holder.is_wanted() else set()
+        assert wanted == gives_to
 
 
 @pytest.mark.usefixtures("home", "patient")
@@ -592,7 +725,8 @@ def test_P5_mutes_one_after_the_other_leave_no_old_state_standing(
         told = cli("-d", device.address, "watch")
     assert told.code == INTERRUPTED
     assert [line.split()[0] for line in told.out.splitlines()] == ["MUTED", "UNKNOWN"]
-    assert logged(BOARD)[-1].reason == "port_held"
+    # Who holds the port knows more: what is known ends here with what was heard last.
+    assert {row.verdict for row in logged(BOARD)} == {"muted"}
 
 
 def test_P5_what_watch_heard_last_is_in_the_log_before_it_gives_the_port_up(
@@ -705,7 +839,7 @@ def test_listening_gives_the_port_to_a_mute_and_proves_nothing(
     mutes: list[Command] = []
     told = listen(lambda: mutes.append(start("mute", "-d", sim.board, "--timeout", "30")))
     assert told.code == UNKNOWN
-    assert "`hardmute mute` asked for" in told.err
+    assert "Another hardmute command asked for" in told.err
     assert [mute.end()[0] for mute in mutes] == [OK]
 
 

@@ -323,13 +323,15 @@ def test_a_faint_probe_makes_no_leak_look_smaller(probe_dbfs: float) -> None:
 
 # The statistics.
 
+DRAWN_S = 1.0
+
 
 def _draw(chance: np.random.Generator, gain: float, rate: float) -> tuple[Leak, float]:
     """What is found of a leak of ``gain``, in sigmas, in white noise."""
-    margin, count = round(FAR_S[1] * rate), round(2 * rate)
+    margin, count = round(FAR_S[1] * rate), round(DRAWN_S * rate)
     expected = signals.in_band(chance.standard_normal(count + 2 * margin), round(rate))
     noise = 30 * signals.in_band(chance.standard_normal(count), round(rate))
-    known_sigma = 30 / math.sqrt(2 * (HIGH_HZ - LOW_HZ) * 2)
+    known_sigma = 30 / math.sqrt(2 * (HIGH_HZ - LOW_HZ) * DRAWN_S)
     heard = noise + gain * known_sigma * expected[margin : margin + count]
     (found,) = leaks(heard, expected, rate, 0.0, [(LOW_HZ, HIGH_HZ)])
     return found, gain * known_sigma
@@ -338,7 +340,7 @@ def _draw(chance: np.random.Generator, gain: float, rate: float) -> tuple[Leak, 
 def test_the_noise_is_known_as_well_as_is_said() -> None:
     chance = np.random.default_rng(1)
     found = [_draw(chance, 0.0, 12_000)[0] for _ in range(100)]
-    known = 30 / math.sqrt(2 * (HIGH_HZ - LOW_HZ) * 2)
+    known = 30 / math.sqrt(2 * (HIGH_HZ - LOW_HZ) * DRAWN_S)
     # Never less than a perfect whitening filter, made from no estimate, would leave.
     mean = float(np.mean([leak.sigma for leak in found]))
     assert known < mean < 1.25 * known
@@ -347,10 +349,12 @@ def test_the_noise_is_known_as_well_as_is_said() -> None:
     assert spread < 2 * expected
 
 
-@pytest.mark.parametrize("gain", [0.0, 2.0, 10.0])
-def test_a_bound_is_too_low_no_more_often_than_is_said(gain: float) -> None:
-    """At a risk that can be counted. 400 draws; 3.3 standard errors above what is predicted."""
-    risk, draws = 0.05, 400
+@pytest.mark.parametrize(("gain", "draws"), [(2.0, 100), (10.0, 400)])
+def test_a_bound_is_too_low_no_more_often_than_is_said(gain: float, draws: int) -> None:
+    """At a risk that can be counted. 3.3 standard errors above what is predicted. (With no leak
+    no bound is too low.)
+    """
+    risk = 0.05
     chance = np.random.default_rng(int(gain) + 1)
     found = [_draw(chance, gain, 12_000) for _ in range(draws)]
     wrong = sum(leak.bound(risk) < true for leak, true in found)

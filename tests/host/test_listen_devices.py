@@ -95,7 +95,7 @@ def test_the_extra_is_missing(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None
     for words in (["verify", "--listen"], ["audio"]):
         told = cli(*words)
         assert told.code == 6
-        assert "pip install 'hardmute[listen]'" in told.err
+        assert "pip install -e '.[listen]'` in your clone" in told.err
         assert told.err.count("\n") == 1
 
 
@@ -118,9 +118,15 @@ def test_portaudio_cannot_list(cli: Any, port_audio: Any) -> None:
 def test_no_device_at_all(cli: Any, port_audio: Any, sim: Sim) -> None:
     port_audio()
     told = cli("audio")
-    assert (told.code, "no microphone" in told.out) == (0, True)
+    assert (told.code, "has no microphone and no speaker" in told.out) == (0, True)
+    assert "plug in a sound card" in told.out
+    for named in ((), ("--input", "usb.mic")):
+        told = cli("-d", sim.board, "verify", "--listen", *named)
+        assert (told.code, told.out, told.err.count("\n")) == (6, "", 1)
+        assert "This computer has no microphone that you may use: plug in a sound card" in told.err
+    port_audio("A microphone, and nothing to play with")
     told = cli("-d", sim.board, "verify", "--listen")
-    assert (told.code, "There is no usual input" in told.err) == (2, True)
+    assert (told.code, "This computer has no speaker" in told.err) == (6, True)
 
 
 def test_a_device_is_chosen_by_name_by_a_part_or_as_usual() -> None:

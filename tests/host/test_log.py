@@ -205,7 +205,7 @@ def test_opening_reads_a_fixed_number_of_pages(home: Path) -> None:
     )
     database.commit()
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    assert database.execute("PRAGMA page_count").fetchone()[0] > 1000 * pages
+    assert database.execute("PRAGMA page_count").fetchone()[0] > 800 * pages
     database.close()
     with log.file.open("r+b") as stream:
         stream.seek(pages * size)
@@ -338,9 +338,12 @@ def test_with_a_read_only_log_the_state_is_told(
     what: str, status: dict[str, Any], code: int, cli: Any, file: Path, home: Path
 ) -> None:
     # Everything has been imported and the folders made, as the one who may.
-    with pty_device(Board(status=status)) as device:
+    answers = dict(status)
+    with pty_device(Board(status=answers)) as device:
         assert cli("-d", device.address, "status").code in (OK, LIVE_CODE)
         rows = times(file)
+        # News, which is to be written.
+        answers["changes"] += 1
         give_away(home, *home.rglob("*"), Path(device.address))
         if what != "folder":
             file.chmod(0o400)
@@ -446,12 +449,13 @@ def test_a_damaged_log_is_kept_aside(
     aside = kept_aside(home)
     assert [path.read_bytes() for path in aside] == [damaged]
     assert str(aside[0]) in result.err
-    # This contact is in the new log already, and so is the next. But whether this host was paired
-    # nobody can read.
+    # This contact is in the new log already; the next says no more. But whether this host was
+    # paired nobody can read.
+    assert len(times(file)) == 1
     result = cli("-d", device.address, "status")
     assert (result.code, result.err) == (UNKNOWN, "")
     assert "`hardmute unpair`" in result.out
-    assert len(times(file)) == 2
+    assert len(times(file)) == 1
     assert cli("-d", device.address, "unpair").code == OK
     assert cli("-d", device.address, "status").code == OK
     assert cli("log").code == OK

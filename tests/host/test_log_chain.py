@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 import subprocess
 import sys
@@ -329,7 +330,7 @@ def test_P6_what_is_left_after_a_prune_verifies(made: Home, cli: Any) -> None:
     made.more()
     before = made.entries
     pruned_ms = START_MS + _DAY_MS // 2
-    result = cli("log", "prune", "--before", _iso(pruned_ms))
+    result = cli("log", "prune", "--yes", "--before", _iso(pruned_ms))
     assert result.code == OK
     after = made.entries
     removed = [entry for entry in before if entry.at_ms < pruned_ms]
@@ -352,7 +353,7 @@ def test_what_was_pruned_is_not_told_by_what_is_left(made: Home, cli: Any) -> No
     """A contact after it tells since when, and for how long there was sound before."""
     pruned_ms = made.host.now_ms - 60_000
     made.host.log.close()
-    assert cli("log", "prune", "--before", _iso(pruned_ms)).code == OK
+    assert cli("log", "prune", "--yes", "--before", _iso(pruned_ms)).code == OK
     window = ("log", "--since", _iso(START_MS), "--until", _iso(made.host.now_ms))
     for told in (cli(*window, "--json").json["boards"] for _ in range(2)):
         starts = [one["start_ms"] for board in told for one in board["intervals"]]
@@ -420,10 +421,42 @@ def test_nothing_old_is_no_reason_to_write(made: Home, cli: Any) -> None:
     assert cli("log", "prune").code == USAGE
 
 
+class Hand(io.StringIO):
+    """A person at a terminal, who types this."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"), [(None, USAGE), ("", USAGE), ("\n", USAGE), ("n\n", USAGE), ("y\n", OK)]
+)
+def test_P6_a_prune_asks_first(
+    made: Home, cli: Any, monkeypatch: pytest.MonkeyPatch, typed: str | None, code: int
+) -> None:
+    before = made.entries
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n") if typed is None else Hand(typed))
+    result = cli("log", "prune", "--before", "1m")
+    assert result.code == code
+    assert (made.entries == before) == (code == USAGE)
+    if code == USAGE:
+        assert result.err.endswith("Nothing was removed.\n")
+        assert ("--yes" in result.err) == (typed is None)
+
+
+def test_after_a_prune_nothing_says_that_the_board_was_not_paired(made: Home, cli: Any) -> None:
+    made.host.log.close()
+    assert cli("log", "prune", "--yes", "--before", "0s").code == OK
+    span = ("--from", _iso(START_MS), "--to", "0s")
+    for words in (["log", "verify"], ["prove", "-d", BOARD, *span], ["log"]):
+        assert "not paired" not in cli(*words).out, words
+    assert "what was pruned may have been" in cli("log", "verify").out
+
+
 def test_P6_what_was_tampered_with_is_not_pruned(made: Home, cli: Any) -> None:
     """It would verify afterwards."""
     made.tamper("UPDATE entry SET at_ms = at_ms + 1 WHERE row = 3")
-    result = cli("log", "prune", "--before", "1m")
+    result = cli("log", "prune", "--yes", "--before", "1m")
     assert result.code == TAMPERED
     assert "Entry 3" in result.err
     assert cli("log", "verify").code == TAMPERED

@@ -34,6 +34,7 @@ def write(request: pytest.FixtureRequest, cli: Any, story: Story) -> Callable[[P
     def run(file: Path) -> Any:
         return cli(*_COMMANDS[request.param], file.with_suffix(f".{request.param}"))
 
+    # A function has no such attribute until it is given one.
     run.suffix = f".{request.param}"  # type: ignore[attr-defined]
     return run
 
@@ -100,6 +101,7 @@ def test_a_verify_key_is_such_a_file(tmp_path: Path) -> None:
 def test_what_fails_in_between_leaves_nothing(tmp_path: Path) -> None:
     file = tmp_path / "new"
     with pytest.raises(TypeError), new_file(file) as stream:
+        # The second fails, as it must.
         stream.writelines([b"half", "no bytes"])  # type: ignore[list-item]
     assert not file.exists()
     with pytest.raises(LocalError, match="cannot be written"):

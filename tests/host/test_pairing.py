@@ -137,7 +137,7 @@ def test_pairing_again_keeps_the_old_evidence(sim: Sim, cli: Cli, tmp_path: Path
 def test_pair_gives_up_after_its_patience(
     sim: Sim, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(service, "_MINUTES_ALONE", 0)
     told = cli("-d", sim.board, "pair", "--verify-key", tmp_path / "verify.key")
     assert told.code == errors.UNKNOWN
     assert "nothing was changed" in told.err

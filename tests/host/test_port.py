@@ -75,7 +75,7 @@ def test_a_second_process_is_told_who_holds_the_port(cli: Any, sim: Any, home: P
         check_sentence(result.err)
         assert f"process {holder.pid} (hardmute -d {sim.board} watch --json)" in result.err
         assert result.out.startswith("UNKNOWN  ")
-        assert reasons(home)[-1] == "port_held"
+        assert "port_held" not in reasons(home)
         # It is no different for one who names the terminal behind the link.
         result = cli("-d", os.path.realpath(sim.device), "status", "--timeout", "0.2")
         assert str(holder.pid) in result.err
@@ -178,6 +178,34 @@ def test_a_state_does_not_wait_for_the_runtime_folder(cli: Any, home: Path) -> N
             result = cli("-d", device.address, "status", "--timeout", "0.1")
     assert result.code == UNKNOWN
     assert "in use" in result.err
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO])
+def test_a_runtime_folder_without_locks_is_told_as_that(
+    number: int, cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS without a lock service. It says nothing about another process."""
+    real = fcntl.flock
+
+    def flock(fd: int, operation: int) -> None:
+        if os.fstat(fd).st_ino in {file.stat().st_ino for file in (home / "run").rglob("*.lock")}:
+            raise OSError(number, os.strerror(number))
+        real(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pty_device() as device:
+        result = cli("-d", device.address, "status")
+        assert (result.code, result.out.split()[0]) == (OK, "MUTED")
+        check_sentence(result.err)
+        assert f"{home}/run/ports cannot be locked ({os.strerror(number)})" in result.err
+        assert "set HARDMUTE_HOME to a folder on a local disk" in result.err
+        # The port's own lock still tells two processes apart.
+        with client.connect(device.address, 1):
+            result = cli("-d", device.address, "status", "--timeout", "0.1")
+        assert result.code == UNKNOWN
+        assert "in use by another program" in result.err
+        # A check of the computer goes by what it can see.
+        assert "is held by" not in cli("-d", device.address, "doctor").out
 
 
 _FOREIGN = """
@@ -537,3 +565,28 @@ def test_a_fake_link_leads_to_the_same_lock(cli: Any, home: Path) -> None:
     assert result.code == UNKNOWN
     assert json.loads(result.out)["reason"] == "port_held"
     assert f"process {os.getpid()} " in result.err
+
+
+def test_what_sim_prints_in_a_terminal_can_be_pasted(home: Path, cli: Any) -> None:
+    assert home
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hardmute", "sim"], stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    try:
+        shown = b""
+        while not shown.endswith(b"press\r\n"):
+            shown += os.read(ours, 4096)
+        lines = shown.decode().splitlines()
+        assert all(len(line) <= 80 for line in lines)
+        commands = [line.split()[1:] for line in lines if line.startswith("  hardmute ")]
+        assert [words[0] for words in commands] == ["watch", "world"]
+        assert cli(*commands[1]).code == 0
+        assert cli(*commands[0][1:], "status").code == 1
+        os.write(ours, b"q")
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)

@@ -12,6 +12,7 @@ from test_signed import is_paired, plugged_in
 from conftest import Cli
 from evidence_maker import BOARD, MINUTE, Story, at
 from hardmute import discovery, errors, keys
+from hardmute.contact import Contact, Meeting
 from hardmute.log import Log, iso_time, now_ms
 from hardmute.receipt import read_receipt
 from hardmute.text import local_time
@@ -44,6 +45,26 @@ def test_P6_a_time_until_now_ends_with_what_the_board_signs_then(
     assert read_receipt(receipt)["to_ms"] == asked_ms
     assert device.asked.count("attest") == 2
     assert cli("prove", "--check", receipt, "--key", key).code == errors.OK
+
+
+def test_P6_a_meeting_that_gives_its_port_to_a_mute_is_held_after_it(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, meet, given = is_paired(home, "key"), Contact.meet, list[str]()
+
+    def once(contact: Contact) -> Meeting:
+        if not given:
+            given.append("port")
+            raise errors.PortWantedError("the port")
+        return meet(contact)
+
+    with plugged_in(device):
+        assert cli("status").code == errors.OK
+        start = iso_time(now_ms())
+        monkeypatch.setattr(Contact, "meet", once)
+        told = cli("prove", "--from", start)
+    assert (told.code, told.err, given) == (errors.OK, "", ["port"])
+    assert device.asked.count("attest") == 2
 
 
 def test_a_past_time_opens_no_port(

@@ -5,6 +5,8 @@ The wait's clock is the test's: what `Hands` are to do next happens between two 
 
 from __future__ import annotations
 
+import io
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +36,22 @@ class Hands:
         self.now += seconds + 20
         if self._todo:
             self._todo.pop(0)()
+
+
+class Terminal(io.StringIO):
+    """A standard input; whether somebody is at a terminal is the test's to say."""
+
+    def __init__(self, *, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.fixture(autouse=True)
+def _somebody_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(terminal=True))
 
 
 def asking(device: str | None) -> Namespace:
@@ -78,6 +96,23 @@ def test_config_set_gives_up_after_five_minutes_and_changes_nothing(
     assert "not in setup within 5 minutes: nothing was changed" in told.err
     assert 300 <= hands.now - begun < 330
     assert cli("-d", sim.board, "config", "get", "--json").json["config"]["max_live_s"] == 3600
+
+
+def test_waiting_says_how_it_ends_and_is_shorter_with_nobody_at_a_terminal(
+    sim: Sim, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hands = Hands(monkeypatch)
+    begun = hands.now
+    told = cli("-d", sim.device, "config", "set", "max_live_s=600")
+    assert "This waits for 5 minutes. Ctrl-C ends it before that; nothing is changed" in told.err
+    assert hands.now - begun >= 300
+    monkeypatch.setattr(sys, "stdin", Terminal(terminal=False))
+    begun = hands.now
+    told = cli("-d", sim.device, "config", "set", "max_live_s=600")
+    assert told.code == errors.UNKNOWN
+    assert "This waits for 2 minutes." in told.err
+    assert "not in setup within 2 minutes: nothing was changed" in told.err
+    assert 120 <= hands.now - begun < 150
 
 
 def test_setup_of_another_board_is_not_what_is_waited_for(

@@ -277,7 +277,8 @@ def test_P5_only_muted_needs_a_signature(
         told = cli("watch", "--json")
         assert [json.loads(line)["verdict"] for line in told.out.splitlines()] == [verdict]
         if verdict != "unknown" or pairing != "none":
-            assert told.code == (errors.TAMPERED if health else errors.INTERRUPTED)
+            trouble = errors.LOCAL if pairing == "unreadable key" else errors.INTERRUPTED
+            assert told.code == (errors.TAMPERED if health else trouble)
 
         # The cut is sent all the same.
         verdict, code = expected(pairing, attests, "fault" if state == "fault" else "muted")
@@ -415,9 +416,9 @@ def test_P5_a_device_that_answers_late_holds_no_command(
     tell = commands._tell
     took_s: list[float] = []
 
-    def tells(*args: Any) -> None:
+    def tells(*args: Any, **more: Any) -> int:
         took_s.append(device.port.now - device.begun)
-        tell(*args)
+        return tell(*args, **more)
 
     monkeypatch.setattr(commands, "_tell", tells)
     with plugged_in(device):
@@ -562,6 +563,124 @@ def test_P6_a_board_that_flips_its_state_fills_no_log(
     assert attestations <= seconds + commands._CONTACTS + 2
     # The journal tells each of them.
     assert [state for state, _ in states(home, 0)].count("live") == 5 * seconds
+
+
+@pytest.mark.parametrize("pairing", ["none", "log and key"])
+def test_P6_a_contact_that_chatters_is_one_row_a_second(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, pairing: str
+) -> None:
+    """It reads closed every other time; the board itself, which settles, counts no change."""
+    now = 1000.0
+    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    device = is_paired(home, pairing)
+    device.made.clock.pass_ms(60_000)
+    seconds = 10
+
+    def reads(sense: int) -> Callable[[], None]:
+        def happens() -> None:
+            nonlocal now
+            now += 0.05
+            device.lie = lambda said: {**said, "sense": [sense]}
+
+        return happens
+
+    device.happens = [reads(1), reads(0)] * 10 * seconds
+    log = Log(home / "log.sqlite3")
+    before = len(list(log.observations(BOARD, 0, 1 << 52)))
+    with plugged_in(device):
+        told = cli("watch", "--json")
+    rows = list(log.observations(BOARD, 0, 1 << 52))[before:]
+    log.close()
+    assert {json.loads(line)["verdict"] for line in told.out.splitlines()} <= {"muted", "fault"}
+    assert len(rows) <= seconds + 3
+    summaries = [row for row in rows if row.summary_of is not None]
+    assert len(summaries) >= seconds - 1
+    assert {row.verdict for row in summaries} == {"fault"}
+
+
+class Trouble:
+    """What keeps the log of a watch from being written while it is there: a lock, a full disk."""
+
+    def __init__(self, file: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._other = sqlite3.connect(file, isolation_level=None)
+        self._locks = how == "locked"
+        self._full = False
+        append = Log.append
+
+        def appended(log: Log, *args: Any, **options: Any) -> Any:
+            if self._full:
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                raise error
+            return append(log, *args, **options)
+
+        monkeypatch.setattr(Log, "append", appended)
+        monkeypatch.setattr(commands, "_PATIENCE_S", 0.01)
+
+    def begins(self) -> None:
+        self._full = not self._locks
+        if self._locks:
+            self._other.execute("BEGIN EXCLUSIVE")
+
+    def ends(self) -> None:
+        self._full = False
+        if self._locks:
+            self._other.execute("ROLLBACK")
+        self._other.close()
+
+
+@pytest.mark.parametrize("how", ["locked", "full"])
+def test_P6_watch_goes_on_logging_after_its_log_could_not_be_written(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Rows, records and attestations; it says when it is back, and ends with 6."""
+    now = 1000.0
+    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    device = is_paired(home, "log and key")
+    trouble = Trouble(home / "log.sqlite3", how, monkeypatch)
+    log = Log(home / "log.sqlite3")
+    stored: list[tuple[int, int]] = []
+
+    def then(act: Callable[[], object] = lambda: None) -> Callable[[], None]:
+        def happens() -> None:
+            nonlocal now
+            now += 1.0
+            kinds = [entry.kind for entry in log.entries(BOARD)]
+            stored.append((kinds.count("record"), kinds.count("attestation")))
+            act()
+
+        return happens
+
+    def live() -> None:
+        device.made.go_live()
+
+    def muted() -> None:
+        device.made.mute("button")
+
+    quiet = [then()] * 3
+    device.happens = [
+        *quiet, then(trouble.begins), then(live), *quiet, then(trouble.ends), *quiet,
+        then(muted), *quiet, then(live), *quiet,
+    ]  # fmt: skip
+    with plugged_in(device):
+        told = cli("watch", "--json")
+    shown = [json.loads(line)["verdict"] for line in told.out.splitlines()]
+    rows = list(log.observations(BOARD, 0, 1 << 52))
+    report = log.verified(device.made.secrets).report()
+    log.close()
+    assert [one for one in shown if one != "unknown"] == ["muted", "live", "muted", "live"]
+    assert told.code == errors.LOCAL
+    # Once each, however long it lasts.
+    assert told.err.count("cannot be used") == 1
+    assert told.err.count("The log can be written again") == 1
+    # What was seen while it could not be written waits: the live moment is there.
+    assert [row.verdict for row in rows if row.verdict != "unknown"][-4:].count("live") >= 2
+    # No press is needed for it to fetch what it has missed.
+    before, during, after = stored[3], stored[8], stored[11]
+    assert during == before
+    assert after[0] == before[0] + 1
+    assert after[1] > before[1]
+    assert report.findings == []
 
 
 def test_P6_a_live_moment_of_a_board_that_does_not_count_it_is_logged(
@@ -846,7 +965,7 @@ def test_P5_a_log_that_was_set_aside_forgets_no_pairing(home: Path, cli: Cli) ->
             assert (told.code, told.json["unsigned"]) == (errors.UNKNOWN, why)
         # Nor do the records of a board that nobody checked.
         assert {state for state, _ in states(home, 0)} <= {"unknown", "live"}
-        assert cli("log", "prune", "--before", "0s").code == errors.OK
+        assert cli("log", "prune", "--yes", "--before", "0s").code == errors.OK
         assert cli("status").code == errors.UNKNOWN
         assert cli("unpair").code == errors.OK
         assert cli("status").code == errors.OK
@@ -890,11 +1009,11 @@ def test_P5_pruning_the_log_ends_no_pairing(home: Path, cli: Cli) -> None:
     device = is_paired(home, "log")
     with plugged_in(device):
         for _ in range(2):
-            assert cli("log", "prune", "--before", "0s").code == errors.OK
+            assert cli("log", "prune", "--yes", "--before", "0s").code == errors.OK
             assert cli("status").code == errors.UNKNOWN
             assert cli("log", "verify").code == errors.OK
         assert cli("unpair").code == errors.OK
-        assert cli("log", "prune", "--before", "0s").code == errors.OK
+        assert cli("log", "prune", "--yes", "--before", "0s").code == errors.OK
         assert cli("status").code == errors.OK
 
 
@@ -915,7 +1034,7 @@ def test_P6_a_prune_has_its_checkpoint_signed_or_says_that_it_is_open(
     device = is_paired(home, pairing)
     device.attests = attests
     with plugged_in(device):
-        told = cli("log", "prune", "--before", "0s")
+        told = cli("log", "prune", "--yes", "--before", "0s")
     assert told.code == (errors.TAMPERED if attests == "wrong_mac" else errors.OK)
     _, said = told.out.splitlines()
     assert said.startswith(words)
@@ -930,7 +1049,7 @@ def test_P6_a_prune_without_the_board_says_that_the_checkpoint_is_open(
     home: Path, cli: Cli
 ) -> None:
     is_paired(home, "log and key")
-    told = cli("log", "prune", "--before", "0s")
+    told = cli("log", "prune", "--yes", "--before", "0s")
     assert (told.code, told.err) == (errors.OK, "")
     _, said = told.out.splitlines()
     assert said == "The checkpoint is open until the next `hardmute status` of a paired board."
@@ -1064,6 +1183,8 @@ def test_P5_nothing_but_a_right_signature_makes_it_muted(
 
 class Printed:
     """Standard output that is no terminal."""
+
+    closed = False
 
     def __init__(self) -> None:
         self.said = ""

@@ -417,6 +417,14 @@ def test_sim_of_a_wrong_option_is_a_usage_error(cli: Cli, options: list[str], sa
     assert says in told.err
 
 
+def test_the_world_is_there_by_the_id_of_its_board(sim: Sim, cli: Cli) -> None:
+    assert cli("world", sim.board, "press").code == 0
+    assert cli("world", sim.board, "look").json["line"] == "connected"
+    gone = cli("world", "5eed9999", "look")
+    assert (gone.code, gone.out) == (3, "")
+    assert gone.err == "No simulated board 5eed9999 runs: `hardmute list` shows those that do.\n"
+
+
 @pytest.mark.parametrize("missing", ["rp2040py", "littlefs"])
 def test_sim_says_what_the_emulated_chip_needs(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str
@@ -429,7 +437,8 @@ def test_sim_says_what_the_emulated_chip_needs(
     told = cli("sim", "--engine", "rp2040", "--image", image)
     assert (told.code, told.out) == (6, "")
     assert told.err == (
-        "The emulated chip needs packages that are not here: pip install 'hardmute[emulator]'.\n"
+        "The emulated chip needs packages that are not here:"
+        " run `pip install -e '.[emulator]'` in your clone of hardmute.\n"
     )
 
 

@@ -26,11 +26,12 @@ from hardmute.proof import EVIDENCE, Proven, examine
 from hardmute.receipt import check_receipt, make_receipt
 from soundness import PROVE, STATUS, Machine, Word, allowed, world
 
-PARTS = 12
+PARTS = 10
 SOAK = os.environ.get("HARDMUTE_SOAK") == "1"
 # Of each part, at least. Together that is 200 logs, 500 proofs that end muted, 500 that end live,
 # and each attack 100 times. `make soak` does fifty times as much.
-ENOUGH = {"logs": 17, "muted": 42, "live": 42} | {one.__name__: 9 for one in soundness.ATTACKS}
+HONEST = {"logs": 20, "muted": 50, "live": 50}
+ENOUGH = HONEST | {one.__name__: 10 for one in soundness.ATTACKS}
 if SOAK:
     ENOUGH = {what: 50 * number for what, number in ENOUGH.items()}
 # So many stories are enough to find whatever is to be found.
@@ -61,11 +62,13 @@ def test_P5_no_word_is_false_that_the_matrix_does_not_grant(machine: Machine, pa
         if all(counts[what] >= number for what, number in ENOUGH.items()):
             break
         told = world(seed)
-        counts["logs"] += len(told.hosts)
-        for word in machine.honest(told):
-            assert not is_false(word), (seed, word)
-            if word.command == PROVE:
-                counts[word.verdict] += 1
+        # The rarer attacks need more stories.
+        if any(counts[what] < ENOUGH[what] for what in HONEST):
+            counts["logs"] += len(told.hosts)
+            for word in machine.honest(told):
+                assert not is_false(word), (seed, word)
+                if word.command == PROVE:
+                    counts[word.verdict] += 1
         for make in soundness.ATTACKS:
             for attack in soundness.attacks(told, make):
                 if counts[make.__name__] < ENOUGH[make.__name__]:
@@ -82,11 +85,17 @@ def test_P5_what_the_matrix_grants_is_so(machine: Machine) -> None:
         for means in granted
         if cell[0] != STATUS
     }
+
+    def is_worth_trying(attack: soundness.Attack) -> bool:
+        means = attack.means, attack.against_prove, soundness.TWICE, soundness.REWRITES
+        return any(who in attack.attackers and by in means for *_, who, by in cells)
+
     tried = (
         word
         for seed in range(STORIES)
         for make in soundness.ATTACKS
         for attack in soundness.attacks(world(seed), make)
+        if is_worth_trying(attack)
         for word in machine.attacked(world(seed), attack)
     )
     machine.agree = False

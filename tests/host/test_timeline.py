@@ -447,3 +447,11 @@ def test_P5_live_time_that_grew_without_a_change_is_of_another_start() -> None:
     seen = [told(1_000, "muted", 500, 2), told(700_000, "muted", 650_000, 2, live=600_019)]
     found = intervals(seen, 0, FOREVER)
     assert [one.state for one in found if one.start_ms < 300_000 < one.end_ms] == ["live"]
+
+
+@pytest.mark.parametrize("proofs", [("sensed", "attested"), ("attested", "sensed")])
+def test_P4_the_proof_of_an_interval_is_its_weakest(proofs: Sequence[str]) -> None:
+    proofs = ("attested", *proofs, "attested")
+    seen = [told(at, "muted", 0, 0)._replace(proof=proof) for at, proof in enumerate(proofs, 1)]
+    (found,) = intervals(seen, 0, FOREVER)
+    assert (found.end_ms, found.state, found.proof) == (4, "muted", "sensed")

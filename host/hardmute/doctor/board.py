@@ -196,7 +196,7 @@ def _clock(board: str, status: Status, log: Log | None, now_ms: int) -> Finding:
     except errors.HardmuteError:
         return skipped(name, "the log cannot be read")
     for seen in near:
-        if seen.boot != status.boot or seen.anchor is None:
+        if seen.boot != status.boot:
             continue
         on = walltime.advance(seen.anchor._replace(run=None), here)
         if on.board_ms >= 0:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hardmute import board_files
-from hardmute.errors import LocalError, UsageError
+from hardmute.errors import LocalError, MissingExtraError, UsageError
 from hardmute.flash import drives
 from muteboard import boards
 
@@ -73,9 +73,8 @@ def files() -> dict[str, bytes]:
     for library in _LIBRARIES:
         spec = find_spec(library)
         if spec is None or spec.origin is None:
-            raise LocalError(
-                f"Adafruit's library {library!r} is not installed: "
-                "pip install 'hardmute[circuitpython]'."
+            raise MissingExtraError(
+                f"Adafruit's library {library!r} is not installed", "circuitpython"
             )
         found[f"lib/{library}.py"] = Path(spec.origin).read_bytes()
     return {**found, **board_files.circuitpython()}

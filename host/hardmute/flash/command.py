@@ -388,20 +388,15 @@ def _confirm(args: Namespace, *, erases: bool) -> None:
             raise errors.UsageError(
                 "Nobody is there to confirm that: --erase-journal does. Nothing was changed."
             )
-        if _answer(f"Type {_WORD} to go on: ") != _WORD:
+        if text.answer(f"Type {_WORD} to go on: ") != _WORD:
             raise errors.UsageError("Nothing was changed.")
         return
     if args.yes:
         return
     if not terminal:
         raise errors.UsageError("Nobody is there to be asked: --yes answers. Nothing was changed.")
-    if _answer("Go on? [y/N] ").lower() not in ("y", "yes"):
+    if text.answer("Go on? [y/N] ").lower() not in ("y", "yes"):
         raise errors.UsageError("Nothing was changed.")
-
-
-def _answer(question: str) -> str:
-    print(question, end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip()
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hardmute import discovery, text
-from hardmute.errors import LocalError, UnreachableError, UsageError
+from hardmute.errors import MissingExtraError, UnreachableError, UsageError
 from hardmute.flash import esp32_image
 from hardmute.flash.esp32_image import Image, Part
 from hardmute.holder import PortHolder
@@ -301,9 +301,7 @@ def _require() -> None:
     except metadata.PackageNotFoundError:
         version = "0"
     if int(version.partition(".")[0]) < _OLDEST:
-        raise LocalError(
-            "Flashing an ESP32 needs esptool 5, which is not here: pip install 'hardmute[esp32]'."
-        )
+        raise MissingExtraError("Flashing an ESP32 needs esptool 5, which is not here", "esp32")
 
 
 def _failure(port: str, lines: Sequence[str]) -> UnreachableError:

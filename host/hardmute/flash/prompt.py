@@ -200,8 +200,8 @@ def opened(device: str, timeout: float) -> Generator[Prompt]:
         from mpremote.transport import TransportError
         from mpremote.transport_serial import SerialTransport
     except ImportError as error:
-        raise errors.LocalError(
-            "To write files to a board takes mpremote: pip install 'hardmute[flash]'."
+        raise errors.MissingExtraError(
+            "To write files to a board takes mpremote", "flash"
         ) from error
     with PortHolder(device, timeout):
         transport: Any = None

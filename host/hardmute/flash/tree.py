@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from hardmute import board_files
-from hardmute.errors import LocalError
+from hardmute.errors import MissingExtraError
 from muteboard import config
 
 PACKAGE = "muteboard/"
@@ -53,9 +53,8 @@ def differences(found: Mapping[str, bytes]) -> list[str]:
     """
     compiled = any(path.startswith(PACKAGE) and path.endswith(".mpy") for path in found)
     if compiled and board_files.compiler() is None:
-        raise LocalError(
-            "The board has compiled files, and to compare them takes the same compiler: "
-            "pip install 'hardmute[flash]'."
+        raise MissingExtraError(
+            "The board has compiled files. To compare them takes the same compiler", "flash"
         )
     expected = program(compiled=compiled)
     lines = [f"{path} is missing" for path in sorted(expected.keys() - found.keys())]

@@ -45,7 +45,7 @@ def _is_chosen(device: Device, choice: Choice) -> bool:
 
 def _print(listed: list[Device], choice: Choice, board: str | None) -> None:
     if not listed:
-        print("There is no microphone and no speaker here that this user may use.")
+        print(devices.none_of("microphone and no speaker"))
     for device in listed:
         marks = [
             "usual" if device.default else None,

@@ -52,7 +52,7 @@ def verify(args: Namespace) -> int:
     listed = devices.devices()
     recorder = Recorder()
     try:
-        with discovery.open_board(args.device, args.timeout, recorder.log, "follow") as found:
+        with discovery.open_board(args.device, args.timeout, recorder.log, "listen") as found:
             session, identity = found
             chosen = _devices(args, listed, identity.board)
             listened = _listen(args, session, identity, recorder, *chosen)
@@ -170,7 +170,7 @@ def _listen(
         versions=devices.versions(),
         simulated=identity.simulated,
     )
-    recorder.use(lambda log: log.append(heard.KIND, identity.board, body))
+    recorder.store(lambda log: log.append(heard.KIND, identity.board, body))
     return _Listened(body, outcome, state, _meet_muted(args, session, contact))
 
 

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple, cast
 
 import muteboard
 from hardmute import paths, text
-from hardmute.errors import LocalError, UsageError
+from hardmute.errors import LocalError, MissingExtraError, UsageError
 
-_EXTRA = "Listening needs more than is installed: pip install 'hardmute[listen]'."
 _NO_PORTAUDIO = (
     "PortAudio is missing, which plays and records: on Debian and Ubuntu `sudo apt-get install "
     "libportaudio2`, with PulseAudio or PipeWire also libasound2-plugins."
@@ -61,7 +60,7 @@ def sounddevice() -> ModuleType:
         import_module("numpy")
         return import_module("sounddevice")
     except ImportError as error:
-        raise LocalError(_EXTRA) from error
+        raise MissingExtraError("Listening needs more than is installed", "listen") from error
     except OSError as error:
         raise LocalError(_NO_PORTAUDIO) from error
 
@@ -219,12 +218,22 @@ def routed(*chosen: Device) -> Generator[None]:
                 os.environ[name] = value
 
 
+def none_of(what: str) -> str:
+    """That this computer has none of it, and what to do."""
+    return (
+        f"This computer has no {what} that you may use: plug in a sound card, or run this as the"
+        " user who is logged in at its desktop."
+    )
+
+
 def choose(listed: list[Device], kind: str, named: str | None) -> Device:
     """The device of ``kind`` that is ``named``, in full or by a part; None: the usual one.
 
-    Raises `UsageError`.
+    Raises `UsageError`, and `LocalError` where this computer has none of that ``kind``.
     """
     of_kind = [device for device in listed if device.kind == kind]
+    if not of_kind:
+        raise LocalError(none_of("microphone" if kind == "input" else "speaker"))
     if named is None:
         usual = [device for device in of_kind if device.default]
         if not usual:

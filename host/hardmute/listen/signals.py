@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ def in_band(samples: Samples, rate: int) -> Real:
     return made[half : half + len(samples) : decimation(rate)].copy()
 
 
+@cache
 def _band_filter(rate: int) -> Real:
     half = round(FILTER_S * rate / 2)
     at = np.arange(-half, half + 1)

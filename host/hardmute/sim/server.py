@@ -159,10 +159,14 @@ def serve(make: Callable[[bytes], Engine], board_id: bytes, tcp_port: int | None
     try:
         entry = simulator.entry
         ready = {"device": entry.device, "world": entry.world, "board": entry.board}
-        print(json.dumps(ready), flush=True)
-        if interactive:
-            print("Space presses the button, q ends. In another terminal:", file=sys.stderr)
-            print(f"  hardmute -d {entry.board} watch", file=sys.stderr)
+        if not interactive:
+            print(json.dumps(ready), flush=True)
+        else:
+            # Each fits a line of 80 characters, to be copied.
+            print(f"Board {entry.board} is simulated here.")
+            print("Space presses its button, q ends. In another terminal:")
+            print(f"  hardmute watch -d {entry.board}")
+            print(f"  hardmute world {entry.board} press", flush=True)
             threading.Thread(
                 target=_read_keys, args=(keys, interrupted), name="keyboard", daemon=True
             ).start()
