@@ -283,6 +283,8 @@ class MadeHost:
                 service="none",
                 took_ms=4,
                 unsigned=unsigned,
+                run_us=self.clock.ms * 1000,
+                run=self.run,
             )
         )
 
@@ -296,6 +298,8 @@ class MadeHost:
                 simulated=False,
                 source="status",
                 at_ms=self.now_ms,
+                run_us=self.clock.ms * 1000,
+                run=self.run,
             )
         )
 

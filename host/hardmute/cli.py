@@ -368,7 +368,7 @@ def _add_window(command: argparse.ArgumentParser) -> None:
         "--since",
         metavar="T",
         default=argparse.SUPPRESS,
-        help="2026-11-23T14:00, or 90m, 12h, 7d (default) ago",
+        help="2026-11-23T14:00 (+01:00 if that occurs twice), or 90m, 12h, 7d (default) ago",
     )
     command.add_argument(
         "--until", metavar="T", default=argparse.SUPPRESS, help="likewise; now by default"

@@ -12,13 +12,13 @@ import math
 import os
 import re
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol, cast
 
 import serial
 
+from hardmute.clock import SYSTEM
 from hardmute.errors import PortWantedError, RefusedError, UnreachableError, UsageError
 from hardmute.holder import PortHolder, Turn
 from hardmute.report import (
@@ -61,6 +61,18 @@ _PROMPT = b">>> "
 # State events that wait while something else is asked. A board sends one at each change, so that
 # this is reached by none that keeps to its own settling times.
 _MAX_EVENTS = 64
+# Where two state events are alike in these, the later one tells all that the first one did.
+_CHANGING = (
+    "watch",
+    "state",
+    "command",
+    "sense",
+    "cause",
+    "boot",
+    "changes",
+    "faults",
+    "warnings",
+)
 
 # At MicroPython's prompt; the first newline ends what was half typed there. The prompt echoes it,
 # with quotes between the words that the answer has none between.
@@ -105,7 +117,8 @@ class Session:
     """Requests to one board, each answered within ``timeout`` seconds or not at all.
 
     ``is_wanted``: whether somebody else is to have the port; while it is awaited, the session then
-    ends with `PortWantedError`. ``new_id`` gives request ids; ``clock`` is in seconds.
+    ends with `PortWantedError`. ``new_id`` gives request ids; ``clock`` is in seconds, and goes on
+    while the host sleeps.
     """
 
     def __init__(
@@ -117,7 +130,7 @@ class Session:
         simulated: bool = False,
         is_wanted: Callable[[], bool] | None = None,
         new_id: Callable[[], int] = _random_id,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = SYSTEM.now_s,
     ) -> None:
         self.device = device
         self._port = port
@@ -279,7 +292,7 @@ class Session:
         while True:
             self._deadline = self._clock() + STREAM_SILENCE_S
             while not self._events:
-                message = self._next_message()
+                message = self._next_message() or self._waiting_message()
                 if message is None:
                     raise UnreachableError(
                         f"{self.device} has been silent for {STREAM_SILENCE_S:.0f} s.", "silent"
@@ -287,10 +300,34 @@ class Session:
                 self._keep_event(message)
             yield self._status(self._events.popleft())
 
+    def events_until(self, answered: Status) -> Iterator[Status]:
+        """The state events that are waiting, and that came before ``answered`` did."""
+        while self._events:
+            event = self._status(self._events[0])
+            if (event.boot, event.uptime_ms) > (answered.boot, answered.uptime_ms):
+                return
+            self._events.popleft()
+            yield event
+
+    def _waiting_message(self) -> dict[str, Any] | None:
+        """What has come while this program was stopped, and not the board."""
+        try:
+            if not self._port.in_waiting:
+                return None
+        except _PORT_ERRORS as error:
+            raise _lost(self.device) from error
+        self._deadline = self._clock() + _GLANCE_S
+        return self._next_message()
+
     def _keep_event(self, message: dict[str, Any]) -> None:
         watch = message.get("watch")
-        if message.get("event") == "state" and self._watch is not None and watch == self._watch:
-            self._events.append(message)
+        if message.get("event") != "state" or self._watch is None or watch != self._watch:
+            return
+        last = self._events[-1] if self._events else {}
+        if all(message.get(key) == last.get(key) for key in _CHANGING):
+            # Nothing has changed since: the later one says so.
+            self._events.pop()
+        self._events.append(message)
 
     def _status(self, answer: dict[str, Any]) -> Status:
         status = parse_status(answer, self._identity)

@@ -10,7 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from hardmute.log import now_ms
+
+class Moment(NamedTuple):
+    """One moment by the clocks of a `HostClock`."""
+
+    wall_ms: int
+    run_us: int
+    run: str
 
 
 class HostClock(NamedTuple):
@@ -23,11 +29,42 @@ class HostClock(NamedTuple):
     run_us: Callable[[], int]
     run: Callable[[], str]
 
+    def now(self) -> Moment:
+        """One moment by all of them: read again where something came between, on a busy host."""
+        best = Moment(0, 0, self.run())
+        least_us = -1
+        for _ in range(_READINGS):
+            before = self.run_us()
+            wall_ms = self.wall_ms()
+            apart_us = self.run_us() - before
+            if least_us < 0 or apart_us < least_us:
+                least_us = apart_us
+                best = best._replace(wall_ms=wall_ms, run_us=before + apart_us // 2)
+            if least_us <= _CLOSE_US:
+                break
+        return best
+
+    def now_s(self) -> float:
+        """`run_us` in seconds."""
+        return self.run_us() / 1e6
+
+
+# The wall clock is whole milliseconds.
+_CLOSE_US = 500
+_READINGS = 5
+
+
+def now_ms() -> int:
+    """The host's wall time, in ms since the epoch."""
+    return time.time_ns() // 1_000_000
+
 
 def _run_us() -> int:
     # The board goes on while the host is suspended; these clocks do so too.
     if sys.platform == "linux":
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+        # CLOCK_BOOTTIME without what a time daemon slews both of these by.
+        slept_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+        return (time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) + slept_ns) // 1000
     if sys.platform == "darwin":
         return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     return time.monotonic_ns() // 1000

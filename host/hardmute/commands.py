@@ -18,21 +18,21 @@ from hardmute.client import STREAM_SILENCE_S, Session
 from hardmute.clock import SYSTEM, HostClock
 from hardmute.contact import LASTING, TIMEOUTS, Bounds, Contact, Meeting
 from hardmute.holder import Turn
-from hardmute.log import STILL_MS, UNPAIR, Log, Observation, now_ms, seen, unseen
+from hardmute.log import STILL_MS, UNPAIR, Log, Observation, seen, unseen
 from hardmute.recorder import Recorder
 from hardmute.report import (
     NOT_ATTESTED,
     PROOF_LEVELS,
     Identity,
+    Status,
     exit_code,
     is_board_id,
     warning_text,
 )
+from hardmute.walltime import Anchor, advance
 
-# How long `verify` waits before it asks again, in seconds, and how far the board's clock may then
-# be off the host's, beyond what its answers took, in ms: both run on crystals.
+# How long `verify` waits before it asks again, in seconds.
 VERIFY_PAUSE_S = 0.4
-_VERIFY_SLACK_MS = 250
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 # A person runs these for the row that they leave. What others see twice in a minute has one row.
 _EACH_HAS_A_ROW = ("verify", "prove", "mute", "pair", UNPAIR, "prune")
@@ -72,8 +72,8 @@ def mute(args: Namespace) -> int:
     def cut(session: Session, contact: Contact) -> Meeting:
         with session.within(TIMEOUTS * session.timeout - session.begun_s):
             session.mute()
-            deadline = time.monotonic() + args.timeout
-            while session.status().state == "live" and time.monotonic() < deadline:
+            deadline = SYSTEM.now_s() + args.timeout
+            while session.status().state == "live" and SYSTEM.now_s() < deadline:
                 pass
             return contact.meet()
 
@@ -103,16 +103,15 @@ def verify(args: Namespace) -> int:
                 "The board restarted while it was asked: ask again.", "restarted"
             )
         _check_advance(
-            second.status.uptime_ms - first.status.uptime_ms,
-            second.asked_us - first.heard_us,
-            second.heard_us - first.asked_us,
+            _anchor(first.status, first.asked_us, first.heard_us),
+            _anchor(second.status, second.asked_us, second.heard_us),
         )
         if first.signed is None or second.signed is None:
             return second._replace(signed=None, unsigned=second.unsigned or first.unsigned)
+        one, other = first.signed, second.signed
         _check_advance(
-            second.signed.answer.status.uptime_ms - first.signed.answer.status.uptime_ms,
-            second.signed.sent_us - first.signed.anchor_us,
-            second.signed.anchor_us - first.signed.sent_us,
+            _anchor(one.answer.status, one.sent_us, one.anchor_us),
+            _anchor(other.answer.status, other.sent_us, other.anchor_us),
         )
         return second
 
@@ -174,13 +173,19 @@ def _all_boards(args: Namespace, turn: Turn, log: Log | None) -> list[str | None
     return list(dict.fromkeys(answer + silent)) or [None]
 
 
-def _check_advance(advanced_ms: int, least_us: int, most_us: int) -> None:
+def _anchor(status: Status, asked_us: int, heard_us: int) -> Anchor:
+    """By the clock that nobody sets, in whole milliseconds that the answer lies between."""
+    return Anchor(status.uptime_ms, asked_us // 1000, -(-heard_us // 1000))
+
+
+def _check_advance(first: Anchor, second: Anchor) -> None:
     """Raise `UnreachableError` unless a board's clock has advanced as this host's has."""
-    if least_us / 1000 - _VERIFY_SLACK_MS <= advanced_ms <= most_us / 1000 + _VERIFY_SLACK_MS:
+    on = advance(first, second)
+    if on.agrees:
         return
     raise errors.UnreachableError(
-        f"In {most_us / 1e6:.2f} s the board's clock advanced by {advanced_ms / 1000:.2f} s: "
-        "its answers are not fresh.",
+        f"In {on.passed_ms / 1000:.2f} s the board's clock advanced by {on.board_ms / 1000:.2f} s:"
+        " its answers are not fresh.",
         "not_fresh",
     )
 
@@ -349,13 +354,15 @@ class _Watch:
         # What is to be logged next, the gravest since the last row; and the changes since then.
         self._held: Observation | None = None
         self._changes = 0
+        # "unknown" is shown, because what was read had waited: the next state is shown again.
+        self._is_doubted = False
         self._rows = Allowance(_ROWS, self._now_s)
         self._meetings = Allowance(_CONTACTS, self._now_s)
         # A device that goes and comes back gets no more of them.
         self._bounds = Bounds(clock)
 
     def _now_s(self) -> float:
-        return self._clock.run_us() / 1e6
+        return self._clock.now_s()
 
     def run(self) -> int:
         try:
@@ -426,30 +433,46 @@ class _Watch:
                 raise
 
     def _follow_events(self, session: Session, identity: Identity, contact: Contact) -> None:
-        def take(heard: Meeting) -> None:
-            # An event is older than the moment at which it is read: it dates nothing.
-            self._take(observed(heard, identity, session, "watch")._replace(took_ms=None))
+        def take(heard: Meeting, *, show: bool = True) -> None:
+            self._take(observed(heard, identity, session, "watch"), show=show)
 
-        def meet() -> Meeting:
+        def meet(*waited: Meeting) -> Meeting:
             # What is shown stands until it is over.
             with session.within(STREAM_SILENCE_S):
-                return contact.meet()
+                met = contact.meet()
+            # What came before the answer is no news any more, and belongs in the log.
+            events = map(contact.dated, session.events_until(met.status))
+            for heard in (*waited, *events):
+                take(contact.vouched(heard), show=False)
+            take(met)
+            return met
 
         met = contact.meet()
         for event in session.watch():
             self._failures = 0
             self._heard_s = self._now_s()
-            heard = contact.hear(event)
             self._meetings.refill()
+            heard = contact.dated(event)
+            if heard.doubt is not None:
+                if heard.doubt == "late":
+                    self._doubt()
+                may_ask = self._meetings.take()
+                if event.state != "muted" or not may_ask:
+                    # It is logged, whatever the board says next.
+                    take(contact.unheard(heard), show=False)
+                if may_ask:
+                    met = meet(heard)
+                continue
+            heard = contact.vouched(heard)
             if (self._owes(heard) or contact.is_due()) and self._meetings.take():
                 if self._newest is not None and self._newest.verdict == "muted":
                     # Until the board has signed that it is muted again.
                     take(heard)
                 met = meet()
-                heard = contact.hear(event)._replace(heard_ms=heard.heard_ms)
-                wait_s = _LASTING_S if heard.unsigned in LASTING else _UNSIGNED_S
-                self._ask_again = self._now_s() + (wait_s if heard.unsigned else 0)
-            take(heard)
+                wait_s = _LASTING_S if met.unsigned in LASTING else _UNSIGNED_S
+                self._ask_again = self._now_s() + (wait_s if met.unsigned else 0)
+            else:
+                take(heard)
             known = met.status.journal
             news = event.journal is not None and (known is None or event.journal.seq != known.seq)
             if news and self._meetings.take():
@@ -462,7 +485,7 @@ class _Watch:
         owes = heard.contradicted is not None or heard.conclusion.reason == NOT_ATTESTED
         return owes and self._now_s() >= self._ask_again
 
-    def _take(self, observation: Observation) -> None:
+    def _take(self, observation: Observation, *, show: bool = True) -> None:
         before = self._newest
         changed = (
             before is None or before is self._unlogged or _essence(before) != _essence(observation)
@@ -475,20 +498,26 @@ class _Watch:
         self._newest = observation
         if changed:
             self._changes += 1
+        if show and (changed or self._is_doubted):
+            self._is_doubted = False
             self._show(observation)
-        due = self._logged is None or observation.at_ms - self._logged.at_ms >= STILL_MS
-        if changed or due or self._held is not None:
+        if changed or self._is_due(observation) or self._held is not None:
             self._log(observation)
 
+    def _is_due(self, observation: Observation) -> bool:
+        """Whether the last row is a minute old, whatever the host's clock was set to since."""
+        if self._logged is None or self._logged.run != observation.run:
+            return True
+        return (observation.run_us or 0) - (self._logged.run_us or 0) >= 1000 * STILL_MS
+
+    def _doubt(self) -> None:
+        """Show that the state is not known: what was read had waited."""
+        if not self._is_doubted:
+            self._is_doubted = True
+            self._show(self._unseen("late"))
+
     def _lost(self, error: errors.UnreachableError) -> None:
-        observation = unseen(
-            error.reason,
-            board=self._board or self._meant,
-            device=self._device,
-            simulated=self._simulated,
-            source="watch",
-            at_ms=now_ms(),
-        )
+        observation = self._unseen(error.reason)
         was_unlogged = self._newest is not None and self._newest is self._unlogged
         if _holder_knows(self._recorder, observation.board, error):
             self._unlogged = observation
@@ -499,6 +528,11 @@ class _Watch:
             if self._held is not None:
                 self._log(self._newest)
             self._newest = observation
+
+    def _unseen(self, reason: str) -> Observation:
+        return _unseen_now(
+            reason, self._board or self._meant, self._device, self._simulated, "watch", self._clock
+        )
 
     def _log(self, newest: Observation | None) -> None:
         """Log ``newest``; or later, where there are too many to log them all."""
@@ -668,6 +702,24 @@ def observed(met: Meeting, identity: Identity, session: Session, source: str) ->
         # Rounded up: it must not seem to be known better than it is.
         took_ms=-((met.asked_us - met.heard_us) // 1000),
         unsigned=met.unsigned,
+        run_us=met.heard_us,
+        run=met.run,
+    )
+
+
+def _unseen_now(
+    reason: str, board: str | None, device: str, simulated: bool, source: str, clock: HostClock
+) -> Observation:
+    now = clock.now()
+    return unseen(
+        reason,
+        board=board,
+        device=device,
+        simulated=simulated,
+        source=source,
+        at_ms=now.wall_ms,
+        run_us=now.run_us,
+        run=now.run,
     )
 
 
@@ -704,14 +756,8 @@ def record_unseen(
     from hardmute.sim import registry
 
     board = discovery.board_for(named, recorder.log) if recorder.log is not None else None
-    observation = unseen(
-        error.reason,
-        board=board,
-        device=named or "no port",
-        simulated=board in {entry.board for entry in registry.running()},
-        source=source,
-        at_ms=now_ms(),
-    )
+    simulated = board in {entry.board for entry in registry.running()}
+    observation = _unseen_now(error.reason, board, named or "no port", simulated, source, SYSTEM)
     if not _holder_knows(recorder, board, error):
         recorder.add(observation, repeated=source in _EACH_HAS_A_ROW)
     return observation

@@ -20,20 +20,26 @@ from collections.abc import Callable, Generator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from hardmute import keys
+from hardmute import keys, walltime
 from hardmute.allowance import Allowance
 from hardmute.client import Session
 from hardmute.clock import SYSTEM, HostClock
 from hardmute.entries import GENESIS, nonce
 from hardmute.errors import EvidenceError, PortWantedError, RefusedError, UnreachableError
+from hardmute.history import attested
 from hardmute.intake import MOST_BREAKS, Intake
 from hardmute.log import ELSEWHERE, STILL_MS, Log, Pairing
 from hardmute.recorder import Recorder
 from hardmute.report import Attested, Conclusion, Identity, JournalEnd, Status, conclude
+from hardmute.walltime import Anchor
 from muteboard import attest, journal
 
 # An answer that took longer may be of another time; so may what is told after a longer fetch.
 FRESH_US = 2_000_000
+# A state event that is older when it is read shows nothing.
+LATE_US = 1_000_000
+# What the board's uptimes are dated by is asked for again after so long.
+_ANCHOR_US = 50_000_000
 # An honest board is busy, or takes as long as its flash, now and then: it is asked once more.
 _TRIES = 2
 # Why a board has not signed, where asking again soon would only write the same into the log again.
@@ -77,25 +83,35 @@ class Signed(NamedTuple):
     received_ms: int
     sent_us: int
     anchor_us: int
+    run: str
     # Whether this host has the attest key, which the MAC is then under.
     checked: bool
+
+    @property
+    def anchor(self) -> Anchor:
+        uptime_ms = self.answer.status.uptime_ms
+        return Anchor(uptime_ms, self.sent_ms, self.received_ms, self.anchor_us, self.run)
 
 
 class Meeting(NamedTuple):
     """A contact: the board's ``status``, asked for at ``asked_us`` and here at ``heard_us`` by
-    `HostClock.run_us`, and at ``heard_ms`` by its wall time.
+    `HostClock.run_us`, in the ``run`` of that clock, and at ``heard_ms`` by its wall time. It was
+    true at one moment between the two.
     """
 
     status: Status
     asked_us: int
     heard_us: int
     heard_ms: int
+    run: str = ""
     # Under this host's attest key, and borne out by the status.
     signed: Signed | None = None
     # Why there is no such thing (`text.UNSIGNED`), if this host is paired with the board.
     unsigned: str | None = None
     # What the board has signed contradicts the status, and no change between the two explains it.
     contradicted: str | None = None
+    # It was not asked for, and waited before it was read, or nobody knows how long it waited.
+    doubt: str | None = None
 
     @property
     def conclusion(self) -> Conclusion:
@@ -109,8 +125,8 @@ class Bounds:
     """What a device can make this host store: in one contact, or in several that share these."""
 
     def __init__(self, clock: HostClock = SYSTEM) -> None:
-        self.records = Allowance(MOST_RECORDS, lambda: clock.run_us() / 1e6)
-        self.breaks = Allowance(MOST_BREAKS, lambda: clock.run_us() / 1e6)
+        self.records = Allowance(MOST_RECORDS, clock.now_s)
+        self.breaks = Allowance(MOST_BREAKS, clock.now_s)
 
     def refill(self) -> None:
         """Allow for the time since."""
@@ -148,6 +164,10 @@ class Contact:
         self._unsigned: str | None = None
         self._contradicted: str | None = None
         self._bounds = bounds or Bounds(clock)
+        # The newest answer: of which boot, and when its uptime was, by `HostClock.run_us` in ms.
+        self._anchor: tuple[int, Anchor] | None = None
+        # The newest state event: boot, uptime, and within which times it was.
+        self._event: tuple[int, int, walltime.Bounds] | None = None
         self._repeats = repeats
         # What the board has attested and is to be stored, each with its branch.
         self._unkept: list[tuple[Signed, int]] = []
@@ -260,8 +280,72 @@ class Contact:
                 " again to fetch more. A longer --timeout fetches more at once."
             )
 
+    def dated(self, event: Status) -> Meeting:
+        """``event``, which the board was not asked for, and when it was: by its uptime and the
+        last round trip; never before the event before, never after now.
+
+        `Meeting.doubt` is ``late`` for one that waited, and ``undated`` for one whose uptime is
+        none that it can have. Raises `UnreachableError` where the board does not answer any more.
+        """
+        if self._anchor is None or self._anchor_age_us() > _ANCHOR_US:
+            self.ask()
+        now = self._clock.now()
+        now_ms = now.run_us // 1000
+        known = self._event
+        at = self._by_anchor(event, now_ms)
+        doubt = "undated"
+        if at is None:
+            since_ms = known[2].earliest if known is not None else self._answered_ms()
+            at = walltime.Bounds(min(since_ms, now_ms), now_ms)
+        elif now_ms - at.earliest <= LATE_US // 1000:
+            doubt = None
+        else:
+            doubt = "late"
+        if known is not None:
+            earliest = max(at.earliest, min(known[2].earliest, now_ms))
+            at = walltime.Bounds(earliest, max(at.latest, earliest, min(known[2].latest, now_ms)))
+        self._event = (event.boot, event.uptime_ms, at)
+        # Not after now, to the microsecond.
+        latest_us = min(at.latest * 1000 + 999, now.run_us)
+        wall_ms = now.wall_ms - (now.run_us - latest_us) // 1000
+        return Meeting(event, at.earliest * 1000, latest_us, wall_ms, now.run, doubt=doubt)
+
+    def _by_anchor(self, event: Status, now_ms: int) -> walltime.Bounds | None:
+        """When ``event`` was, in ms of `HostClock.run_us`; None if it cannot have been then."""
+        if self._anchor is None or self._anchor[0] != event.boot:
+            return None
+        at = self._anchor[1].at(event.uptime_ms)
+        least_ms = at.earliest
+        if self._event is not None and self._event[0] == event.boot:
+            least_ms = self._event[2].earliest
+            if event.uptime_ms < self._event[1]:
+                return None
+        if at.latest < least_ms - walltime.PASS_MS or at.earliest > now_ms + walltime.PASS_MS:
+            return None
+        return walltime.Bounds(min(at.earliest, now_ms), min(at.latest, now_ms))
+
+    def _anchored(self, status: Status, asked_us: int, heard_us: int) -> None:
+        # Whole milliseconds that it lies between.
+        anchor = Anchor(status.uptime_ms, asked_us // 1000, -(-heard_us // 1000))
+        self._anchor = (status.boot, anchor)
+
+    def _answered_ms(self) -> int:
+        return 0 if self._anchor is None else self._anchor[1].sent_ms
+
+    def _anchor_age_us(self) -> int:
+        return self._clock.run_us() - self._answered_ms() * 1000
+
+    def unheard(self, met: Meeting) -> Meeting:
+        """``met``, an event that is not asked about any more: what it says is not signed."""
+        return met._replace(unsigned=self._held().unsigned("changed"))
+
     def hear(self, event: Status) -> Meeting:
-        """What ``event``, which the board was not asked for, is worth.
+        """What ``event``, which the board was not asked for, is worth now; as `vouched`."""
+        now = self._clock.now()
+        return self.vouched(Meeting(event, now.run_us, now.run_us, now.wall_ms, now.run))
+
+    def vouched(self, met: Meeting) -> Meeting:
+        """What an event (`dated`) is worth.
 
         It is as good as signed where the board has signed the same state since the last `meet`
         began or later. Where that is 3 s old, the board is asked to sign again; nothing is stored
@@ -272,11 +356,9 @@ class Contact:
             with self._session.within(FRESH_US / 1e6):
                 signed, self._unsigned = self._attest(self._held())
             self._signed = signed if signed is not None and signed.checked else None
-        now_us, now_ms = self._clock.run_us(), self._clock.wall_ms()
-        met = Meeting(event, now_us, now_us, now_ms)
         if self._signed is None:
             return met._replace(unsigned=self._unsigned, contradicted=self._contradicted)
-        if covers(event, self._signed.answer.status):
+        if covers(met.status, self._signed.answer.status):
             return met._replace(signed=self._signed)
         return met._replace(unsigned="changed")
 
@@ -313,9 +395,11 @@ class Contact:
 
     def ask(self) -> Meeting:
         """The board's status, and nothing else."""
-        asked = self._clock.run_us()
+        asked_us = self._clock.run_us()
         status = self._session.status()
-        return Meeting(status, asked, self._clock.run_us(), self._clock.wall_ms())
+        heard = self._clock.now()
+        self._anchored(status, asked_us, heard.run_us)
+        return Meeting(status, asked_us, heard.run_us, heard.wall_ms, heard.run)
 
     def _incident(self, what: str, text: str, **details: object) -> None:
         """An incident that does not begin a branch."""
@@ -383,11 +467,19 @@ class Contact:
         row, log_hash = self._recorder.use(Log.head) or (0, GENESIS)
         salt = self._random(attest.MAC)
         asked = nonce(log_hash, salt)
-        sent_ms, sent_us = self._clock.wall_ms(), self._clock.run_us()
+        sent = self._clock.now()
         answer = self._session.attest(asked)
-        anchor_us, received_ms = self._clock.run_us(), self._clock.wall_ms()
+        received = self._clock.now()
         signed = Signed(
-            answer, salt, row, sent_ms, received_ms, sent_us, anchor_us, key is not None
+            answer,
+            salt,
+            row,
+            sent.wall_ms,
+            received.wall_ms,
+            sent.run_us,
+            received.run_us,
+            received.run,
+            key is not None,
         )
         problem = foreign(answer, asked, self._board, key)
         if problem is not None:
@@ -396,6 +488,7 @@ class Contact:
             if known is None or known.body.get("pairing") != answer.end.pairing:
                 self._incident("bad_mac", problem, **_body(signed))
             return None
+        self._anchored(answer.status, sent.run_us, received.run_us)
         return signed
 
     def _store(self, *, repeated: bool) -> None:
@@ -414,11 +507,11 @@ class Contact:
         known, said = newest.body["statement"], signed.answer.statement
         return (
             all(known[key] == said[key] for key in ("boot", "pairing", "seq", "head"))
-            and 0 <= signed.received_ms - newest.body["received_ms"] < STILL_MS
+            and 0 <= walltime.advance(attested(newest).anchor, signed.anchor).passed_ms < STILL_MS
         )
 
     def _keep(self, signed: Signed, branch: int) -> None:
-        body = {"branch": branch, **_body(signed), "host_boot": self._clock.run()}
+        body = {"branch": branch, **_body(signed), "host_boot": signed.run}
 
         def keep(log: Log) -> None:
             with log.transaction():
@@ -637,6 +730,7 @@ def _weighed(met: Meeting, signed: Signed) -> Meeting:
         signed.sent_us,
         signed.anchor_us,
         signed.received_ms,
+        signed.run,
         signed,
     )
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from math import ceil
 from typing import Any, NamedTuple
 
 from hardmute.entries import FIRST_MS, LAST_MS, Entry
 from hardmute.log import observation_of, record_of
 from hardmute.report import fault_text
-from hardmute.walltime import TOLERANCE, Anchor, BootClock, Bounds
+from hardmute.walltime import PASS_MS, TOLERANCE, Anchor, BootClock, Bounds, advance
 from muteboard import journal, wire
 
-# How far a board's clock may be off the host's between two attestations, beside the crystals: what
-# the two answers took, and this for a host that was busy. As `hardmute verify` allows.
-_SLACK_MS = 250
 # A part that is not bracketed, whose ends are known less well than this, is told in words and not
 # drawn as an interval.
 COARSE_MS = 60_000
@@ -132,10 +130,10 @@ def checked_here(entry: Entry) -> bool:
 def _sighted(entry: Entry) -> Sighted | None:
     """The answer in an observation; None where none was asked for, or given."""
     seen = observation_of(entry)
-    told = (seen.boot, seen.uptime_ms, seen.took_ms)
+    told = (seen.boot, seen.uptime_ms, seen.took_ms, seen.anchor)
     match told:
-        case (int(boot), int(uptime_ms), int(took_ms)):
-            return Sighted(boot, uptime_ms, Anchor(uptime_ms, seen.at_ms - took_ms, seen.at_ms))
+        case (int(boot), int(uptime_ms), int(), Anchor() as anchor):
+            return Sighted(boot, uptime_ms, anchor)
         case _:
             return None
 
@@ -154,15 +152,7 @@ def _borne_out(state: str, commanded: bool, sensed: bool) -> str:
 
 def clocks_agree(first: Attested, second: Attested) -> bool:
     """Whether the board's clock advanced between them as the host's clocks did. Rule T5."""
-    advanced_ms = second.uptime_ms - first.uptime_ms
-    slack_ms = _SLACK_MS + advanced_ms * TOLERANCE
-    # Each answer was given while it was on its way.
-    least_ms = -(second.received_ms - second.sent_ms) - slack_ms
-    most_ms = first.received_ms - first.sent_ms + slack_ms
-    elapsed_ms = [float(second.received_ms - first.received_ms)]
-    if first.host_boot == second.host_boot:
-        elapsed_ms.append((second.anchor_us - first.anchor_us) / 1000)
-    return all(least_ms <= advanced_ms - elapsed <= most_ms for elapsed in elapsed_ms)
+    return advance(first.anchor, second.anchor).agrees
 
 
 def parts(entries: Iterable[Entry]) -> list[Part]:
@@ -226,7 +216,7 @@ def pieces(marks: Sequence[Attested]) -> Iterator[list[Bounds]]:
         ran_ms = _ran_ms(one, other)
         if ran_ms is not None:
             until = one.received_ms + ran_ms
-            since = other.received_ms - ran_ms - (one.received_ms - one.sent_ms)
+            since = other.received_ms - ran_ms - one.anchor.took_ms
         else:
             # The clock went back, nobody knows by how much. It was right at the next attestation
             # that is later than all that, and at the last one that is earlier.
@@ -250,28 +240,27 @@ def clock_was_set(one: Attested, other: Attested) -> bool:
     """Whether the host's clock was set between two attestations that were stored one after the
     other, as far as any other clock tells.
     """
-    passed_ms = other.received_ms - one.received_ms
-    if one.host_boot == other.host_boot:
-        ran_ms = (other.anchor_us - one.anchor_us) / 1000
+    on = advance(one.anchor, other.anchor)
+    if on.ran_ms is not None:
+        ran_ms = on.ran_ms
     elif (one.branch, one.boot) == (other.branch, other.boot):
-        ran_ms = other.uptime_ms - one.uptime_ms
+        ran_ms = on.board_ms
     else:
-        return passed_ms < other.uptime_ms
-    answers_ms = other.received_ms - other.sent_ms + one.received_ms - one.sent_ms
-    return abs(passed_ms - ran_ms) > _SLACK_MS + abs(ran_ms) * TOLERANCE + answers_ms
+        return on.passed_ms < other.uptime_ms
+    slack_ms = PASS_MS + abs(ran_ms) * TOLERANCE + on.first_ms + on.second_ms
+    return abs(on.passed_ms - ran_ms) > slack_ms
 
 
 def _ran_ms(one: Attested, other: Attested) -> int | None:
     """How long it was from ``one`` to ``other``, at most; None if no clock tells. Rule T9."""
-    if one.host_boot == other.host_boot:
-        return (abs(other.anchor_us - one.anchor_us) + 999) // 1000
+    on = advance(one.anchor, other.anchor)
+    if on.ran_ms is not None:
+        return ceil(abs(on.ran_ms))
     if (one.branch, one.boot) == (other.branch, other.boot):
-        apart_ms = abs(other.uptime_ms - one.uptime_ms)
-        answers_ms = other.received_ms - other.sent_ms + one.received_ms - one.sent_ms
-        return apart_ms + int(apart_ms * TOLERANCE) + answers_ms + 1
+        apart_ms = abs(on.board_ms)
+        return apart_ms + int(apart_ms * TOLERANCE) + on.first_ms + on.second_ms + 1
     # Host and board have both started again: their clocks tell no more than this.
-    passed_ms = other.received_ms - one.received_ms
-    return passed_ms if passed_ms >= other.uptime_ms else None
+    return on.passed_ms if on.passed_ms >= other.uptime_ms else None
 
 
 def _event(entry: Entry) -> _Event:

@@ -12,8 +12,9 @@ from hardmute.excerpt import excerpt
 from hardmute.heard import Heard
 from hardmute.history import COARSE_MS, ONE_SIDED, Part, checked_here, parts
 from hardmute.log import NO_ROW, Log, record_of
-from hardmute.timeline import Interval, clip, overlay_journal
+from hardmute.timeline import Interval, clip, cut, overlay_journal
 from hardmute.verifier import Verifier
+from hardmute.walltime import gravest
 from muteboard import journal
 
 # While an answer was on its way nothing happened that is not recorded.
@@ -41,18 +42,19 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
     for part in parts(trusted):
         muted_by_nobody = part.state == "muted" and vouched is not None and part not in vouched
         interval = None if muted_by_nobody else _interval(part)
-        if interval is None or (found and interval.start_ms < found[-1].end_ms):
-            # The second is of a host whose clock went back: the contacts tell it.
+        if interval is None:
             joins = False
             continue
         if (
             joins
             and found[-1].state == interval.state
-            and interval.start_ms - found[-1].end_ms < _ANSWER_MS
+            and 0 <= interval.start_ms - found[-1].end_ms < _ANSWER_MS
         ):
             interval = interval._replace(start_ms=found[-1].end_ms)
         found.append(interval)
         joins = True
+    said = [(one.start_ms, one.end_ms, one.state) for one in found]
+    found = [cut(found[index], start_ms, end_ms) for start_ms, end_ms, index, _ in gravest(said)]
     listened = heard.within(entries, since_ms, until_ms)
     return clip(_with_heard(found, listened), since_ms, until_ms)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hardmute import entries
+from hardmute.clock import now_ms as now_ms
 from hardmute.entries import GENESIS, KINDS, Entry, Row, canonical, entry_hash
 from hardmute.errors import (
     EvidenceError,
@@ -27,6 +28,7 @@ from hardmute.errors import (
     UsageError,
 )
 from hardmute.report import PROOF_LEVELS, VERDICTS, Conclusion, Status
+from hardmute.walltime import Anchor, advance
 from muteboard import journal
 
 if TYPE_CHECKING:
@@ -119,7 +121,10 @@ class Observation(NamedTuple):
     """One contact with a board, or one attempt. ``at_ms``: host time, ms since the epoch, UTC.
 
     From ``state`` on, the board's own words; all None when it could not be reached. ``took_ms``:
-    from asking for them until they were there; None for what was not asked for. ``unsigned``: why
+    they were true within so long before ``at_ms``; of an answer, since it was asked for; None in
+    rows of older versions for what was not asked for. ``run_us`` and ``run``: ``at_ms`` by the
+    host's clock that nobody sets, in us, and the name of its run (`HostClock`); None in rows of
+    older versions. ``unsigned``: why
     these words are not signed (`text.UNSIGNED`), if this host is paired with the board.
     ``summary_of``: how many changes a `watch` heard since its row before, if it was more than one:
     this is the gravest of what it heard.
@@ -149,6 +154,15 @@ class Observation(NamedTuple):
     took_ms: int | None = None
     unsigned: str | None = None
     summary_of: int | None = None
+    run_us: int | None = None
+    run: str | None = None
+
+    @property
+    def anchor(self) -> Anchor:
+        """The moment, and what it ties it to: the board's uptime, or 0 if there was no answer."""
+        run = None if self.run_us is None else self.run
+        asked_ms = self.at_ms - (self.took_ms or 0)
+        return Anchor(self.uptime_ms or 0, asked_ms, self.at_ms, self.run_us or 0, run)
 
     def as_json(self) -> dict[str, Any]:
         """The record as `--json` prints it."""
@@ -174,11 +188,6 @@ def iso_time(at_ms: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def now_ms() -> int:
-    """The host's wall time, in ms since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
 def seen(
     status: Status,
     conclusion: Conclusion,
@@ -189,6 +198,8 @@ def seen(
     at_ms: int,
     took_ms: int | None = None,
     unsigned: str | None = None,
+    run_us: int | None = None,
+    run: str | None = None,
 ) -> Observation:
     """The observation that a board answered with ``status`` at ``at_ms``, after ``took_ms``."""
     words = status._asdict()
@@ -204,16 +215,28 @@ def seen(
         reason=conclusion.reason,
         took_ms=took_ms,
         unsigned=unsigned,
+        run_us=run_us,
+        run=run,
         **words,
     )
 
 
 def unseen(
-    reason: str, *, board: str | None, device: str, simulated: bool, source: str, at_ms: int
+    reason: str,
+    *,
+    board: str | None,
+    device: str,
+    simulated: bool,
+    source: str,
+    at_ms: int,
+    run_us: int | None = None,
+    run: str | None = None,
 ) -> Observation:
     """The observation that no state could be had at ``at_ms``."""
     return Observation(
         at_ms=at_ms,
+        run_us=run_us,
+        run=run,
         board=board,
         device=device,
         simulated=simulated,
@@ -332,11 +355,12 @@ class Log:
             return False
         with self._guarded():
             before = observation_of(newest)
-        ran_ms = (observation.uptime_ms or 0) - (before.uptime_ms or 0)
+        on = advance(before.anchor, observation.anchor)
         return (
             _told(before) == _told(observation)
-            and 0 <= observation.at_ms - before.at_ms < STILL_MS
-            and 0 <= ran_ms < STILL_MS
+            and on.wall_agrees
+            and 0 <= on.passed_ms < STILL_MS
+            and 0 <= on.board_ms < STILL_MS
         )
 
     @contextlib.contextmanager
@@ -618,6 +642,16 @@ class Log:
         before = self._row_of(_is_reached, query.format("<=", "DESC"), board, from_ms)
         after = self._row_of(_is_reached, query.format(">=", "ASC"), board, to_ms)
         first, last = before or 0, after or self.head()[0]
+        # Where the host's clock was set, rows of that time may stand outside of these two.
+        within = self._first(
+            "SELECT min(row), max(row) FROM entry WHERE kind = 'observation' AND board = ?"
+            " AND at_ms BETWEEN ? AND ?",
+            board,
+            from_ms,
+            to_ms,
+        )
+        if within is not None and within[0] is not None:
+            first, last = min(first, within[0]), max(last, within[1])
         return self.record_before(board, first) or first, last
 
     def incidents(self, board: str | None, since_ms: int, until_ms: int) -> list[Entry]:
@@ -776,21 +810,26 @@ class Log:
         """The observations of ``board`` (None: those of no known board) in [since, until), by row.
 
         Each board's last one before ``since_ms`` and first one after ``until_ms`` come with them:
-        they say what held at the edges.
+        they say what held at the edges. So do all that stand between these, for the host's clock
+        may have been set.
         """
-        where = "kind = 'observation' AND board IS ? AND at_ms"
-        query = (
-            f"SELECT * FROM ("  # noqa: S608 (fixed text)
-            f"SELECT {_COLUMNS} FROM entry WHERE {where} >= ? AND at_ms < ?"
-            f" UNION SELECT * FROM (SELECT {_COLUMNS} FROM entry"
-            f" WHERE {where} < ? ORDER BY at_ms DESC, row DESC LIMIT 1)"
-            f" UNION SELECT * FROM (SELECT {_COLUMNS} FROM entry"
-            f" WHERE {where} >= ? ORDER BY at_ms, row LIMIT 1)"
-            ") ORDER BY row"
+        where = "kind = 'observation' AND board IS ?"
+        ends = (
+            f"SELECT min(row), max(row) FROM ("  # noqa: S608 (fixed text)
+            f"SELECT row FROM entry WHERE {where} AND at_ms >= ? AND at_ms < ?"
+            f" UNION ALL SELECT * FROM (SELECT row FROM entry"
+            f" WHERE {where} AND at_ms < ? ORDER BY at_ms DESC, row DESC LIMIT 1)"
+            f" UNION ALL SELECT * FROM (SELECT row FROM entry"
+            f" WHERE {where} AND at_ms >= ? ORDER BY at_ms, row LIMIT 1))"
         )
-        parameters = (board, since_ms, until_ms, board, since_ms, board, until_ms)
+        given = (board, since_ms, until_ms, board, since_ms, board, until_ms)
+        first, last = self._first(ends, *given) or (None, None)
+        query = (
+            f"SELECT {_COLUMNS} FROM entry WHERE row BETWEEN ? AND ?"  # noqa: S608 (fixed text)
+            " AND kind = 'observation' AND +board IS ? ORDER BY row"
+        )
         with self._guarded():
-            for row in self._database.execute(query, parameters):
+            for row in self._database.execute(query, (first, last, board)):
                 yield observation_of(_to_entry(row))
 
     def boards(self) -> list[tuple[str, str | None, bool]]:

@@ -81,7 +81,10 @@ def _frame(axes: Axes, timelines: list[BoardTimeline]) -> None:
         parse_math=False,
     )
     axes.set_ylim(-len(timelines) + 0.4, 0.55)
-    locator = AutoDateLocator(tz=datetime.now(UTC).astimezone().tzinfo)
+    # One offset for the whole axis, which it names: a local hour may occur twice.
+    now = datetime.now(UTC).astimezone()
+    axes.set_xlabel(f"UTC{now.isoformat()[-6:]}", fontsize=8)
+    locator = AutoDateLocator(tz=now.tzinfo)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=locator.tz))
     axes.grid(axis="x", linewidth=0.3)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from heapq import heappop, heappush
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import NamedTuple
 
 from hardmute import errors, heard, text, verifier
@@ -13,11 +12,10 @@ from hardmute.excerpt import Excerpt
 from hardmute.heard import Heard
 from hardmute.history import COARSE_MS, NOT_BORNE_OUT, ONE_SIDED, Part, Reading, read
 from hardmute.keys import require_fit, require_ids
+from hardmute.walltime import gravest
 
 EVIDENCE = ("record", "attestation", "incident", heard.KIND)
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
-# From the gravest on.
-_GRAVEST = ("fault", "live", "unknown", "muted")
 
 
 class Proven(NamedTuple):
@@ -288,24 +286,12 @@ def cover(
     return result
 
 
-def _gravest(drawn: list[Proven]) -> Iterator[Proven]:
+def _gravest(drawn: Sequence[Proven]) -> Iterator[Proven]:
     """Of intervals that may overlap, where the host's clock went back, the gravest. Rule T10."""
-    pending = sorted(
-        (interval for interval in drawn if interval.start_ms < interval.end_ms),
-        key=lambda interval: interval.start_ms,
-        reverse=True,
-    )
-    points = sorted({point for one in pending for point in (one.start_ms, one.end_ms)})
-    begun: list[tuple[int, int, Proven]] = []
     last: Proven | None = None
-    for start, end in pairwise(points):
-        while pending and pending[-1].start_ms <= start:
-            interval = pending.pop()
-            heappush(begun, (_GRAVEST.index(interval.state), len(pending), interval))
-        while begun and begun[0][2].end_ms <= start:
-            heappop(begun)
-        shown = begun[0][2]._replace(start_ms=start, end_ms=end) if begun else None
-        if last is not None and shown is not None and _continues(last, shown):
+    for start, end, index, _ in gravest([(one.start_ms, one.end_ms, one.state) for one in drawn]):
+        shown = drawn[index]._replace(start_ms=start, end_ms=end)
+        if last is not None and shown == last._replace(start_ms=last.end_ms, end_ms=end):
             last = last._replace(end_ms=end)
             continue
         if last is not None:
@@ -313,12 +299,6 @@ def _gravest(drawn: list[Proven]) -> Iterator[Proven]:
         last = shown
     if last is not None:
         yield last
-
-
-def _continues(last: Proven, shown: Proven) -> bool:
-    return shown == last._replace(start_ms=shown.start_ms, end_ms=shown.end_ms) and (
-        last.end_ms == shown.start_ms
-    )
 
 
 def _interval(part: Part) -> Proven | None:

@@ -145,7 +145,7 @@ def page(content: Mapping[str, Any], proof: Proof) -> str:
         totals=_totals(proof.intervals),
         start=text.local_time(proof.from_ms),
         end=text.local_time(proof.to_ms),
-        zone=escape(datetime.now().astimezone().tzname() or "local time"),
+        zone=escape(_zone(proof)),
         board=escape(label),
         made=text.local_time(content["made_ms"]),
         made_by=escape(content["made_by"]),
@@ -265,6 +265,13 @@ def _pairings(content: Mapping[str, Any], which: Mapping[str, object]) -> str:
         + (f" (key id <code>{escape(known[pairing])}</code>)" if pairing in known else "")
         for pairing in which
     )
+
+
+def _zone(proof: Proof) -> str:
+    """The names of the local time that the page tells, which may be two."""
+    ends = (proof.from_ms, proof.to_ms)
+    names = (datetime.fromtimestamp(end / 1000).astimezone().tzname() for end in ends)
+    return ", ".join(dict.fromkeys(name or "local time" for name in names))
 
 
 def _picture(proof: Proof) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ CAUSES = {
 # Why a state could not be had (the log's short words), for a person.
 REASONS = {
     "fake_id": "its USB serial number is another one",
+    "late": "what it said had waited before it was read",
     "malformed_answer": "malformed answer",
     "no_answer": "no answer",
     "no_board": "no board connected",
@@ -136,8 +138,27 @@ def duration(ms: int) -> str:
 
 
 def local_time(at_ms: int) -> str:
-    """Host time in the local zone, to the second."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1000))
+    """Host time in the local zone, to the second; with its offset where the hour occurs twice."""
+    said = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1000))
+    try:
+        local = datetime.fromtimestamp(at_ms / 1000)  # noqa: DTZ006 (its fold is asked for)
+        return said + offset_of(local) if is_twice(local) else said
+    except (ValueError, OverflowError, OSError):
+        # A year that a calendar has, and Python's does not.
+        return said
+
+
+def is_twice(local: datetime) -> bool:
+    """Whether a local time without an offset occurs twice, as clocks are set back.
+
+    Raises `ValueError`, `OverflowError` or `OSError` for a time that the platform cannot show.
+    """
+    return local.timestamp() != local.replace(fold=1 - local.fold).timestamp()
+
+
+def offset_of(local: datetime) -> str:
+    """The offset of a local time from UTC: ``+02:00``. Raises as `is_twice`."""
+    return local.astimezone().isoformat()[-6:]
 
 
 def console() -> Console:

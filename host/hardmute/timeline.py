@@ -10,15 +10,26 @@ What a board did not sign, though this host was paired with it, shows nothing as
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, groupby
 from typing import NamedTuple
 
 from hardmute import text
+from hardmute.history import CLOCKS_DISAGREE
 from hardmute.log import Observation
 from hardmute.report import NOT_ATTESTED, weakest
+from hardmute.walltime import Advance, Anchor, Bounds, advance, gravest, within
 
 _STARTED = "power-on or restart"
+_RESTARTED = "the board was off or restarted"
+# What an answer takes at most: so far a contact's times may be off.
+_ANSWER_MS = 2_000
+# What was on its way for longer does not say how things stand.
+_FRESH_MS = 1_000
+WENT_BACK = "the host's clock went back"
+WENT_FORWARD = "the host's clock went forward"
+# Whatever else is said of such a time, it is not known to have been muted.
+_CLOCK_WAS_SET = (WENT_BACK, WENT_FORWARD)
 
 
 class Interval(NamedTuple):
@@ -45,68 +56,270 @@ class Interval(NamedTuple):
 
 
 def intervals(observations: Iterable[Observation], since_ms: int, until_ms: int) -> list[Interval]:
-    """The intervals of one board, in order, clipped to [since, until)."""
-    result: list[Interval] = []
+    """The intervals of one board, in order and apart, clipped to [since, until).
+
+    Where the host's clock was set between two contacts, only that is known which the board's own
+    uptime covers. Of a time that occurred twice the gravest counts.
+    """
+    said = _Said()
     before: Observation | None = None
     # Since when the host has been unable to ask, if it has.
     lost: Observation | None = None
-    last_ms: int | None = None
-    for now in observations:
-        if last_ms is not None and now.at_ms < last_ms:
-            # The host's clock went back: nothing can be said about what lies between.
-            before = lost = None
-            result.append(
-                Interval(
-                    now.at_ms, now.at_ms, "unknown", None, None, "the host's clock went back", 0
-                )
-            )
-        last_ms = now.at_ms
+    last: Observation | None = None
+    for now in _in_order(observations):
         if now.state is None:
             lost = lost or now
-            continue
-        filled = _fill(before, now)
+        else:
+            said.contact(before, lost, now)
+            before, lost = now, None
+        last = now
+    if lost is not None and last is not None:
+        if before is not None:
+            said.gap(before, lost, "not asked")
+        said.gap(lost, last, _reason(lost))
+    elif before is not None and _took(before) > _FRESH_MS:
+        # It was so at some time while it was on its way; nothing tells what came then.
+        said.draw(_gap(before.at_ms - _took(before), before.at_ms, text.REASONS["late"], 0))
+    return _merge(clip(said.settled(), since_ms, until_ms))
+
+
+def _in_order(observations: Iterable[Observation]) -> Iterator[Observation]:
+    """As they were made, by the clock that nobody sets: rows may be written a little later."""
+    for run, rows in groupby(observations, lambda one: None if one.run_us is None else one.run):
+        if run is None:
+            yield from rows
+        else:
+            yield from sorted(rows, key=lambda one: one.run_us or 0)
+
+
+class _Said:
+    """What contacts say of times, which may overlap where the host's clock was set."""
+
+    def __init__(self) -> None:
+        self._drawn: list[Interval] = []
+        # For each: the number of the stretch in which the clock was not set.
+        self._passes: list[int] = []
+        self._pass = 0
+        # Where the clock went back, and the newest piece that has no length.
+        self._marks: list[Interval] = []
+        self._last: Interval | None = None
+        # When contacts were; and since when the clock may have stood further on, where nobody
+        # knows how far it went back.
+        self._times: list[int] = []
+        self._ahead: list[int] = []
+
+    def contact(
+        self, before: Observation | None, lost: Observation | None, now: Observation
+    ) -> None:
+        """What is known of the time from ``before`` (None: for ever) to ``now``. ``lost``: since
+        when the board could not be asked.
+        """
+        joint = None if before is None else _join(before, now)
+        pieces = _fill(before, now, joint)
         if now.unsigned is not None:
-            filled = [_doubted(interval) for interval in filled]
+            pieces = [_doubted(piece, text.REASONS[NOT_ATTESTED]) for piece in pieces]
         if lost is not None:
-            filled = _overlay(filled, lost, now.at_ms)
-        result += filled
-        before, lost = now, None
-    if lost is not None and last_ms is not None:
-        start_ms = lost.at_ms if before is None else max(lost.at_ms, before.at_ms)
-        if before is not None and start_ms > before.at_ms:
-            result.append(_gap(before.at_ms, start_ms, "not asked", 0))
-        result.append(_gap(start_ms, max(last_ms, start_ms), _reason(lost), 0))
-    return _merge(clip(result, since_ms, until_ms))
+            lost_ms = _as_of(now, lost)
+            if joint is not None and joint.start_ms is not None:
+                lost_ms = max(lost_ms, joint.start_ms)
+            pieces = _overlay(pieces, lost_ms, _reason(lost), now.at_ms)
+        if before is not None and joint is not None:
+            self._moved(before.at_ms - _took(before), now, joint, pieces)
+        for piece in pieces:
+            self.draw(piece)
+        self._times.append(now.at_ms)
+
+    def gap(self, start: Observation, end: Observation, note: str) -> None:
+        """Nothing is known from ``start`` to ``end``."""
+        joint = _join(start, end)
+        start_ms = end.at_ms if joint.start_ms is None else joint.start_ms - _took(start)
+        pieces = [_gap(start_ms, end.at_ms, note, 0)]
+        self._moved(start.at_ms - _took(start), end, joint, pieces)
+        self.draw(pieces[0])
+
+    def _moved(
+        self, from_ms: int, now: Observation, joint: _Joint, pieces: list[Interval]
+    ) -> None:
+        """Where the clock was set: nobody knows when. What was not muted may have been at the
+        time that it showed before.
+        """
+        set_ms = joint.set_ms
+        if set_ms == 0:
+            return
+        if set_ms is None:
+            uptime_ms = now.uptime_ms or 0
+            since_ms = max((at for at in self._times if at <= now.at_ms), default=now.at_ms)
+            self.draw(
+                _gap(min(since_ms, now.at_ms - uptime_ms), now.at_ms - uptime_ms, WENT_BACK, 0)
+            )
+            self._ahead.append(from_ms)
+        else:
+            for piece in pieces:
+                if piece.state != "muted":
+                    start_ms = max(from_ms, piece.start_ms - set_ms)
+                    self.draw(_gap(start_ms, piece.end_ms - set_ms, WENT_BACK, 0))
+        if set_ms is not None and set_ms > 0:
+            self.draw(_gap(from_ms, joint.start_ms or from_ms, WENT_FORWARD, 0))
+        else:
+            self._marks.append(_gap(now.at_ms, now.at_ms, WENT_BACK, 0))
+        self._pass += 1
+
+    def draw(self, piece: Interval) -> None:
+        last = self._drawn[-1] if self._drawn else None
+        if piece.length_ms <= 0:
+            self._last = piece if piece.length_ms == 0 else None
+            return
+        self._last = None
+        joined = None if last is None or self._passes[-1] != self._pass else _joined(last, piece)
+        if joined is not None:
+            self._drawn[-1] = joined
+            return
+        self._drawn.append(piece)
+        self._passes.append(self._pass)
+
+    def settled(self) -> list[Interval]:
+        """The gravest of all that was said of each time."""
+        for from_ms in self._ahead:
+            until_ms = min((at for at in self._times if at >= from_ms), default=from_ms)
+            self.draw(_gap(from_ms, until_ms, WENT_BACK, 0))
+        drawn = [(one.start_ms, one.end_ms, one.state) for one in self._drawn]
+        found: list[Interval] = []
+        for start_ms, end_ms, index, twice in gravest(drawn, self._passes):
+            piece = cut(self._drawn[index], start_ms, end_ms)
+            if twice and piece.state == "unknown":
+                piece = piece._replace(note=WENT_BACK)
+            found.append(piece)
+        if self._last is not None and (not found or found[-1].end_ms <= self._last.start_ms):
+            found.append(self._last)
+        marks = sorted(self._marks, key=_place)
+        return sorted([*_without(found, marks), *marks], key=_place)
+
+
+class _Joint(NamedTuple):
+    """How two contacts are joined.
+
+    ``same``: the board ran on between them. ``set_ms``: by how much the host's clock was set;
+    None: it went back, nobody knows how far. ``start_ms``: the first contact by the clock as it
+    stood at the second one; None: nobody knows. ``known_ms``: the board's uptime reaches back so
+    far. ``fits``: the uptime is one that the board can have.
+    """
+
+    same: bool
+    set_ms: int | None
+    start_ms: int | None
+    known_ms: int
+    fits: bool
+
+
+def _join(before: Observation, now: Observation) -> _Joint:
+    first, second = before.anchor, now.anchor
+    on = advance(first, second)
+    elapsed_ms = on.passed_ms if on.ran_ms is None else on.ran_ms
+    asked = before.state is not None and now.state is not None
+    agrees = on.board_agrees(elapsed_ms)
+    same = asked and _same_boot(before, now) and (agrees or not _uncounted(before, now))
+    set_ms: int | None = 0
+    if not asked and on.ran_ms is None:
+        set_ms = 0 if on.passed_ms >= 0 else None
+    elif on.ran_ms is not None:
+        set_ms = 0 if on.wall_agrees else on.set_ms
+    elif same:
+        set_ms = 0 if agrees else on.passed_ms - on.board_ms
+    elif not _began_within(on, second, elapsed_ms):
+        set_ms = None
+    if set_ms is None:
+        return _Joint(same, None, None, now.at_ms - second.uptime_ms, True)
+    start_ms = before.at_ms + set_ms
+    known_ms = start_ms
+    if same and not agrees:
+        known_ms = max(start_ms, now.at_ms - on.board_ms)
+    fits = same or not asked or _began_within(on, second, elapsed_ms)
+    return _Joint(same, set_ms, start_ms, known_ms, fits)
+
+
+def _began_within(on: Advance, second: Anchor, elapsed_ms: float) -> bool:
+    """Whether the board can have been started since the contact before."""
+    booted = second.at(0)
+    return booted.latest >= second.received_ms - elapsed_ms - on.first_ms
+
+
+def _as_of(now: Observation, then: Observation) -> int:
+    """When ``then`` was, by the host's clock as it stood at ``now``."""
+    on = advance(then.anchor, now.anchor)
+    return then.at_ms if on.ran_ms is None or on.wall_agrees else now.at_ms - round(on.ran_ms)
+
+
+def _took(seen: Observation) -> int:
+    """So long before its time it may have been asked for: what was muted then may have ended."""
+    return seen.took_ms or 0
+
+
+def _uncounted(*seen: Observation) -> bool:
+    """Whether one of them is of a start that the board could not count: another has its number."""
+    return any("boot_not_counted" in (one.warnings or ()) for one in seen)
 
 
 def overlay_journal(found: list[Interval], journaled: list[Interval]) -> list[Interval]:
     """``found`` with what the journal says in its place wherever it says something.
 
-    Both in order. Where the host's clock went back neither can be put into the other's place.
+    Both in order and apart. What a contact saw and is graver stays: the journal's times may be off
+    a little. So does what is not known because the host's clock was set, unless the journal knows
+    of a graver state.
     """
-    if not all(before.end_ms <= after.start_ms for before, after in pairwise(found)):
-        return found
-    result = list(journaled)
-    ends = [interval.end_ms for interval in journaled]
+    kept: list[Interval] = []
+    for state, graver in (("muted", ("live", "fault")), ("live", ("fault",)), ("fault", ())):
+        known = [_widened(one) for one in journaled if one.state in graver]
+        stay = _without_each([one for one in found if one.state in graver], known)
+        # Of what the journal knows as well, it knows the length better.
+        holes = [one for one, whole in stay if whole or one.length_ms > _ANSWER_MS]
+        holes += [
+            one
+            for one in found
+            if one.note in _CLOCK_WAS_SET and (state == "muted" or not one.length_ms)
+        ]
+        holes.sort(key=_place)
+        kept += _without([one for one in journaled if one.state == state], holes)
+    kept.sort(key=_place)
+    # What the board had counted as live in it, the journal has told by now.
+    rest = [
+        piece if piece.state == "live" or whole else piece._replace(live_ms=0)
+        for piece, whole in _without_each(found, kept)
+    ]
+    return _merge(_closed(sorted([*kept, *rest], key=_place)))
+
+
+def _widened(interval: Interval) -> Interval:
+    """By what its ends may be off, and what those of a contact may be."""
+    by_ms = 2 * interval.plus_minus_ms
+    return interval._replace(start_ms=interval.start_ms - by_ms, end_ms=interval.end_ms + by_ms)
+
+
+def _place(interval: Interval) -> tuple[int, int]:
+    return interval.start_ms, interval.end_ms
+
+
+def _without(found: Iterable[Interval], holes: list[Interval]) -> list[Interval]:
+    """``found`` without the times of ``holes``, which are in order."""
+    return [piece for piece, _ in _without_each(found, holes)]
+
+
+def _without_each(
+    found: Iterable[Interval], holes: list[Interval]
+) -> Iterator[tuple[Interval, bool]]:
+    """As `_without`, and whether it is whole."""
+    ends = list(accumulate((hole.end_ms for hole in holes), max))
     for interval in found:
         index = bisect_right(ends, interval.start_ms)
         at_ms = interval.start_ms
-        pieces: list[Interval] = []
-        while index < len(journaled) and journaled[index].start_ms < interval.end_ms:
-            pieces.append(_clipped(interval, at_ms, max(at_ms, journaled[index].start_ms)))
-            at_ms = min(interval.end_ms, journaled[index].end_ms)
+        whole = True
+        while index < len(holes) and holes[index].start_ms < interval.end_ms:
+            if holes[index].start_ms > at_ms:
+                yield cut(interval, at_ms, holes[index].start_ms), False
+            at_ms = max(at_ms, holes[index].end_ms)
             index += 1
-        if not pieces:
-            result.append(interval)
-            continue
-        pieces.append(_clipped(interval, at_ms, interval.end_ms))
-        # What the board had counted as live in it, the journal has told by now.
-        result += [
-            piece if piece.state == "live" else piece._replace(live_ms=0)
-            for piece in pieces
-            if piece.length_ms > 0
-        ]
-    return _merge(_closed(sorted(result, key=lambda one: (one.start_ms, one.end_ms))))
+            whole = False
+        if at_ms < interval.end_ms or whole:
+            yield cut(interval, at_ms, interval.end_ms), whole
 
 
 def _closed(found: list[Interval]) -> list[Interval]:
@@ -119,8 +332,9 @@ def _closed(found: list[Interval]) -> list[Interval]:
             and interval.state == "unknown"
             and last.end_ms == interval.start_ms
             and interval.length_ms <= last.plus_minus_ms
+            and interval.note not in _CLOCK_WAS_SET
         ):
-            closed[-1] = _clipped(last, last.start_ms, interval.end_ms)
+            closed[-1] = cut(last, last.start_ms, interval.end_ms)
         else:
             closed.append(interval)
     return closed
@@ -136,26 +350,57 @@ def total_ms(found: Iterable[Interval], state: str) -> int:
     return sum(interval.length_ms for interval in found if interval.state == state)
 
 
-def _fill(before: Observation | None, now: Observation) -> list[Interval]:
-    """What is known about the time from ``before`` (None: for ever) to ``now``, from those two."""
-    assert now.since_ms is not None
+def _fill(before: Observation | None, now: Observation, joint: _Joint | None) -> list[Interval]:
+    """What is known about the time from ``before`` (None: for ever) to ``now``, from those two, by
+    the host's clock as it stands at ``now``.
+    """
     assert now.uptime_ms is not None
-    started_ms = now.at_ms - now.since_ms
-    current = _known(started_ms, now.at_ms, now, now.cause)
-    if before is not None and _same_boot(before, now):
-        return _fill_same_boot(before, now, current)
-    booted_ms = now.at_ms - now.uptime_ms
-    if before is not None:
-        booted_ms = max(before.at_ms, booted_ms)
+    second = now.anchor
+    if before is not None and joint is not None and joint.same:
+        first = before.anchor if joint.known_ms == joint.start_ms else None
+        found = _fill_same_boot(before, now, _Scale(first, second, joint))
+        if joint.start_ms is not None and joint.start_ms < joint.known_ms:
+            start_ms = joint.start_ms - _took(before)
+            found.insert(0, _gap(start_ms, joint.known_ms, CLOCKS_DISAGREE, 0))
+        return found
     # Every boot starts with the word "muted" and no change; whether power or watchdog caused it is
     # only told until the next change.
+    booted_ms = second.at(0).edge("muted")
+    start_ms = None if joint is None else joint.start_ms
+    if start_ms is not None:
+        booted_ms = max(start_ms, booted_ms)
     at_boot = now._replace(
-        at_ms=booted_ms, verdict="muted", cause=None, reason=_STARTED, changes=0, live_ms=0
+        verdict="muted", cause=None, reason=_STARTED, changes=0, live_ms=0, uptime_ms=0
     )
-    found = _fill_same_boot(at_boot, now, current)
-    if before is None:
+    scale = _Scale(None, second, _Joint(True, 0, booted_ms, booted_ms, True))
+    found = _fill_same_boot(at_boot, now, scale)
+    if joint is not None and not joint.fits:
+        found = [_doubted(piece, CLOCKS_DISAGREE) for piece in found]
+    if before is None or start_ms is None:
         return found
-    return [_gap(before.at_ms, booted_ms, "the board was off or restarted", 0), *found]
+    return [_gap(start_ms - _took(before), booted_ms, _RESTARTED, 0), *found]
+
+
+class _Scale(NamedTuple):
+    """Where uptimes lie on the host's clock as it stands at ``second``. ``first``: a contact
+    before it in the same boot, by which they lie as well.
+    """
+
+    first: Anchor | None
+    second: Anchor
+    joint: _Joint
+
+    def at(self, uptime_ms: int) -> Bounds:
+        if self.first is not None and self.joint.set_ms is not None:
+            found = within(self.first, self.second, self.joint.set_ms, uptime_ms)
+            if found is not None:
+                return found
+        return self.second.at(uptime_ms)
+
+    def edge(self, uptime_ms: int, state: str) -> int:
+        """When ``state`` began: not before the contact before was asked for."""
+        answered_ms = 0 if self.first is None else self.first.took_ms
+        return max(self.joint.known_ms - answered_ms, self.at(uptime_ms).edge(state))
 
 
 def _same_boot(before: Observation, now: Observation) -> bool:
@@ -176,27 +421,44 @@ def _same_boot(before: Observation, now: Observation) -> bool:
     )
 
 
-def _fill_same_boot(before: Observation, now: Observation, current: Interval) -> list[Interval]:
+def _fill_same_boot(before: Observation, now: Observation, scale: _Scale) -> list[Interval]:
+    assert now.since_ms is not None
+    assert now.uptime_ms is not None
+    assert before.uptime_ms is not None
+    start_ms, end_ms = scale.joint.known_ms, now.at_ms
     changes = (now.changes or 0) - (before.changes or 0)
     if changes == 0 and before.unsigned is None and before.state == now.state:
-        known = _known(before.at_ms, now.at_ms, now, now.cause)
+        known = _known(start_ms, end_ms, now, now.cause)
         return [known._replace(proof=weakest(before.proof, now.proof))]
-    started_ms = min(max(before.at_ms, current.start_ms), now.at_ms)
-    current = _known(started_ms, now.at_ms, now, now.cause)
+    changed_up_ms = now.uptime_ms - now.since_ms
+    changed_ms = scale.edge(changed_up_ms, now.verdict)
+    current = _known(changed_ms, end_ms, now, now.cause)
     if changes <= 1:
-        return [_known(before.at_ms, started_ms, before, before.cause), current]
-    live_ms = max(0, (now.live_ms or 0) - (before.live_ms or 0) - current.live_ms)
-    if changes == 2 and 0 < live_ms <= started_ms - before.at_ms and before.verdict == "muted":
+        return [_known(start_ms, changed_ms, before, before.cause), current]
+    live_ms = (now.live_ms or 0) - (before.live_ms or 0)
+    if now.verdict == "live":
+        live_ms -= min(now.since_ms, now.uptime_ms - before.uptime_ms)
+    live_ms = max(0, live_ms)
+    muted_ms = changed_up_ms - before.uptime_ms - live_ms
+    if changes == 2 and live_ms > 0 and muted_ms >= 0 and before.verdict == "muted":
         # From muted the board can only have gone live: for as long as its live time grew.
-        went_live_ms = started_ms - live_ms
+        went_live_ms = scale.edge(changed_up_ms - live_ms, "live")
         return [
-            _known(before.at_ms, went_live_ms, before, before.cause),
-            Interval(went_live_ms, started_ms, "live", "button", before.proof, None, live_ms),
+            _known(start_ms, went_live_ms, before, before.cause),
+            Interval(
+                went_live_ms,
+                changed_ms,
+                "live",
+                "button",
+                before.proof,
+                None,
+                changed_ms - went_live_ms,
+            ),
             current,
         ]
     unseen = "1 unseen change" if changes == 2 else f"{changes - 1} unseen changes"
     note = f"{unseen}, live for {text.duration(live_ms)} of it"
-    return [_gap(before.at_ms, started_ms, note, live_ms), current]
+    return [_gap(start_ms, changed_ms, note, min(live_ms, max(0, changed_ms - start_ms))), current]
 
 
 def _known(start_ms: int, end_ms: int, seen: Observation, cause: str | None) -> Interval:
@@ -209,11 +471,11 @@ def _known(start_ms: int, end_ms: int, seen: Observation, cause: str | None) -> 
     return Interval(start_ms, end_ms, seen.verdict, cause, seen.proof, note, live_ms)
 
 
-def _doubted(interval: Interval) -> Interval:
-    """What an answer that is not signed tells of the time before it."""
+def _doubted(interval: Interval, note: str) -> Interval:
+    """What an answer that is in doubt tells of the time before it."""
     if interval.state != "muted":
         return interval
-    return _gap(interval.start_ms, interval.end_ms, text.REASONS[NOT_ATTESTED], 0)
+    return _gap(interval.start_ms, interval.end_ms, note, 0)
 
 
 def _gap(start_ms: int, end_ms: int, note: str, live_ms: int) -> Interval:
@@ -224,22 +486,23 @@ def _reason(lost: Observation) -> str:
     return text.REASONS.get(lost.reason or "", "unreachable")
 
 
-def _overlay(filled: list[Interval], lost: Observation, until_ms: int) -> list[Interval]:
+def _overlay(filled: list[Interval], lost_ms: int, note: str, until_ms: int) -> list[Interval]:
     """While the host could not ask it did not know, whatever the board told afterwards."""
     kept: list[Interval] = []
     hidden_live_ms = 0
     for interval in filled:
-        if interval.start_ms >= lost.at_ms:
+        if interval.start_ms >= lost_ms:
             hidden_live_ms += interval.live_ms
             continue
-        shown = _clipped(interval, interval.start_ms, min(interval.end_ms, lost.at_ms))
+        shown = cut(interval, interval.start_ms, min(interval.end_ms, lost_ms))
         hidden_live_ms += interval.live_ms - shown.live_ms
         kept.append(shown)
-    kept.append(_gap(lost.at_ms, until_ms, _reason(lost), hidden_live_ms))
+    kept.append(_gap(lost_ms, until_ms, note, hidden_live_ms))
     return kept
 
 
-def _clipped(interval: Interval, start_ms: int, end_ms: int) -> Interval:
+def cut(interval: Interval, start_ms: int, end_ms: int) -> Interval:
+    """``interval`` from ``start_ms`` to ``end_ms``, which lie in it."""
     length_ms = end_ms - start_ms
     live_ms = length_ms if interval.state == "live" else min(interval.live_ms, length_ms)
     return interval._replace(start_ms=start_ms, end_ms=end_ms, live_ms=live_ms)
@@ -251,7 +514,7 @@ def clip(found: list[Interval], since_ms: int, until_ms: int) -> list[Interval]:
     for interval in found:
         start_ms, end_ms = max(interval.start_ms, since_ms), min(interval.end_ms, until_ms)
         if start_ms < end_ms or since_ms <= interval.start_ms == interval.end_ms < until_ms:
-            clipped.append(_clipped(interval, start_ms, end_ms))
+            clipped.append(cut(interval, start_ms, end_ms))
     return clipped
 
 
@@ -262,25 +525,26 @@ def _merge(found: list[Interval]) -> list[Interval]:
     """
     merged: list[Interval] = []
     for index, interval in enumerate(found):
-        last = merged[-1] if merged else None
-        if (
-            last is not None
-            and last.state == interval.state
-            and last.cause == interval.cause
-            and last.end_ms == interval.start_ms
-            and (last.note == interval.note or interval.state != "unknown")
-        ):
-            merged[-1] = last._replace(
-                end_ms=interval.end_ms,
-                proof=weakest(last.proof, interval.proof),
-                note=interval.note or last.note,
-                live_ms=last.live_ms + interval.live_ms,
-                plus_minus_ms=max(last.plus_minus_ms, interval.plus_minus_ms),
-            )
-        elif (
-            interval.length_ms > 0
-            or index == len(found) - 1
-            or interval.note == "the host's clock went back"
-        ):
+        joined = _joined(merged[-1], interval) if merged else None
+        if joined is not None:
+            merged[-1] = joined
+        elif interval.length_ms > 0 or index == len(found) - 1 or interval.note == WENT_BACK:
             merged.append(interval)
     return merged
+
+
+def _joined(last: Interval, interval: Interval) -> Interval | None:
+    """The two in one, where they are one interval seen twice."""
+    if (last.state, last.cause, last.end_ms) != (
+        interval.state,
+        interval.cause,
+        interval.start_ms,
+    ) or (last.note != interval.note and interval.state == "unknown"):
+        return None
+    return last._replace(
+        end_ms=interval.end_ms,
+        proof=weakest(last.proof, interval.proof),
+        note=interval.note or last.note,
+        live_ms=last.live_ms + interval.live_ms,
+        plus_minus_ms=max(last.plus_minus_ms, interval.plus_minus_ms),
+    )

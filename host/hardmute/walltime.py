@@ -1,14 +1,16 @@
-"""When a board's records happened, by the host's wall time, and how far that may be off.
+"""The one place that joins a host's time and a board's uptime, and says how far that may be off.
 
-A board knows its boot and uptime. Each attestation ties one uptime to two moments of the host: it
-was given after the request was sent and before the answer was there. From there both clocks run
-on, each on its own crystal.
+A board knows its boot and uptime. Each answer ties one uptime to two moments of the host: it was
+given after the request was sent and before the answer was there. From there both clocks run on,
+each on its own crystal.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import heappop, heappush
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,7 +18,15 @@ from typing import NamedTuple
 # specified as 30 ppm (assumed from its parts list, not looked up); 50 is a common worst case.
 TOLERANCE = 100e-6
 # Uptimes are whole milliseconds, and so are the host's.
-_RESOLUTION_MS = 1
+RESOLUTION_MS = 1
+# A board reads its clock and its contacts at the beginning of a pass, and may write to its flash
+# before it answers. So much older than the request what it says may be, or the host is busy.
+PASS_MS = 250
+# A time daemon may move the wall clock by so much a second and leave no moment out: Linux slews a
+# clock by at most 500 ppm (adjtimex(2)). A clock that moved by more was set.
+SLEW = 500e-6
+# From the gravest on: of what is said of one moment, the first counts. Rule T10.
+GRAVEST = ("fault", "live", "unknown", "muted")
 
 
 class Bounds(NamedTuple):
@@ -28,6 +38,15 @@ class Bounds(NamedTuple):
     @property
     def middle(self) -> int:
         return (self.earliest + self.latest) // 2
+
+    def edge(self, state: str) -> int:
+        """When ``state`` begins, which is muted only from when that is certain. One millisecond is
+        how clocks are read, and is not taken off.
+        """
+        earliest, latest = self.earliest + RESOLUTION_MS, self.latest - RESOLUTION_MS
+        if earliest > latest:
+            return self.middle
+        return latest if state == "muted" else earliest
 
     @property
     def uncertainty_ms(self) -> int:
@@ -46,10 +65,15 @@ class Anchor(NamedTuple):
     run_us: int = 0
     run: str | None = None
 
+    @property
+    def took_ms(self) -> int:
+        """What the answer took."""
+        return self.received_ms - self.sent_ms
+
     def at(self, uptime_ms: int) -> Bounds:
         """When another uptime of the same boot was, by this anchor alone."""
         apart = uptime_ms - self.uptime_ms
-        drift = int(abs(apart) * TOLERANCE) + _RESOLUTION_MS
+        drift = int(abs(apart) * TOLERANCE) + RESOLUTION_MS
         return Bounds(self.sent_ms + apart - drift, self.received_ms + apart + drift)
 
 
@@ -78,21 +102,144 @@ def _hull(bounds: Iterable[Bounds]) -> Bounds:
 
 def _between(first: Anchor, second: Anchor, uptime_ms: int) -> Bounds:
     """When ``uptime_ms``, between the two, was. Rule T13."""
-    one, other = first.at(uptime_ms), second.at(uptime_ms)
     set_ms = _set_between(first, second)
     if set_ms is not None:
-        earliest = max(one.earliest, other.earliest - set_ms)
-        latest = min(one.latest, other.latest - set_ms)
-        if earliest <= latest:
-            return Bounds(earliest + min(0, set_ms), latest + max(0, set_ms))
-    return _hull((one, other))
+        by_both = within(first, second, set_ms, uptime_ms)
+        if by_both is not None:
+            earliest, latest = by_both
+            return Bounds(earliest - max(0, set_ms), latest - min(0, set_ms))
+    return _hull((first.at(uptime_ms), second.at(uptime_ms)))
 
 
 def _set_between(first: Anchor, second: Anchor) -> int | None:
     """By how many ms the host's clock was set between the two; None if that is not known."""
-    if first.run != second.run:
-        return None
-    if first.run is None:
+    if first.run is None and second.run is None:
         return 0
-    ran_ms = (second.run_us - first.run_us) / 1000
-    return round(second.received_ms - first.received_ms - ran_ms)
+    return advance(first, second).set_ms
+
+
+def within(first: Anchor, second: Anchor, set_ms: int, uptime_ms: int) -> Bounds | None:
+    """When ``uptime_ms`` was by both, as the host's clock stood at ``second``, if it was set by
+    ``set_ms`` between them. None where nothing fits both.
+    """
+    one, other = first.at(uptime_ms), second.at(uptime_ms)
+    both = Bounds(
+        max(one.earliest + set_ms, other.earliest), min(one.latest + set_ms, other.latest)
+    )
+    return both if both.earliest <= both.latest else None
+
+
+class Advance(NamedTuple):
+    """How far host and board have gone on from one anchor to a later one, in ms.
+
+    ``passed_ms``: by the host's wall clock. ``ran_ms``: by its clock that nobody sets; None where
+    the two are not of one run. ``board_ms``: by the board's uptime. ``first_ms`` and
+    ``second_ms``: what the two answers took.
+    """
+
+    passed_ms: int
+    ran_ms: float | None
+    board_ms: int
+    first_ms: int
+    second_ms: int
+
+    def board_agrees(self, host_ms: float) -> bool:
+        """Whether the board has gone on as a clock of the host has that advanced by ``host_ms``:
+        within 100 ppm, a pass of the board, and what the two answers took.
+        """
+        slack_ms = PASS_MS + abs(self.board_ms) * TOLERANCE
+        return -self.second_ms - slack_ms <= self.board_ms - host_ms <= self.first_ms + slack_ms
+
+    @property
+    def set_ms(self) -> int | None:
+        """By how many ms the host's wall clock was set, forward or back; None: nobody knows."""
+        return None if self.ran_ms is None else round(self.passed_ms - self.ran_ms)
+
+    @property
+    def wall_agrees(self) -> bool:
+        """Whether the wall clock was not set, by the host's other clock or else by the board's."""
+        if self.ran_ms is None:
+            return self.board_agrees(self.passed_ms)
+        slack_ms = 2 * RESOLUTION_MS + abs(self.ran_ms) * SLEW
+        return abs(self.passed_ms - self.ran_ms) <= slack_ms
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all clocks have gone on alike. Rule T5: no slewing counts, for anybody may move
+        the times in a file.
+        """
+        clocks = [self.passed_ms, *([] if self.ran_ms is None else [self.ran_ms])]
+        return all(map(self.board_agrees, clocks))
+
+
+def advance(first: Anchor, second: Anchor) -> Advance:
+    """How far the clocks have gone on from ``first`` to ``second``, of one boot or of two."""
+    ran_ms: float | None = None
+    if first.run == second.run and first.run is not None:
+        ran_ms = (second.run_us - first.run_us) / 1000
+    return Advance(
+        second.received_ms - first.received_ms,
+        ran_ms,
+        second.uptime_ms - first.uptime_ms,
+        first.took_ms,
+        second.took_ms,
+    )
+
+
+class Spoken(NamedTuple):
+    """In [start, end) counts what is said in place ``which``. ``twice``: the time occurred twice,
+    because the host's clock was set.
+    """
+
+    start_ms: int
+    end_ms: int
+    which: int
+    twice: bool
+
+
+def gravest(said: Sequence[tuple[int, int, str]], passes: Sequence[int] = ()) -> Iterator[Spoken]:
+    """Of states that are said of times (start, end, state) that may overlap: the gravest of each.
+
+    In order and apart; what nothing is said of is left out. ``passes``: for each, the number of
+    the stretch in which the host's clock was not set; where there are two, the time was twice.
+    """
+    pending = sorted(
+        (index for index, (start, end, _) in enumerate(said) if start < end),
+        key=lambda index: said[index][0],
+        reverse=True,
+    )
+    points = sorted({point for index in pending for point in said[index][:2]})
+    begun: list[tuple[int, int, int]] = []
+    ends: list[tuple[int, int]] = []
+    active: Counter[int] = Counter()
+    last: Spoken | None = None
+    for start, end in pairwise(points):
+        while pending and said[pending[-1]][0] <= start:
+            index = pending.pop()
+            # Of two that are as grave, the one that began later.
+            heappush(begun, (GRAVEST.index(said[index][2]), len(pending), index))
+            number = passes[index] if passes else 0
+            heappush(ends, (said[index][1], number))
+            active[number] += 1
+        while begun and said[begun[0][2]][1] <= start:
+            heappop(begun)
+        while ends and ends[0][0] <= start:
+            number = heappop(ends)[1]
+            active[number] -= 1
+            if not active[number]:
+                del active[number]
+        if not begun:
+            continue
+        spoken = Spoken(start, end, begun[0][2], len(active) > 1)
+        if (
+            last is not None
+            and last == spoken._replace(start_ms=last.start_ms, end_ms=last.end_ms)
+            and last.end_ms == start
+        ):
+            last = last._replace(end_ms=end)
+            continue
+        if last is not None:
+            yield last
+        last = spoken
+    if last is not None:
+        yield last

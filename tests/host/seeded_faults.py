@@ -181,7 +181,7 @@ FAULTS = (
     Fault("T7: known less well than it is long", proof, "_is_vague", never),
     Fault("T8: what is not attested is unknown", history, "_unproven", nowhere),
     Fault("T9: how long it was", history, "_ran_ms", _at_once),
-    Fault("T10: the gravest", proof, "_GRAVEST", ("muted", "fault", "live", "unknown")),
+    Fault("T10: the gravest", walltime, "GRAVEST", ("muted", "fault", "live", "unknown")),
     Fault("T11: what is read", excerpt, "_rows", _nearest),
     Fault("T13: by how much the clock was set", walltime, "_set_between", _at_once),
 )

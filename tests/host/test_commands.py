@@ -513,12 +513,14 @@ def test_log_json(cli: Cli, story: str) -> None:
     assert told.json["since"] == "2025-10-09T08:53:20.000Z"
     assert told.json["until"] == "2025-10-10T00:00:00.000Z"
     (board,) = told.json["boards"]
-    assert (board["board"], board["simulated"], board["live_ms"]) == (story, False, 5 * MINUTE)
-    assert board["fault_ms"] == 5 * MINUTE
+    assert (board["board"], board["simulated"]) == (story, False)
+    # Live time and faults take what two crystals leave open at their ends.
+    assert board["live_ms"] == pytest.approx(5 * MINUTE, abs=100)
+    assert board["fault_ms"] == pytest.approx(5 * MINUTE, abs=100)
     assert [
         (
-            (part["start_ms"] - START) / MINUTE,
-            (part["end_ms"] - START) / MINUTE,
+            round((part["start_ms"] - START) / MINUTE, 2),
+            round((part["end_ms"] - START) / MINUTE, 2),
             part["state"],
             part["cause"],
         )
@@ -533,7 +535,7 @@ def test_log_csv(cli: Cli, story: str, tmp_path: Path) -> None:
     assert [(row["state"], row["cause"] or None) for row in rows] == [
         (state, cause) for _, _, state, cause in STORY
     ]
-    assert sum(float(row["live_seconds"]) for row in rows) == 300
+    assert sum(float(row["live_seconds"]) for row in rows) == pytest.approx(300, abs=0.1)
     assert {row["board"] for row in rows} == {story}
 
 
@@ -590,7 +592,8 @@ def test_log_plot_of_nothing(cli: Cli, tmp_path: Path) -> None:
 )
 def test_log_window(cli: Cli, story: str, since: str, until: str, live_minutes: int) -> None:
     told = cli("-d", story, "log", "--json", "--since", since, "--until", until)
-    assert told.json["boards"][0]["live_ms"] == live_minutes * MINUTE
+    live_ms = told.json["boards"][0]["live_ms"]
+    assert live_ms == pytest.approx(live_minutes * MINUTE, abs=100)
 
 
 @pytest.mark.parametrize(("ago", "seconds"), [("90m", 5_400), ("12h", 43_200), ("7d", 604_800)])
@@ -1017,5 +1020,6 @@ def test_every_reason_for_unknown_has_words():
         and len(node.args) == 2
     ]
     reasons = {call.args[1].value for call in calls if isinstance(call.args[1], ast.Constant)}
-    # "no_world" is about the simulation's world, which is never in the log.
-    assert reasons - {"no_world"} == set(text.REASONS)
+    # "no_world" is about the simulation's world, which is never in the log. "late" is shown by
+    # `watch`, of what it reads.
+    assert reasons - {"no_world"} | {"late"} == set(text.REASONS)

@@ -741,7 +741,7 @@ def test_P5_what_watch_heard_last_is_in_the_log_before_it_gives_the_port_up(
         if watches == 2:
             return frame + _event(request, changes=3, cause="host", since_ms=1)
         # The second one is no change, and so is not logged as it comes.
-        return frame + _event(request) + _event(request, uptime_ms=60_900, since_ms=4_900)
+        return frame + _event(request) + _event(request, uptime_ms=60_001, since_ms=4_001)
 
     def is_wanted(_holder: PortHolder) -> bool:
         nonlocal looks
@@ -767,7 +767,7 @@ def test_P5_what_watch_heard_last_is_in_the_log_before_it_gives_the_port_up(
     rows = logged(BOARD)
     assert [(row.source, row.uptime_ms) for row in rows[:3]] == [
         ("watch", 60_000),
-        ("watch", 60_900),
+        ("watch", 60_001),
         ("mute", 60_000),
     ]
     assert [row.at_ms for row in rows] == sorted(row.at_ms for row in rows)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from evidence_maker import MINUTE, START_MS, Story, at
-from hardmute.log import Log
 from hardmute.logview import read
 from hardmute.timeline import Interval, overlay_journal
 from muteboard import journal
@@ -187,16 +186,48 @@ def test_P5_a_start_that_no_host_saw_lies_between_its_neighbours(unpaired: Story
     assert unknown.length_ms >= 45 * MINUTE
 
 
-def test_P5_a_time_that_was_twice_is_left_to_the_contacts(told: Story) -> None:
+@pytest.mark.parametrize("back_ms", [20, 30 * MINUTE])
+def test_P6_a_clock_that_was_set_back_takes_nothing_else_of_the_journal(
+    told: Story, back_ms: int
+) -> None:
+    for _ in range(3):
+        told.pass_minutes(60)
+        told.board.live_for(10 * MINUTE)
     told.pass_minutes(60)
     told.attest()
-    told.host.start_ms -= 30 * MINUTE
+    told.host.start_ms -= back_ms
     told.attest()
     told.pass_minutes(60)
     told.attest()
-    log: Log = told.host.log
-    (timeline,) = read(log, told.board.id, START_MS, told.now + 1)
-    assert "the host's clock went back" in {one.note for one in timeline.intervals}
+    found = shown(told)
+    assert [one.state for one in found].count("live") == 3
+    assert "the host's clock went back" in {one.note for one in found}
+    assert sum(one.length_ms for one in found if one.state == "unknown") <= 10_000
+
+
+def test_P5_what_a_contact_saw_live_is_not_hidden_by_what_the_journal_knows_less_well() -> None:
+    contacts = [interval(0, 900, "muted"), interval(900, 1000, "live", 100)]
+    journaled = [interval(0, 1000, "muted")._replace(plus_minus_ms=200, proof="attested")]
+    found = overlay_journal(contacts, journaled)
+    assert [(one.start_ms, one.end_ms, one.state) for one in found] == [
+        (0, 900, "muted"),
+        (900, 1000, "live"),
+    ]
+
+
+def test_P5_what_the_clock_hides_is_not_muted_by_the_journal() -> None:
+    contacts = [
+        interval(0, 500, "muted"),
+        interval(500, 800, "unknown")._replace(note="the host's clock went back"),
+    ]
+    journaled = [interval(0, 900, "muted"), interval(900, 950, "live", 50)]
+    found = overlay_journal(contacts, journaled)
+    assert [(one.start_ms, one.end_ms, one.state) for one in found] == [
+        (0, 500, "muted"),
+        (500, 800, "unknown"),
+        (800, 900, "muted"),
+        (900, 950, "live"),
+    ]
 
 
 def interval(start: int, end: int, state: str, live: int = 0) -> Interval:

@@ -17,9 +17,8 @@ from hardmute.log import Log, paired_by
 from hardmute.report import Attested, Identity, Status, conclude, warning_text
 from muteboard import attest
 
-# How far a board's clock may be off the host's, beyond what their crystals explain, in ms. An
-# observation is dated when the answer is there.
-_SLACK_MS = 2_000
+# What an answer takes at most, in ms.
+_ANSWER_MS = 2_000
 _ADVICE = {
     "no_answer": "Look at its lamp. Dark: it may be blank, or lack files (`hardmute flash`)."
     " Flashing blue: it is in maintenance; unplug it and plug it in again. Red or green: another"
@@ -191,18 +190,18 @@ def _clock(board: str, status: Status, log: Log | None, now_ms: int) -> Finding:
     if "boot_not_counted" in status.warnings:
         return skipped(name, "the board does not count its starts")
     offsets: list[tuple[int, int]] = []
+    here = walltime.Anchor(status.uptime_ms, now_ms - _ANSWER_MS, now_ms)
     try:
         near = list(log.observations(board, now_ms, now_ms))
     except errors.HardmuteError:
         return skipped(name, "the log cannot be read")
     for seen in near:
-        if seen.boot != status.boot or seen.uptime_ms is None:
+        if seen.boot != status.boot:
             continue
-        ran_ms = status.uptime_ms - seen.uptime_ms
-        offset = now_ms - seen.at_ms - ran_ms
-        if ran_ms >= 0:
-            explained = abs(offset) <= ran_ms * walltime.TOLERANCE + _SLACK_MS
-            offsets.append((0 if explained else offset, seen.at_ms))
+        on = walltime.advance(seen.anchor._replace(run=None), here)
+        if on.board_ms >= 0:
+            offset = 0 if on.agrees else on.passed_ms - on.board_ms
+            offsets.append((offset, seen.at_ms))
     if not offsets:
         return skipped(name, "this host has not met the board since the board was started")
     offset, since_ms = max(offsets, key=lambda each: abs(each[0]))
