@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from hardmute import keys, walltime
 from hardmute.allowance import Allowance
 from hardmute.client import Session
-from hardmute.clock import SYSTEM, HostClock
+from hardmute.clock import SYSTEM, HostClock, Moment
 from hardmute.entries import GENESIS, nonce
 from hardmute.errors import EvidenceError, PortWantedError, RefusedError, UnreachableError
 from hardmute.history import attested
@@ -166,6 +166,8 @@ class Contact:
         self._bounds = bounds or Bounds(clock)
         # The newest answer: of which boot, and when its uptime was, by `HostClock.run_us` in ms.
         self._anchor: tuple[int, Anchor] | None = None
+        # The wall clock less the other one, in ms, at that answer.
+        self._ahead_ms = 0
         # The newest state event: boot, uptime, and within which times it was.
         self._event: tuple[int, int, walltime.Bounds] | None = None
         self._repeats = repeats
@@ -304,10 +306,16 @@ class Contact:
         if known is not None:
             earliest = max(at.earliest, min(known[2].earliest, now_ms))
             at = walltime.Bounds(earliest, max(at.latest, earliest, min(known[2].latest, now_ms)))
+        slewed_ms = 2 * walltime.RESOLUTION_MS + self._anchor_age_us() // 1000 * walltime.SLEW
+        if abs(_ahead_ms(now) - self._ahead_ms) > slewed_ms:
+            # The wall clock was set since the answer, and nobody knows when: it has the time of
+            # now, and may have been so much earlier. The next event finds another answer.
+            at = walltime.Bounds(at.earliest, now_ms)
+            self._anchor = None
         self._event = (event.boot, event.uptime_ms, at)
         # Not after now, to the microsecond.
         latest_us = min(at.latest * 1000 + 999, now.run_us)
-        wall_ms = now.wall_ms - (now.run_us - latest_us) // 1000
+        wall_ms = latest_us // 1000 + _ahead_ms(now)
         return Meeting(event, at.earliest * 1000, latest_us, wall_ms, now.run, doubt=doubt)
 
     def _by_anchor(self, event: Status, now_ms: int) -> walltime.Bounds | None:
@@ -324,10 +332,11 @@ class Contact:
             return None
         return walltime.Bounds(min(at.earliest, now_ms), min(at.latest, now_ms))
 
-    def _anchored(self, status: Status, asked_us: int, heard_us: int) -> None:
+    def _anchored(self, status: Status, asked_us: int, heard: Moment) -> None:
         # Whole milliseconds that it lies between.
-        anchor = Anchor(status.uptime_ms, asked_us // 1000, -(-heard_us // 1000))
+        anchor = Anchor(status.uptime_ms, asked_us // 1000, -(-heard.run_us // 1000))
         self._anchor = (status.boot, anchor)
+        self._ahead_ms = _ahead_ms(heard)
 
     def _answered_ms(self) -> int:
         return 0 if self._anchor is None else self._anchor[1].sent_ms
@@ -398,7 +407,7 @@ class Contact:
         asked_us = self._clock.run_us()
         status = self._session.status()
         heard = self._clock.now()
-        self._anchored(status, asked_us, heard.run_us)
+        self._anchored(status, asked_us, heard)
         return Meeting(status, asked_us, heard.run_us, heard.wall_ms, heard.run)
 
     def _incident(self, what: str, text: str, **details: object) -> None:
@@ -488,7 +497,7 @@ class Contact:
             if known is None or known.body.get("pairing") != answer.end.pairing:
                 self._incident("bad_mac", problem, **_body(signed))
             return None
-        self._anchored(answer.status, sent.run_us, received.run_us)
+        self._anchored(answer.status, sent.run_us, received)
         return signed
 
     def _store(self, *, repeated: bool) -> None:
@@ -654,6 +663,11 @@ class Contact:
             if self._session.left_s <= 0:
                 return 0
         return last + 1
+
+
+def _ahead_ms(now: Moment) -> int:
+    """The wall clock less the one that nobody sets."""
+    return now.wall_ms - now.run_us // 1000
 
 
 def foreign(answer: Attested, asked: bytes, board: str, key: bytes | None) -> str | None:

@@ -100,6 +100,8 @@ class _Said:
         # For each: the number of the stretch in which the clock was not set.
         self._passes: list[int] = []
         self._pass = 0
+        # By how much it was set last, and until when, by the clock since then.
+        self._set = (0, -1)
         # Where the clock went back, and the newest piece that has no length.
         self._marks: list[Interval] = []
         self._last: Interval | None = None
@@ -145,24 +147,31 @@ class _Said:
         """
         set_ms = joint.set_ms
         if set_ms == 0:
+            # What had waited, with more, until it was read: the clock was set in that time.
+            self._echo(pieces, from_ms)
             return
         if set_ms is None:
             uptime_ms = now.uptime_ms or 0
             since_ms = max((at for at in self._times if at <= now.at_ms), default=now.at_ms)
-            self.draw(
-                _gap(min(since_ms, now.at_ms - uptime_ms), now.at_ms - uptime_ms, WENT_BACK, 0)
-            )
+            booted_ms = now.at_ms - uptime_ms
+            self.draw(_gap(min(since_ms, booted_ms), booted_ms, WENT_BACK, 0))
             self._ahead.append(from_ms)
         else:
-            for piece in pieces:
-                if piece.state != "muted":
-                    start_ms = max(from_ms, piece.start_ms - set_ms)
-                    self.draw(_gap(start_ms, piece.end_ms - set_ms, WENT_BACK, 0))
+            self._set = (set_ms, now.at_ms)
+            self._echo(pieces, from_ms + set_ms)
         if set_ms is not None and set_ms > 0:
             self.draw(_gap(from_ms, joint.start_ms or from_ms, WENT_FORWARD, 0))
         else:
             self._marks.append(_gap(now.at_ms, now.at_ms, WENT_BACK, 0))
         self._pass += 1
+
+    def _echo(self, pieces: list[Interval], from_ms: int) -> None:
+        """What was not muted from then on, until the clock was set, by the clock before."""
+        set_ms, until_ms = self._set
+        for piece in pieces:
+            start_ms, end_ms = max(from_ms, piece.start_ms), min(piece.end_ms, until_ms)
+            if piece.state != "muted" and start_ms < end_ms:
+                self.draw(_gap(start_ms - set_ms, end_ms - set_ms, WENT_BACK, 0))
 
     def draw(self, piece: Interval) -> None:
         last = self._drawn[-1] if self._drawn else None

@@ -45,7 +45,7 @@ class Board:
         self.history = history
         self._starts = [part.start for part in history]
         self._ppm = ppm
-        self._counts = counts
+        self.counts = counts
         self.lie: Callable[[int], int] = lambda uptime_ms: uptime_ms
 
     def part(self, at: int) -> Part:
@@ -71,12 +71,12 @@ class Board:
             cause="boot" if len(boot) == 1 else "button",
             since_ms=min(uptime, ran(at - now.start)),
             uptime_ms=uptime,
-            boot=now.boot if self._counts else 7,
+            boot=now.boot if self.counts else 7,
             changes=len(boot) - 1,
             live_ms=min(uptime, ran(live)),
             remute_in_ms=60_000 if is_live else None,
             faults=("closed:1",) if now.state == "fault" else (),
-            warnings=() if self._counts else ("boot_not_counted",),
+            warnings=() if self.counts else ("boot_not_counted",),
             service="none",
             simulated=False,
         )
@@ -216,10 +216,12 @@ class World:
             yield self.wall_ms(one), START_MS + other + self.ahead(one), self.ahead(one)
 
     def is_lost(self, one: int, other: int) -> bool:
-        """Whether host and board have both started again in between: then nothing tells whether
-        the host's clock was set.
+        """Whether host and board have both started again in between, as far as the host can tell:
+        then nothing tells whether the host's clock was set.
         """
-        is_off = any(one < part.start < other for part in self.board.history if not part.boot)
+        is_off = not self.board.counts or any(
+            one < part.start < other for part in self.board.history if not part.boot
+        )
         return is_off and any(one < at <= other for at in self._reboots)
 
     def latency(self) -> int:

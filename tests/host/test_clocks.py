@@ -326,7 +326,7 @@ def made(chance: Random) -> tuple[World, bool]:
     moments = [chance.randrange(now) for _ in range(8)]
     is_set = chance.random() < 0.7
     steps = {
-        at: chance.choice((-DAY, -HOUR, -30_000, -20, 20, 30_000, HOUR, 14 * HOUR))
+        at: chance.choice((-DAY, -HOUR, -30_000, -400, 400, 30_000, HOUR, 14 * HOUR))
         for at in (moments[: chance.randint(1, 3)] if is_set else [])
     }
     stops = {
