@@ -156,14 +156,31 @@ def _rows(
         if min(time.earliest for time in piece) < to_ms
         and max(time.latest for time in piece) > from_ms
     ]
+    head = log.head()[0]
     after = (mark.row for mark in marks[touched[-1] :] if mark.sent_ms >= to_ms)
-    last = next(after, None) or log.head()[0]
+    last = _with_heard(log, board, marks, from_ms, to_ms, next(after, head))
     for mark in reversed(marks[: touched[0]]):
         if mark.received_ms <= from_ms:
             record = _record_of(log, board, mark)
             if record is not None:
                 return mark.row, last, record
     return log.first_row(), last, None
+
+
+def _with_heard(
+    log: Log, board: str, marks: Iterable[Attested], from_ms: int, to_ms: int, last: int
+) -> int:
+    """The row up to which the log tells what was heard in [from, to), if not up to ``last``: to
+    the first attestation after that, which commits to it.
+    """
+    for row, told in log.heard(board):
+        said = json.loads(told or "[]")
+        is_apart = [type(at_ms) for at_ms in said] == [int, int] and (
+            said[1] <= from_ms or to_ms <= said[0]
+        )
+        if not is_apart and row > last:
+            last = next((mark.row for mark in marks if mark.row > row), log.head()[0])
+    return last
 
 
 def _record_of(log: Log, board: str, mark: Attested) -> Row | None:

@@ -84,11 +84,14 @@ _MARK = (
     " '$.statement.uptime_ms', '$.statement.seq', '$.sent_ms', '$.received_ms', '$.anchor_us',"
     " '$.host_boot') END"
 )
+# And of what was heard: from when to when.
+_HEARD = "CASE WHEN json_valid(body) THEN json_extract(body, '$.from_ms', '$.to_ms') END"
 # The low half of the event is in the 39th character of the base64, which ends the body.
 _MAY_BE_PAIR = "substr(body, -52, 1) = 'g'"
 # They only make it faster: a log may be older than they are.
 _INDEXES = (
     f"mark_by_board ON entry (board, row, {_MARK}) WHERE kind = 'attestation'",
+    f"heard_by_board ON entry (board, row, {_HEARD}) WHERE kind = 'listening'",
     f"pair_by_board ON entry (board) WHERE kind = 'record' AND {_MAY_BE_PAIR}",
 )
 # The source of the observation with which this host ends its pairing with a board.
@@ -578,6 +581,14 @@ class Log:
         received_ms, anchor_us and host_boot as a JSON array; None if its body is no JSON.
         """
         query = f"SELECT row, {_MARK} FROM entry WHERE board = ? AND kind = 'attestation'"  # noqa: S608 (fixed text)
+        with self._guarded():
+            yield from self._database.execute(f"{query} ORDER BY row", (board,))
+
+    def heard(self, board: str) -> Iterator[tuple[int, str | None]]:
+        """By row, of each time that ``board`` was listened to: from_ms and to_ms as a JSON array;
+        None if its body is no JSON.
+        """
+        query = f"SELECT row, {_HEARD} FROM entry WHERE board = ? AND kind = 'listening'"  # noqa: S608 (fixed text)
         with self._guarded():
             yield from self._database.execute(f"{query} ORDER BY row", (board,))
 

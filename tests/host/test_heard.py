@@ -63,7 +63,9 @@ def tell(home: Path) -> Iterator[Tell]:
     """
     stories: list[Story] = []
 
-    def make(at_10: Outcome = MUTED, at_40: Outcome = MUTED, **changes: Any) -> Story:
+    def make(
+        at_10: Outcome = MUTED, at_40: Outcome = MUTED, *, late: bool = False, **changes: Any
+    ) -> Story:
         story = Story(home / "log.sqlite3")
         story.host.hold(story.board)
         stories.append(story)
@@ -72,6 +74,9 @@ def tell(home: Path) -> Iterator[Tell]:
             story.pass_minutes(minutes)
             start_ms = story.now
             story.pass_minutes(0.1)
+            if late:
+                # The sounds have still to be gone through.
+                story.attest()
             story.host.log.append(KIND, BOARD, body_of(outcome, start_ms, **changes))
             story.attest()
             story.pass_minutes(0.9)
@@ -114,6 +119,15 @@ def test_a_leak_that_was_heard_is_a_fault_whatever_the_board_says(tell: Tell, cl
     assert faults[0]["start"][:-4] == at(10)[:-4]
     assert "a leak of -40.0 dB" in faults[0]["note"]
     assert told.json["heard"] == []
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_P5_a_leak_counts_when_the_board_attests_before_it_is_stored(
+    tell: Tell, cli: Any, late: bool
+) -> None:
+    tell(LEAK, late=late)
+    told = cli("prove", "--from", at(2), "--to", at(10.1), "--json")
+    assert (told.code, told.json["verdict"]) == (4, "fault")
 
 
 def test_the_log_shows_it(tell: Tell, cli: Any) -> None:
