@@ -423,10 +423,11 @@ class Kept(NamedTuple):
         ]
 
     def blurred(self, shown: Proof) -> Proven | None:
-        """What was told to be live for twenty times as long as it was, its ends being so vague."""
+        """What was attested to be live for twenty times as long as it was, its ends vague."""
         for one in shown.intervals:
             is_whole = shown.from_ms < one.start_ms and one.end_ms < shown.to_ms
-            if is_whole and one.state in ("live", "fault") and one.plus_minus_ms > 1000:
+            is_live = one.state in ("live", "fault") and one.note is None
+            if is_whole and is_live and one.plus_minus_ms > 1000:
                 was_ms = _overlap(one, ((live.start, live.end) for live in self.truth))
                 if 20 * was_ms < _overlap(one, self.passed):
                     return one
@@ -930,7 +931,7 @@ def targets(told: World) -> list[Target]:
     return found
 
 
-def attacks(told: World, make: Callable[[World, Random], Attack | None]) -> Iterator[Attack]:
+def attacks(told: World, make: Make) -> Iterator[Attack]:
     """Those of one kind that a story has room for. Which of its live times is hidden, chance says.
 
     For some there is less often room: two.
@@ -1480,7 +1481,9 @@ def swap(told: World, chance: Random) -> Attack | None:
     return Attack("swaps the board", ("swapped board",), None, made.entries, target.live, had=had)
 
 
-ATTACKS: tuple[Callable[[World, Random], Attack | None], ...] = (
+# Makes an attack of a story, if it has room for it.
+Make = Callable[[World, Random], Attack | None]
+ATTACKS: tuple[Make, ...] = (
     move_times,
     pretend_prune,
     edit,

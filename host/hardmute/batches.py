@@ -140,8 +140,11 @@ def wrong_macs(
     for stretch in piece.stretches:
         first, end = end, end + stretch.size
         pairing, epoch = stretch.first[:2]
+        # Before each epoch but the first there is a record that ends the one before: no key is
+        # derived for an epoch that cannot be.
+        can_be = pairing and epoch < piece.seq + first
         try:
-            sign = keys.signer(board or "", pairing, epoch) if pairing else None
+            sign = keys.signer(board or "", pairing, epoch) if can_be else None
         except ValueError:
             sign = None
         # R6

@@ -6,7 +6,7 @@ import json
 import re
 import struct
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -236,7 +236,8 @@ def read_export(file: Path) -> Iterator[Row]:
                 try:
                     fields = _parse(line)
                     if number > 1 or not _is_header(file, fields):
-                        yield _row_of(fields, lambda known: _body_of(known, line))
+                        entry = entry_in(fields)
+                        yield *entry[:4], _body_of(entry, line), entry.hash
                 except (ValueError, TypeError, RecursionError) as error:
                     raise EvidenceError(
                         f"Line {number} of {file} is not as hardmute wrote it: "
@@ -272,39 +273,32 @@ def _is_header(file: Path, fields: object) -> bool:
 
 
 def row_of(fields: object) -> Row:
-    """The entry in an object of an export, as a log stores it.
-
-    Raises `ValueError` or `TypeError` if it is none.
-    """
-    return _row_of(fields, lambda known: canonical(known["body"]))
+    """The entry in an object of an export, as a log stores it. Raises as `entry_in`."""
+    return stored(entry_in(fields))
 
 
-def _body_of(known: dict[str, Any], line: bytes) -> str:
-    """The body of the entry that has these fields, as it is in their ``line``, which is canonical
-    JSON: it need not be made again. Of fields that are none of an entry's, any text.
-    """
-    middle, end = _text_around_body(known["kind"], known["board"])
-    before = f'{{"at_ms":{known["at_ms"]}{middle}'
-    after = f',"hash":"{known["hash"]}"{end}{known["row"]}}}\n'
-    return line[len(before) : -len(after)].decode()
-
-
-def _row_of(fields: object, body_of: Callable[[dict[str, Any]], str]) -> Row:
+def entry_in(fields: object) -> Entry:
+    """The entry in an object of an export. Raises `ValueError` or `TypeError` if it is none."""
     if not isinstance(fields, dict) or set(cast("dict[str, Any]", fields)) != _KEYS:
         raise ValueError
     known = cast("dict[str, Any]", fields)
-    row = (
-        known["row"],
-        known["at_ms"],
-        known["kind"],
-        known["board"],
-        body_of(known),
-        bytes.fromhex(known["hash"]),
-    )
-    is_object = row[4].startswith("{")
-    if not (are_well_formed(columns_of([row])) and is_object) or row[5].hex() != known["hash"]:
+    digest = bytes.fromhex(known["hash"])
+    row = known["row"], known["at_ms"], known["kind"], known["board"], "", digest
+    if not are_well_formed(columns_of([row])) or digest.hex() != known["hash"]:
         raise ValueError
-    return row
+    if type(known["body"]) is not dict:
+        raise ValueError
+    return Entry(*row[:4], known["body"], digest)
+
+
+def _body_of(entry: Entry, line: bytes) -> str:
+    """The body of ``entry`` as it is in its ``line``, which is canonical JSON: it need not be made
+    again.
+    """
+    middle, end = _text_around_body(entry.kind, entry.board)
+    before = f'{{"at_ms":{entry.at_ms}{middle}'
+    after = f',"hash":"{entry.hash.hex()}"{end}{entry.row}}}\n'
+    return line[len(before) : -len(after)].decode()
 
 
 def columns_of(rows: Iterable[Row]) -> Columns:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardmute import errors, keys, paths, text
 from hardmute.discovery import board_for, known_board
-from hardmute.entries import Entry, canonical, export_line, read_export
+from hardmute.entries import Entry, export_line, read_export
 from hardmute.excerpt import excerpt
 from hardmute.history import CLOCKS_DISAGREE, NOT_BORNE_OUT, ONE_SIDED
 from hardmute.keys import load_verify_keys
@@ -316,7 +316,8 @@ def _require_in_log(file: Path, content: Mapping[str, Any], log: Log) -> None:
     """Raise `UsageError` or `EvidenceError` unless each entry and each hash in a receipt is in
     this host's log.
     """
-    rows = [fields["row"] for fields in content["entries"]] or [log.first_row()]
+    entries: list[Entry] = content["entries"]
+    rows = [entry.row for entry in entries] or [log.first_row()]
     if min(rows + [int(row) for row in content["hashes"]]) < log.first_row():
         raise errors.UsageError(
             f"{file} cannot be signed: entries that it rests on were pruned from this host's log."
@@ -325,11 +326,7 @@ def _require_in_log(file: Path, content: Mapping[str, Any], log: Log) -> None:
         entry.row: export_line(entry)
         for entry in log.entries(content["board"], EVIDENCE, min(rows), max(rows))
     }
-    others = [
-        fields["row"]
-        for fields in content["entries"]
-        if known.get(fields["row"]) != canonical(fields)
-    ]
+    others = [entry.row for entry in entries if known.get(entry.row) != export_line(entry)]
     for row, said in content["hashes"].items():
         found = log.hash_at(int(row))
         if found is None or found.hex() != said:

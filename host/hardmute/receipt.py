@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
@@ -16,11 +16,10 @@ from hardmute.entries import (
     FIRST_MS,
     LAST_MS,
     Entry,
-    Row,
     canonical,
+    entry_in,
     export_line,
-    row_of,
-    stored_entry,
+    stored,
 )
 from hardmute.keys import require_fit, require_ids
 from hardmute.log import now_ms
@@ -88,17 +87,35 @@ def make_receipt(
     }
     key_ids = {**about.key_ids, **{of: attest.key_id(key).hex() for of, key in signing.items()}}
     content["key_ids"] = {str(pairing): key_id for pairing, key_id in key_ids.items()}
-    body = canonical(content).encode()
-    content["macs"] = {
-        str(pairing): _receipt_mac(secret, body) for pairing, secret in signing.items()
-    }
-    content["sha256"] = hashlib.sha256(canonical(content).encode()).hexdigest()
+    # They are of all but themselves.
+    macs = {str(pairing): _receipt_mac(secret, content) for pairing, secret in signing.items()}
+    content["macs"] = macs
+    content["sha256"] = _digest(_parts(content)).hex()
     return content
 
 
-def _receipt_mac(secret: bytes, body: bytes) -> str:
-    key = hmac.digest(secret, b"hardmute receipt", "sha256")
-    return hmac.digest(key, body, "sha256")[: attest.MAC].hex()
+def _receipt_mac(secret: bytes, content: Mapping[str, Any]) -> str:
+    made = hmac.new(hmac.digest(secret, b"hardmute receipt", "sha256"), digestmod="sha256")
+    for part in _parts(content):
+        made.update(part.encode())
+    return made.digest()[: attest.MAC].hex()
+
+
+def _parts(content: Mapping[str, Any]) -> Iterator[str]:
+    """A receipt as canonical JSON: in parts, for as a whole it may be as long as `LARGEST`."""
+    mark = "{"
+    for key in sorted(content):
+        value = content[key]
+        yield f"{mark}{canonical(key)}:"
+        if key == "entries" and isinstance(value, list):
+            for index, one in enumerate(cast("list[object]", value)):
+                yield "," if index else "["
+                yield export_line(one) if isinstance(one, Entry) else canonical(one)
+            yield "]" if value else "[]"
+        else:
+            yield canonical(value)
+        mark = ","
+    yield "}"
 
 
 class Checked(NamedTuple):
@@ -114,7 +131,7 @@ class Checked(NamedTuple):
 
 
 def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> Checked:
-    """Prove again what a receipt claims, from it alone.
+    """Prove again what a receipt claims, from it alone. Its entries may be `Entry` or objects.
 
     Raises `EvidenceError` where it is not as it was made, or does not bear out its claim, and
     `UsageError` if the keys given are those of other pairings.
@@ -122,21 +139,19 @@ def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> Checked:
     try:
         content = dict(content)
         digest = content.pop("sha256")
-        if hashlib.sha256(canonical(content).encode()).hexdigest() != digest:
+        if _digest(_parts(content)).hex() != digest:
             raise errors.EvidenceError("The receipt was altered: its own hash does not fit.")
         macs = {int(pairing): mac for pairing, mac in dict(content.pop("macs")).items()}
-        body = canonical(content).encode()
         board, from_ms, to_ms = _span_of(content)
         key_ids = _key_ids_of(content, board)
         require_ids(secrets, key_ids, "the receipt")
         hashes = {int(row): bytes.fromhex(found) for row, found in content["hashes"].items()}
-        rows = list(_rows_of(board, content["entries"]))
-        entries = [stored_entry(row) for row in rows]
+        entries = list(_entries_of(board, content["entries"]))
         checked = verifier.Verifier(
             secrets, log_hash=hashes.get, board=board, is_part=True, gapless=False
         )
-        checked.take(rows)
-        signed = _signed_by(macs, board, body, secrets, checked.keyring)
+        checked.take(map(stored, entries))
+        signed = _signed_by(macs, board, content, secrets, checked.keyring)
         counted = set(content["counted"])
 
         def is_right(entry: Entry) -> bool:
@@ -196,7 +211,7 @@ def _key_ids_of(content: Mapping[str, Any], board: str) -> dict[tuple[str, int],
 def _signed_by(
     macs: Mapping[int, str],
     board: str,
-    body: bytes,
+    content: Mapping[str, Any],
     secrets: verifier.Keys,
     ring: verifier.Keyring,
 ) -> set[tuple[str, int]]:
@@ -210,20 +225,30 @@ def _signed_by(
         secret = secrets.get(owner)
         if secret is None:
             continue
-        if hmac.compare_digest(_receipt_mac(secret, body), mac):
+        if hmac.compare_digest(_receipt_mac(secret, content), mac):
             found.add(owner)
         elif owner in ring.fitting or ring.ids.get(owner) in (None, attest.key_id(secret).hex()):
             raise errors.EvidenceError("The receipt was altered: its signature is wrong.")
     return found
 
 
-def _rows_of(board: str, fields: list[object]) -> Iterator[Row]:
+def _entries_of(board: str, found: list[object]) -> Iterator[Entry]:
     """The entries in a receipt of ``board``. Rule C2. Raises `ValueError` or its like."""
-    for one in fields:
-        row = row_of(one)
-        if row[3] != board or row[2] not in EVIDENCE:
+    for one in found:
+        entry = one if isinstance(one, Entry) else entry_in(one)
+        if entry.board != board or entry.kind not in EVIDENCE:
             raise ValueError
-        yield row
+        yield entry
+
+
+def _entry_if_one(made: dict[str, Any]) -> Entry | dict[str, Any]:
+    """The entry in an object. It takes less memory than the object."""
+    if "hash" not in made:
+        return made
+    try:
+        return entry_in(made)
+    except (TypeError, ValueError):
+        return made
 
 
 def _bears_out(claim: Proof, content: Mapping[str, Any]) -> bool:
@@ -291,7 +316,7 @@ def require_name(file: Path) -> None:
 
 
 def read_receipt(file: Path) -> dict[str, Any]:
-    """The receipt in a JSON or HTML file.
+    """The receipt in a JSON or HTML file; each of its entries as an `Entry`.
 
     Raises `EvidenceError` for what is none, and `NewerError` or `OldReceiptError` if another
     hardmute has made it.
@@ -299,7 +324,7 @@ def read_receipt(file: Path) -> dict[str, Any]:
     try:
         # Nothing here keeps what it hands over: parsing takes several times the file.
         return _parsed(_text_in(_data_in(file)), file)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise errors.EvidenceError(f"{file} is no receipt as this hardmute makes it.") from error
 
 
@@ -336,8 +361,8 @@ def _parsed(text: _Text, file: Path) -> dict[str, Any]:
     Raises `ValueError` or `RecursionError` for what is none.
     """
     said = text.json.pop()
-    digest = _digest(said)
-    content = strict_json.parse(said)
+    digest = _digest(said[at : at + _SLICE] for at in range(0, len(said), _SLICE))
+    content = strict_json.parse(said, _entry_if_one)
     del said
     known = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
     version = known.get("version")
@@ -348,10 +373,8 @@ def _parsed(text: _Text, file: Path) -> dict[str, Any]:
     if version > _VERSION:
         raise errors.NewerError(file, version)
     # Only one text stands for a receipt.
-    again = canonical(known)
-    if text.in_page:
-        again = escaped(again)
-    if _digest(again) != digest:
+    again = _parts(known)
+    if _digest(map(escaped, again) if text.in_page else again) != digest:
         raise ValueError
     return known
 
@@ -361,8 +384,8 @@ def escaped(receipt: str) -> str:
     return receipt.replace("<", "\\u003c")
 
 
-def _digest(text: str) -> bytes:
+def _digest(parts: Iterable[str]) -> bytes:
     found = hashlib.sha256()
-    for at in range(0, len(text), _SLICE):
-        found.update(text[at : at + _SLICE].encode())
+    for part in parts:
+        found.update(part.encode())
     return found.digest()

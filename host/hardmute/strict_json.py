@@ -25,6 +25,7 @@ _WINDOW = 1 << 16
 # most that hardmute writes are 25 and 90.
 _MOST_MEMBERS = 64
 _MOST_NAMES = 512
+_LONGEST_WORD = 16
 # A hash, and with its row number and its marks.
 _HASH = 64
 _HASH_MEMBER = 70
@@ -34,8 +35,8 @@ _MOST_WIDE = 256
 _LONGEST_WIDE = 4096
 
 
-def parse(text: str) -> Any:
-    """The value that ``text`` is, which must be in ASCII.
+def parse(text: str, made: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """The value that ``text`` is, which must be in ASCII. ``made``: what stands for an object.
 
     Raises `ValueError` or `RecursionError` for what is not JSON, has a fraction or a number beyond
     64 bits, or would take much more time or memory than a text of hardmute of that size.
@@ -43,9 +44,9 @@ def parse(text: str) -> Any:
     if not text.isascii():
         raise ValueError
     if len(text) <= _SMALL:
-        return _DECODER.decode(text)
+        return (_DECODER if made is None else _decoder(_object_reader(made))).decode(text)
     _require_light(text)
-    return _decoder(_object_reader()).decode(text)
+    return _decoder(_object_reader(made or _itself)).decode(text)
 
 
 def _no_fraction(_text: str) -> NoReturn:
@@ -88,19 +89,32 @@ def _require_light(text: str) -> None:
             raise ValueError
 
 
-def _object_reader() -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
-    names: set[str] = set()
+def _itself(value: dict[str, Any]) -> dict[str, Any]:
+    return value
 
-    def read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+
+def _object_reader(
+    as_made: Callable[[dict[str, Any]], Any],
+) -> Callable[[list[tuple[str, Any]]], Any]:
+    names: set[str] = set()
+    # Words that occur again and again take memory once.
+    words: dict[str, str] = {}
+
+    def read(pairs: list[tuple[str, Any]]) -> Any:
         made = dict(pairs)
         if len(made) > _MOST_MEMBERS:
             # A name takes as much memory as a value, unless it was there before.
             if any(type(value) is not str or len(value) != _HASH for value in made.values()):
                 raise ValueError
             return made
+        for name, value in pairs:
+            if type(value) is str and len(value) <= _LONGEST_WORD:
+                if len(words) < _MOST_NAMES:
+                    words.setdefault(value, value)
+                made[name] = words.get(value, value)
         names.update(made)
         if len(names) > _MOST_NAMES:
             raise ValueError
-        return made
+        return as_made(made)
 
     return read

@@ -376,7 +376,9 @@ class Verifier:
             if problem is not None:
                 return problem
             self._branches[entry.board or ""] = body["branch"]
-            self._incidents.append(entry)
+            if self._gapless:
+                # Those of a receipt are at hand for who checks it.
+                self._incidents.append(entry)
             # K4
             if body["what"] == "paired_elsewhere":
                 self._elsewhere[entry.board or ""] = entry

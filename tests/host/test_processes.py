@@ -11,7 +11,7 @@ import heapq
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from itertools import combinations_with_replacement, count
+from itertools import combinations_with_replacement, count, pairwise
 from pathlib import Path
 from random import Random
 
@@ -31,6 +31,8 @@ EDGE_MS = 30
 # What a `watch` shows is no older than this when it is read.
 STALE_US = 1_000_000
 SETTLED_MS = 5_000
+# By its rows a host knows this well when its clock was set.
+DOUBT_MS = 2_000
 TIMES = 3
 DAY_MS = 86_400_000
 
@@ -229,8 +231,26 @@ class Day:
             edge_ms = EDGE_MS + interval.plus_minus_ms
             start_ms, end_ms = interval.start_ms + edge_ms, interval.end_ms - edge_ms
             for span in self.computer.spans(start_ms, end_ms):
+                if span.value in self._unseen_clocks():
+                    continue
                 live = self._live(span.from_us, span.to_us)
                 assert not live, (interval, live, self.computer.steps())
+
+    def _unseen_clocks(self) -> set[int]:
+        """How wall time differed only while nobody looked: set twice between two events, which a
+        board sends each second. No host can know of such a time.
+        """
+        steps = [*self.computer.steps(), (self.computer.now_us, 0)]
+        differs = 0
+        unseen: set[int] = set()
+        for (at_us, by_ms), (until_us, _) in pairwise(steps):
+            differs += by_ms
+            looked = any(
+                at_us <= (row.run_us or 0) < until_us for _, row in self.computer.acknowledged
+            )
+            if not looked and until_us - at_us < 1_000_000:
+                unseen.add(differs)
+        return unseen
 
     def _live(self, from_us: int, to_us: int) -> list[tuple[int, int]]:
         """Contacts bounce for a millisecond."""
@@ -242,10 +262,23 @@ class Day:
 
     def _check_known(self, intervals: list[Interval]) -> None:
         for _, row in self.computer.acknowledged:
-            if row.verdict == "unknown" or len(self.computer.when(row.at_ms)) > 1:
+            if row.verdict == "unknown" or self._may_be_twice(row.at_ms):
                 continue
-            touching = [one.state for one in intervals if one.start_ms <= row.at_ms <= one.end_ms]
+            # It was so at some moment between the request and the answer.
+            asked_ms = row.at_ms - (row.took_ms or 0) - 1
+            touching = [
+                one.state
+                for one in intervals
+                if one.start_ms <= row.at_ms and asked_ms <= one.end_ms
+            ]
             assert set(touching) - {"unknown"}, (row, touching)
+
+    def _may_be_twice(self, wall_ms: int) -> bool:
+        """Whether that time was there twice, or may have been for all that rows tell."""
+        return any(
+            by_ms < 0 and abs(wall_ms - self.computer.wall_ms(at_us)) <= DOUBT_MS - by_ms
+            for at_us, by_ms in self.computer.steps()
+        )
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -14,9 +15,17 @@ from typing import Any
 import pytest
 
 import independent_verifier
-from evidence_maker import BOARD, MINUTE, MadeBoard, Story, at, shown
+from evidence_maker import BOARD, MINUTE, START_MS, MadeBoard, Story, at, shown
 from hardmute import keys, receipt
-from hardmute.entries import canonical, record_of, row_of, stored_entry
+from hardmute.entries import (
+    Entry,
+    canonical,
+    encoded,
+    export_line,
+    record_of,
+    row_of,
+    stored_entry,
+)
 from hardmute.errors import EvidenceError, NewerError, UsageError
 from hardmute.log import Log, iso_time
 from hardmute.receipt import check_receipt, read_receipt
@@ -311,7 +320,7 @@ def test_a_receipt_has_the_key_id_of_each_pairing(
     file = tmp_path / "receipt.json"
     assert cli("prove", *late, "--receipt", str(file)).code == 0
     content = read_receipt(file)
-    assert not any(is_pair(fields) for fields in content["entries"])
+    assert not any(is_pair(entry._asdict()) for entry in content["entries"])
     assert content["key_ids"] == {"1": attest.key_id(story.board.secrets[BOARD, 1]).hex()}
 
 
@@ -578,6 +587,69 @@ def test_what_is_dense_is_refused_at_a_bounded_cost(
         read_receipt(file)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
+    assert peak <= 4 * size
+
+
+# Bodies of entries, each as short as it may be, whose memory is largest for its length.
+_BODIES: dict[str, Callable[[int], dict[str, Any]]] = {
+    "record": lambda _: {"branch": 1, "record": encoded(bytes(journal.SIZE))},
+    "attestation": lambda row: {
+        "anchor_us": 0,
+        "branch": 1,
+        "checked": True,
+        "elapsed_us": 0,
+        "host_boot": f"boot {row}",
+        "journal_mac": f"{row:032x}",
+        "log_row": 0,
+        "mac": f"{row:032x}",
+        "received_ms": START_MS,
+        "salt": f"{row:032x}",
+        "sent_ms": START_MS,
+        "statement": {
+            "board": BOARD,
+            "boot": 1,
+            "cause": "button",
+            "command": "cut",
+            "epoch": 0,
+            "head": f"{row:032x}",
+            "nonce": f"{row:032x}",
+            "pairing": 1,
+            "seq": 1,
+            "sense": [0],
+            "state": "muted",
+            "uptime_ms": row,
+        },
+    },
+    "incident": lambda row: {"branch": 1, "text": f"{row:020}", "what": ""},
+    "listening": lambda row: {"a": f"{row:018}"},
+}
+
+
+@pytest.mark.parametrize("kind", _BODIES)
+def test_entries_like_honest_ones_are_checked_at_a_bounded_cost(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """To read them and to check them takes no more memory than four times the file."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["entries"] = [
+            json.loads(
+                export_line(Entry(row, START_MS, kind, BOARD, _BODIES[kind](row), bytes(32)))
+            )
+            for row in range(1, 6000)
+        ]
+
+    file = tmp_path / "long.json"
+    file.write_text(canonical(forged(made, change)))
+    size = file.stat().st_size
+    monkeypatch.setattr(receipt, "LARGEST", size)
+    tracemalloc.start()
+    content = read_receipt(file)
+    with contextlib.suppress(EvidenceError):
+        check_receipt(content, {})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(content["entries"]) == 5999
     assert peak <= 4 * size
 
 
