@@ -1271,6 +1271,8 @@ def _told(observation: Observation) -> Observation:
         # One that was asked for tells the time of the board's records as well.
         took_ms=None if observation.took_ms is None else 0,
         summary_of=None,
+        run_us=None,
+        run=None,
     )
 
 

@@ -413,7 +413,7 @@ def met(home: Path) -> Callable[..., Log]:
 
     def make(at_ms: int, uptime_ms: int, **more: Any) -> Log:
         log = Log(home / "log.sqlite3")
-        fields: dict[str, Any] = {"boot": 3, "state": "muted", "since_ms": 0, **more}
+        fields: dict[str, Any] = {"boot": 3, "state": "muted", **more}
         log.add(
             Observation(
                 at_ms, BOARD, "/dev/x", False, "status", "muted", "sensed", None,

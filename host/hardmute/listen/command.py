@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from hardmute import commands, discovery, errors, heard, text
 from hardmute.client import Session
+from hardmute.clock import SYSTEM, now_ms
 from hardmute.contact import Contact, Meeting
 from hardmute.listen import devices, evidence, offline, probe, timing, walk
 from hardmute.listen.detector import judge
@@ -22,7 +23,6 @@ from hardmute.listen.outcome import REASONS, CannotTellError, Outcome
 from hardmute.listen.screen import Screen
 from hardmute.listen.stream import RATE, Duplex
 from hardmute.listen.walk import Follower, Heard, Walk
-from hardmute.log import now_ms
 from hardmute.newfile import new_file
 from hardmute.recorder import Recorder
 from hardmute.report import NOT_ATTESTED, Identity, exit_code
@@ -209,9 +209,9 @@ def _meet_muted(
 
     If it is paired it attests to a log that has what was heard in it.
     """
-    deadline = time.monotonic() + args.timeout
+    deadline = SYSTEM.now_s() + args.timeout
     try:
-        while session.status().state == "live" and time.monotonic() < deadline:
+        while session.status().state == "live" and SYSTEM.now_s() < deadline:
             pass
         return contact.meet()
     except errors.UnreachableError as error:
