@@ -156,9 +156,9 @@ def _rows(
         if min(time.earliest for time in piece) < to_ms
         and max(time.latest for time in piece) > from_ms
     ]
-    head = log.head()[0]
     after = (mark.row for mark in marks[touched[-1] :] if mark.sent_ms >= to_ms)
-    last = _with_heard(log, board, marks, from_ms, to_ms, next(after, head))
+    last = next(after, None) or log.head()[0]
+    last = _with_heard(log, board, marks, from_ms, to_ms, last)
     for mark in reversed(marks[: touched[0]]):
         if mark.received_ms <= from_ms:
             record = _record_of(log, board, mark)

@@ -25,7 +25,7 @@ PASS_MS = 250
 # A time daemon may move the wall clock by so much a second and leave no moment out: Linux slews a
 # clock by at most 500 ppm (adjtimex(2)). A clock that moved by more was set.
 SLEW = 500e-6
-# From the gravest on: of what is said of one moment, the first counts. Rule T10.
+# From the gravest on: of what is said of one moment, the first counts.
 GRAVEST = ("fault", "live", "unknown", "muted")
 
 
@@ -165,9 +165,7 @@ class Advance(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether all clocks have gone on alike. Rule T5: no slewing counts, for anybody may move
-        the times in a file.
-        """
+        """Whether all clocks have gone on alike. No slewing counts: somebody may move times."""
         clocks = [self.passed_ms, *([] if self.ran_ms is None else [self.ran_ms])]
         return all(map(self.board_agrees, clocks))
 
