@@ -196,7 +196,7 @@ def test_P6_watch_logs_its_last_word_whatever_ends_it(
     number: signal.Signals, cli: Cli, logged: Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A terminal that is closed says so twice: to the session, and through its shell."""
-    events = iter([{}, {"uptime_ms": 60_500}, {"uptime_ms": 60_900}])
+    events = iter([{}, {"uptime_ms": 60_100}, {"uptime_ms": 60_200}])
 
     def watch(session: client.Session) -> Iterator[Any]:
         status = session.status()
@@ -209,7 +209,7 @@ def test_P6_watch_logs_its_last_word_whatever_ends_it(
     with tcp_device(on("hello", _terminal_is_gone(number))) as device:
         told = cli("-d", device.address, "watch")
     assert told.code == INTERRUPTED
-    assert logged(BOARD)[-1].uptime_ms == 60_900
+    assert logged(BOARD)[-1].uptime_ms == 60_200
 
 
 def _terminal_is_gone(number: signal.Signals) -> Callable[[Any, Any, bytes], bytes]:

@@ -13,6 +13,7 @@ from test_signed import Device, clock_of, is_paired, plugged_in
 from conftest import Cli
 from evidence_maker import BOARD
 from hardmute import commands, errors
+from hardmute.clock import SYSTEM, HostClock
 from hardmute.log import STILL_MS, Log, Observation, iso_time
 from muteboard import journal
 
@@ -24,14 +25,23 @@ class Hours:
     """Time that the test moves, for the host and for the board at its port."""
 
     def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch, pairing: str = "key") -> None:
-        self.now_s = 1_800_000_000.0
-        monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: self.now_s))
-        monkeypatch.setattr(commands, "now_ms", lambda: round(self.now_s * 1000))
+        self._set_s = 1_800_000_000.0
+        self._passed_s = 0.0
+        clock = HostClock(lambda: round(self._set_s * 1000), lambda: 0, SYSTEM.run)
+        # `plugged_in` has it go on with the board's.
+        monkeypatch.setattr(commands, "SYSTEM", clock)
         self.device: Device = is_paired(home, pairing)
         self._home = home
 
+    @property
+    def now_s(self) -> float:
+        return self._set_s + self._passed_s
+
+    def set_clock(self, by_s: float) -> None:
+        self._set_s += by_s
+
     def pass_s(self, seconds: float) -> None:
-        self.now_s += seconds
+        self._passed_s += seconds
         self.device.made.clock.pass_ms(round(seconds * 1000))
 
     def rows(self, kind: str) -> list[Any]:
@@ -93,7 +103,7 @@ def _signs_no_more(hours: Hours) -> None:
 
 
 def _clock_goes_back(hours: Hours) -> None:
-    hours.now_s -= 3600
+    hours.set_clock(-3600)
 
 
 def _a_minute_passes(hours: Hours) -> None:
@@ -102,7 +112,8 @@ def _a_minute_passes(hours: Hours) -> None:
 
 def _board_alone_passes_a_minute(hours: Hours) -> None:
     # The host's clock was set back by as much as has passed.
-    hours.device.made.clock.pass_ms(STILL_MS)
+    hours.pass_s(STILL_MS / 1000)
+    hours.set_clock(-STILL_MS / 1000)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +183,7 @@ def test_P5_a_board_that_stays_away_has_a_row_a_minute(
     home: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli, reason: str
 ) -> None:
     now_s = 1_800_000_000.0
-    monkeypatch.setattr(commands, "now_ms", lambda: round(now_s * 1000))
+    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now_s))
 
     def gone(*_: object) -> Any:
         raise errors.UnreachableError("Gone.", reason)

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from computer import Computer, Process
 from hardmute import errors, logview
-from hardmute.log import Log
+from hardmute.log import Log, Observation
 from hardmute.timeline import Interval
 
 BOARD = "5eed0000"
@@ -237,18 +237,14 @@ class Day:
                 assert not live, (interval, live, self.computer.steps())
 
     def _unseen_clocks(self) -> set[int]:
-        """How wall time differed only while nobody looked: set twice between two events, which a
-        board sends each second. No host can know of such a time.
-        """
+        """How wall time differed only while no row was written: no host can know of that."""
         steps = [*self.computer.steps(), (self.computer.now_us, 0)]
         differs = 0
         unseen: set[int] = set()
         for (at_us, by_ms), (until_us, _) in pairwise(steps):
             differs += by_ms
-            looked = any(
-                at_us <= (row.run_us or 0) < until_us for _, row in self.computer.acknowledged
-            )
-            if not looked and until_us - at_us < 1_000_000:
+            rows = (row.run_us or 0 for _, row in self.computer.acknowledged)
+            if not any(at_us <= run_us < until_us for run_us in rows):
                 unseen.add(differs)
         return unseen
 
@@ -262,7 +258,7 @@ class Day:
 
     def _check_known(self, intervals: list[Interval]) -> None:
         for _, row in self.computer.acknowledged:
-            if row.verdict == "unknown" or self._may_be_twice(row.at_ms):
+            if row.verdict == "unknown" or self._is_beside_a_step(row):
                 continue
             # It was so at some moment between the request and the answer.
             asked_ms = row.at_ms - (row.took_ms or 0) - 1
@@ -273,10 +269,16 @@ class Day:
             ]
             assert set(touching) - {"unknown"}, (row, touching)
 
-    def _may_be_twice(self, wall_ms: int) -> bool:
-        """Whether that time was there twice, or may have been for all that rows tell."""
+    def _is_beside_a_step(self, row: Observation) -> bool:
+        """Whether the clock was set between ``row`` and the one next to it; or its time was there
+        twice, or may have been for all that rows tell.
+        """
+        runs = sorted({one.run_us or 0 for _, one in self.computer.acknowledged})
+        index = runs.index(row.run_us or 0)
+        first, last = runs[max(0, index - 1)], [*runs, self.computer.now_us][index + 1]
         return any(
-            by_ms < 0 and abs(wall_ms - self.computer.wall_ms(at_us)) <= DOUBT_MS - by_ms
+            first <= at_us <= last
+            or (by_ms < 0 and abs(row.at_ms - self.computer.wall_ms(at_us)) <= DOUBT_MS - by_ms)
             for at_us, by_ms in self.computer.steps()
         )
 
