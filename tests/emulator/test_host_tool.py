@@ -120,11 +120,16 @@ def test_P1_P5_a_hung_chip_is_unknown_then_muted_by_its_watchdog(host: Host) -> 
     act(host.world, ["press"])
     watch = host.start(*_PATIENT, "watch", "--json")
     assert watch.stdout is not None
-    assert json.loads(watch.stdout.readline())["state"] == "live"
+    seen = json.loads(watch.stdout.readline())
+    while seen["verdict"] == "unknown":
+        # On a busy machine its answers are old when they come.
+        seen = json.loads(watch.stdout.readline())
+    assert seen["state"] == "live"
     act(host.world, ["hang"])
     seen = json.loads(watch.stdout.readline())
     while seen["verdict"] != "muted":
-        assert seen["verdict"] == "unknown"
+        # Events from before may still be on their way.
+        assert seen["verdict"] in ("unknown", "live")
         seen = json.loads(watch.stdout.readline())
     assert (seen["state"], seen["cause"], seen["simulated"]) == ("muted", "watchdog", True)
     assert host.look()["line"] == "cut"
