@@ -76,6 +76,7 @@ try:
     deadline = time.monotonic() + 20
     while listening not in Path("/proc/net/tcp").read_text():
         assert server.poll() is None and time.monotonic() < deadline, "ser2net does not listen"
+        # It says nowhere that it listens.
         time.sleep(0.05)
     url = f"rfc2217://127.0.0.1:{port}"
     try:

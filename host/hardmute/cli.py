@@ -168,7 +168,7 @@ def _add_state(command: argparse.ArgumentParser) -> None:
 def _add_status(command: argparse.ArgumentParser) -> None:
     command.epilog = (
         "Several boards: --json prints a list. The exit code is the gravest, in the\n"
-        "order 5, 4, 3, 1, 6. `hardmute forget` ends that a missing board is unknown."
+        "order 5, 4, 3, 1, 6. A missing board is unknown until `hardmute forget`."
     )
     _add_several(command)
     _add_all(command)
@@ -190,7 +190,7 @@ def _add_mute(command: argparse.ArgumentParser) -> None:
         "It works while `watch` or `verify --listen` of yours holds the board's port:\n"
         "they give it up, and `verify --listen` ends with 3. If another command holds\n"
         "the port, or one that hangs, `mute` names it: press the button.\n"
-        "Of several boards, all are tried, whatever one of them answers."
+        "With several boards, it tries them all."
     )
     _add_several(command)
     _add_all(command)
@@ -293,7 +293,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
         "                    [--json | --csv FILE]\n"
         "       hardmute log plot|verify|export|prune ..."
     )
-    command.epilog = "FILE.jsonl: an export, which claims; `prove --log FILE` checks it."
+    command.epilog = "FILE.jsonl: an export. It is shown as a claim; `prove --log FILE` checks it."
     # So `parse` reads `log FILE.jsonl`: it has no other way to tell the file from a view.
     view = views.add_parser(_OF_A_FILE, formatter_class=_Formatter)
     _add_common(view, timeout=False)
@@ -340,7 +340,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
         "prune",
         help="remove the oldest; the rest still verifies",
         description="Remove the oldest entries. A checkpoint takes their place. Paired boards\n"
-        "that are connected sign it; otherwise it is open until the next `hardmute status`.",
+        "that are connected sign it. Else it is open until the next `hardmute status`.",
         formatter_class=_Formatter,
     )
     _add_common(view, device=False)

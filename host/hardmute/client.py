@@ -579,7 +579,7 @@ def _remote_url(device: str, timeout: float) -> str:
 
 def _no_server(device: str) -> UnreachableError:
     return UnreachableError(
-        f"What answers at {device} is no RFC 2217 server, or its port cannot be opened: see what"
+        f"{device} does not answer as an RFC 2217 server, or its port cannot be opened: see what"
         " the server says. Without RFC 2217, name a socket:// address.",
         "no_port",
     )
@@ -609,7 +609,7 @@ def _cannot_open(device: str, error: serial.SerialException) -> UnreachableError
 def _no_address(device: str, within: BaseException | None) -> UnreachableError | UsageError:
     """Why an address cannot be opened, by the exception ``within`` pyserial's own."""
     if isinstance(within, (serial.SerialException, ValueError, LookupError, TypeError)):
-        return UsageError(f"{device} is no address that can be opened: give HOST:PORT in it.")
+        return UsageError(f"{device} cannot be opened as an address: give HOST:PORT in it.")
     if within is None and device.lower().startswith(_REMOTE):
         return _no_server(device)
     return UnreachableError(f"Nothing answers at {device}: is the board there?", "no_port")

@@ -263,7 +263,8 @@ class _Walk:
             self._check(False, f"the board accepted {arguments}")
 
     def _prove(self, key: Path) -> None:
-        from hardmute.log import iso_time, now_ms
+        from hardmute.clock import now_ms
+        from hardmute.log import iso_time
 
         start_ms = now_ms()
         time.sleep(_PROVEN_S)
@@ -308,7 +309,8 @@ class _Walk:
         )
 
     def _show_log(self) -> None:
-        from hardmute.log import Log, now_ms
+        from hardmute.clock import now_ms
+        from hardmute.log import Log
         from hardmute.logview import print_timeline, read
 
         log = Log(paths.log_file())

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hardmute import entries
-from hardmute.clock import now_ms as now_ms
+from hardmute.clock import now_ms
 from hardmute.entries import GENESIS, KINDS, Entry, Row, canonical, entry_hash
 from hardmute.errors import (
     EvidenceError,

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hardmute import errors, heard, paths, text
+from hardmute.clock import now_ms
 from hardmute.discovery import known_board
 from hardmute.entries import FIRST_MS, Entry, read_export, stored_entry
 from hardmute.journaled import journaled
-from hardmute.log import ExportedLog, Log, iso_time, now_ms
+from hardmute.log import ExportedLog, Log, iso_time
 from hardmute.newfile import new_file
 from hardmute.timeline import Interval, intervals, overlay_journal, total_live_ms, total_ms
 

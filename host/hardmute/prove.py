@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardmute import errors, keys, paths, text
+from hardmute.clock import now_ms
 from hardmute.discovery import board_for, known_board
 from hardmute.entries import Entry, export_line, read_export
 from hardmute.excerpt import excerpt
 from hardmute.history import CLOCKS_DISAGREE, NOT_BORNE_OUT, ONE_SIDED
 from hardmute.keys import load_verify_keys
-from hardmute.log import Log, iso_time, now_ms
+from hardmute.log import Log, iso_time
 from hardmute.logview import edges, parse_time
 from hardmute.proof import (
     EVIDENCE,
@@ -43,7 +44,7 @@ _GIVE_KEY = "give the verify key of that pairing: --key FILE"
 # What to do about a reason, by a part of its text.
 _STEPS = {
     ONE_SIDED: (
-        "have the board sign before and after the time that matters: run `hardmute status` then,"
+        "have the board sign before and after the time that matters: run `hardmute verify` then,"
         " or keep `hardmute watch` running"
     ),
     _NOT_PAIRED: "pair it, for the times to come: `hardmute pair --verify-key FILE`",

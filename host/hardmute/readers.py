@@ -114,7 +114,7 @@ def started(log: Log, secrets: Keys, count: int) -> Generator[Submit]:
         threads.shutdown(wait=False, cancel_futures=True)
         for reader in readers:
             reader.kill()
-        # Each has waited for one of them.
+        # A thread that waited for a reader is free now.
         threads.shutdown()
         for reader in readers:
             reader.close()

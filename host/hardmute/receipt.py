@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import muteboard
 from hardmute import errors, strict_json, verifier
+from hardmute.clock import now_ms
 from hardmute.entries import (
     FIRST_MS,
     LAST_MS,
@@ -22,7 +23,6 @@ from hardmute.entries import (
     stored,
 )
 from hardmute.keys import require_fit, require_ids
-from hardmute.log import now_ms
 from hardmute.newfile import new_file
 from hardmute.proof import EVIDENCE, Proof, Proven, numbers, shown_by
 from hardmute.report import is_board_id

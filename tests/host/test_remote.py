@@ -197,7 +197,7 @@ def test_P5_what_is_no_rfc_2217_server_is_unknown(server: Any, cli: Cli) -> None
     with listening(server) as address:
         result = cli("-d", f"rfc2217://{address}", "status", "--timeout", "0.3")
     assert result.code == UNKNOWN
-    assert "is no RFC 2217 server, or its port cannot be opened" in result.err
+    assert "does not answer as an RFC 2217 server, or its port cannot be opened" in result.err
     assert result.err.count("\n") == 1
 
 

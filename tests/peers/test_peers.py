@@ -179,7 +179,7 @@ def test_P5_ser2net_without_rfc_2217(rig: Rig) -> None:
         check_followed(rig, f"socket://127.0.0.1:{port}")
         code, said = asked("-d", f"rfc2217://127.0.0.1:{port}", "status", "--timeout", "1")
         assert code == UNKNOWN
-        assert "is no RFC 2217 server" in said
+        assert "does not answer as an RFC 2217 server" in said
 
 
 def test_P5_a_port_of_ser2net_that_somebody_else_uses_is_unknown(rig: Rig) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hardmute import permission
-from hardmute.log import now_ms
+from hardmute.clock import now_ms
 
 
 class Machine(NamedTuple):
