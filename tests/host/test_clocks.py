@@ -17,8 +17,9 @@ from clock_world import START_MS, Board, Over, Part, World
 import hardmute
 from conftest import Cli, Sim, StartWatch
 from hardmute import text
+from hardmute.clock import now_ms
 from hardmute.errors import INTERRUPTED, UsageError
-from hardmute.log import Observation, now_ms
+from hardmute.log import Observation
 from hardmute.logview import parse_time
 from hardmute.timeline import WENT_BACK, WENT_FORWARD, Interval, intervals
 

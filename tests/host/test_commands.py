@@ -23,8 +23,9 @@ import hardmute
 import muteboard
 from conftest import Cli, Sim, StartSim, StartWatch
 from hardmute import client, demo, discovery, text
+from hardmute.clock import now_ms
 from hardmute.discovery import Port
-from hardmute.log import Log, Observation, now_ms
+from hardmute.log import Log, Observation
 from hardmute.report import Status
 from hardmute.sim import registry
 

@@ -16,11 +16,12 @@ import muteboard
 from conftest import Cli, Sim, StartSim, StartWatch
 from evidence_maker import Story
 from hardmute import discovery, errors, holder, keys
+from hardmute.clock import now_ms
 from hardmute.discovery import Port
 from hardmute.doctor import board, command, ports, store
 from hardmute.doctor.finding import Finding
 from hardmute.doctor.machine import Machine, here
-from hardmute.log import Log, Observation, now_ms
+from hardmute.log import Log, Observation
 from muteboard import attest
 
 PICO = Port("/dev/ttyACM0", "e6614c311b8a4f2d", (0x2E8A, 0x0005))

@@ -24,11 +24,11 @@ from conftest import Cli, Result, Sim, StartSim, StartWatch
 from hardmute import client, commands, discovery
 from hardmute import holder as port_holder
 from hardmute.client import Session
-from hardmute.clock import SYSTEM
+from hardmute.clock import SYSTEM, now_ms
 from hardmute.errors import INTERRUPTED, OK, UNKNOWN, PortWantedError
 from hardmute.holder import PortHolder, Turn
 from hardmute.listen import command as listening
-from hardmute.log import Observation, iso_time, now_ms
+from hardmute.log import Observation, iso_time
 from hardmute.sim import registry
 from muteboard import wire
 

@@ -12,8 +12,9 @@ from test_signed import is_paired, plugged_in
 from conftest import Cli
 from evidence_maker import BOARD, MINUTE, Story, at
 from hardmute import discovery, errors, keys
+from hardmute.clock import now_ms
 from hardmute.contact import Contact, Meeting
-from hardmute.log import Log, iso_time, now_ms
+from hardmute.log import Log, iso_time
 from hardmute.receipt import read_receipt
 from hardmute.text import local_time
 
