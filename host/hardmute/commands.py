@@ -47,8 +47,6 @@ _ROWS = 2
 _CONTACTS = 8
 # How long it fetches old records between two events, in seconds: the next event is not to wait.
 _SLICE_S = 0.5
-# For so long `watch` waits for a program that has locked its log, in seconds: events go stale.
-_PATIENCE_S = 1.0
 # Rows stand for those that were left out, from the mildest to the gravest.
 _GRAVITY = ("muted", "unknown", "live", "fault")
 
@@ -333,7 +331,7 @@ class _Watch:
     def __init__(self, args: Namespace, clock: HostClock) -> None:
         self._args = args
         self._clock = clock
-        self._recorder = Recorder(_PATIENCE_S)
+        self._recorder = Recorder()
         self._named: str | None = args.device
         # The board that is meant, by the log: it is waited for. Any other has to be there now.
         log = self._recorder.log
@@ -490,6 +488,10 @@ class _Watch:
         changed = (
             before is None or before is self._unlogged or _essence(before) != _essence(observation)
         )
+        if show and (changed or self._is_doubted):
+            # Before the log, which may have to wait.
+            self._is_doubted = False
+            self._show(observation)
         self._rows.refill()
         if changed and before is not None and before.state is not None and self._rows.has(_ROWS):
             # How long the old state held is only known to the moment of the last event. An unknown
@@ -498,9 +500,6 @@ class _Watch:
         self._newest = observation
         if changed:
             self._changes += 1
-        if show and (changed or self._is_doubted):
-            self._is_doubted = False
-            self._show(observation)
         if changed or self._is_due(observation) or self._held is not None:
             self._log(observation)
 

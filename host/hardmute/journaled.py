@@ -6,13 +6,16 @@ was told. Whether the log is intact is for `hardmute log verify`; what does not 
 
 from __future__ import annotations
 
+from collections import deque
+from itertools import accumulate, pairwise
+
 from hardmute import heard, keys
 from hardmute.entries import Entry, stored
 from hardmute.excerpt import excerpt
 from hardmute.heard import Heard
 from hardmute.history import COARSE_MS, ONE_SIDED, Part, checked_here, parts
 from hardmute.log import NO_ROW, Log, record_of
-from hardmute.timeline import Interval, clip, cut, overlay_journal
+from hardmute.timeline import WENT_BACK, Interval, clip, cut, overlay_journal
 from hardmute.verifier import Verifier
 from hardmute.walltime import gravest
 from muteboard import journal
@@ -53,10 +56,41 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
             interval = interval._replace(start_ms=found[-1].end_ms)
         found.append(interval)
         joins = True
+    found += _may_have_been_twice(found)
     said = [(one.start_ms, one.end_ms, one.state) for one in found]
     found = [cut(found[index], start_ms, end_ms) for start_ms, end_ms, index, _ in gravest(said)]
     listened = heard.within(entries, since_ms, until_ms)
     return clip(_with_heard(found, listened), since_ms, until_ms)
+
+
+def _may_have_been_twice(found: list[Interval]) -> list[Interval]:
+    """Of what was muted, the times that something graver may have been at as well: before or after
+    the host's clock was set back, and nobody knows exactly when.
+    """
+    # In which stretch each is: the next begins where time goes back.
+    steps = (after.start_ms < before.end_ms for before, after in pairwise(found))
+    numbers = list(accumulate(steps, initial=0))
+    doubted: list[Interval] = []
+    for number in dict.fromkeys(numbers):
+        here = [one for one, its in zip(found, numbers, strict=False) if its == number]
+        muted = deque(one for one in here if one.state == "muted")
+        graver = [
+            (one.start_ms - one.plus_minus_ms, one.end_ms + one.plus_minus_ms)
+            for one, its in zip(found, numbers, strict=False)
+            if its != number and one.state != "muted"
+        ]
+        until_ms = 0
+        for start_ms, end_ms in sorted(graver):
+            # One of these may lie in another.
+            from_ms, until_ms = max(start_ms, until_ms), max(end_ms, until_ms)
+            while muted and muted[0].end_ms <= from_ms:
+                muted.popleft()
+            for one in muted:
+                if one.start_ms >= until_ms:
+                    break
+                ends = max(from_ms, one.start_ms), min(until_ms, one.end_ms)
+                doubted.append(Interval(*ends, "unknown", None, None, WENT_BACK, 0))
+    return doubted
 
 
 def _vouched(log: Log, board: str, trusted: list[Entry]) -> set[Part] | None:

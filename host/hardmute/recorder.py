@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from hardmute import errors, paths, text
-from hardmute.log import PATIENCE_S, Log, Observation, Pairing, Usb, paired_by
+from hardmute.log import Log, Observation, Pairing, Usb, paired_by
 
 _T = TypeVar("_T")
+# How long each use of the log waits for another program that has locked it, in seconds: what is
+# told of a board afterwards is to be fresh.
+_PATIENCE_S = 1.0
 
 
 class _Trouble:
@@ -76,17 +79,15 @@ class Recorder:
     Nothing in the log refers back to the recorder: SQLite folds its write-ahead log into the file
     when the last reference goes, at the end of the command.
 
-    ``log`` is None while it cannot be used. ``patience_s``: how long each use waits for another
-    program that has locked it, in seconds. While there is trouble none waits.
+    ``log`` is None while it cannot be used. While there is trouble no use waits for others.
     """
 
-    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self) -> None:
         self.log: Log | None = None
-        self._patience_s = patience_s
         # What could not be stored since the last that was.
         self._missing = 0
         self._trouble = _Trouble()
-        self._begin(patience_s)
+        self._begin(_PATIENCE_S)
 
     @property
     def exit_code(self) -> int:
@@ -123,7 +124,7 @@ class Recorder:
             self.note(f"The log can be written again; {self._missing} {rows} may be missing.")
             self._missing = 0
             self._trouble.is_over()
-            self.use(lambda log: log.wait_for_others(self._patience_s))
+            self.use(lambda log: log.wait_for_others(_PATIENCE_S))
         return True
 
     def use(self, action: Callable[[Log], _T]) -> _T | None:

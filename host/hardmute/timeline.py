@@ -273,7 +273,7 @@ def overlay_journal(found: list[Interval], journaled: list[Interval]) -> list[In
 
     Both in order and apart. What a contact saw and is graver stays: the journal's times may be off
     a little. So does what is not known because the host's clock was set, unless the journal knows
-    of a graver state.
+    of a graver state. What the journal does not know for that reason hides what was muted.
     """
     kept: list[Interval] = []
     for state, graver in (("muted", ("live", "fault")), ("live", ("fault",)), ("fault", ())):
@@ -288,6 +288,8 @@ def overlay_journal(found: list[Interval], journaled: list[Interval]) -> list[In
         ]
         holes.sort(key=_place)
         kept += _without([one for one in journaled if one.state == state], holes)
+    graver = [one for one in found if one.state in ("live", "fault")]
+    kept += _without([one for one in journaled if one.state == "unknown"], graver)
     kept.sort(key=_place)
     # What the board had counted as live in it, the journal has told by now.
     rest = [

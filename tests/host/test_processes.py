@@ -28,8 +28,9 @@ from hardmute.timeline import Interval
 BOARD = "5eed0000"
 # The board's loop, and each port, are looked at every 5 ms; an answer takes some of these.
 EDGE_MS = 30
-# What a `watch` shows is no older than this when it is read.
-STALE_US = 1_000_000
+NEAR_MS = 100
+# What is shown is no older than this: a second when it is read, and a second for a locked log.
+STALE_US = 2_000_000
 SETTLED_MS = 5_000
 # By its rows a host knows this well when its clock was set.
 DOUBT_MS = 2_000
@@ -258,29 +259,42 @@ class Day:
 
     def _check_known(self, intervals: list[Interval]) -> None:
         for _, row in self.computer.acknowledged:
-            if row.verdict == "unknown" or self._is_beside_a_step(row):
+            if row.verdict == "unknown" or self._is_in_doubt(row):
                 continue
-            # It was so at some moment between the request and the answer.
-            asked_ms = row.at_ms - (row.took_ms or 0) - 1
+            # It was so at some moment from the request to the answer; alone, that is no interval.
+            asked_ms = row.at_ms - (row.took_ms or 0)
             touching = [
                 one.state
                 for one in intervals
-                if one.start_ms <= row.at_ms and asked_ms <= one.end_ms
+                if one.start_ms <= row.at_ms + NEAR_MS and asked_ms - NEAR_MS <= one.end_ms
             ]
             assert set(touching) - {"unknown"}, (row, touching)
 
-    def _is_beside_a_step(self, row: Observation) -> bool:
-        """Whether the clock was set between ``row`` and the one next to it; or its time was there
+    def _is_in_doubt(self, row: Observation) -> bool:
+        """Whether ``row`` stands alone, or beside a step of the clock, or at a time that was there
         twice, or may have been for all that rows tell.
         """
-        runs = sorted({one.run_us or 0 for _, one in self.computer.acknowledged})
-        index = runs.index(row.run_us or 0)
-        first, last = runs[max(0, index - 1)], [*runs, self.computer.now_us][index + 1]
-        return any(
-            first <= at_us <= last
-            or (by_ms < 0 and abs(row.at_ms - self.computer.wall_ms(at_us)) <= DOUBT_MS - by_ms)
-            for at_us, by_ms in self.computer.steps()
-        )
+        known = [one for _, one in self.computer.acknowledged if one.verdict != "unknown"]
+        every = sorted((one for _, one in self.computer.acknowledged), key=_run)
+        place = every.index(row)
+        beside = every[max(0, place - 1) : place] + every[place + 1 : place + 2]
+        if not any(one in known and one.boot == row.boot for one in beside):
+            return True
+        first, last = _run(beside[0]), _run(beside[-1])
+        for at_us, by_ms in self.computer.steps():
+            if min(first, _run(row)) <= at_us <= max(last, _run(row)):
+                return True
+            before = max((one for one in known if _run(one) < at_us), key=_run, default=None)
+            after = min((one for one in known if _run(one) >= at_us), key=_run, default=None)
+            if before is None or after is None:
+                return True
+            if before.at_ms + by_ms - DOUBT_MS <= row.at_ms <= after.at_ms - by_ms + DOUBT_MS:
+                return True
+        return False
+
+
+def _run(row: Observation) -> int:
+    return row.run_us or 0
 
 
 @contextlib.contextmanager

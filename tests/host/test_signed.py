@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from conftest import Cli
 from evidence_maker import BOARD, Clock, MadeBoard, Story, hold
-from hardmute import commands, discovery, errors, keys, text
+from hardmute import commands, discovery, errors, keys, recorder, text
 from hardmute.__main__ import main
 from hardmute.client import Session
 from hardmute.clock import SYSTEM, HostClock
@@ -615,7 +615,7 @@ class Trouble:
             return append(log, *args, **options)
 
         monkeypatch.setattr(Log, "append", appended)
-        monkeypatch.setattr(commands, "_PATIENCE_S", 0.01)
+        monkeypatch.setattr(recorder, "_PATIENCE_S", 0.01)
 
     def begins(self) -> None:
         self._full = not self._locks
