@@ -20,13 +20,14 @@ from itertools import accumulate
 from pathlib import Path
 
 from bench.figure import Figure
-from hardmute import client, keys, readers
 from hardmute.__main__ import main
-from hardmute.entries import GENESIS, Entry, canonical, encoded, entry_hash, nonce
-from hardmute.log import Log, Observation, iso_time
-from hardmute.receipt import LARGEST
+from hardmute.device import client
+from hardmute.evidence.entries import GENESIS, Entry, canonical, encoded, entry_hash, nonce
+from hardmute.evidence.receipt import LARGEST
 from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics
+from hardmute.store import keys, readers
+from hardmute.store.log import Log, Observation, iso_time
 from muteboard import attest, journal
 
 _BOARD = "be9c4be9c4"
@@ -125,9 +126,9 @@ def log_rows() -> list[Figure]:
 _VERIFY = """
 import json, re, resource, sys, time
 from pathlib import Path
-from hardmute import readers
-from hardmute.keys import load_verify_keys
-from hardmute.log import Log
+from hardmute.store import readers
+from hardmute.store.keys import load_verify_keys
+from hardmute.store.log import Log
 file, key, most = sys.argv[1:]
 readers.MOST = int(most)
 secrets, log = load_verify_keys([Path(key)]), Log(Path(file))

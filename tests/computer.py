@@ -27,9 +27,11 @@ import serial.tools.list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
 from conftest import VirtualBoard
-from hardmute import client, commands, holder, log
 from hardmute.__main__ import main
+from hardmute.cli.commands import query
+from hardmute.device import client, holder
 from hardmute.sim import board as simulated
+from hardmute.store import log
 
 DEVICE = "/dev/ttyACM0"
 # 2026-01-05 10:00 UTC, when the world's time is 0.
@@ -130,7 +132,7 @@ class Process:
 
 
 class Port:
-    """The host's end of the cable (`hardmute.client.Port`)."""
+    """The host's end of the cable (`hardmute.device.client.Port`)."""
 
     def __init__(self, computer: Computer) -> None:
         self.timeout: float | None = None
@@ -323,7 +325,7 @@ class Computer:
         """Start `hardmute watch --json`."""
         # Without the signals, which only a main thread can ask for.
         args = Namespace(device=DEVICE, timeout=3.0, json=True, command="watch")
-        return self._begin(lambda: commands._Watch(args, commands.SYSTEM).run())
+        return self._begin(lambda: query._Watch(args, query.SYSTEM).run())
 
     def _begin(self, run: Callable[[], int]) -> Process:
         self.processes.append(Process(self, run))

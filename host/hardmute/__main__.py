@@ -11,11 +11,11 @@ import os
 import sys
 from typing import TextIO
 
-from hardmute import errors
+from hardmute.model import errors
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. Returns its exit code (`hardmute.errors`)."""
+    """Run one command. Returns its exit code (`hardmute.model.errors`)."""
     _open_streams()
     words = sys.argv[1:] if arguments is None else arguments
     try:
@@ -33,19 +33,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    from hardmute import cli
+    from hardmute.cli import parser
 
     try:
-        args = cli.parse(words)
+        args = parser.parse(words)
     except SystemExit as end:
         # --help, --version, and usage errors, which argparse has told.
         return errors.OK if end.code is None else int(end.code)
     try:
-        return cli.resolve(args.run)(args)
+        return parser.resolve(args.run)(args)
     except errors.HardmuteError as error:
         if args.verbose:
             _print_traceback()
-        from hardmute import text
+        from hardmute.render import text
 
         text.complain(error)
         return error.exit_code
@@ -90,7 +90,7 @@ def _is_written(stream: TextIO, more: str = "") -> bool:
         stream.flush()
     except OSError as error:
         if stream is sys.stdout:
-            from hardmute import text
+            from hardmute.render import text
 
             text.complain_of_output(error)
         null = os.open(os.devnull, os.O_WRONLY)

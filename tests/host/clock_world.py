@@ -16,12 +16,13 @@ from itertools import pairwise
 from random import Random
 from typing import Any, NamedTuple
 
-from hardmute import commands, errors
-from hardmute.clock import HostClock
-from hardmute.contact import Contact
-from hardmute.log import Observation
-from hardmute.recorder import Recorder
-from hardmute.report import Identity, Status
+from hardmute.cli.commands import query
+from hardmute.model import errors
+from hardmute.model.answers import Identity, Status
+from hardmute.model.clock import HostClock
+from hardmute.store.log import Observation
+from hardmute.sync.contact import Contact
+from hardmute.sync.recorder import Recorder
 
 BOARD = "5eed0001"
 START_MS = 1_764_000_000_000
@@ -237,7 +238,7 @@ class World:
 
     def _follower(self) -> Any:
         args = Namespace(device="/dev/fake", timeout=3.0, json=True)
-        watch = commands._Watch(args, self.clock)
+        watch = query._Watch(args, self.clock)
         watch._recorder = self.recorder
         watch._board = BOARD
         watch._show = self.shown.append
@@ -252,7 +253,7 @@ class World:
         except errors.UnreachableError as error:
             self.recorder.add(self._follower()._unseen(error.reason))
             return
-        self.recorder.add(commands.observed(met, IDENTITY, session, "status"))
+        self.recorder.add(query.observed(met, IDENTITY, session, "status"))
 
     def watch(self, until: int) -> None:
         """As `hardmute watch`, for a while."""

@@ -22,12 +22,13 @@ import pytest
 import hardmute
 import muteboard
 from conftest import Cli, Sim, StartSim, StartWatch
-from hardmute import client, demo, discovery, text
-from hardmute.clock import now_ms
-from hardmute.discovery import Port
-from hardmute.log import Log, Observation
-from hardmute.report import Status
-from hardmute.sim import registry
+from hardmute.cli.commands import demo
+from hardmute.device import client, discovery, simulators
+from hardmute.device.discovery import Port
+from hardmute.model.answers import Status
+from hardmute.model.clock import now_ms
+from hardmute.render import text
+from hardmute.store.log import Log, Observation
 
 Logged = Callable[[str | None], list[Observation]]
 MINUTE = 60_000
@@ -925,7 +926,7 @@ def test_demo_fails_when_a_step_is_sabotaged(
     assert "✗" in told.out
     assert "Next" not in told.out
     # It ends the board that it started, and keeps out of the owner's home.
-    assert registry.running() == []
+    assert simulators.running() == []
 
 
 @pytest.mark.parametrize("emulated", [True, False])
@@ -1010,7 +1011,7 @@ def test_demo_says_so_when_its_board_does_not_start(
 
 
 def test_every_reason_for_unknown_has_words():
-    """The log's short words are told to a person in words of `hardmute.text`."""
+    """The log's short words are told to a person in words of `hardmute.render.text`."""
     sources = Path(hardmute.__file__).parent.rglob("*.py")
     calls = [
         node

@@ -16,15 +16,17 @@ from virtual_port import EPOCH_MS, VirtualPort
 
 from conftest import Cli, Sim, StartSim, StartWatch, VirtualBoard
 from evidence_maker import hold
-from hardmute import errors, keys, logcheck
 from hardmute.__main__ import main
-from hardmute.allowance import Allowance
-from hardmute.client import Session
-from hardmute.clock import HostClock
-from hardmute.contact import Contact, Meeting
-from hardmute.intake import MOST_BREAKS, Intake
-from hardmute.log import ELSEWHERE, Log
-from hardmute.recorder import Recorder
+from hardmute.cli.commands import log_check
+from hardmute.device.client import Session
+from hardmute.model import errors
+from hardmute.model.allowance import Allowance
+from hardmute.model.clock import HostClock
+from hardmute.store import keys
+from hardmute.store.log import ELSEWHERE, Log
+from hardmute.sync.contact import Contact, Meeting
+from hardmute.sync.journal_import import MOST_BREAKS, Intake
+from hardmute.sync.recorder import Recorder
 from muteboard import attest, journal, wire
 
 BOARD = "5eed0000"
@@ -613,13 +615,13 @@ def test_P5_a_board_that_an_app_pairs_in_setup_is_told_once_and_until_it_is_pair
     assert len(host.entries("incident")) <= 2
     log = Log(host.home / "log.sqlite3")
     checked = log.verified({})
-    assert logcheck.outcome(checked, {}, None, own=True).code == errors.TAMPERED
+    assert log_check.outcome(checked, {}, None, own=True).code == errors.TAMPERED
     # It stays said when all that was pruned.
     log.close()
     pair(board, host)
     assert host.visit(board).code == errors.OK
     log = Log(host.home / "log.sqlite3")
-    assert logcheck.outcome(log.verified({}), {}, None, own=True).code == errors.OK
+    assert log_check.outcome(log.verified({}), {}, None, own=True).code == errors.OK
     log.close()
 
 

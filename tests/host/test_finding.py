@@ -20,10 +20,11 @@ from fake_device import BOARD, HELLO, Board, Device, pty_device
 from serial.tools import list_ports, list_ports_linux
 
 from conftest import Cli
-from hardmute import client, discovery, logcheck
-from hardmute.errors import OK, UNKNOWN, USAGE, PortWantedError, UnreachableError
-from hardmute.holder import PortHolder, Turn
-from hardmute.log import Log, Usb
+from hardmute.cli.commands import log_check
+from hardmute.device import client, discovery
+from hardmute.device.holder import PortHolder, Turn
+from hardmute.model.errors import OK, UNKNOWN, USAGE, PortWantedError, UnreachableError
+from hardmute.store.log import Log, Usb
 
 PICO = (0x2E8A, 0x0005)
 CIRCUITPY = (0x239A, 0x80F4)
@@ -516,6 +517,6 @@ def test_prune_meets_a_paired_board_behind_the_bridge_that_is_known(
     others(usb)
     usb.opened.clear()
     bridge.lines.clear()
-    monkeypatch.setattr(logcheck, "paired_boards", lambda _checkpoint: [BOARD])
+    monkeypatch.setattr(log_check, "paired_boards", lambda _checkpoint: [BOARD])
     assert "The checkpoint is open" in cli("log", "prune", "--yes", "--before", "0m").out
     check_alone(usb, bridge)

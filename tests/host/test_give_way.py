@@ -21,15 +21,15 @@ import pytest
 from fake_device import BOARD, MUTED, Board, Last, ScriptedPort, on, tcp_device
 
 from conftest import Cli, Result, Sim, StartSim, StartWatch
-from hardmute import client, commands, discovery
-from hardmute import holder as port_holder
-from hardmute.client import Session
-from hardmute.clock import SYSTEM, now_ms
-from hardmute.errors import INTERRUPTED, OK, UNKNOWN, PortWantedError
-from hardmute.holder import PortHolder, Turn
-from hardmute.listen import command as listening
-from hardmute.log import Observation, iso_time
-from hardmute.sim import registry
+from hardmute.cli.commands import listen as listening
+from hardmute.cli.commands import query
+from hardmute.device import client, discovery, simulators
+from hardmute.device import holder as port_holder
+from hardmute.device.client import Session
+from hardmute.device.holder import PortHolder, Turn
+from hardmute.model.clock import SYSTEM, now_ms
+from hardmute.model.errors import INTERRUPTED, OK, UNKNOWN, PortWantedError
+from hardmute.store.log import Observation, iso_time
 from muteboard import wire
 
 Logged = Callable[[str | None], list[Observation]]
@@ -117,7 +117,7 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
         return [discovery.Port(device, None, (0x2E8A, 0x0005)) for device in devices]
 
     monkeypatch.setattr(discovery, "serial_ports", serial_ports)
-    monkeypatch.setattr(registry, "running", list)
+    monkeypatch.setattr(simulators, "running", list)
 
 
 # What users see.
@@ -684,8 +684,8 @@ class Hours:
 
     def stand_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = SYSTEM._replace(run_us=lambda: round(self.now * 1e6))
-        monkeypatch.setattr(commands, "SYSTEM", clock)
-        monkeypatch.setattr(commands, "time", self)
+        monkeypatch.setattr(query, "SYSTEM", clock)
+        monkeypatch.setattr(query, "time", self)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds

@@ -12,9 +12,10 @@ from test_signed import Device, clock_of, is_paired, plugged_in
 
 from conftest import Cli
 from evidence_maker import BOARD
-from hardmute import commands, errors
-from hardmute.clock import SYSTEM, HostClock
-from hardmute.log import STILL_MS, Log, Observation, iso_time
+from hardmute.cli.commands import query
+from hardmute.model import errors
+from hardmute.model.clock import SYSTEM, HostClock
+from hardmute.store.log import STILL_MS, Log, Observation, iso_time
 from muteboard import journal
 
 POLL_S = 5
@@ -29,7 +30,7 @@ class Hours:
         self._passed_s = 0.0
         clock = HostClock(lambda: round(self._set_s * 1000), lambda: 0, SYSTEM.run)
         # `plugged_in` has it go on with the board's.
-        monkeypatch.setattr(commands, "SYSTEM", clock)
+        monkeypatch.setattr(query, "SYSTEM", clock)
         self.device: Device = is_paired(home, pairing)
         self._home = home
 
@@ -183,12 +184,12 @@ def test_P5_a_board_that_stays_away_has_a_row_a_minute(
     home: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli, reason: str
 ) -> None:
     now_s = 1_800_000_000.0
-    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now_s))
+    monkeypatch.setattr(query, "SYSTEM", clock_of(lambda: now_s))
 
     def gone(*_: object) -> Any:
         raise errors.UnreachableError("Gone.", reason)
 
-    monkeypatch.setattr("hardmute.discovery.open_board", gone)
+    monkeypatch.setattr("hardmute.device.discovery.open_board", gone)
     for _ in range(0, 600, POLL_S):
         assert cli("-d", BOARD, "status").code == errors.UNKNOWN
         now_s += POLL_S

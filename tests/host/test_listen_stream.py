@@ -10,10 +10,10 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from hardmute.errors import LocalError
 from hardmute.listen.devices import Device
 from hardmute.listen.stream import Duplex
 from hardmute.listen.timing import Moment
+from hardmute.model.errors import LocalError
 
 RATE = 1000
 MICROPHONE = Device("input", "mic", "Microphone", 3, None, None, muted=False, default=True)

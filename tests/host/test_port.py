@@ -28,9 +28,10 @@ import serial
 from fake_device import MISSING, MUTED, Board, changed, on, pty_device, stable_name
 from serial import serialposix
 
-from hardmute import client, paths
-from hardmute.errors import FAULT, OK, UNKNOWN, USAGE, UnreachableError
-from hardmute.holder import PortHolder
+from hardmute.device import client
+from hardmute.device.holder import PortHolder
+from hardmute.model.errors import FAULT, OK, UNKNOWN, USAGE, UnreachableError
+from hardmute.system import paths
 from muteboard import wire
 
 _END_S = 10

@@ -15,9 +15,10 @@ import pytest
 from fake_device import BOARD, Board, Script, pty_device
 
 from conftest import Cli, Sim, StartSim
-from hardmute import errors, service
-from hardmute.recorder import Recorder
-from hardmute.report import Identity
+from hardmute.cli.parser import service
+from hardmute.model import errors
+from hardmute.model.answers import Identity
+from hardmute.sync.recorder import Recorder
 
 
 class Hands:

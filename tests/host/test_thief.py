@@ -17,12 +17,12 @@ import pytest
 from test_independent_verifier import Made, is_good, judged, rechained, records_of, text_of
 
 from evidence_maker import BOARD, MadeBoard, report_of
-from hardmute import verifier
-from hardmute.allowance import Allowance
-from hardmute.entries import Entry, nonce
-from hardmute.errors import TAMPERED
-from hardmute.intake import MOST_BREAKS, Intake
-from hardmute.recorder import Recorder
+from hardmute.evidence import verifier
+from hardmute.evidence.entries import Entry, nonce
+from hardmute.model.allowance import Allowance
+from hardmute.model.errors import TAMPERED
+from hardmute.sync.journal_import import MOST_BREAKS, Intake
+from hardmute.sync.recorder import Recorder
 from muteboard import attest, journal, wire
 
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import muteboard
-from hardmute.errors import USAGE
+from hardmute.model.errors import USAGE
 
 _EXIT_CODES = """\
 exit: 0 muted or done; 1 live; 2 usage; 3 unknown, less proof than required, or
@@ -267,7 +267,7 @@ def _add_audio(command: argparse.ArgumentParser) -> None:
     _add_common(action, device=False, timeout=False)
     _add_seconds(action)
     action.add_argument("file", type=Path, metavar="FILE.wav")
-    action.set_defaults(run="listen.offline:write")
+    action.set_defaults(run="recording:write")
 
 
 def _add_pair(command: argparse.ArgumentParser) -> None:
@@ -307,7 +307,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view.add_argument(
         "of", nargs="?", type=Path, metavar="FILE.jsonl", help="an export; none: this host's log"
     )
-    view.set_defaults(run="logview:plot")
+    view.set_defaults(run="log_view:plot")
     view = views.add_parser(
         "verify", help="is it as it was written? (5: no)", formatter_class=_Formatter
     )
@@ -331,11 +331,11 @@ def _add_log(command: argparse.ArgumentParser) -> None:
         "--expect-head", metavar="HASH", help="a head that was noted earlier: it must be there"
     )
     _add_json(view)
-    view.set_defaults(run="logcheck:verify")
+    view.set_defaults(run="log_check:verify")
     view = views.add_parser("export", help="all of it as JSON lines", formatter_class=_Formatter)
     _add_common(view, device=False, timeout=False)
     view.add_argument("export", type=Path, metavar="FILE.jsonl", help="a new file")
-    view.set_defaults(run="logcheck:export")
+    view.set_defaults(run="log_check:export")
     view = views.add_parser(
         "prune",
         help="remove the oldest; the rest still verifies",
@@ -346,7 +346,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     _add_common(view, device=False)
     view.add_argument("--before", metavar="T", required=True, help="2026-11-23T14:00, or 90d ago")
     view.add_argument("--yes", action="store_true", help="do not ask")
-    view.set_defaults(run="logcheck:prune")
+    view.set_defaults(run="log_check:prune")
 
 
 def _add_forms(command: argparse.ArgumentParser) -> None:
@@ -564,23 +564,23 @@ def _add_completion(command: argparse.ArgumentParser) -> None:
 
 # Name: the function that does it, a summary, and what adds its options.
 _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = {
-    "list": ("commands:list_boards", "boards, their ports and states", _add_list),
-    "status": ("commands:status", "is the line cut?", _add_status),
-    "watch": ("commands:watch", "follow a board until Ctrl-C", _add_watch),
-    "mute": ("commands:mute", "cut the line; nothing here connects it", _add_mute),
-    "verify": ("commands:verify", "verdict and proof level, checked afresh", _add_verify),
-    "audio": ("listen.audio:audio", "microphones and speakers for `verify --listen`", _add_audio),
-    "pair": ("pairing:pair", "make the keys for proof (in setup)", _add_pair),
-    "unpair": ("pairing:unpair", "end a board's pairing (in setup)", _add_state),
-    "log": ("logview:show", "what was live, when, for how long, and why", _add_log),
+    "list": ("query:list_boards", "boards, their ports and states", _add_list),
+    "status": ("query:status", "is the line cut?", _add_status),
+    "watch": ("query:watch", "follow a board until Ctrl-C", _add_watch),
+    "mute": ("query:mute", "cut the line; nothing here connects it", _add_mute),
+    "verify": ("query:verify", "verdict and proof level, checked afresh", _add_verify),
+    "audio": ("audio:audio", "microphones and speakers for `verify --listen`", _add_audio),
+    "pair": ("pair:pair", "make the keys for proof (in setup)", _add_pair),
+    "unpair": ("pair:unpair", "end a board's pairing (in setup)", _add_state),
+    "log": ("log_view:show", "what was live, when, for how long, and why", _add_log),
     "prove": ("prove:prove", "was it cut all the time from T to T?", _add_prove),
-    "config": ("commands:config", "read or change a board's settings", _add_config),
-    "name": ("commands:name", "give a board a label on this host", _add_name),
-    "forget": ("commands:forget", "drop a board's label; its log stays", _add_forget),
-    "flash": ("flash.command:flash", "put the firmware on a board, or update it", _add_flash),
-    "doctor": ("doctor.command:doctor", "what is wrong, and what to do about it", _add_doctor),
-    "sim": ("sim.command:sim", "run a simulated board", _add_sim),
-    "world": ("sim.command:world", "press, weld, unplug a simulated board", _add_world),
+    "config": ("query:config", "read or change a board's settings", _add_config),
+    "name": ("query:name", "give a board a label on this host", _add_name),
+    "forget": ("query:forget", "drop a board's label; its log stays", _add_forget),
+    "flash": ("flash:flash", "put the firmware on a board, or update it", _add_flash),
+    "doctor": ("doctor:doctor", "what is wrong, and what to do about it", _add_doctor),
+    "sim": ("sim:sim", "run a simulated board", _add_sim),
+    "world": ("sim:world", "press, weld, unplug a simulated board", _add_world),
     "demo": ("demo:demo", "see it all on a simulated board", _add_demo),
     "completion": ("completion:completion", "shell completion script", _add_completion),
 }
@@ -643,4 +643,4 @@ def _with_view(arguments: list[str]) -> list[str]:
 def resolve(run: str) -> Callable[[argparse.Namespace], int]:
     """The function behind a command, imported now."""
     module, _, name = run.partition(":")
-    return getattr(import_module(f"hardmute.{module}"), name)
+    return getattr(import_module(f"hardmute.cli.commands.{module}"), name)

@@ -8,10 +8,11 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Literal
 
-from hardmute import client, discovery, errors, text
-from hardmute.recorder import Recorder
-from hardmute.report import Identity
-from hardmute.sim import registry
+from hardmute.device import client, discovery, simulators
+from hardmute.model import errors
+from hardmute.model.answers import Identity
+from hardmute.render import text
+from hardmute.sync.recorder import Recorder
 
 # How often a board that is to come back is looked for, in seconds.
 POLL_S = 0.3
@@ -106,7 +107,7 @@ def _hands(service: str) -> str:
 
 def _world_words(board: str, service: str) -> str:
     """What does the same to a simulated board."""
-    world = next((entry.world for entry in registry.running() if entry.board == board), "PATH")
+    world = next((entry.world for entry in simulators.running() if entry.board == board), "PATH")
     return (
         "\nIt is a simulated board, so that hand is:\n"
         f"  hardmute world {world} power-off\n"

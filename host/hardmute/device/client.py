@@ -18,10 +18,9 @@ from typing import Any, Protocol, cast
 
 import serial
 
-from hardmute.clock import SYSTEM
-from hardmute.errors import PortWantedError, RefusedError, UnreachableError, UsageError
-from hardmute.holder import PortHolder, Turn
-from hardmute.report import (
+from hardmute.device import simulators
+from hardmute.device.holder import PortHolder, Turn
+from hardmute.model.answers import (
     Attested,
     Identity,
     Page,
@@ -33,7 +32,8 @@ from hardmute.report import (
     parse_paired,
     parse_status,
 )
-from hardmute.sim import registry
+from hardmute.model.clock import SYSTEM
+from hardmute.model.errors import PortWantedError, RefusedError, UnreachableError, UsageError
 from muteboard import journal, wire
 
 # RP2040 and native USB ports ignore it; the ESP32 DevKitC's bridge needs it. Not 1200, which
@@ -510,7 +510,7 @@ def _opened(
                 port,
                 device,
                 timeout,
-                simulated=registry.is_simulated(device),
+                simulated=simulators.is_simulated(device),
                 is_wanted=is_wanted if holder.gives_way or is_over is not None else None,
             )
             yield session, terminal
@@ -624,7 +624,7 @@ def _is_no_terminal(error: BaseException | None) -> bool:
 def _permission_advice(device: str) -> str:
     advice = "run this as a user who may open it."
     if sys.platform == "linux":
-        from hardmute import permission
+        from hardmute.device import permission
 
         advice = permission.advice(permission.group_of(device))
     return f"You have no permission to open {device}: {advice}"

@@ -15,12 +15,11 @@ from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hardmute import client
-from hardmute.errors import LocalError, PortWantedError, UnreachableError, UsageError
-from hardmute.holder import Turn
-from hardmute.log import Log, Usb
-from hardmute.report import Identity, is_board_id
-from hardmute.sim import registry
+from hardmute.device import client, simulators
+from hardmute.device.holder import Turn
+from hardmute.model.answers import Identity, is_board_id
+from hardmute.model.errors import LocalError, PortWantedError, UnreachableError, UsageError
+from hardmute.store.log import Log, Usb
 
 # USB vendors under whose ids, with any product, a hardmute board can show up (their udev rule is
 # in doctor/70-hardmute.rules).
@@ -246,7 +245,7 @@ def _place_of(board: str, timeout: float, log: Log | None, turn: Turn) -> str:
     """The port where ``board`` is. Raises `UsageError` if it may be at more than one."""
     ports = serial_ports(bridges=True)
     kept = log.usb(board) if log is not None else None
-    places = [entry.device for entry in registry.running() if entry.board == board]
+    places = [entry.device for entry in simulators.running() if entry.board == board]
     told = [port for port in ports if _is_told(port, board, kept, ports)]
     # Where a device has several ports, its number is that of each.
     devices = {(port.location or port.device).partition(":")[0]: port.device for port in told}
@@ -373,7 +372,7 @@ def _only_board(timeout: float, turn: Turn) -> tuple[str, str | None]:
         raise UsageError(f"Several boards are connected; name one with --device:{listed}")
     if not_asked is not None:
         raise not_asked
-    simulated = registry.running()
+    simulated = simulators.running()
     hint = "plug one in, or start a simulated one with `hardmute sim`."
     if simulated:
         named = " or ".join(f"--device {entry.board}" for entry in simulated)

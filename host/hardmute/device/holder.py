@@ -24,8 +24,9 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from hardmute import paths, text
-from hardmute.errors import PortHeldError
+from hardmute.model.errors import PortHeldError
+from hardmute.render import text
+from hardmute.system import paths
 
 _POLL_S = 0.02
 # After so long a `mute` that waits for the port says for whom.

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from hardmute import paths
+from hardmute.system import paths
 
 
 class SimulatedEntry(NamedTuple):

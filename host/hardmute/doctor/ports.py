@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from hardmute import discovery, errors, holder, permission, text
-from hardmute.discovery import Port
+from hardmute.device import discovery, holder, permission
+from hardmute.device.discovery import Port
 from hardmute.doctor.finding import Finding, failed, passed, skipped, warned
 from hardmute.doctor.machine import Machine
+from hardmute.model import errors
+from hardmute.render import text
 
 NAMES = ("usb", "bootsel", "permission", "modem_manager", "port_holder")
 

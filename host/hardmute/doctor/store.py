@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hardmute import errors, paths, text
 from hardmute.doctor.finding import Finding, failed, passed, skipped, warned
 from hardmute.doctor.machine import Machine
-from hardmute.entries import Entry
-from hardmute.log import Log
+from hardmute.evidence.entries import Entry
+from hardmute.model import errors
+from hardmute.render import text
+from hardmute.store.log import Log
+from hardmute.system import paths
 
 # When this was written: no clock that is right says an earlier time.
 _NOT_BEFORE_MS = int(datetime(2026, 11, 25, tzinfo=UTC).timestamp() * 1000)

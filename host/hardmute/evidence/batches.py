@@ -10,9 +10,9 @@ from itertools import groupby, islice
 from operator import itemgetter, lt
 from typing import NamedTuple
 
-from hardmute import macs
-from hardmute.chain import Piece, piece_of
-from hardmute.entries import (
+from hardmute.evidence import macs
+from hardmute.evidence.chain import Piece, piece_of
+from hardmute.evidence.entries import (
     GENESIS,
     Columns,
     Entry,

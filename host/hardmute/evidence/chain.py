@@ -14,7 +14,7 @@ from itertools import accumulate, groupby, pairwise
 from operator import lt
 from typing import NamedTuple
 
-from hardmute.entries import cut
+from hardmute.evidence.entries import cut
 from muteboard import attest, journal, wire
 
 _NO_MAC = bytes(attest.MAC)

@@ -12,8 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from hardmute import strict_json
-from hardmute.errors import EvidenceError, LocalError, NewerError
+from hardmute.model import strict_json
+from hardmute.model.errors import EvidenceError, LocalError, NewerError
 from muteboard import journal
 
 # What entry 1 is chained to.

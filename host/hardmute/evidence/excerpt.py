@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from hardmute import batches, verifier
-from hardmute.entries import GENESIS, Entry, Row, columns_of, records_in, stored_entry
-from hardmute.history import Attested, clock_was_set, pieces
-from hardmute.log import Log
+from hardmute.evidence import batches, verifier
+from hardmute.evidence.entries import GENESIS, Entry, Row, columns_of, records_in, stored_entry
+from hardmute.evidence.reconstruction import Attested, clock_was_set, pieces
+from hardmute.store.log import Log
 from muteboard import journal
 
 # What the log tells of an attestation without reading it, and of which type that is.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from hardmute import text
-from hardmute.entries import Entry
+from hardmute.evidence.entries import Entry
+from hardmute.render import text
 
 KIND = "listening"
 

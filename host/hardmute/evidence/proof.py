@@ -6,15 +6,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from hardmute import errors, heard, text, verifier
-from hardmute.entries import FIRST_MS, LAST_MS, Entry, Row, stored_entry
-from hardmute.excerpt import Excerpt
-from hardmute.heard import Heard
-from hardmute.history import COARSE_MS, NOT_BORNE_OUT, ONE_SIDED, Part, Reading, read
-from hardmute.keys import require_fit, require_ids
-from hardmute.walltime import gravest
+from hardmute.evidence import listening, verifier
+from hardmute.evidence.anchors import gravest
+from hardmute.evidence.entries import FIRST_MS, LAST_MS, Entry, Row, stored_entry
+from hardmute.evidence.excerpt import Excerpt
+from hardmute.evidence.listening import Heard
+from hardmute.evidence.reconstruction import (
+    COARSE_MS,
+    NOT_BORNE_OUT,
+    ONE_SIDED,
+    Part,
+    Reading,
+    read,
+)
+from hardmute.model import errors
+from hardmute.render import text
+from hardmute.store.keys import require_fit, require_ids
 
-EVIDENCE = ("record", "attestation", "incident", heard.KIND)
+EVIDENCE = ("record", "attestation", "incident", listening.KIND)
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
 
 
@@ -172,7 +181,7 @@ def shown_by(
         counted = [entry.row for entry in marks if counts(entry)]
         known = set(counted)
         trusted = [entry for entry in entries if entry.kind != "attestation" or entry.row in known]
-        listened = heard.within(entries, from_ms, to_ms)
+        listened = listening.within(entries, from_ms, to_ms)
         notes = _without_key(marks, counts) if keyed else ()
         intervals = cover(read(trusted), from_ms, to_ms, listened, notes)
     return Proof(
@@ -196,10 +205,10 @@ def unreadable(entries: Iterable[Entry]) -> Iterator[verifier.Finding]:
     """What is wrong with those of ``entries`` that tell what was heard."""
     for entry in entries:
         try:
-            if entry.kind == heard.KIND:
-                heard.read(entry)
+            if entry.kind == listening.KIND:
+                listening.read(entry)
         except (KeyError, ValueError):
-            yield verifier.Finding(entry.row, f"is no {heard.KIND} as hardmute writes it")
+            yield verifier.Finding(entry.row, f"is no {listening.KIND} as hardmute writes it")
 
 
 def numbers(pairings: Iterable[tuple[str, int]]) -> tuple[int, ...]:

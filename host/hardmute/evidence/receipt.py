@@ -11,9 +11,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import muteboard
-from hardmute import errors, strict_json, verifier
-from hardmute.clock import now_ms
-from hardmute.entries import (
+from hardmute.evidence import verifier
+from hardmute.evidence.entries import (
     FIRST_MS,
     LAST_MS,
     Entry,
@@ -22,10 +21,12 @@ from hardmute.entries import (
     export_line,
     stored,
 )
-from hardmute.keys import require_fit, require_ids
-from hardmute.newfile import new_file
-from hardmute.proof import EVIDENCE, Proof, Proven, numbers, shown_by
-from hardmute.report import is_board_id
+from hardmute.evidence.proof import EVIDENCE, Proof, Proven, numbers, shown_by
+from hardmute.model import errors, strict_json
+from hardmute.model.answers import is_board_id
+from hardmute.model.clock import now_ms
+from hardmute.store.keys import require_fit, require_ids
+from hardmute.system.new_file import new_file
 from muteboard import attest
 
 _KIND = "receipt"
@@ -293,7 +294,7 @@ def write_receipt(
     require_name(file)
     content = make_receipt(proof, entries, secrets, log_hash, about)
     if file.suffix.lower() == ".html":
-        from hardmute.receipt_page import page
+        from hardmute.render.receipt_page import page
 
         written = page(content, told).encode()
     else:
@@ -349,7 +350,7 @@ def _text_in(data: bytes) -> _Text:
         raise ValueError
     in_page = not data.startswith(b"{")
     if in_page:
-        from hardmute.receipt_page import embedded
+        from hardmute.render.receipt_page import embedded
 
         data = embedded(data)
     return _Text([data.removesuffix(b"\n").decode("ascii")], in_page)

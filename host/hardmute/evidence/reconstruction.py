@@ -12,10 +12,10 @@ from itertools import pairwise
 from math import ceil
 from typing import Any, NamedTuple
 
-from hardmute.entries import FIRST_MS, LAST_MS, Entry
-from hardmute.log import observation_of, record_of
-from hardmute.report import fault_text
-from hardmute.walltime import PASS_MS, TOLERANCE, Anchor, BootClock, Bounds, advance
+from hardmute.evidence.anchors import PASS_MS, TOLERANCE, Anchor, BootClock, Bounds, advance
+from hardmute.evidence.entries import FIRST_MS, LAST_MS, Entry
+from hardmute.model.answers import fault_text
+from hardmute.store.log import observation_of, record_of
 from muteboard import journal, wire
 
 # A part that is not bracketed, whose ends are known less well than this, is told in words and not

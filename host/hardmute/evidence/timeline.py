@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
-from hardmute import text
-from hardmute.history import CLOCKS_DISAGREE
-from hardmute.log import Observation
-from hardmute.report import NOT_ATTESTED, weakest
-from hardmute.walltime import Advance, Anchor, Bounds, advance, gravest, within
+from hardmute.evidence.anchors import Advance, Anchor, Bounds, advance, gravest, within
+from hardmute.evidence.reconstruction import CLOCKS_DISAGREE
+from hardmute.model.answers import NOT_ATTESTED, weakest
+from hardmute.render import text
+from hardmute.store.log import Observation
 
 _STARTED = "power-on or restart"
 _RESTARTED = "the board was off or restarted"

@@ -14,10 +14,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from hardmute import macs
-from hardmute.batches import Batch, batch_of, runs, wrong_macs
-from hardmute.chain import Chain, Stretch, piece_of
-from hardmute.entries import (
+from hardmute.evidence import macs
+from hardmute.evidence.batches import Batch, batch_of, runs, wrong_macs
+from hardmute.evidence.chain import Chain, Stretch, piece_of
+from hardmute.evidence.entries import (
     GENESIS,
     Entry,
     Row,

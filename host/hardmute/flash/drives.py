@@ -9,8 +9,8 @@ import string
 import sys
 from pathlib import Path
 
-from hardmute import text
-from hardmute.errors import LocalError
+from hardmute.model.errors import LocalError
+from hardmute.render import text
 
 # Where Linux has links to volumes by their names, mounted or not.
 _BY_LABEL = Path("/dev/disk/by-label")

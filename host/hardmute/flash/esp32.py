@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hardmute import discovery, text
-from hardmute.errors import MissingExtraError, UnreachableError, UsageError
+from hardmute.device import discovery
+from hardmute.device.holder import PortHolder
 from hardmute.flash import esp32_image
 from hardmute.flash.esp32_image import Image, Part
-from hardmute.holder import PortHolder
+from hardmute.model.errors import MissingExtraError, UnreachableError, UsageError
+from hardmute.render import text
 
 # (part's name, bytes done, bytes in all) of what is written or read.
 Progress = Callable[[str, int, int], None]
@@ -190,7 +191,7 @@ def read_back(
 def _unpacked(data: bytes) -> dict[str, bytes] | None:
     from littlefs import LittleFSError
 
-    from hardmute.littlefs_image import unpack
+    from hardmute.flash.littlefs_image import unpack
 
     try:
         return unpack(data)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from hardmute import text
-from hardmute.errors import UsageError
+from hardmute.model.errors import UsageError
+from hardmute.render import text
 from muteboard import boards
 
 # MicroPython's banner has it behind a semicolon (shared/runtime/pyexec.c), and the linker lets

@@ -15,9 +15,10 @@ import struct
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple, cast
 
-from hardmute import errors, text
+from hardmute.device.holder import PortHolder
 from hardmute.flash import machines, tree
-from hardmute.holder import PortHolder
+from hardmute.model import errors
+from hardmute.render import text
 
 # How long the prompt may take for one step, in seconds: erasing flash takes 45 ms a block.
 _STEP_S = 10.0

@@ -9,9 +9,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from hardmute import paths
-from hardmute.errors import LocalError, UsageError
 from hardmute.flash import image
+from hardmute.model.errors import LocalError, UsageError
+from hardmute.system import paths
 
 NAME = "RPI_PICO.uf2"
 _SUMS = "SHA256SUMS"

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from hardmute import client, discovery
-from hardmute.errors import UnreachableError, UsageError
+from hardmute.device import client, discovery
 from hardmute.flash import bootsel, circuitpy, drives
-from hardmute.log import Log
-from hardmute.report import Identity
+from hardmute.model.answers import Identity
+from hardmute.model.errors import UnreachableError, UsageError
+from hardmute.store.log import Log
 
 BOOTSEL = "bootsel"
 CIRCUITPY = "circuitpy"

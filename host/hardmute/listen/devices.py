@@ -13,8 +13,9 @@ from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 import muteboard
-from hardmute import paths, text
-from hardmute.errors import LocalError, MissingExtraError, UsageError
+from hardmute.model.errors import LocalError, MissingExtraError, UsageError
+from hardmute.render import text
+from hardmute.system import paths
 
 _NO_PORTAUDIO = (
     "PortAudio is missing, which plays and records: on Debian and Ubuntu `sudo apt-get install "

@@ -16,10 +16,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hardmute.errors import LocalError
 from hardmute.listen import devices
 from hardmute.listen.devices import Device
 from hardmute.listen.timing import Moment
+from hardmute.model.errors import LocalError
 
 RATE = 48_000
 # Long buffers: nothing here is in a hurry, and a busy machine drops nothing.

@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from hardmute.client import Session
-from hardmute.contact import Contact, Meeting
-from hardmute.errors import UnreachableError
+from hardmute.device.client import Session
 from hardmute.listen import timing
 from hardmute.listen.outcome import CannotTellError, Phases
 from hardmute.listen.path import LONGEST_DELAY_S
 from hardmute.listen.probe import Samples
 from hardmute.listen.screen import Screen
 from hardmute.listen.stream import Duplex
-from hardmute.report import Status
+from hardmute.model.answers import Status
+from hardmute.model.errors import UnreachableError
+from hardmute.sync.contact import Contact, Meeting
 
 # How long each live phase is listened to.
 LIVE_S = 2.0

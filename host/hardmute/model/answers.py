@@ -8,7 +8,7 @@ import binascii
 import re
 from typing import Any, NamedTuple, TypeGuard, cast
 
-from hardmute.errors import FAULT, LIVE, OK, UNKNOWN, UnreachableError
+from hardmute.model.errors import FAULT, LIVE, OK, UNKNOWN, UnreachableError
 from muteboard import attest, journal, wire
 
 VERDICTS = ("muted", "live", "fault", "unknown")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from hardmute.errors import UsageError
+from hardmute.model.errors import UsageError
 from muteboard import config
 
 

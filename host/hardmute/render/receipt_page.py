@@ -9,14 +9,14 @@ from html import escape
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from hardmute import text
-from hardmute.bands import BANDS
-from hardmute.entries import canonical
-from hardmute.logview import edges
-from hardmute.receipt import escaped
+from hardmute.cli.commands.log_view import edges
+from hardmute.evidence.entries import canonical
+from hardmute.evidence.receipt import escaped
+from hardmute.render import text
+from hardmute.render.bands import BANDS
 
 if TYPE_CHECKING:
-    from hardmute.proof import Proof, Proven
+    from hardmute.evidence.proof import Proof, Proven
 
 _OPEN = b'<script type="application/json" id="receipt">\n'
 _CLOSE = b"\n</script>"

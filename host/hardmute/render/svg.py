@@ -13,14 +13,14 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from hardmute import text
-from hardmute.bands import BANDS
-from hardmute.timeline import total_live_ms, total_ms
+from hardmute.evidence.timeline import total_live_ms, total_ms
+from hardmute.render import text
+from hardmute.render.bands import BANDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from hardmute.logview import BoardTimeline
+    from hardmute.cli.commands.log_view import BoardTimeline
 
 _ROW_INCHES = 1.05
 # Causes are written below the band unless it is narrower than this part of the axis.

@@ -11,16 +11,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from hardmute import paths, strict_json
-from hardmute.errors import LocalError, UsageError
-from hardmute.newfile import new_file
-from hardmute.report import is_board_id
-from hardmute.text import printable
+from hardmute.model import strict_json
+from hardmute.model.answers import is_board_id
+from hardmute.model.errors import LocalError, UsageError
+from hardmute.render.text import printable
+from hardmute.system import paths
+from hardmute.system.new_file import new_file
 from muteboard import attest
 
 if TYPE_CHECKING:
-    from hardmute.log import Pairing
-    from hardmute.verifier import AttestKeys, Keys
+    from hardmute.evidence.verifier import AttestKeys, Keys
+    from hardmute.store.log import Pairing
 
 _KIND = "verify key"
 _LARGEST = 4096

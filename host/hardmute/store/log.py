@@ -16,10 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from hardmute import entries
-from hardmute.clock import now_ms
-from hardmute.entries import GENESIS, KINDS, Entry, Row, canonical, entry_hash
-from hardmute.errors import (
+from hardmute.evidence import entries
+from hardmute.evidence.anchors import Anchor, advance
+from hardmute.evidence.entries import GENESIS, KINDS, Entry, Row, canonical, entry_hash
+from hardmute.model.answers import PROOF_LEVELS, VERDICTS, Conclusion, Status
+from hardmute.model.clock import now_ms
+from hardmute.model.errors import (
     EvidenceError,
     HardmuteError,
     LogDamagedError,
@@ -27,12 +29,10 @@ from hardmute.errors import (
     NewerLogError,
     UsageError,
 )
-from hardmute.report import PROOF_LEVELS, VERDICTS, Conclusion, Status
-from hardmute.walltime import Anchor, advance
 from muteboard import journal
 
 if TYPE_CHECKING:
-    from hardmute.verifier import Keys, Verifier
+    from hardmute.evidence.verifier import Keys, Verifier
 
 _SCHEMA_VERSION = 2
 _SCHEMA = """
@@ -442,7 +442,8 @@ class Log:
 
     def verified(self, secrets: "Keys", until_row: int = 1 << 62) -> "Verifier":
         """The verifier that has taken all entries up to ``until_row``."""
-        from hardmute import readers, verifier
+        from hardmute.evidence import verifier
+        from hardmute.store import readers
 
         check = verifier.begin(
             next(self.rows(0, NO_ROW), None), self.rows_of("checkpoint"), secrets
@@ -1037,7 +1038,7 @@ class Log:
     @contextlib.contextmanager
     def _locked(self) -> Generator[None]:
         """Only one process at a time begins a log or sets one aside."""
-        from hardmute.holder import try_lock
+        from hardmute.device.holder import try_lock
 
         fd = os.open(f"{self.file}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:

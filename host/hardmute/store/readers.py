@@ -20,10 +20,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from hardmute.batches import Batch, batch_of, runs
-from hardmute.log import Log
-from hardmute.macs import EpochKeys, Keys
-from hardmute.verifier import Verifier
+from hardmute.evidence.batches import Batch, batch_of, runs
+from hardmute.evidence.macs import EpochKeys, Keys
+from hardmute.evidence.verifier import Verifier
+from hardmute.store.log import Log
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -20,18 +20,19 @@ from collections.abc import Callable, Generator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from hardmute import keys, walltime
-from hardmute.allowance import Allowance
-from hardmute.client import Session
-from hardmute.clock import SYSTEM, HostClock, Moment
-from hardmute.entries import GENESIS, nonce
-from hardmute.errors import EvidenceError, PortWantedError, RefusedError, UnreachableError
-from hardmute.history import attested
-from hardmute.intake import MOST_BREAKS, Intake
-from hardmute.log import ELSEWHERE, STILL_MS, Log, Pairing
-from hardmute.recorder import Recorder
-from hardmute.report import Attested, Conclusion, Identity, JournalEnd, Status, conclude
-from hardmute.walltime import Anchor
+from hardmute.device.client import Session
+from hardmute.evidence import anchors
+from hardmute.evidence.anchors import Anchor
+from hardmute.evidence.entries import GENESIS, nonce
+from hardmute.evidence.reconstruction import attested
+from hardmute.model.allowance import Allowance
+from hardmute.model.answers import Attested, Conclusion, Identity, JournalEnd, Status, conclude
+from hardmute.model.clock import SYSTEM, HostClock, Moment
+from hardmute.model.errors import EvidenceError, PortWantedError, RefusedError, UnreachableError
+from hardmute.store import keys
+from hardmute.store.log import ELSEWHERE, STILL_MS, Log, Pairing
+from hardmute.sync.journal_import import MOST_BREAKS, Intake
+from hardmute.sync.recorder import Recorder
 from muteboard import attest, journal
 
 # An answer that took longer may be of another time; so may what is told after a longer fetch.
@@ -169,7 +170,7 @@ class Contact:
         # The wall clock less the other one, in ms, at that answer.
         self._ahead_ms = 0
         # The newest state event: boot, uptime, and within which times it was.
-        self._event: tuple[int, int, walltime.Bounds] | None = None
+        self._event: tuple[int, int, anchors.Bounds] | None = None
         self._repeats = repeats
         # What the board has attested and is to be stored, each with its branch.
         self._unkept: list[tuple[Signed, int]] = []
@@ -298,19 +299,19 @@ class Contact:
         doubt = "undated"
         if at is None:
             since_ms = known[2].earliest if known is not None else self._answered_ms()
-            at = walltime.Bounds(min(since_ms, now_ms), now_ms)
+            at = anchors.Bounds(min(since_ms, now_ms), now_ms)
         elif now_ms - at.earliest <= LATE_US // 1000:
             doubt = None
         else:
             doubt = "late"
         if known is not None:
             earliest = max(at.earliest, min(known[2].earliest, now_ms))
-            at = walltime.Bounds(earliest, max(at.latest, earliest, min(known[2].latest, now_ms)))
-        slewed_ms = 2 * walltime.RESOLUTION_MS + self._anchor_age_us() // 1000 * walltime.SLEW
+            at = anchors.Bounds(earliest, max(at.latest, earliest, min(known[2].latest, now_ms)))
+        slewed_ms = 2 * anchors.RESOLUTION_MS + self._anchor_age_us() // 1000 * anchors.SLEW
         if abs(_ahead_ms(now) - self._ahead_ms) > slewed_ms:
             # The wall clock was set since the answer, and nobody knows when: it has the time of
             # now, and may have been so much earlier. The next event finds another answer.
-            at = walltime.Bounds(at.earliest, now_ms)
+            at = anchors.Bounds(at.earliest, now_ms)
             self._anchor = None
         self._event = (event.boot, event.uptime_ms, at)
         # Not after now, to the microsecond.
@@ -318,7 +319,7 @@ class Contact:
         wall_ms = latest_us // 1000 + _ahead_ms(now)
         return Meeting(event, at.earliest * 1000, latest_us, wall_ms, now.run, doubt=doubt)
 
-    def _by_anchor(self, event: Status, now_ms: int) -> walltime.Bounds | None:
+    def _by_anchor(self, event: Status, now_ms: int) -> anchors.Bounds | None:
         """When ``event`` was, in ms of `HostClock.run_us`; None if it cannot have been then."""
         if self._anchor is None or self._anchor[0] != event.boot:
             return None
@@ -328,9 +329,9 @@ class Contact:
             least_ms = self._event[2].earliest
             if event.uptime_ms < self._event[1]:
                 return None
-        if at.latest < least_ms - walltime.PASS_MS or at.earliest > now_ms + walltime.PASS_MS:
+        if at.latest < least_ms - anchors.PASS_MS or at.earliest > now_ms + anchors.PASS_MS:
             return None
-        return walltime.Bounds(min(at.earliest, now_ms), min(at.latest, now_ms))
+        return anchors.Bounds(min(at.earliest, now_ms), min(at.latest, now_ms))
 
     def _anchored(self, status: Status, asked_us: int, heard: Moment) -> None:
         # Whole milliseconds that it lies between.
@@ -516,7 +517,7 @@ class Contact:
         known, said = newest.body["statement"], signed.answer.statement
         return (
             all(known[key] == said[key] for key in ("boot", "pairing", "seq", "head"))
-            and 0 <= walltime.advance(attested(newest).anchor, signed.anchor).passed_ms < STILL_MS
+            and 0 <= anchors.advance(attested(newest).anchor, signed.anchor).passed_ms < STILL_MS
         )
 
     def _keep(self, signed: Signed, branch: int) -> None:

@@ -4,12 +4,12 @@ incident (docs/evidence.md).
 
 from __future__ import annotations
 
-from hardmute.allowance import Allowance
-from hardmute.chain import Chain, piece_of
-from hardmute.entries import encoded
-from hardmute.errors import UnreachableError
-from hardmute.log import Log
-from hardmute.recorder import Recorder
+from hardmute.evidence.chain import Chain, piece_of
+from hardmute.evidence.entries import encoded
+from hardmute.model.allowance import Allowance
+from hardmute.model.errors import UnreachableError
+from hardmute.store.log import Log
+from hardmute.sync.recorder import Recorder
 from muteboard import journal
 
 # Records that are stored at once.

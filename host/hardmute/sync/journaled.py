@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections import deque
 from itertools import accumulate, pairwise
 
-from hardmute import heard, keys
-from hardmute.entries import Entry, stored
-from hardmute.excerpt import excerpt
-from hardmute.heard import Heard
-from hardmute.history import COARSE_MS, ONE_SIDED, Part, checked_here, parts
-from hardmute.log import NO_ROW, Log, record_of
-from hardmute.timeline import WENT_BACK, Interval, clip, cut, overlay_journal
-from hardmute.verifier import Verifier
-from hardmute.walltime import gravest
+from hardmute.evidence import listening
+from hardmute.evidence.anchors import gravest
+from hardmute.evidence.entries import Entry, stored
+from hardmute.evidence.excerpt import excerpt
+from hardmute.evidence.listening import Heard
+from hardmute.evidence.reconstruction import COARSE_MS, ONE_SIDED, Part, checked_here, parts
+from hardmute.evidence.timeline import WENT_BACK, Interval, clip, cut, overlay_journal
+from hardmute.evidence.verifier import Verifier
+from hardmute.store import keys
+from hardmute.store.log import NO_ROW, Log, record_of
 from muteboard import journal
 
 # While an answer was on its way nothing happened that is not recorded.
@@ -26,7 +27,7 @@ _ANSWER_MS = 5_000
 
 def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interval]:
     """The intervals that the journal of ``board`` tells of, in order, within [since, until)."""
-    kinds = ("record", "attestation", "incident", "observation", heard.KIND)
+    kinds = ("record", "attestation", "incident", "observation", listening.KIND)
     if log.newest(board, "attestation") is not None:
         part = excerpt(log, board, since_ms, until_ms)
         check, entries = part.checked({}), part.entries(kinds)
@@ -59,7 +60,7 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
     found += _may_have_been_twice(found)
     said = [(one.start_ms, one.end_ms, one.state) for one in found]
     found = [cut(found[index], start_ms, end_ms) for start_ms, end_ms, index, _ in gravest(said)]
-    listened = heard.within(entries, since_ms, until_ms)
+    listened = listening.within(entries, since_ms, until_ms)
     return clip(_with_heard(found, listened), since_ms, until_ms)
 
 

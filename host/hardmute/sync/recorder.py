@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from hardmute import errors, paths, text
-from hardmute.log import Log, Observation, Pairing, Usb, paired_by
+from hardmute.model import errors
+from hardmute.render import text
+from hardmute.store.log import Log, Observation, Pairing, Usb, paired_by
+from hardmute.system import paths
 
 _T = TypeVar("_T")
 # How long each use of the log waits for another program that has locked it, in seconds: what is

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
-from hardmute.errors import LocalError, UsageError
+from hardmute.model.errors import LocalError, UsageError
 
 
 @contextlib.contextmanager

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from hardmute import discovery, errors
+from hardmute.device import discovery
 from hardmute.listen import devices
 from hardmute.listen.devices import Choice, Device
-from hardmute.recorder import Recorder
+from hardmute.model import errors
+from hardmute.sync.recorder import Recorder
 
 
 def audio(args: Namespace) -> int:

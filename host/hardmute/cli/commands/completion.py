@@ -8,7 +8,7 @@ from typing import cast
 
 import shtab
 
-from hardmute.cli import build_parser
+from hardmute.cli.parser import build_parser
 
 
 def completion(args: argparse.Namespace) -> int:

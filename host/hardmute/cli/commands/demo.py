@@ -19,12 +19,14 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from hardmute import errors, paths, text
-from hardmute.discovery import open_board
-from hardmute.errors import FAULT, LIVE, OK, UNKNOWN
-from hardmute.history import CLOCKS_DISAGREE
-from hardmute.sim.command import check_engine, find_image
+from hardmute.cli.commands.sim import check_engine, find_image
+from hardmute.device.discovery import open_board
+from hardmute.evidence.reconstruction import CLOCKS_DISAGREE
+from hardmute.model import errors
+from hardmute.model.errors import FAULT, LIVE, OK, UNKNOWN
+from hardmute.render import text
 from hardmute.sim.world import act
+from hardmute.system import paths
 
 _BOARD = "de30c0de" * 2
 _LIVE_LIMIT_S = 10
@@ -263,8 +265,8 @@ class _Walk:
             self._check(False, f"the board accepted {arguments}")
 
     def _prove(self, key: Path) -> None:
-        from hardmute.clock import now_ms
-        from hardmute.log import iso_time
+        from hardmute.model.clock import now_ms
+        from hardmute.store.log import iso_time
 
         start_ms = now_ms()
         time.sleep(_PROVEN_S)
@@ -309,9 +311,9 @@ class _Walk:
         )
 
     def _show_log(self) -> None:
-        from hardmute.clock import now_ms
-        from hardmute.log import Log
-        from hardmute.logview import print_timeline, read
+        from hardmute.cli.commands.log_view import print_timeline, read
+        from hardmute.model.clock import now_ms
+        from hardmute.store.log import Log
 
         log = Log(paths.log_file())
         try:

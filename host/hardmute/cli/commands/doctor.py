@@ -16,14 +16,16 @@ from itertools import groupby
 from pathlib import Path
 
 import muteboard
-from hardmute import discovery, errors, paths, text
-from hardmute.discovery import Port
+from hardmute.device import discovery, simulators
+from hardmute.device.discovery import Port
 from hardmute.doctor import board, machine, ports, store
 from hardmute.doctor.finding import Finding, skipped
 from hardmute.doctor.machine import Machine
-from hardmute.log import Log
-from hardmute.report import is_board_id
-from hardmute.sim import registry
+from hardmute.model import errors
+from hardmute.model.answers import is_board_id
+from hardmute.render import text
+from hardmute.store.log import Log
+from hardmute.system import paths
 
 _RULE = "70-hardmute.rules"
 _RULE_GOES = f"""\
@@ -90,9 +92,9 @@ def _is_simulated(named: str | None, log: Log | None) -> bool:
     if named is None:
         return False
     if discovery.is_port(named):
-        return registry.is_simulated(named)
+        return simulators.is_simulated(named)
     board = named if is_board_id(named) else log and log.board_named(named)
-    return board in {entry.board for entry in registry.running()}
+    return board in {entry.board for entry in simulators.running()}
 
 
 def _ports(named: str | None) -> tuple[list[Port], list[Port]]:

@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import muteboard
-from hardmute import client, commands, discovery, errors, runtime, service, text
-from hardmute.flash import bootsel, circuitpy, drives, image, prompt, targets, tree, uf2
-from hardmute.recorder import Recorder
-from hardmute.report import Identity
+from hardmute.cli import service
+from hardmute.cli.commands import query
+from hardmute.device import client, discovery
+from hardmute.flash import bootsel, circuitpy, drives, image, prompt, runtime, targets, tree, uf2
+from hardmute.model import errors
+from hardmute.model.answers import Identity
+from hardmute.render import text
+from hardmute.sync.recorder import Recorder
 from muteboard import boards
 
 if TYPE_CHECKING:
@@ -58,9 +62,9 @@ class Job(NamedTuple):
 def flash(args: Namespace) -> int:
     """`hardmute flash`."""
     if args.verify:
-        from hardmute.flash import readback
+        from hardmute.cli.commands import flash_verify
 
-        return readback.verify(args)
+        return flash_verify.verify(args)
     recorder = Recorder()
     kinds = (targets.RUNNING, targets.PROMPT) if args.files_only else None
     target = targets.find(args.device, args.timeout, recorder.log, args.board, kinds)
@@ -90,7 +94,7 @@ def flash(args: Namespace) -> int:
         "listen": False,
         "json": False,
     }
-    return commands.verify(Namespace(**{**vars(args), **verifying}))
+    return query.verify(Namespace(**{**vars(args), **verifying}))
 
 
 def whole_uf2(runtime_image: image.Image, board: str | None) -> tuple[bytes, dict[str, bytes]]:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import muteboard
-from hardmute import errors, runtime, service
-from hardmute.flash import bootsel, circuitpy, drives, image, prompt, targets, tree, uf2
-from hardmute.recorder import Recorder
-from hardmute.report import Identity
+from hardmute.cli import service
+from hardmute.flash import bootsel, circuitpy, drives, image, prompt, runtime, targets, tree, uf2
+from hardmute.model import errors
+from hardmute.model.answers import Identity
+from hardmute.sync.recorder import Recorder
 
 _REPORTED = (
     "proof level: reported. The board's own program told all this, and another one could lie. In "
@@ -108,9 +109,10 @@ def _circuitpy(_args: Namespace, target: targets.Target, _recorder: Recorder) ->
 
 
 def _serial(args: Namespace, target: targets.Target, _recorder: Recorder) -> list[str]:
-    from hardmute.flash import command, esp32
+    from hardmute.cli.commands import flash
+    from hardmute.flash import esp32
 
-    given = command.esp32_image(args)
+    given = flash.esp32_image(args)
     chip = esp32.identify(target.place)
     print(f"Read back by the loader in the chip's ROM ({chip.model}), not by its program.")
     # Its own settings are no difference.

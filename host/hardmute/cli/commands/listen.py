@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hardmute import commands, discovery, errors, heard, text
-from hardmute.client import Session
-from hardmute.clock import SYSTEM, now_ms
-from hardmute.contact import Contact, Meeting
-from hardmute.listen import devices, evidence, offline, probe, timing, walk
+from hardmute.cli.commands import query, recording
+from hardmute.device import discovery
+from hardmute.device.client import Session
+from hardmute.evidence import listening
+from hardmute.listen import devices, evidence, probe, timing, walk
 from hardmute.listen.detector import judge
 from hardmute.listen.devices import Device
 from hardmute.listen.evidence import When
@@ -23,9 +23,13 @@ from hardmute.listen.outcome import REASONS, CannotTellError, Outcome
 from hardmute.listen.screen import Screen
 from hardmute.listen.stream import RATE, Duplex
 from hardmute.listen.walk import Follower, Heard, Walk
-from hardmute.newfile import new_file
-from hardmute.recorder import Recorder
-from hardmute.report import NOT_ATTESTED, Identity, exit_code
+from hardmute.model import errors
+from hardmute.model.answers import NOT_ATTESTED, Identity, exit_code
+from hardmute.model.clock import SYSTEM, now_ms
+from hardmute.render import text
+from hardmute.sync.contact import Contact, Meeting
+from hardmute.sync.recorder import Recorder
+from hardmute.system.new_file import new_file
 
 # Between the warning and the sound.
 _WARNING_S = 2.0
@@ -48,7 +52,7 @@ class _Listened(NamedTuple):
 def verify(args: Namespace) -> int:
     """`hardmute verify --listen`."""
     if args.recording is not None or args.probe is not None:
-        return offline.verify(args)
+        return recording.verify(args)
     listed = devices.devices()
     recorder = Recorder()
     try:
@@ -57,16 +61,16 @@ def verify(args: Namespace) -> int:
             chosen = _devices(args, listed, identity.board)
             listened = _listen(args, session, identity, recorder, *chosen)
             if isinstance(listened.now, Meeting):
-                observation = commands.record_seen(
+                observation = query.record_seen(
                     recorder, listened.now, identity, session, args.command
                 )
             else:
                 text.complain(listened.now)
-                observation = commands.record_unseen(
+                observation = query.record_unseen(
                     recorder, identity.board, listened.now, args.command
                 )
     except errors.UnreachableError as error:
-        commands.record_unseen(recorder, args.device, error, args.command)
+        query.record_unseen(recorder, args.device, error, args.command)
         raise
     draw(listened.outcome, args.svg)
     if args.json:
@@ -133,7 +137,7 @@ def _listen(
 ) -> _Listened:
     say = recorder.note if args.json else _say
     contact = Contact(session, identity, recorder)
-    commands.record_seen(recorder, contact.meet(), identity, session, args.command)
+    query.record_seen(recorder, contact.meet(), identity, session, args.command)
     contact.finish()
     played = probe.noise(os.urandom(_SEED), round(walk.longest_s(args.seconds) * RATE), RATE)
     sound = Duplex(played, RATE, microphone, speaker)
@@ -170,7 +174,7 @@ def _listen(
         versions=devices.versions(),
         simulated=identity.simulated,
     )
-    recorder.store(lambda log: log.append(heard.KIND, identity.board, body))
+    recorder.store(lambda log: log.append(listening.KIND, identity.board, body))
     return _Listened(body, outcome, state, _meet_muted(args, session, contact))
 
 

@@ -8,14 +8,17 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from hardmute import errors, paths, text, verifier
-from hardmute.entries import GENESIS, Entry, export_header, export_line, read_export
-from hardmute.keys import load_verify_keys, require_fit
-from hardmute.log import Log, paired_boards
-from hardmute.logview import incident_json, parse_time, print_incidents
-from hardmute.newfile import new_file
-from hardmute.recorder import Recorder
-from hardmute.report import is_board_id
+from hardmute.cli.commands.log_view import incident_json, parse_time, print_incidents
+from hardmute.evidence import verifier
+from hardmute.evidence.entries import GENESIS, Entry, export_header, export_line, read_export
+from hardmute.model import errors
+from hardmute.model.answers import is_board_id
+from hardmute.render import text
+from hardmute.store.keys import load_verify_keys, require_fit
+from hardmute.store.log import Log, paired_boards
+from hardmute.sync.recorder import Recorder
+from hardmute.system import paths
+from hardmute.system.new_file import new_file
 
 
 def verify(args: Namespace) -> int:
@@ -178,13 +181,14 @@ def _ask(first: int, last: int, before_ms: int) -> None:
 def _has_signed(board: str, checkpoint: Entry, recorder: Recorder, timeout: float) -> bool:
     """Whether ``board`` is there, and the log has its attestation of the ``checkpoint`` now."""
 
-    from hardmute import commands, discovery
-    from hardmute.contact import Contact
+    from hardmute.cli.commands import query
+    from hardmute.device import discovery
+    from hardmute.sync.contact import Contact
 
     try:
         with discovery.open_board(board, timeout, recorder.log) as (session, identity):
             contact = Contact(session, identity, recorder)
-            commands.record_seen(recorder, contact.meet(), identity, session, "prune")
+            query.record_seen(recorder, contact.meet(), identity, session, "prune")
             contact.finish()
     except (errors.UnreachableError, errors.UsageError) as error:
         if not (isinstance(error, errors.UnreachableError) and error.reason == "not_connected"):

@@ -12,14 +12,23 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hardmute import errors, heard, paths, text
-from hardmute.clock import now_ms
-from hardmute.discovery import known_board
-from hardmute.entries import FIRST_MS, Entry, read_export, stored_entry
-from hardmute.journaled import journaled
-from hardmute.log import ExportedLog, Log, iso_time
-from hardmute.newfile import new_file
-from hardmute.timeline import Interval, intervals, overlay_journal, total_live_ms, total_ms
+from hardmute.device.discovery import known_board
+from hardmute.evidence import listening
+from hardmute.evidence.entries import FIRST_MS, Entry, read_export, stored_entry
+from hardmute.evidence.timeline import (
+    Interval,
+    intervals,
+    overlay_journal,
+    total_live_ms,
+    total_ms,
+)
+from hardmute.model import errors
+from hardmute.model.clock import now_ms
+from hardmute.render import text
+from hardmute.store.log import ExportedLog, Log, iso_time
+from hardmute.sync.journaled import journaled
+from hardmute.system import paths
+from hardmute.system.new_file import new_file
 
 # Times are shown to the second.
 _WORTH_SAYING_MS = 1000
@@ -108,7 +117,7 @@ def _say_unchecked(export: Path | None) -> None:
 
 def plot(args: Namespace) -> int:
     """`hardmute log plot FILE.svg`; of an export, if one is named."""
-    from hardmute.plot import write_svg
+    from hardmute.render.svg import write_svg
 
     if args.file.suffix.lower() != ".svg":
         named = args.file.with_suffix(".svg")
@@ -154,12 +163,12 @@ def _read_for(args: Namespace) -> tuple[int, int, list[BoardTimeline], list[Entr
 
 def _exported(file: Path) -> Log:
     """The log in an export. Raises `EvidenceError` if it does not agree with itself."""
-    from hardmute.proof import unreadable
-    from hardmute.verifier import verified
+    from hardmute.evidence.proof import unreadable
+    from hardmute.evidence.verifier import verified
 
     rows = list(read_export(file))
     findings = verified(lambda: rows, {}).report().findings
-    listened = (stored_entry(row) for row in rows if row[2] == heard.KIND)
+    listened = (stored_entry(row) for row in rows if row[2] == listening.KIND)
     first = next(iter(findings), None) or next(unreadable(listened), None)
     if first is not None:
         raise errors.EvidenceError(

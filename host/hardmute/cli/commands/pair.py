@@ -10,13 +10,17 @@ from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
 
-from hardmute import discovery, errors, keys, service, text
-from hardmute.client import Session
-from hardmute.commands import record_seen
-from hardmute.contact import Contact, foreign
-from hardmute.log import UNPAIR
-from hardmute.recorder import Recorder
-from hardmute.report import Identity, Paired
+from hardmute.cli import service
+from hardmute.cli.commands.query import record_seen
+from hardmute.device import discovery
+from hardmute.device.client import Session
+from hardmute.model import errors
+from hardmute.model.answers import Identity, Paired
+from hardmute.render import text
+from hardmute.store import keys
+from hardmute.store.log import UNPAIR
+from hardmute.sync.contact import Contact, foreign
+from hardmute.sync.recorder import Recorder
 from muteboard import attest
 
 _WHAT_KEYS_DO = """\

@@ -8,16 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hardmute import errors, keys, paths, text
-from hardmute.clock import now_ms
-from hardmute.discovery import board_for, known_board
-from hardmute.entries import Entry, export_line, read_export
-from hardmute.excerpt import excerpt
-from hardmute.history import CLOCKS_DISAGREE, NOT_BORNE_OUT, ONE_SIDED
-from hardmute.keys import load_verify_keys
-from hardmute.log import Log, iso_time
-from hardmute.logview import edges, parse_time
-from hardmute.proof import (
+from hardmute.cli.commands.log_view import edges, parse_time
+from hardmute.device.discovery import board_for, known_board
+from hardmute.evidence.entries import Entry, export_line, read_export
+from hardmute.evidence.excerpt import excerpt
+from hardmute.evidence.proof import (
     EVIDENCE,
     Proof,
     Proven,
@@ -26,13 +21,27 @@ from hardmute.proof import (
     examine_export,
     no_key,
 )
-from hardmute.receipt import About, check_receipt, read_receipt, require_name, write_receipt
-from hardmute.recorder import Recorder
-from hardmute.verifier import Keys, verified
+from hardmute.evidence.receipt import (
+    About,
+    check_receipt,
+    read_receipt,
+    require_name,
+    write_receipt,
+)
+from hardmute.evidence.reconstruction import CLOCKS_DISAGREE, NOT_BORNE_OUT, ONE_SIDED
+from hardmute.evidence.verifier import Keys, verified
+from hardmute.model import errors
+from hardmute.model.clock import now_ms
+from hardmute.render import text
+from hardmute.store import keys
+from hardmute.store.keys import load_verify_keys
+from hardmute.store.log import Log, iso_time
+from hardmute.sync.recorder import Recorder
+from hardmute.system import paths
 
 if TYPE_CHECKING:
-    from hardmute.contact import Meeting
-    from hardmute.report import Identity
+    from hardmute.model.answers import Identity
+    from hardmute.sync.contact import Meeting
 
 _SIMULATED = "a simulated board: no real microphone was cut by it"
 _LONGEST_TITLE = 80
@@ -153,7 +162,7 @@ class _Met(NamedTuple):
 
 def _meet(args: Namespace) -> _Met:
     """Meet the board as `hardmute status` does, so that what it signs now is in the log."""
-    from hardmute import commands
+    from hardmute.cli.commands import query
 
     end_ms = now_ms()
     recorder = Recorder()
@@ -164,7 +173,7 @@ def _meet(args: Namespace) -> _Met:
     try:
         identity, met = _met(args, named, recorder)
     except errors.UnreachableError as error:
-        commands.record_unseen(recorder, named, error, args.command)
+        query.record_unseen(recorder, named, error, args.command)
         last = recorder.use(lambda log: _last_signed(log, named)) or ""
         text.complain(f"{error} The proof rests on what is in the log{last}.")
         return _Met(None, end_ms, recorder.exit_code)
@@ -180,15 +189,16 @@ def _meet(args: Namespace) -> _Met:
 
 def _met(args: Namespace, named: str | None, recorder: Recorder) -> tuple[Identity, Meeting]:
     """What a contact shows. A `watch` gives its port for it. Raises `UnreachableError`."""
-    from hardmute import commands, discovery
-    from hardmute.contact import Contact
+    from hardmute.cli.commands import query
+    from hardmute.device import discovery
+    from hardmute.sync.contact import Contact
 
     while True:
         try:
             with discovery.open_board(named, args.timeout, recorder.log, "meet") as found:
                 session, identity = found
                 met = Contact(session, identity, recorder).meet()
-                commands.record_seen(recorder, met, identity, session, args.command)
+                query.record_seen(recorder, met, identity, session, args.command)
                 return identity, met
         except errors.PortWantedError:
             # To a `mute`, which goes first. The board is met after it.

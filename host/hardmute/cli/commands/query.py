@@ -12,15 +12,14 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import muteboard
-from hardmute import discovery, errors, paths, service, text
-from hardmute.allowance import Allowance
-from hardmute.client import STREAM_SILENCE_S, Session
-from hardmute.clock import SYSTEM, HostClock
-from hardmute.contact import LASTING, TIMEOUTS, Bounds, Contact, Meeting
-from hardmute.holder import Turn
-from hardmute.log import STILL_MS, UNPAIR, Log, Observation, seen, unseen
-from hardmute.recorder import Recorder
-from hardmute.report import (
+from hardmute.cli import service
+from hardmute.device import discovery
+from hardmute.device.client import STREAM_SILENCE_S, Session
+from hardmute.device.holder import Turn
+from hardmute.evidence.anchors import Anchor, advance
+from hardmute.model import errors
+from hardmute.model.allowance import Allowance
+from hardmute.model.answers import (
     NOT_ATTESTED,
     PROOF_LEVELS,
     Identity,
@@ -29,7 +28,12 @@ from hardmute.report import (
     is_board_id,
     warning_text,
 )
-from hardmute.walltime import Anchor, advance
+from hardmute.model.clock import SYSTEM, HostClock
+from hardmute.render import text
+from hardmute.store.log import STILL_MS, UNPAIR, Log, Observation, seen, unseen
+from hardmute.sync.contact import LASTING, TIMEOUTS, Bounds, Contact, Meeting
+from hardmute.sync.recorder import Recorder
+from hardmute.system import paths
 
 # How long `verify` waits before it asks again, in seconds.
 VERIFY_PAUSE_S = 0.4
@@ -84,11 +88,11 @@ def mute(args: Namespace) -> int:
 def verify(args: Namespace) -> int:
     """`hardmute verify`: the verdict, its proof level, and what it rests on."""
     if args.listen:
-        from hardmute.listen import command
+        from hardmute.cli.commands import listen
 
         if len(args.devices) > 1:
             raise errors.UsageError("`verify --listen` hears one board: give --device once.")
-        return command.verify(args)
+        return listen.verify(args)
 
     def ask_twice(_: Session, contact: Contact) -> Meeting:
         first = contact.meet()
@@ -190,11 +194,11 @@ def _check_advance(first: Anchor, second: Anchor) -> None:
 
 def list_boards(args: Namespace) -> int:
     """`hardmute list`: real boards by USB ids and handshake, then simulated ones."""
-    from hardmute.sim import registry
+    from hardmute.device import simulators
 
     recorder = Recorder()
     devices = [port.device for port in discovery.serial_ports(bridges=args.probe)]
-    simulated = [entry.device for entry in registry.running()]
+    simulated = [entry.device for entry in simulators.running()]
     devices += simulated
     rows: list[dict[str, Any]] = []
     met: dict[str, str] = {}
@@ -242,7 +246,7 @@ def config(args: Namespace) -> int:
     recorder = Recorder()
     changes: dict[str, object] | None = None
     if args.action == "set":
-        from hardmute.settings import parse
+        from hardmute.model.settings import parse
 
         changes = parse(args.settings)
         with _logged_session(args, recorder):
@@ -752,10 +756,10 @@ def record_unseen(
 
     A refusal by the process that holds the board's port is not logged: that process knows more.
     """
-    from hardmute.sim import registry
+    from hardmute.device import simulators
 
     board = discovery.board_for(named, recorder.log) if recorder.log is not None else None
-    simulated = board in {entry.board for entry in registry.running()}
+    simulated = board in {entry.board for entry in simulators.running()}
     observation = _unseen_now(error.reason, board, named or "no port", simulated, source, SYSTEM)
     if not _holder_knows(recorder, board, error):
         recorder.add(observation, repeated=source in _EACH_HAS_A_ROW)

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hardmute import errors
-from hardmute.errors import UsageError
 from hardmute.listen import path, probe, signals, timing, wav
 from hardmute.listen.detector import judge
 from hardmute.listen.outcome import Outcome, Phases
 from hardmute.listen.path import Source
+from hardmute.model import errors
+from hardmute.model.errors import UsageError
 
 # The file: live, a beep, time to press, muted, a beep, time to press, live.
 _LIVE_S, _PRESS_S = 5.0, 4.0
@@ -43,7 +43,7 @@ def write_probe(file: Path, seconds: float) -> None:
 
 def verify(args: Namespace) -> int:
     """`hardmute verify --listen --recording FILE --probe FILE`."""
-    from hardmute.listen.command import draw, print_outcome, verdict_code
+    from hardmute.cli.commands.listen import draw, print_outcome, verdict_code
 
     if args.recording is None or args.probe is None:
         raise UsageError("A recording made elsewhere needs both: --recording FILE --probe FILE.")

@@ -8,10 +8,10 @@ import secrets
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from hardmute.errors import OK, MissingExtraError, UnreachableError, UsageError
-from hardmute.report import is_board_id
-from hardmute.settings import parse
-from hardmute.sim import registry
+from hardmute.device import simulators
+from hardmute.model.answers import is_board_id
+from hardmute.model.errors import OK, MissingExtraError, UnreachableError, UsageError
+from hardmute.model.settings import parse
 from hardmute.sim.engine import Engine
 from hardmute.sim.physics import Physics
 from hardmute.sim.world import HELP, act
@@ -32,8 +32,7 @@ def check_engine(args: Namespace) -> None:
 
 def find_image(args: Namespace) -> Image:
     """MicroPython for the emulated Pico, as the options say. Raises as `runtime.find` does."""
-    from hardmute import runtime
-    from hardmute.flash import image
+    from hardmute.flash import image, runtime
 
     found = image.load(runtime.find(args.image, download=args.download))
     image.check_room(found)
@@ -75,7 +74,7 @@ def _address(world: str) -> str:
     """Of the simulated board with this id, or of the world at this path."""
     if not is_board_id(world):
         return world
-    for entry in registry.running():
+    for entry in simulators.running():
         if entry.board == world:
             return entry.world
     raise UnreachableError(
