@@ -23,11 +23,13 @@ from bench.figure import Figure
 from hardmute.__main__ import main
 from hardmute.device import client
 from hardmute.evidence.entries import GENESIS, Entry, canonical, encoded, entry_hash, nonce
+from hardmute.evidence.observation import Observation
 from hardmute.evidence.receipt import LARGEST
+from hardmute.model.clock import iso_time
 from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics
 from hardmute.store import keys, readers
-from hardmute.store.log import Log, Observation, iso_time
+from hardmute.store.log import Log
 from muteboard import attest, journal
 
 _BOARD = "be9c4be9c4"

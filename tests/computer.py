@@ -30,6 +30,7 @@ from conftest import VirtualBoard
 from hardmute.__main__ import main
 from hardmute.cli.commands import query
 from hardmute.device import client, holder
+from hardmute.evidence.observation import Observation
 from hardmute.sim import board as simulated
 from hardmute.store import log
 
@@ -198,7 +199,7 @@ class Computer:
         self._slept_us = 0
         self._live: list[tuple[int, bool]] = [(0, False)]
         # Rows that were written, and when.
-        self.acknowledged: list[tuple[int, log.Observation]] = []
+        self.acknowledged: list[tuple[int, Observation]] = []
         self.board.physics.on_contact = self._note
         self._patch(patch)
 
@@ -419,7 +420,7 @@ class Computer:
         patch.setattr(sys, "stderr", _Output(self, "err", sys.stderr))
         add = log.Log.add
 
-        def acknowledged(store: log.Log, observation: log.Observation, **more: bool) -> None:
+        def acknowledged(store: log.Log, observation: Observation, **more: bool) -> None:
             before = store.head()
             add(store, observation, **more)
             if store.head() != before:

@@ -15,8 +15,9 @@ import pytest
 from conftest import BOARD, Listen, Person, Room, pactl
 from hardmute.evidence.entries import canonical
 from hardmute.evidence.listening import KIND
+from hardmute.model.clock import iso_time
 from hardmute.sim.world import act
-from hardmute.store.log import Log, iso_time
+from hardmute.store.log import Log
 
 MUTE = "Press the button now"
 AGAIN = "Press the button once more"

@@ -17,10 +17,10 @@ from random import Random
 from typing import Any, NamedTuple
 
 from hardmute.cli.commands import query
+from hardmute.evidence.observation import Observation
 from hardmute.model import errors
 from hardmute.model.answers import Identity, Status
 from hardmute.model.clock import HostClock
-from hardmute.store.log import Observation
 from hardmute.sync.contact import Contact
 from hardmute.sync.recorder import Recorder
 

@@ -24,10 +24,11 @@ import serial.tools.list_ports
 from evidence_maker import Story
 from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
 from hardmute.__main__ import main
+from hardmute.evidence.observation import Observation
 from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics
 from hardmute.sim.world import World, act
-from hardmute.store.log import Log, Observation
+from hardmute.store.log import Log
 from muteboard import config as board_config
 from muteboard import wire
 

@@ -17,11 +17,11 @@ from clock_world import START_MS, Board, Over, Part, World
 import hardmute
 from conftest import Cli, Sim, StartWatch
 from hardmute.cli.commands.log_view import parse_time
+from hardmute.evidence.observation import Observation
 from hardmute.evidence.timeline import WENT_BACK, WENT_FORWARD, Interval, intervals
 from hardmute.model.clock import now_ms
 from hardmute.model.errors import INTERRUPTED, UsageError
 from hardmute.render import text
-from hardmute.store.log import Observation
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

@@ -25,10 +25,11 @@ from conftest import Cli, Sim, StartSim, StartWatch
 from hardmute.cli.commands import demo
 from hardmute.device import client, discovery, simulators
 from hardmute.device.discovery import Port
+from hardmute.evidence.observation import Observation
 from hardmute.model.answers import Status
 from hardmute.model.clock import now_ms
 from hardmute.render import text
-from hardmute.store.log import Log, Observation
+from hardmute.store.log import Log
 
 Logged = Callable[[str | None], list[Observation]]
 MINUTE = 60_000

@@ -21,10 +21,11 @@ from hardmute.device.discovery import Port
 from hardmute.doctor import board, ports, store
 from hardmute.doctor.finding import Finding
 from hardmute.doctor.machine import Machine, here
+from hardmute.evidence.observation import Observation
 from hardmute.model import errors
 from hardmute.model.clock import now_ms
 from hardmute.store import keys
-from hardmute.store.log import Log, Observation
+from hardmute.store.log import Log
 from muteboard import attest
 
 PICO = Port("/dev/ttyACM0", "e6614c311b8a4f2d", (0x2E8A, 0x0005))

@@ -24,9 +24,9 @@ from conftest import Cli, Sim
 from hardmute.__main__ import main
 from hardmute.cli.parser import parser as command_line
 from hardmute.device import client
+from hardmute.evidence.observation import Observation
 from hardmute.model.errors import INTERRUPTED, LOCAL, OK, UNKNOWN, USAGE
 from hardmute.model.errors import LIVE as LIVE_CODE
-from hardmute.store.log import Observation
 
 Logged = Callable[[str | None], list[Observation]]
 STREAMS = ("stdin", "stdout", "stderr")

@@ -24,7 +24,8 @@ from hardmute.cli.commands import log_check
 from hardmute.device import client, discovery
 from hardmute.device.holder import PortHolder, Turn
 from hardmute.model.errors import OK, UNKNOWN, USAGE, PortWantedError, UnreachableError
-from hardmute.store.log import Log, Usb
+from hardmute.model.usb import Usb
+from hardmute.store.log import Log
 
 PICO = (0x2E8A, 0x0005)
 CIRCUITPY = (0x239A, 0x80F4)

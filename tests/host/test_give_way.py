@@ -27,9 +27,9 @@ from hardmute.device import client, discovery, simulators
 from hardmute.device import holder as port_holder
 from hardmute.device.client import Session
 from hardmute.device.holder import PortHolder, Turn
-from hardmute.model.clock import SYSTEM, now_ms
+from hardmute.evidence.observation import Observation
+from hardmute.model.clock import SYSTEM, iso_time, now_ms
 from hardmute.model.errors import INTERRUPTED, OK, UNKNOWN, PortWantedError
-from hardmute.store.log import Observation, iso_time
 from muteboard import wire
 
 Logged = Callable[[str | None], list[Observation]]

@@ -13,9 +13,10 @@ from test_signed import Device, clock_of, is_paired, plugged_in
 from conftest import Cli
 from evidence_maker import BOARD
 from hardmute.cli.commands import query
+from hardmute.evidence.observation import STILL_MS, Observation
 from hardmute.model import errors
-from hardmute.model.clock import SYSTEM, HostClock
-from hardmute.store.log import STILL_MS, Log, Observation, iso_time
+from hardmute.model.clock import SYSTEM, HostClock, iso_time
+from hardmute.store.log import Log
 from muteboard import journal
 
 POLL_S = 5

@@ -46,11 +46,12 @@ from serial.urlhandler import protocol_socket
 
 from hardmute.device import discovery
 from hardmute.device.client import STREAM_SILENCE_S, Session
+from hardmute.evidence.observation import Observation, seen
 from hardmute.model.answers import Status, conclude, parse_identity, parse_status
 from hardmute.model.clock import HostClock
 from hardmute.model.errors import FAULT, INTERRUPTED, OK, UNKNOWN, USAGE, UnreachableError
 from hardmute.model.errors import LIVE as LIVE_CODE
-from hardmute.store.log import Log, Observation, seen
+from hardmute.store.log import Log
 from hardmute.sync.contact import Contact, Meeting
 from hardmute.sync.recorder import Recorder
 from muteboard import journal, wire

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from fake_device import BOARD, LIVE, MUTED, Board, Device, pty_device
 
+from hardmute.evidence.observation import Observation, seen, unseen
 from hardmute.model.answers import conclude, parse_status
 from hardmute.model.errors import (
     FAULT,
@@ -34,7 +35,7 @@ from hardmute.model.errors import (
 from hardmute.model.errors import LIVE as LIVE_CODE
 from hardmute.render import svg  # noqa: F401 (imported before a test gives up its rights)
 from hardmute.store import log as log_module
-from hardmute.store.log import Log, Observation, _Damage, seen, unseen
+from hardmute.store.log import Log, _Damage
 
 HOUR_MS = 3_600_000
 YEAR_MS = 365 * 24 * HOUR_MS
@@ -147,7 +148,8 @@ def test_opening_again_changes_nothing(file: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from hardmute.store.log import Log, unseen
+from hardmute.evidence.observation import unseen
+from hardmute.store.log import Log
 sys.stdin.readline()
 log = Log(Path(sys.argv[1]))
 for number in range(100):

@@ -362,7 +362,7 @@ def test_what_was_pruned_is_not_told_by_what_is_left(made: Home, cli: Any) -> No
 
 
 def _iso(at_ms: int) -> str:
-    from hardmute.store.log import iso_time
+    from hardmute.model.clock import iso_time
 
     return iso_time(at_ms)
 

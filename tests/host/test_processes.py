@@ -22,9 +22,10 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from computer import Computer, Process
 from hardmute.cli.commands import log_view
+from hardmute.evidence.observation import Observation
 from hardmute.evidence.timeline import Interval
 from hardmute.model import errors
-from hardmute.store.log import Log, Observation
+from hardmute.store.log import Log
 
 BOARD = "5eed0000"
 # The board's loop, and each port, are looked at every 5 ms; an answer takes some of these.

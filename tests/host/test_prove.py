@@ -18,8 +18,9 @@ from hardmute.evidence import reconstruction, verifier
 from hardmute.evidence.entries import Entry, canonical, stored, stored_entry
 from hardmute.evidence.excerpt import excerpt
 from hardmute.evidence.proof import Proof, examine
+from hardmute.model.clock import iso_time
 from hardmute.store import keys
-from hardmute.store.log import Log, iso_time
+from hardmute.store.log import Log
 from muteboard import attest, journal
 
 MINUTE = 60_000

@@ -27,10 +27,11 @@ from hardmute.evidence.entries import (
     stored_entry,
 )
 from hardmute.evidence.receipt import check_receipt, read_receipt
+from hardmute.model.clock import iso_time
 from hardmute.model.errors import EvidenceError, NewerError, UsageError
 from hardmute.render.receipt_page import embedded
 from hardmute.store import keys
-from hardmute.store.log import Log, iso_time
+from hardmute.store.log import Log
 from muteboard import attest, journal
 
 

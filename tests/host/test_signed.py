@@ -30,11 +30,12 @@ from hardmute.device import discovery
 from hardmute.device.client import Session
 from hardmute.device.discovery import Port
 from hardmute.device.holder import Turn
+from hardmute.evidence.observation import Observation
 from hardmute.model import errors
-from hardmute.model.clock import SYSTEM, HostClock
+from hardmute.model.clock import SYSTEM, HostClock, iso_time
 from hardmute.render import text
 from hardmute.store import keys
-from hardmute.store.log import Log, Observation, _Damage, iso_time
+from hardmute.store.log import Log, _Damage
 from hardmute.sync import recorder
 from hardmute.sync.journal_import import MOST_BREAKS
 from muteboard import attest, wire

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hardmute.evidence.observation import Observation, unseen
 from hardmute.evidence.timeline import Interval, intervals, total_live_ms
-from hardmute.store.log import Observation, unseen
 
 STEADY = settings(
     derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=150

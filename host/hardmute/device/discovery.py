@@ -19,7 +19,8 @@ from hardmute.device import client, simulators
 from hardmute.device.holder import Turn
 from hardmute.model.answers import Identity, is_board_id
 from hardmute.model.errors import LocalError, PortWantedError, UnreachableError, UsageError
-from hardmute.store.log import Log, Usb
+from hardmute.model.usb import Usb
+from hardmute.store.log import Log
 
 # USB vendors under whose ids, with any product, a hardmute board can show up (their udev rule is
 # in doctor/70-hardmute.rules).

@@ -13,9 +13,9 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from hardmute.evidence.anchors import PASS_MS, TOLERANCE, Anchor, BootClock, Bounds, advance
-from hardmute.evidence.entries import FIRST_MS, LAST_MS, Entry
+from hardmute.evidence.entries import FIRST_MS, LAST_MS, Entry, record_of
+from hardmute.evidence.observation import observation_of
 from hardmute.model.answers import fault_text
-from hardmute.store.log import observation_of, record_of
 from muteboard import journal, wire
 
 # A part that is not bracketed, whose ends are known less well than this, is told in words and not
@@ -129,7 +129,10 @@ def checked_here(entry: Entry) -> bool:
 
 def _sighted(entry: Entry) -> Sighted | None:
     """The answer in an observation; None where none was asked for, or given."""
-    seen = observation_of(entry)
+    try:
+        seen = observation_of(entry)
+    except ValueError:
+        return None
     told = (seen.boot, seen.uptime_ms, seen.took_ms, seen.anchor)
     match told:
         case (int(boot), int(uptime_ms), int(), Anchor() as anchor):
@@ -264,7 +267,7 @@ def _ran_ms(one: Attested, other: Attested) -> int | None:
 
 
 def _event(entry: Entry) -> _Event:
-    record = journal.Record(record_of(entry))
+    record = journal.Record(record_of(entry.body))
     return _Event(
         record.seq,
         record.boot,

@@ -15,10 +15,10 @@ from itertools import accumulate, groupby
 from typing import NamedTuple
 
 from hardmute.evidence.anchors import Advance, Anchor, Bounds, advance, gravest, within
+from hardmute.evidence.observation import Observation
 from hardmute.evidence.reconstruction import CLOCKS_DISAGREE
 from hardmute.model.answers import NOT_ATTESTED, weakest
 from hardmute.render import text
-from hardmute.store.log import Observation
 
 _STARTED = "power-on or restart"
 _RESTARTED = "the board was off or restarted"

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +58,12 @@ _READINGS = 5
 def now_ms() -> int:
     """The host's wall time, in ms since the epoch."""
     return time.time_ns() // 1_000_000
+
+
+def iso_time(at_ms: int) -> str:
+    """``at_ms`` as ISO 8601 in UTC, to the millisecond."""
+    moment = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _run_us() -> int:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hardmute.evidence import entries
-from hardmute.evidence.anchors import Anchor, advance
+from hardmute.evidence.anchors import advance
 from hardmute.evidence.entries import GENESIS, KINDS, Entry, Row, canonical, entry_hash
-from hardmute.model.answers import PROOF_LEVELS, VERDICTS, Conclusion, Status
+from hardmute.evidence.observation import NO_ROW, STILL_MS, Observation, observation_of, told
 from hardmute.model.clock import now_ms
 from hardmute.model.errors import (
     EvidenceError,
@@ -29,6 +29,7 @@ from hardmute.model.errors import (
     NewerLogError,
     UsageError,
 )
+from hardmute.model.usb import Usb
 from muteboard import journal
 
 if TYPE_CHECKING:
@@ -98,11 +99,7 @@ _INDEXES = (
 UNPAIR = "unpair"
 # The incident that another than this host has paired a board since this one did.
 ELSEWHERE = "paired_elsewhere"
-# Beyond every row.
-NO_ROW = 1 << 62
 PATIENCE_S = 5.0
-# What stays as it is gets a row so often.
-STILL_MS = 60_000
 # So far back the newest entry of a board is looked for, in rows: the time for it is bounded.
 _LOOK_BACK = 256
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -120,142 +117,8 @@ class _Damage(Exception):  # noqa: N818 (never leaves this module)
         super().__init__("" if row is None else f" from entry {row} on")
 
 
-class Observation(NamedTuple):
-    """One contact with a board, or one attempt. ``at_ms``: host time, ms since the epoch, UTC.
-
-    From ``state`` on, the board's own words; all None when it could not be reached. ``took_ms``:
-    they were true within so long before ``at_ms``; of an answer, since it was asked for; None in
-    rows of older versions for what was not asked for. ``run_us`` and ``run``: ``at_ms`` by the
-    host's clock that nobody sets, in us, and the name of its run (`HostClock`); None in rows of
-    older versions. ``unsigned``: why
-    these words are not signed (`text.UNSIGNED`), if this host is paired with the board.
-    ``summary_of``: how many changes a `watch` heard since its row before, if it was more than one:
-    this is the gravest of what it heard.
-    """
-
-    at_ms: int
-    board: str | None
-    device: str
-    simulated: bool
-    source: str
-    verdict: str
-    proof: str | None
-    reason: str | None
-    state: str | None = None
-    command: str | None = None
-    sense: tuple[int, ...] | None = None
-    cause: str | None = None
-    since_ms: int | None = None
-    uptime_ms: int | None = None
-    boot: int | None = None
-    changes: int | None = None
-    live_ms: int | None = None
-    remute_in_ms: int | None = None
-    faults: tuple[str, ...] | None = None
-    warnings: tuple[str, ...] | None = None
-    service: str | None = None
-    took_ms: int | None = None
-    unsigned: str | None = None
-    summary_of: int | None = None
-    run_us: int | None = None
-    run: str | None = None
-
-    @property
-    def anchor(self) -> Anchor:
-        """The moment, and what it ties it to: the board's uptime, or 0 if there was no answer."""
-        run = None if self.run_us is None else self.run
-        asked_ms = self.at_ms - (self.took_ms or 0)
-        return Anchor(self.uptime_ms or 0, asked_ms, self.at_ms, self.run_us or 0, run)
-
-    def as_json(self) -> dict[str, Any]:
-        """The record as `--json` prints it."""
-        fields = self._asdict()
-        fields["at"] = iso_time(self.at_ms)
-        return fields
-
-
-_DEFAULTS = Observation._field_defaults
-# The fields that are numbers, or words, where they are there.
-_NUMBERS = (
-    *("since_ms", "uptime_ms", "boot", "changes", "live_ms", "remute_in_ms", "took_ms"),
-    "summary_of",
-)
-_WORDS = ("device", "source", "reason", "state", "command", "cause", "service", "unsigned")
 _COLUMNS = "row, at_ms, kind, board, body, hash"
 _INSERT = f"INSERT INTO entry ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 (fixed text)
-
-
-def iso_time(at_ms: int) -> str:
-    """``at_ms`` as ISO 8601 in UTC, to the millisecond."""
-    moment = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def seen(
-    status: Status,
-    conclusion: Conclusion,
-    *,
-    board: str,
-    device: str,
-    source: str,
-    at_ms: int,
-    took_ms: int | None = None,
-    unsigned: str | None = None,
-    run_us: int | None = None,
-    run: str | None = None,
-) -> Observation:
-    """The observation that a board answered with ``status`` at ``at_ms``, after ``took_ms``."""
-    words = status._asdict()
-    del words["simulated"], words["journal"]
-    return Observation(
-        at_ms=at_ms,
-        board=board,
-        device=device,
-        simulated=status.simulated,
-        source=source,
-        verdict=conclusion.verdict,
-        proof=conclusion.proof,
-        reason=conclusion.reason,
-        took_ms=took_ms,
-        unsigned=unsigned,
-        run_us=run_us,
-        run=run,
-        **words,
-    )
-
-
-def unseen(
-    reason: str,
-    *,
-    board: str | None,
-    device: str,
-    simulated: bool,
-    source: str,
-    at_ms: int,
-    run_us: int | None = None,
-    run: str | None = None,
-) -> Observation:
-    """The observation that no state could be had at ``at_ms``."""
-    return Observation(
-        at_ms=at_ms,
-        run_us=run_us,
-        run=run,
-        board=board,
-        device=device,
-        simulated=simulated,
-        source=source,
-        verdict="unknown",
-        proof=None,
-        reason=reason,
-    )
-
-
-class Usb(NamedTuple):
-    """What tells a USB device: its serial number, where it is plugged in, vendor and product."""
-
-    serial: str | None
-    location: str | None
-    ids: tuple[int, int] | None
 
 
 class Pairing(NamedTuple):
@@ -357,10 +220,10 @@ class Log:
         if newest is None or newest.kind != "observation":
             return False
         with self._guarded():
-            before = observation_of(newest)
+            before = _observation_of(newest)
         on = advance(before.anchor, observation.anchor)
         return (
-            _told(before) == _told(observation)
+            told(before) == told(observation)
             and on.wall_agrees
             and 0 <= on.passed_ms < STILL_MS
             and 0 <= on.board_ms < STILL_MS
@@ -484,7 +347,7 @@ class Log:
             return None
         # In the order of rows, for the one that is looked for comes soon, if there is one.
         ended = self._row_of(
-            lambda entry: observation_of(entry).source == UNPAIR,
+            lambda entry: _observation_of(entry).source == UNPAIR,
             f"SELECT {_COLUMNS} FROM entry WHERE +board = ? AND row > ?"  # noqa: S608 (fixed text)
             " AND kind = 'observation' AND instr(body, ?) ORDER BY row",
             board,
@@ -637,7 +500,7 @@ class Log:
         )
         with self._guarded():
             for row in self._database.execute(query, (board, until_row)):
-                record = journal.Record(record_of(_to_entry(row)))
+                record = journal.Record(_record_of(_to_entry(row)))
                 if record.event == journal.PAIR:
                     yield row[0], record
 
@@ -687,7 +550,7 @@ class Log:
         if record is None:
             ends += self._pruned_ends(board)
         else:
-            ends.append((_branch(record), record_of(record)))
+            ends.append((_branch(record), _record_of(record)))
         incident = self.newest(board, "incident")
         if incident is not None:
             ends.append((_branch(incident), None))
@@ -704,7 +567,7 @@ class Log:
                 (board,),
             ):
                 entry = _to_entry(row)
-                data = record_of(entry)
+                data = _record_of(entry)
                 record = journal.Record(data)
                 epoch = (_branch(entry), record.pairing, record.epoch)
                 if newest is None:
@@ -842,7 +705,7 @@ class Log:
         )
         with self._guarded():
             for row in self._database.execute(query, (first, last, board)):
-                yield observation_of(_to_entry(row))
+                yield _observation_of(_to_entry(row))
 
     def boards(self) -> list[tuple[str, str | None, bool]]:
         """Every board ever seen: id, label, simulated."""
@@ -1259,26 +1122,8 @@ def _is_checked(entry: Entry) -> bool:
     return entry.body.get("checked") is True
 
 
-def _told(observation: Observation) -> Observation:
-    """``observation`` without what differs each time, though nothing has changed."""
-    return observation._replace(
-        at_ms=0,
-        source="",
-        since_ms=None,
-        uptime_ms=None,
-        # While the line is cut, the live time that a board has counted stands still.
-        live_ms=None if observation.state == "live" else observation.live_ms,
-        remute_in_ms=None,
-        # One that was asked for tells the time of the board's records as well.
-        took_ms=None if observation.took_ms is None else 0,
-        summary_of=None,
-        run_us=None,
-        run=None,
-    )
-
-
 def _is_reached(entry: Entry) -> bool:
-    return observation_of(entry).state is not None
+    return _observation_of(entry).state is not None
 
 
 def pairings_before(file: Path, board: str) -> Iterator[Pairing]:
@@ -1307,7 +1152,7 @@ def paired_boards(checkpoint: Entry) -> list[str]:
     return cast("list[str]", boards)
 
 
-def record_of(entry: Entry) -> bytes:
+def _record_of(entry: Entry) -> bytes:
     """The 64 bytes of a ``record`` entry."""
     try:
         return entries.record_of(entry.body)
@@ -1315,35 +1160,8 @@ def record_of(entry: Entry) -> bytes:
         raise _Damage(entry.row) from error
 
 
-def observation_of(entry: Entry) -> Observation:
-    """The observation in an entry of that kind."""
-    # A later version may write more.
-    said = {key: value for key, value in entry.body.items() if key in Observation._fields}
-    fields: dict[str, Any] = {**_DEFAULTS, "proof": None, "reason": None, **said}
+def _observation_of(entry: Entry) -> Observation:
     try:
-        for key in ("sense", "faults", "warnings"):
-            if fields[key] is not None:
-                fields[key] = tuple(fields[key])
-        iso_time(entry.at_ms)
-        found = Observation(at_ms=entry.at_ms, board=entry.board, **fields)
-        _require_types(found)
-    except (TypeError, ValueError, OverflowError, OSError) as error:
+        return observation_of(entry)
+    except ValueError as error:
         raise _Damage(entry.row) from error
-    return found
-
-
-def _require_types(found: Observation) -> None:
-    """Raise `ValueError` for an observation with a value that none of ours has."""
-    numbers = (getattr(found, field) for field in _NUMBERS)
-    words = (getattr(found, field) for field in _WORDS)
-    lists = ((found.sense, int), (found.faults, str), (found.warnings, str))
-    if (
-        found.verdict not in VERDICTS
-        or found.proof not in (None, *PROOF_LEVELS)
-        or (found.state is not None and None in (found.since_ms, found.uptime_ms))
-        or type(found.simulated) is not bool
-        or not all(value is None or (type(value) is int and value < NO_ROW) for value in numbers)
-        or not all(value is None or type(value) is str for value in words)
-        or not all(type(one) is kind for values, kind in lists for one in values or ())
-    ):
-        raise ValueError

@@ -24,13 +24,14 @@ from hardmute.device.client import Session
 from hardmute.evidence import anchors
 from hardmute.evidence.anchors import Anchor
 from hardmute.evidence.entries import GENESIS, nonce
+from hardmute.evidence.observation import STILL_MS
 from hardmute.evidence.reconstruction import attested
 from hardmute.model.allowance import Allowance
 from hardmute.model.answers import Attested, Conclusion, Identity, JournalEnd, Status, conclude
 from hardmute.model.clock import SYSTEM, HostClock, Moment
 from hardmute.model.errors import EvidenceError, PortWantedError, RefusedError, UnreachableError
 from hardmute.store import keys
-from hardmute.store.log import ELSEWHERE, STILL_MS, Log, Pairing
+from hardmute.store.log import ELSEWHERE, Log, Pairing
 from hardmute.sync.journal_import import MOST_BREAKS, Intake
 from hardmute.sync.recorder import Recorder
 from muteboard import attest, journal

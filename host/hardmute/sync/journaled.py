@@ -11,14 +11,15 @@ from itertools import accumulate, pairwise
 
 from hardmute.evidence import listening
 from hardmute.evidence.anchors import gravest
-from hardmute.evidence.entries import Entry, stored
+from hardmute.evidence.entries import Entry, record_of, stored
 from hardmute.evidence.excerpt import excerpt
 from hardmute.evidence.listening import Heard
+from hardmute.evidence.observation import NO_ROW
 from hardmute.evidence.reconstruction import COARSE_MS, ONE_SIDED, Part, checked_here, parts
 from hardmute.evidence.timeline import WENT_BACK, Interval, clip, cut, overlay_journal
 from hardmute.evidence.verifier import Verifier
 from hardmute.store import keys
-from hardmute.store.log import NO_ROW, Log, record_of
+from hardmute.store.log import Log
 from muteboard import journal
 
 # While an answer was on its way nothing happened that is not recorded.
@@ -111,7 +112,7 @@ def _vouched(log: Log, board: str, trusted: list[Entry]) -> set[Part] | None:
 
     def is_signed(entry: Entry) -> bool:
         if entry.kind == "record":
-            return journal.Record(record_of(entry)).seq <= ends.get(entry.body["branch"], 0)
+            return journal.Record(record_of(entry.body)).seq <= ends.get(entry.body["branch"], 0)
         return entry.kind != "observation" or entry.body.get("unsigned") is None
 
     signed = [entry for entry in trusted if not first < entry.row < until or is_signed(entry)]

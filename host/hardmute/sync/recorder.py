@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from hardmute.evidence.observation import Observation
 from hardmute.model import errors
+from hardmute.model.usb import Usb
 from hardmute.render import text
-from hardmute.store.log import Log, Observation, Pairing, Usb, paired_by
+from hardmute.store.log import Log, Pairing, paired_by
 from hardmute.system import paths
 
 _T = TypeVar("_T")

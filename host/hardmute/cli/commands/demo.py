@@ -265,8 +265,7 @@ class _Walk:
             self._check(False, f"the board accepted {arguments}")
 
     def _prove(self, key: Path) -> None:
-        from hardmute.model.clock import now_ms
-        from hardmute.store.log import iso_time
+        from hardmute.model.clock import iso_time, now_ms
 
         start_ms = now_ms()
         time.sleep(_PROVEN_S)

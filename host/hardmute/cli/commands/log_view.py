@@ -23,9 +23,9 @@ from hardmute.evidence.timeline import (
     total_ms,
 )
 from hardmute.model import errors
-from hardmute.model.clock import now_ms
+from hardmute.model.clock import iso_time, now_ms
 from hardmute.render import text
-from hardmute.store.log import ExportedLog, Log, iso_time
+from hardmute.store.log import ExportedLog, Log
 from hardmute.sync.journaled import journaled
 from hardmute.system import paths
 from hardmute.system.new_file import new_file

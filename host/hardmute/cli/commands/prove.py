@@ -31,11 +31,11 @@ from hardmute.evidence.receipt import (
 from hardmute.evidence.reconstruction import CLOCKS_DISAGREE, NOT_BORNE_OUT, ONE_SIDED
 from hardmute.evidence.verifier import Keys, verified
 from hardmute.model import errors
-from hardmute.model.clock import now_ms
+from hardmute.model.clock import iso_time, now_ms
 from hardmute.render import text
 from hardmute.store import keys
 from hardmute.store.keys import load_verify_keys
-from hardmute.store.log import Log, iso_time
+from hardmute.store.log import Log
 from hardmute.sync.recorder import Recorder
 from hardmute.system import paths
 

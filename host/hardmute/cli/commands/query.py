@@ -17,6 +17,7 @@ from hardmute.device import discovery
 from hardmute.device.client import STREAM_SILENCE_S, Session
 from hardmute.device.holder import Turn
 from hardmute.evidence.anchors import Anchor, advance
+from hardmute.evidence.observation import STILL_MS, Observation, seen, unseen
 from hardmute.model import errors
 from hardmute.model.allowance import Allowance
 from hardmute.model.answers import (
@@ -30,7 +31,7 @@ from hardmute.model.answers import (
 )
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.render import text
-from hardmute.store.log import STILL_MS, UNPAIR, Log, Observation, seen, unseen
+from hardmute.store.log import UNPAIR, Log
 from hardmute.sync.contact import LASTING, TIMEOUTS, Bounds, Contact, Meeting
 from hardmute.sync.recorder import Recorder
 from hardmute.system import paths
