@@ -45,9 +45,9 @@ def _run(words: list[str]) -> int:
     except errors.HardmuteError as error:
         if args.verbose:
             _print_traceback()
-        from hardmute.render import text
+        from hardmute.cli import console
 
-        text.complain(error)
+        console.complain(error)
         return error.exit_code
 
 
@@ -90,9 +90,9 @@ def _is_written(stream: TextIO, more: str = "") -> bool:
         stream.flush()
     except OSError as error:
         if stream is sys.stdout:
-            from hardmute.render import text
+            from hardmute.cli import console
 
-            text.complain_of_output(error)
+            console.complain_of_output(error)
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)

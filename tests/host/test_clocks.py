@@ -19,9 +19,9 @@ from conftest import Cli, Sim, StartWatch
 from hardmute.cli.commands.log_view import parse_time
 from hardmute.evidence.observation import Observation
 from hardmute.evidence.timeline import WENT_BACK, WENT_FORWARD, Interval, intervals
+from hardmute.model import words
 from hardmute.model.clock import now_ms
 from hardmute.model.errors import INTERRUPTED, UsageError
-from hardmute.render import text
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -281,12 +281,12 @@ def test_an_hour_that_is_twice_or_never_is_refused(
         parse_time(given)
     for offset in offsets:
         assert offset in str(raised.value)
-    for words in (
+    for given_words in (
         ("log", "--since", given),
         ("prove", "--from", given),
         ("log", "prune", "--before", given),
     ):
-        told = cli(*words)
+        told = cli(*given_words)
         assert told.code == 2
         assert often in told.err
 
@@ -295,10 +295,10 @@ def test_an_hour_that_is_twice_or_never_is_refused(
 def test_the_times_that_a_refusal_names_are_taken_and_shown() -> None:
     first, second = (parse_time(f"2026-10-25T02:30:00{offset}") for offset in ("+02:00", "+01:00"))
     assert second - first == HOUR
-    assert text.local_time(first) == "2026-10-25 02:30:00+02:00"
-    assert text.local_time(second) == "2026-10-25 02:30:00+01:00"
-    assert text.local_time(first - HOUR) == "2026-10-25 01:30:00"
-    assert text.local_time(second + HOUR) == "2026-10-25 03:30:00"
+    assert words.local_time(first) == "2026-10-25 02:30:00+02:00"
+    assert words.local_time(second) == "2026-10-25 02:30:00+01:00"
+    assert words.local_time(first - HOUR) == "2026-10-25 01:30:00"
+    assert words.local_time(second + HOUR) == "2026-10-25 03:30:00"
     assert parse_time("2026-10-25T01:30") == first - HOUR
     assert parse_time("2026-10-25T03:30") == second + HOUR
 

@@ -28,7 +28,7 @@ from hardmute.device.discovery import Port
 from hardmute.evidence.observation import Observation
 from hardmute.model.answers import Status
 from hardmute.model.clock import now_ms
-from hardmute.render import text
+from hardmute.model.words import REASONS
 from hardmute.store.log import Log
 
 Logged = Callable[[str | None], list[Observation]]
@@ -1012,7 +1012,7 @@ def test_demo_says_so_when_its_board_does_not_start(
 
 
 def test_every_reason_for_unknown_has_words():
-    """The log's short words are told to a person in words of `hardmute.render.text`."""
+    """The log's short words are told to a person in words of `hardmute.model.words`."""
     sources = Path(hardmute.__file__).parent.rglob("*.py")
     calls = [
         node
@@ -1025,4 +1025,4 @@ def test_every_reason_for_unknown_has_words():
     reasons = {call.args[1].value for call in calls if isinstance(call.args[1], ast.Constant)}
     # "no_world" is about the simulation's world, which is never in the log. "late" is shown by
     # `watch`, of what it reads.
-    assert reasons - {"no_world"} | {"late"} == set(text.REASONS)
+    assert reasons - {"no_world"} | {"late"} == set(REASONS)

@@ -15,7 +15,7 @@ from hardmute.device import discovery
 from hardmute.evidence.receipt import read_receipt
 from hardmute.model import errors
 from hardmute.model.clock import iso_time, now_ms
-from hardmute.render.text import local_time
+from hardmute.model.words import local_time
 from hardmute.store import keys
 from hardmute.store.log import Log
 from hardmute.sync.contact import Contact, Meeting

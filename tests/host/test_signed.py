@@ -33,7 +33,7 @@ from hardmute.device.holder import Turn
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors
 from hardmute.model.clock import SYSTEM, HostClock, iso_time
-from hardmute.render import text
+from hardmute.model.words import UNSIGNED, claimed
 from hardmute.store import keys
 from hardmute.store.log import Log, _Damage
 from hardmute.sync import recorder
@@ -336,9 +336,9 @@ def test_P5_a_board_that_denies_its_pairing_is_not_muted(
 def test_the_words_in_the_log_are_the_documented_ones() -> None:
     page = (Path(__file__).parents[2] / "docs" / "evidence.md").read_text("utf-8")
     _, table = page.split("| `unsigned` |")
-    for code in text.UNSIGNED:
+    for code in UNSIGNED:
         assert f"`{code}`" in table.partition("\n\n")[0]
-    assert text.claimed("some_new_error").endswith("did not sign it (some new error)")
+    assert claimed("some_new_error").endswith("did not sign it (some new error)")
 
 
 def states(home: Path, since_ms: int) -> list[tuple[str, str | None]]:

@@ -8,10 +8,10 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Literal
 
+from hardmute.cli import console
 from hardmute.device import client, discovery, simulators
-from hardmute.model import errors
+from hardmute.model import errors, words
 from hardmute.model.answers import Identity
-from hardmute.render import text
 from hardmute.sync.recorder import Recorder
 
 # How often a board that is to come back is looked for, in seconds.
@@ -73,9 +73,9 @@ def wait_for(
                 found = look(meant) if look else _prompt_of(meant.board, device, args.timeout)
                 if found is not None:
                     return found
-            seen = text.REASONS.get(error.reason, error.reason)
+            seen = words.REASONS.get(error.reason, error.reason)
         if not told:
-            text.complain(
+            console.complain(
                 f"This needs the board in {service}, which takes a hand at its button:\n"
                 + _hands(service)
                 + (_world_words(meant.board, service) if meant.simulated else "")
@@ -83,7 +83,7 @@ def wait_for(
                 " changed then."
             )
         if seen != told:
-            text.complain(f"Waiting for board {meant.board} in {service}: {seen} ...")
+            console.complain(f"Waiting for board {meant.board} in {service}: {seen} ...")
             told = seen
         if time.monotonic() >= deadline:
             raise errors.UnreachableError(

@@ -24,8 +24,9 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
+from hardmute.cli import console
+from hardmute.model import words
 from hardmute.model.errors import PortHeldError
-from hardmute.render import text
 from hardmute.system import paths
 
 _POLL_S = 0.02
@@ -120,7 +121,7 @@ class PortHolder:
                 raise PortHeldError(self._refusal(), self._device)
             if waited >= _TELL_S and not told:
                 holder = _read_holder(self._fd)
-                text.complain(
+                console.complain(
                     f"Waiting for {self._device}, which {holder} holds: press the button to mute"
                     " now."
                 )
@@ -265,7 +266,7 @@ def _open(file: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
 def _complain_of_locks(folder: Path, why: str) -> None:
     """Say once that nobody can be told who holds a port."""
     home = os.environ.get("HARDMUTE_HOME") or not sys.platform.startswith("linux")
-    text.complain(
+    console.complain(
         f"Files in {folder} cannot be locked ({why}), so `hardmute mute` gets no port from a"
         f" `hardmute watch`: set {'HARDMUTE_HOME' if home else 'XDG_RUNTIME_DIR'} to a folder on a"
         " local disk."
@@ -276,7 +277,7 @@ def _read_holder(fd: int) -> str:
     os.lseek(fd, 0, os.SEEK_SET)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         note: dict[str, Any] = json.loads(os.read(fd, 4096))
-        return f"process {int(note['pid'])} ({text.printable(str(note['command']))})"
+        return f"process {int(note['pid'])} ({words.printable(str(note['command']))})"
     return "another hardmute process"
 
 

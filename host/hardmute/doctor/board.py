@@ -13,9 +13,8 @@ from hardmute.device.client import Session
 from hardmute.doctor.finding import Finding, failed, passed, skipped, warned
 from hardmute.doctor.machine import Machine
 from hardmute.evidence import anchors
-from hardmute.model import errors
+from hardmute.model import errors, words
 from hardmute.model.answers import Attested, Identity, Status, conclude, warning_text
-from hardmute.render import text
 from hardmute.store import keys
 from hardmute.store.log import Log, paired_by
 from hardmute.sync.contact import bears_out, contradiction, foreign
@@ -57,7 +56,7 @@ def check(args: Namespace, machine: Machine, log: Log | None) -> Iterator[Findin
                 said = _ask(session, identity.board, machine, held.key)
     except errors.UnreachableError as error:
         advice = _ADVICE.get(error.reason, "")
-        yield failed("board", text.printable(str(error)), advice, error.exit_code)
+        yield failed("board", words.printable(str(error)), advice, error.exit_code)
         for name in names:
             yield skipped(name, "the board was not asked")
         return
@@ -215,8 +214,8 @@ def _clock(board: str, status: Status, log: Log | None, now_ms: int) -> Finding:
     way = "forward" if offset > 0 else "back"
     return warned(
         name,
-        f"by the board's clock, this host's was set {way} by {text.duration(abs(offset))} since"
-        f" {text.local_time(since_ms)}",
+        f"by the board's clock, this host's was set {way} by {words.duration(abs(offset))} since"
+        f" {words.local_time(since_ms)}",
         "If the host's clock is right now, nothing need be done: the log has both times. If not,"
         " set it (Linux: sudo timedatectl set-ntp true).",
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from hardmute.evidence.entries import Entry
-from hardmute.render import text
+from hardmute.model import words
 
 KIND = "listening"
 
@@ -35,7 +35,7 @@ class Heard(NamedTuple):
     @property
     def told(self) -> str:
         """In a clause, for a person."""
-        at = text.local_time(self.from_ms)
+        at = words.local_time(self.from_ms)
         if self.verdict == "muted" and self.least_cdb is not None:
             return f"by ear at {at}: weaker by at least {self.least_cdb / 100:.1f} dB"
         if self.verdict == "live" and self.leak_cdb is not None:

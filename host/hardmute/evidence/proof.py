@@ -19,8 +19,7 @@ from hardmute.evidence.reconstruction import (
     Reading,
     read,
 )
-from hardmute.model import errors
-from hardmute.render import text
+from hardmute.model import errors, words
 from hardmute.store.keys import require_fit, require_ids
 
 EVIDENCE = ("record", "attestation", "incident", listening.KIND)
@@ -338,7 +337,7 @@ def _told(part: Part) -> str:
         return f"muted by the journal, but {part.note}"
     if part.state == "unknown":
         return part.note or NOT_BORNE_OUT
-    return f"{part.state} for {text.duration(part.length_ms)} at some time in it"
+    return f"{part.state} for {words.duration(part.length_ms)} at some time in it"
 
 
 def _unknown(start_ms: int, end_ms: int, notes: list[_Note]) -> Proven:

@@ -17,8 +17,8 @@ from typing import NamedTuple
 from hardmute.evidence.anchors import Advance, Anchor, Bounds, advance, gravest, within
 from hardmute.evidence.observation import Observation
 from hardmute.evidence.reconstruction import CLOCKS_DISAGREE
+from hardmute.model import words
 from hardmute.model.answers import NOT_ATTESTED, weakest
-from hardmute.render import text
 
 _STARTED = "power-on or restart"
 _RESTARTED = "the board was off or restarted"
@@ -79,7 +79,7 @@ def intervals(observations: Iterable[Observation], since_ms: int, until_ms: int)
         said.gap(lost, last, _reason(lost))
     elif before is not None and _took(before) > _FRESH_MS:
         # It was so at some time while it was on its way; nothing tells what came then.
-        said.draw(_gap(before.at_ms - _took(before), before.at_ms, text.REASONS["late"], 0))
+        said.draw(_gap(before.at_ms - _took(before), before.at_ms, words.REASONS["late"], 0))
     return _merge(clip(said.settled(), since_ms, until_ms))
 
 
@@ -119,7 +119,7 @@ class _Said:
         joint = None if before is None else _join(before, now)
         pieces = _fill(before, now, joint)
         if now.unsigned is not None:
-            pieces = [_doubted(piece, text.REASONS[NOT_ATTESTED]) for piece in pieces]
+            pieces = [_doubted(piece, words.REASONS[NOT_ATTESTED]) for piece in pieces]
         if lost is not None:
             lost_ms = _as_of(now, lost)
             if joint is not None and joint.start_ms is not None:
@@ -468,7 +468,7 @@ def _fill_same_boot(before: Observation, now: Observation, scale: _Scale) -> lis
             current,
         ]
     unseen = "1 unseen change" if changes == 2 else f"{changes - 1} unseen changes"
-    note = f"{unseen}, live for {text.duration(live_ms)} of it"
+    note = f"{unseen}, live for {words.duration(live_ms)} of it"
     return [_gap(start_ms, changed_ms, note, min(live_ms, max(0, changed_ms - start_ms))), current]
 
 
@@ -494,7 +494,7 @@ def _gap(start_ms: int, end_ms: int, note: str, live_ms: int) -> Interval:
 
 
 def _reason(lost: Observation) -> str:
-    return text.REASONS.get(lost.reason or "", "unreachable")
+    return words.REASONS.get(lost.reason or "", "unreachable")
 
 
 def _overlay(filled: list[Interval], lost_ms: int, note: str, until_ms: int) -> list[Interval]:

@@ -13,8 +13,8 @@ from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 import muteboard
+from hardmute.model import words
 from hardmute.model.errors import LocalError, MissingExtraError, UsageError
-from hardmute.render import text
 from hardmute.system import paths
 
 _NO_PORTAUDIO = (
@@ -186,7 +186,7 @@ def _virtual_by_name(name: str) -> str | None:
 
 
 def _shown(name: object) -> str:
-    return text.printable(str(name))[:_LONGEST_NAME]
+    return words.printable(str(name))[:_LONGEST_NAME]
 
 
 @contextlib.contextmanager
@@ -251,7 +251,7 @@ def choose(listed: list[Device], kind: str, named: str | None) -> Device:
     ]
     if len(fits) == 1:
         return fits[0]
-    shown = text.printable(named)
+    shown = words.printable(named)
     if fits:
         raise UsageError(
             f"{shown!r} may be {len(fits)} devices: give the name as `hardmute audio` does."

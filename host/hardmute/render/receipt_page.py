@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hardmute.cli.commands.log_view import edges
 from hardmute.evidence.entries import canonical
 from hardmute.evidence.receipt import escaped
-from hardmute.render import text
+from hardmute.model import words
 from hardmute.render.bands import BANDS
 
 if TYPE_CHECKING:
@@ -143,11 +143,11 @@ def page(content: Mapping[str, Any], proof: Proof) -> str:
         colour=BANDS[proof.verdict][0],
         verdict=f"{_SIMULATED} {simulated}" if proof.simulated else real,
         totals=_totals(proof.intervals),
-        start=text.local_time(proof.from_ms),
-        end=text.local_time(proof.to_ms),
+        start=words.local_time(proof.from_ms),
+        end=words.local_time(proof.to_ms),
         zone=escape(_zone(proof)),
         board=escape(label),
-        made=text.local_time(content["made_ms"]),
+        made=words.local_time(content["made_ms"]),
         made_by=escape(content["made_by"]),
         picture=_picture(proof),
         table=_table(proof.intervals),
@@ -179,10 +179,10 @@ def _last_line(body: bytes | memoryview) -> bytes:
 def _totals(intervals: Sequence[Proven]) -> str:
     """How long it was what."""
     parts: list[str] = []
-    for state, words in _TOTALS.items():
+    for state, called in _TOTALS.items():
         ms = sum(one.end_ms - one.start_ms for one in intervals if one.state == state)
         if ms:
-            parts.append(f"{words}: <strong>{text.duration(ms)}</strong>")
+            parts.append(f"{called}: <strong>{words.duration(ms)}</strong>")
     told = "; ".join(parts)
     return f"{told[0].upper()}{told[1:]}."
 
@@ -190,11 +190,11 @@ def _totals(intervals: Sequence[Proven]) -> str:
 def _table(intervals: Sequence[Proven]) -> str:
     """The intervals, without the columns that would be empty."""
     columns = {
-        "From": [text.local_time(one.start_ms) for one in intervals],
-        "For": [text.duration(one.end_ms - one.start_ms) for one in intervals],
+        "From": [words.local_time(one.start_ms) for one in intervals],
+        "For": [words.duration(one.end_ms - one.start_ms) for one in intervals],
         "Line": [_STATES[one.state] for one in intervals],
         "Known to": [edges(one.plus_minus_ms).strip() for one in intervals],
-        "Why": [one.note or text.CAUSES.get(one.cause or "", "") for one in intervals],
+        "Why": [one.note or words.CAUSES.get(one.cause or "", "") for one in intervals],
     }
     shown = {name: cells for name, cells in columns.items() if any(cells)}
     head = "".join(f"<th>{name}</th>" for name in shown)
@@ -302,8 +302,8 @@ def _picture(proof: Proof) -> str:
         f'<svg class="picture" viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none"'
         ' role="img" aria-label="the line, from beginning to end; the table says the same">\n'
         f"<defs>{''.join(map(_pattern, shown))}</defs>\n{drawn}\n</svg>\n"
-        f'<p class="ends small"><span>{text.local_time(proof.from_ms)}</span>'
-        f"<span>{text.local_time(proof.to_ms)}</span></p>\n"
+        f'<p class="ends small"><span>{words.local_time(proof.from_ms)}</span>'
+        f"<span>{words.local_time(proof.to_ms)}</span></p>\n"
         f'<p class="legend small">{legend}</p>'
     )
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from hardmute.evidence.timeline import total_live_ms, total_ms
-from hardmute.render import text
+from hardmute.model import words
 from hardmute.render.bands import BANDS
 
 if TYPE_CHECKING:
@@ -60,16 +60,16 @@ def _draw_row(axes: Axes, y: float, timeline: BoardTimeline) -> None:
             axes.text(
                 _days(interval.start_ms),
                 y - 0.46,
-                " " + text.CAUSES.get(interval.cause, interval.cause),
+                " " + words.CAUSES.get(interval.cause, interval.cause),
                 fontsize=7,
                 va="center",
             )
 
 
 def _sums(timeline: BoardTimeline) -> str:
-    said = f"live {text.duration(total_live_ms(timeline.intervals))}"
+    said = f"live {words.duration(total_live_ms(timeline.intervals))}"
     fault_ms = total_ms(timeline.intervals, "fault")
-    return f"{said}, fault {text.duration(fault_ms)}" if fault_ms else said
+    return f"{said}, fault {words.duration(fault_ms)}" if fault_ms else said
 
 
 def _frame(axes: Axes, timelines: list[BoardTimeline]) -> None:

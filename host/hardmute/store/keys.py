@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from hardmute.model import strict_json
 from hardmute.model.answers import is_board_id
 from hardmute.model.errors import LocalError, UsageError
-from hardmute.render.text import printable
+from hardmute.model.words import printable
 from hardmute.system import paths
 from hardmute.system.new_file import new_file
 from muteboard import attest
@@ -242,7 +242,7 @@ class Held(NamedTuple):
     known: bool = True
 
     def unsigned(self, why: str) -> str | None:
-        """The code of `text.UNSIGNED` where ``why`` is the reason that the board did not sign."""
+        """The code of `words.UNSIGNED` where ``why`` is the reason that the board did not sign."""
         if not self.paired:
             return None
         return why if self.known else "pairing_unknown"

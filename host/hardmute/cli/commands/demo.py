@@ -19,12 +19,12 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+from hardmute.cli import console
 from hardmute.cli.commands.sim import check_engine, find_image
 from hardmute.device.discovery import open_board
 from hardmute.evidence.reconstruction import CLOCKS_DISAGREE
 from hardmute.model import errors
 from hardmute.model.errors import FAULT, LIVE, OK, UNKNOWN
-from hardmute.render import text
 from hardmute.sim.world import act
 from hardmute.system import paths
 
@@ -73,18 +73,18 @@ def demo(args: Namespace) -> int:
         try:
             walk.through(svg, Path(home) / "verify-key.json")
         except TooSlowError as error:
-            text.console().print(f"[bold yellow]?[/] {error}", soft_wrap=True)
-            text.console().print(
+            console.rich_console().print(f"[bold yellow]?[/] {error}", soft_wrap=True)
+            console.rich_console().print(
                 "This machine is too slow, or too busy, for the emulated chip: answers come too"
                 " late.\nRun the demo without it: hardmute demo."
             )
             return UNKNOWN
         except StepFailedError as error:
-            text.console().print(
-                f"[bold red]{text.mark('✗', 'FAILED')}[/] {error}", soft_wrap=True
+            console.rich_console().print(
+                f"[bold red]{console.mark('✗', 'FAILED')}[/] {error}", soft_wrap=True
             )
             return errors.LOCAL
-    text.console().print(_NEXT)
+    console.rich_console().print(_NEXT)
     return OK
 
 
@@ -111,7 +111,7 @@ class _Walk:
         self._number = 0
 
     def through(self, svg: Path, key: Path) -> None:
-        text.console().print(f"[bold]hardmute[/] {self._what}\n")
+        console.rich_console().print(f"[bold]hardmute[/] {self._what}\n")
         self._run("list", expect=OK, shows=_BOARD)
         self._tell("the board is found", "hardmute list")
 
@@ -189,12 +189,12 @@ class _Walk:
 
     def _tell(self, what: str, command: str) -> None:
         self._number += 1
-        console = text.console()
-        console.print(
-            f"[bold green]{text.mark('✓', 'ok')}[/] {self._number:2d}. {what}", soft_wrap=True
+        out = console.rich_console()
+        out.print(
+            f"[bold green]{console.mark('✓', 'ok')}[/] {self._number:2d}. {what}", soft_wrap=True
         )
         command = command if command.startswith(("(", "hardmute")) else f"hardmute {command}"
-        console.print(
+        out.print(
             f"      [dim]$ {command}[/]" if command[0] != "(" else f"      [dim]{command}[/]"
         )
 
@@ -234,7 +234,7 @@ class _Walk:
         except StepFailedError as error:
             if not self._emulated or not any(why in str(error) for why in _BEHIND):
                 raise
-            text.console().print(
+            console.rich_console().print(
                 "   this machine is too busy for the emulated chip, whose clock runs behind: no"
                 f" {arguments[0]}"
             )

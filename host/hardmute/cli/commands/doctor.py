@@ -16,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 
 import muteboard
+from hardmute.cli import console
 from hardmute.device import discovery, simulators
 from hardmute.device.discovery import Port
 from hardmute.doctor import board, machine, ports, store
@@ -23,7 +24,6 @@ from hardmute.doctor.finding import Finding, skipped
 from hardmute.doctor.machine import Machine
 from hardmute.model import errors
 from hardmute.model.answers import is_board_id
-from hardmute.render import text
 from hardmute.store.log import Log
 from hardmute.system import paths
 
@@ -40,16 +40,16 @@ def doctor(args: Namespace) -> int:
     if args.udev_rule:
         print(resources.files("hardmute.doctor").joinpath(_RULE).read_text("utf-8"), end="")
         if sys.stdout.isatty():
-            text.complain(_RULE_GOES)
+            console.complain(_RULE_GOES)
         return errors.OK
     findings: list[Finding] = []
     for alike in _alike(examine(args, machine.here())):
         findings += alike
         if not args.json:
             names = ", ".join(finding.name for finding in alike)
-            text.headline(alike[0].result, f"{names}: {alike[0].text}")
+            console.headline(alike[0].result, f"{names}: {alike[0].text}")
             if alike[0].todo:
-                text.detail(alike[0].todo)
+                console.detail(alike[0].todo)
     if args.json:
         checks = [finding.as_json() for finding in findings]
         print(json.dumps({"hardmute": muteboard.__version__, "checks": checks}))

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import muteboard
-from hardmute.cli import service
+from hardmute.cli import console, service
 from hardmute.cli.commands import query
 from hardmute.device import client, discovery
 from hardmute.flash import bootsel, circuitpy, drives, image, prompt, runtime, targets, tree, uf2
 from hardmute.model import errors
 from hardmute.model.answers import Identity
-from hardmute.render import text
 from hardmute.sync.recorder import Recorder
 from muteboard import boards
 
@@ -69,16 +68,16 @@ def flash(args: Namespace) -> int:
     kinds = (targets.RUNNING, targets.PROMPT) if args.files_only else None
     target = targets.find(args.device, args.timeout, recorder.log, args.board, kinds)
     job = _JOBS[target.kind](args, target, recorder)
-    text.say(f"Found: {job.found}.")
+    console.say(f"Found: {job.found}.")
     for number, step in enumerate(job.steps, 1):
-        text.say(f"{number}. {step}")
+        console.say(f"{number}. {step}")
     # Before what stderr says to it.
     sys.stdout.flush()
     for warning in job.warnings:
-        text.complain(f"Warning: {warning}")
+        console.complain(f"Warning: {warning}")
     erases = job.erases and not args.erase_journal
     if erases:
-        text.complain(_ERASES)
+        console.complain(_ERASES)
     if args.dry_run:
         print("Nothing was done (--dry-run).")
         return errors.OK
@@ -266,7 +265,7 @@ def _serial_job(args: Namespace, target: targets.Target, _recorder: Recorder) ->
     from hardmute.flash import esp32
 
     given = esp32_image(args)
-    text.complain(f"Asking the chip at {target.place} what it is; that restarts it.")
+    console.complain(f"Asking the chip at {target.place} what it is; that restarts it.")
     chip = esp32.identify(target.place)
     esp32.check(chip, given)
     held = esp32.stored(chip, lambda _name, _done, _total: None)
@@ -392,14 +391,14 @@ def _confirm(args: Namespace, *, erases: bool) -> None:
             raise errors.UsageError(
                 "Nobody is there to confirm that: --erase-journal does. Nothing was changed."
             )
-        if text.answer(f"Type {_WORD} to go on: ") != _WORD:
+        if console.answer(f"Type {_WORD} to go on: ") != _WORD:
             raise errors.UsageError("Nothing was changed.")
         return
     if args.yes:
         return
     if not terminal:
         raise errors.UsageError("Nobody is there to be asked: --yes answers. Nothing was changed.")
-    if text.answer("Go on? [y/N] ").lower() not in ("y", "yes"):
+    if console.answer("Go on? [y/N] ").lower() not in ("y", "yes"):
         raise errors.UsageError("Nothing was changed.")
 
 
@@ -430,12 +429,12 @@ def _await_board(args: Namespace, job: Job, before: set[str]) -> str:
     """Wait until the board answers as hardmute does. Returns its port."""
     patience = _REPLUG_S if job.by_hand else _RESTART_S
     if job.by_hand:
-        text.complain(
+        console.complain(
             "Written. Unplug the board and plug it in again, without holding anything (a restart "
             "by software is no cold start): waiting ..."
         )
     else:
-        text.complain("Written. Waiting for the board to start ...")
+        console.complain("Written. Waiting for the board to start ...")
     deadline = time.monotonic() + patience
     while True:
         places = [port.device for port in discovery.serial_ports(bridges=False)]
@@ -448,7 +447,7 @@ def _await_board(args: Namespace, job: Job, before: set[str]) -> str:
             try:
                 with client.connect(place, args.timeout) as (_, identity):
                     if job.board in (None, identity.board):
-                        text.complain(f"Board {identity.board} is back. Verifying it ...")
+                        console.complain(f"Board {identity.board} is back. Verifying it ...")
                         return place
             except errors.UnreachableError:
                 # Not there yet, or somebody else's.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hardmute.cli import console
 from hardmute.cli.commands import query, recording
 from hardmute.device import discovery
 from hardmute.device.client import Session
@@ -23,10 +24,9 @@ from hardmute.listen.outcome import REASONS, CannotTellError, Outcome
 from hardmute.listen.screen import Screen
 from hardmute.listen.stream import RATE, Duplex
 from hardmute.listen.walk import Follower, Heard, Walk
-from hardmute.model import errors
+from hardmute.model import errors, words
 from hardmute.model.answers import NOT_ATTESTED, Identity, exit_code
 from hardmute.model.clock import SYSTEM, now_ms
-from hardmute.render import text
 from hardmute.sync.contact import Contact, Meeting
 from hardmute.sync.recorder import Recorder
 from hardmute.system.new_file import new_file
@@ -65,7 +65,7 @@ def verify(args: Namespace) -> int:
                     recorder, listened.now, identity, session, args.command
                 )
             else:
-                text.complain(listened.now)
+                console.complain(listened.now)
                 observation = query.record_unseen(
                     recorder, identity.board, listened.now, args.command
                 )
@@ -78,11 +78,11 @@ def verify(args: Namespace) -> int:
     else:
         _print(listened.outcome, listened.state, args)
         if identity.simulated:
-            text.detail("a simulated board: no real microphone is cut by it")
+            console.detail("a simulated board: no real microphone is cut by it")
         told = f" (proof level: {observation.proof})" if observation.proof else ""
         if observation.reason == NOT_ATTESTED:
-            told = f": {text.claimed(observation.unsigned)}"
-        text.detail(f"now the board is {observation.verdict}{told}")
+            told = f": {words.claimed(observation.unsigned)}"
+        console.detail(f"now the board is {observation.verdict}{told}")
     # What was heard is asked for by its own exit code.
     require = "sensed" if args.require == "heard" else args.require
     return errors.worst(
@@ -223,8 +223,8 @@ def _meet_muted(
         return error
 
 
-def _say(words: str) -> None:
-    print(words, flush=True)
+def _say(said: str) -> None:
+    print(said, flush=True)
 
 
 def _warn(say: Callable[[str], None], microphone: Device, speaker: Device, seconds: float) -> None:
@@ -250,37 +250,41 @@ def _wait_until_live(follower: Follower, say: Callable[[str], None]) -> None:
 def _print(outcome: Outcome, state: str | None, args: Namespace) -> None:
     print_outcome(outcome, args.required, args.confidence)
     if outcome.verdict == "live" and state in ("muted", "unknown"):
-        text.detail("and the board says that it is muted: either it does not cut this microphone")
-        text.detail("(README: which microphone is cut?), or it is not the one behind the board")
+        console.detail(
+            "and the board says that it is muted: either it does not cut this microphone"
+        )
+        console.detail("(README: which microphone is cut?), or it is not the one behind the board")
     if state == "fault":
-        text.detail("the board itself says fault: its contacts contradict the command")
+        console.detail("the board itself says fault: its contacts contradict the command")
     if state == "unknown":
-        text.detail('while it was to be muted, the board said "muted" but did not sign it')
+        console.detail('while it was to be muted, the board said "muted" but did not sign it')
 
 
 def print_outcome(outcome: Outcome, required_db: float, confidence: float) -> None:
     """The verdict for a person."""
     if outcome.verdict == "muted":
-        text.headline(
+        console.headline(
             "muted",
             f"what the microphone hears is weaker by at least {outcome.least_db:.1f} dB"
             f" (asked for: {required_db:g}; wrong once in {1 / confidence:,.0f})",
             word="PROVEN MUTED",
         )
         if outcome.leak_db is not None:
-            text.detail(f"a leak of -{outcome.leak_db:.1f} dB is there, and allowed")
-        text.detail(
+            console.detail(f"a leak of -{outcome.leak_db:.1f} dB is there, and allowed")
+        console.detail(
             "listened to from 1 to 4 kHz for "
             f"{outcome.muted_s:.1f} s; noise that software makes up in place of silence"
         )
-        text.detail("cannot be told from a line that is cut")
+        console.detail("cannot be told from a line that is cut")
     elif outcome.verdict == "live":
-        text.headline("live", f"leak of -{outcome.leak_db:.1f} dB: the microphone hears the noise")
+        console.headline(
+            "live", f"leak of -{outcome.leak_db:.1f} dB: the microphone hears the noise"
+        )
     else:
         why, advice = REASONS[outcome.reason or ""]
-        text.headline("unknown", why, word="INCONCLUSIVE")
+        console.headline("unknown", why, word="INCONCLUSIVE")
         if outcome.least_db is not None:
-            text.detail(
+            console.detail(
                 f"proven are {outcome.least_db:.1f} dB, and {required_db:g} were asked for"
             )
-        text.detail(advice)
+        console.detail(advice)

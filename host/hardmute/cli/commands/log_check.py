@@ -8,12 +8,12 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from hardmute.cli import console
 from hardmute.cli.commands.log_view import incident_json, parse_time, print_incidents
 from hardmute.evidence import verifier
 from hardmute.evidence.entries import GENESIS, Entry, export_header, export_line, read_export
-from hardmute.model import errors
+from hardmute.model import errors, words
 from hardmute.model.answers import is_board_id
-from hardmute.render import text
 from hardmute.store.keys import load_verify_keys, require_fit
 from hardmute.store.log import Log, paired_boards
 from hardmute.sync.recorder import Recorder
@@ -35,7 +35,7 @@ def verify(args: Namespace) -> int:
             log = Log(paths.log_file())
         except errors.NewerLogError as error:
             # Nothing is wrong with it, and nothing is known of it.
-            text.complain(error)
+            console.complain(error)
             return errors.UNKNOWN
         try:
             with log.snapshot():
@@ -151,7 +151,7 @@ def prune(args: Namespace) -> int:
     finally:
         log.close()
     if checkpoint is None:
-        print(f"Nothing in the log is older than {text.local_time(before_ms)}.")
+        print(f"Nothing in the log is older than {words.local_time(before_ms)}.")
         return errors.OK
     print(f"Removed up to entry {checkpoint.body['row']}; the rest verifies from a checkpoint.")
     recorder = Recorder()
@@ -171,10 +171,10 @@ def _ask(first: int, last: int, before_ms: int) -> None:
     if not sys.stdin.isatty():
         raise errors.UsageError("Nobody is there to be asked: --yes answers. Nothing was removed.")
     question = (
-        f"Remove entries {first} to {last}, older than {text.local_time(before_ms)}, for good?"
+        f"Remove entries {first} to {last}, older than {words.local_time(before_ms)}, for good?"
         " `hardmute log export FILE` keeps a copy. [y/N] "
     )
-    if text.answer(question).lower() not in ("y", "yes"):
+    if console.answer(question).lower() not in ("y", "yes"):
         raise errors.UsageError("Nothing was removed.")
 
 
@@ -223,18 +223,18 @@ def _as_json(report: verifier.Report, said: Outcome) -> dict[str, Any]:
 def _print(report: verifier.Report, said: Outcome, expected: bytes | None) -> None:
     if report.findings:
         first = report.findings[0]
-        text.say(f"TAMPERED  entry {first.row} {first.text}")
+        console.say(f"TAMPERED  entry {first.row} {first.text}")
         if len(report.findings) > 1:
-            text.detail(f"and {len(report.findings) - 1} more; --json lists them")
+            console.detail(f"and {len(report.findings) - 1} more; --json lists them")
     elif said.elsewhere:
         entry = said.elsewhere[0]
-        why = text.printable(entry.body["text"])
-        text.say(f"TAMPERED  entry {entry.row}: board {entry.board}: {why}")
+        why = words.printable(entry.body["text"])
+        console.say(f"TAMPERED  entry {entry.row}: board {entry.board}: {why}")
     elif said.missing:
         print("TAMPERED  the expected head is not there: this log ends earlier, or is another one")
     elif said.unchecked is not None:
-        text.say(f"UNKNOWN   {said.unchecked}")
-        text.detail(
+        console.say(f"UNKNOWN   {said.unchecked}")
+        console.detail(
             "give the boards' verify keys (--key), or a head that was noted (--expect-head)"
         )
     elif report.entries == 0:
@@ -242,43 +242,43 @@ def _print(report: verifier.Report, said: Outcome, expected: bytes | None) -> No
     else:
         print(f"INTACT    entries {report.first_row} to {report.head_row}")
     if report.checkpoint is not None:
-        text.detail(
+        console.detail(
             f"entries 1 to {report.first_row - 1} were pruned, as entry {report.checkpoint.row}"
-            f" of {text.local_time(report.checkpoint.at_ms)} says"
+            f" of {words.local_time(report.checkpoint.at_ms)} says"
         )
     for branch in report.branches:
         _print_branch(branch, pruned=report.first_row > 1)
     if report.unbound:
-        text.detail(f"{report.unbound} attestations are bound to entries that were pruned")
+        console.detail(f"{report.unbound} attestations are bound to entries that were pruned")
     print_incidents(report.incidents)
     print(f"head {report.head_row} {report.head.hex()}")
     if expected is None:
-        text.detail("note the head: an older copy of this log is found only with --expect-head")
+        console.detail("note the head: an older copy of this log is found only with --expect-head")
     elif not said.missing:
-        text.detail("the expected head is there")
+        console.detail("the expected head is there")
 
 
 def _print_branch(branch: verifier.Branch, *, pruned: bool) -> None:
-    name = f"board {text.printable(branch.board)}" + (
+    name = f"board {words.printable(branch.board)}" + (
         f", journal {branch.number}" if branch.number > 1 else ""
     )
     records = (
         f"records {branch.first_seq} to {branch.last_seq}" if branch.records else "no records"
     )
-    text.detail(f"{name}: {records}, {branch.attestations} attestations")
+    console.detail(f"{name}: {records}, {branch.attestations} attestations")
     if not branch.signatures:
         if pruned:
-            text.detail("  none of what is left is signed; what was pruned may have been")
+            console.detail("  none of what is left is signed; what was pruned may have been")
         else:
-            text.detail("  none of it is signed: the board was not paired")
+            console.detail("  none of it is signed: the board was not paired")
         return
     records_signed = branch.signatures - branch.attestations
     signed = f"{records_signed} of the records and all attestations are signed"
     if branch.pairings_without_key:
         which = ", ".join(map(str, branch.pairings_without_key))
-        text.detail(
+        console.detail(
             f"  {signed}: {branch.macs} of {branch.signatures} signatures checked;"
             f" no key given for pairing {which}: the rest may be by anybody who has had this log"
         )
     else:
-        text.detail(f"  {signed}: all {branch.signatures} signatures checked")
+        console.detail(f"  {signed}: all {branch.signatures} signatures checked")

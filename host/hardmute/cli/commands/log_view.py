@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hardmute.cli import console
 from hardmute.device.discovery import known_board
 from hardmute.evidence import listening
 from hardmute.evidence.entries import FIRST_MS, Entry, read_export, stored_entry
@@ -22,9 +23,8 @@ from hardmute.evidence.timeline import (
     total_live_ms,
     total_ms,
 )
-from hardmute.model import errors
+from hardmute.model import errors, words
 from hardmute.model.clock import iso_time, now_ms
-from hardmute.render import text
 from hardmute.store.log import ExportedLog, Log
 from hardmute.sync.journaled import journaled
 from hardmute.system import paths
@@ -98,7 +98,7 @@ def show(args: Namespace) -> int:
         return errors.OK
     if not timelines and not incidents:
         print(
-            f"Nothing is logged from {text.local_time(since_ms)} to {text.local_time(until_ms)}."
+            f"Nothing is logged from {words.local_time(since_ms)} to {words.local_time(until_ms)}."
         )
     for timeline in timelines:
         print_timeline(timeline)
@@ -109,8 +109,8 @@ def show(args: Namespace) -> int:
 
 def _say_unchecked(export: Path | None) -> None:
     if export is not None:
-        text.detail(_UNCHECKED)
-        text.detail(
+        console.detail(_UNCHECKED)
+        console.detail(
             f"to check what a board signed: hardmute prove --log {export} --from T --key FILE"
         )
 
@@ -181,12 +181,12 @@ def _exported(file: Path) -> Log:
 def _as_claimed(timeline: BoardTimeline) -> BoardTimeline:
     """``timeline`` out of an export: anybody can write one, so it proves nothing."""
     return timeline._replace(
-        board=None if timeline.board is None else text.printable(timeline.board),
+        board=None if timeline.board is None else words.printable(timeline.board),
         intervals=[
             interval._replace(
-                cause=interval.cause if interval.cause in text.CAUSES else None,
+                cause=interval.cause if interval.cause in words.CAUSES else None,
                 proof=None,
-                note=None if interval.note is None else text.printable(interval.note),
+                note=None if interval.note is None else words.printable(interval.note),
             )
             for interval in timeline.intervals
         ],
@@ -198,13 +198,13 @@ def print_incidents(found: Iterable[Entry]) -> None:
     """Incidents for a person, those that say the same in one. They may be from an export."""
     times: dict[tuple[str, str], list[int]] = {}
     for entry in found:
-        said = text.printable(str(entry.board)), text.printable(str(entry.body.get("text", "")))
+        said = words.printable(str(entry.board)), words.printable(str(entry.body.get("text", "")))
         times.setdefault(said, []).append(entry.at_ms)
     for (board, said), at_ms in times.items():
-        when = text.local_time(at_ms[0])
+        when = words.local_time(at_ms[0])
         if len(at_ms) > 1:
-            when = f"{len(at_ms)} times from {when} to {text.local_time(at_ms[-1])}"
-        text.detail(f"incident at {when}, board {board}: {said}")
+            when = f"{len(at_ms)} times from {when} to {words.local_time(at_ms[-1])}"
+        console.detail(f"incident at {when}, board {board}: {said}")
 
 
 def incident_json(entry: Entry) -> dict[str, Any]:
@@ -222,12 +222,12 @@ def parse_time(given: str) -> int:
         if given == "now":
             return now_ms()
         if _TIME.fullmatch(given):
-            given = f"{text.local_time(now_ms())[:10]}T{given}"
+            given = f"{words.local_time(now_ms())[:10]}T{given}"
         if given[-1:] in units and given[:-1].isdecimal():
             ago = timedelta(**{units[given[-1]]: int(given[:-1])})
             return now_ms() - int(ago.total_seconds() * 1000)
         moment = datetime.fromisoformat(given)
-        if moment.tzinfo is None and text.is_twice(moment):
+        if moment.tzinfo is None and words.is_twice(moment):
             raise _unclear(moment)
         return int(moment.astimezone().timestamp() * 1000)
     except (ValueError, OverflowError, OSError):
@@ -240,7 +240,7 @@ def parse_time(given: str) -> int:
 def _unclear(moment: datetime) -> errors.UsageError:
     """That a local time occurs twice, or never: both of them differ in the offset."""
     given = moment.isoformat()
-    first, second = (given + text.offset_of(moment.replace(fold=fold)) for fold in (0, 1))
+    first, second = (given + words.offset_of(moment.replace(fold=fold)) for fold in (0, 1))
     # A time that never was is read as one that was.
     occurs = datetime.fromtimestamp(moment.timestamp()) == moment  # noqa: DTZ006 (local)
     often, way = ("twice", "back") if occurs else ("never", "forward")
@@ -254,8 +254,8 @@ def print_timeline(timeline: BoardTimeline) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = text.console()
-    console.print(Text(timeline.title, style="bold"))
+    out = console.rich_console()
+    out.print(Text(timeline.title, style="bold"))
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("From", no_wrap=True)
     table.add_column("State", no_wrap=True)
@@ -264,24 +264,24 @@ def print_timeline(timeline: BoardTimeline) -> None:
     table.add_column("Proof", no_wrap=True)
     for interval in timeline.intervals:
         table.add_row(
-            text.local_time(interval.start_ms),
-            Text(interval.state.upper(), style=text.STYLES[interval.state]),
-            text.duration(interval.length_ms)
+            words.local_time(interval.start_ms),
+            Text(interval.state.upper(), style=console.STYLES[interval.state]),
+            words.duration(interval.length_ms)
             + (
                 edges(interval.plus_minus_ms) if interval.plus_minus_ms >= _WORTH_SAYING_MS else ""
             ),
             Text(why(interval)),
             interval.proof or "",
         )
-    console.print(table)
+    out.print(table)
     print_picture(timeline)
-    console.print(
-        f"live for {text.duration(total_live_ms(timeline.intervals))} in all, "
-        f"unknown for {text.duration(total_ms(timeline.intervals, 'unknown'))}",
+    out.print(
+        f"live for {words.duration(total_live_ms(timeline.intervals))} in all, "
+        f"unknown for {words.duration(total_ms(timeline.intervals, 'unknown'))}",
     )
     fault_ms = total_ms(timeline.intervals, "fault")
     if fault_ms:
-        console.print(f"in fault for {text.duration(fault_ms)}: the line may have been live")
+        out.print(f"in fault for {words.duration(fault_ms)}: the line may have been live")
 
 
 # The worst state within a character's width of time is the one that is drawn.
@@ -306,31 +306,31 @@ def print_picture(timeline: BoardTimeline) -> None:
                     first, -(-(interval.end_ms - start_ms) * _WIDTH // (end_ms - start_ms)) - 1
                 )
                 cells[first : last + 1] = [state] * len(cells[first : last + 1])
-    glyphs = _GLYPHS if text.fits("".join(_GLYPHS.values())) else _ASCII_GLYPHS
+    glyphs = _GLYPHS if console.fits("".join(_GLYPHS.values())) else _ASCII_GLYPHS
     line = Text()
     for state in cells:
-        line.append(glyphs[state], style=text.STYLES[state])
-    console = text.console()
-    console.print(line)
-    left, right = text.local_time(start_ms), text.local_time(end_ms)
+        line.append(glyphs[state], style=console.STYLES[state])
+    out = console.rich_console()
+    out.print(line)
+    left, right = words.local_time(start_ms), words.local_time(end_ms)
     if left[:10] == right[:10]:
         left, right = left[11:], right[11:]
-    console.print(left + " " + right.rjust(_WIDTH - len(left) - 1))
+    out.print(left + " " + right.rjust(_WIDTH - len(left) - 1))
     legend = Text()
     for state in ("muted", "live", "fault", "unknown"):
-        legend.append(f"{glyphs[state] * 2} {state}   ", style=text.STYLES[state])
-    console.print(legend)
+        legend.append(f"{glyphs[state] * 2} {state}   ", style=console.STYLES[state])
+    out.print(legend)
 
 
 def edges(plus_minus_ms: int) -> str:
     """How far the ends of an interval may be off, to stand after its length."""
-    return f" ±{text.duration(max(100, plus_minus_ms))}" if plus_minus_ms else ""
+    return f" ±{words.duration(max(100, plus_minus_ms))}" if plus_minus_ms else ""
 
 
 def why(interval: Interval) -> str:
     """The cause and the note of an interval, for a person."""
     # "fault" as a cause says no more than the state does.
-    cause = "" if interval.cause == interval.state else text.CAUSES.get(interval.cause or "", "")
+    cause = "" if interval.cause == interval.state else words.CAUSES.get(interval.cause or "", "")
     return ": ".join(part for part in (cause, interval.note) if part)
 
 
@@ -365,8 +365,8 @@ def _write_csv(timelines: list[BoardTimeline], file: Path) -> None:
         "plus_minus_seconds",
     ]
     with new_file(file) as stream:
-        words = io.TextIOWrapper(stream, "utf-8", newline="")
-        writer = csv.writer(words)
+        text = io.TextIOWrapper(stream, "utf-8", newline="")
+        writer = csv.writer(text)
         writer.writerow(header)
         for timeline in timelines:
             for interval in timeline.intervals:
@@ -387,4 +387,4 @@ def _write_csv(timelines: list[BoardTimeline], file: Path) -> None:
                     ]
                 )
         # The stream below stays open until it is on the disk.
-        words.detach()
+        text.detach()

@@ -10,13 +10,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
 
-from hardmute.cli import service
+from hardmute.cli import console, service
 from hardmute.cli.commands.query import record_seen
 from hardmute.device import discovery
 from hardmute.device.client import Session
 from hardmute.model import errors
 from hardmute.model.answers import Identity, Paired
-from hardmute.render import text
 from hardmute.store import keys
 from hardmute.store.log import UNPAIR
 from hardmute.sync.contact import Contact, foreign
@@ -114,8 +113,8 @@ def unpair(args: Namespace) -> int:
     if args.json:
         print(json.dumps({"board": board, "board_unpaired": ends, "host_unpaired": held.paired}))
     else:
-        text.say(said)
-        text.say(
+        console.say(said)
+        console.say(
             "What was recorded stays checkable with the verify key of its pairing: keep that."
         )
     return recorder.exit_code
@@ -171,16 +170,16 @@ def _store(made: _Made, board: str, file: Path, recorder: Recorder) -> None:
 
 def _tell(made: _Made, identity: Identity, file: Path, earlier: int) -> None:
     paired = made.paired
-    text.say(
+    console.say(
         f"Board {identity.board} is paired (pairing {paired.pairing}, key {paired.key_id.hex()})."
     )
     if earlier:
-        text.say(
+        console.say(
             f"It ends pairing {earlier}. What was recorded until now stays checkable with the"
             " verify key of that one: keep both."
         )
-    text.say(_WHAT_KEYS_DO.format(file=file))
-    text.say(service.LEAVE.format(service="setup"))
+    console.say(_WHAT_KEYS_DO.format(file=file))
+    console.say(service.LEAVE.format(service="setup"))
 
 
 def _check_writable(file: Path) -> None:

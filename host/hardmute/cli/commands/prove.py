@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hardmute.cli import console
 from hardmute.cli.commands.log_view import edges, parse_time
 from hardmute.device.discovery import board_for, known_board
 from hardmute.evidence.entries import Entry, export_line, read_export
@@ -30,9 +31,8 @@ from hardmute.evidence.receipt import (
 )
 from hardmute.evidence.reconstruction import CLOCKS_DISAGREE, NOT_BORNE_OUT, ONE_SIDED
 from hardmute.evidence.verifier import Keys, verified
-from hardmute.model import errors
+from hardmute.model import errors, words
 from hardmute.model.clock import iso_time, now_ms
-from hardmute.render import text
 from hardmute.store import keys
 from hardmute.store.keys import load_verify_keys
 from hardmute.store.log import Log
@@ -102,7 +102,7 @@ def prove(args: Namespace) -> int:
         log.close()
     _print(shown.told, as_json=args.json, steps=_steps(shown.told))
     if args.receipt is not None and not args.json:
-        text.detail(f"receipt: {args.receipt}")
+        console.detail(f"receipt: {args.receipt}")
     return errors.worst(shown.proof.exit_code, errors.OK if met is None else met.exit_code)
 
 
@@ -143,7 +143,7 @@ def _title(args: Namespace) -> str | None:
     if args.receipt is None:
         raise errors.UsageError("--title is for a receipt: name its file, --receipt FILE.")
     title = args.title.strip()
-    if not 0 < len(title) <= _LONGEST_TITLE or text.printable(title) != title:
+    if not 0 < len(title) <= _LONGEST_TITLE or words.printable(title) != title:
         raise errors.UsageError(f"A title has 1 to {_LONGEST_TITLE} printable characters.")
     return title
 
@@ -175,14 +175,14 @@ def _meet(args: Namespace) -> _Met:
     except errors.UnreachableError as error:
         query.record_unseen(recorder, named, error, args.command)
         last = recorder.use(lambda log: _last_signed(log, named)) or ""
-        text.complain(f"{error} The proof rests on what is in the log{last}.")
+        console.complain(f"{error} The proof rests on what is in the log{last}.")
         return _Met(None, end_ms, recorder.exit_code)
     board, code = identity.board, recorder.exit_code
     newest = recorder.use(lambda log: log.newest(board, "attestation"))
     if newest is not None and newest.row > row:
         end_ms = newest.body["sent_ms"]
     if met.contradicted is not None:
-        text.complain(f"Board {board}: {met.contradicted}.")
+        console.complain(f"Board {board}: {met.contradicted}.")
         code = errors.worst(code, errors.FAULT)
     return _Met(board, end_ms, code)
 
@@ -211,7 +211,7 @@ def _last_signed(log: Log, named: str | None) -> str | None:
     newest = None if board is None else log.newest(board, "attestation")
     if newest is None:
         return None
-    return f"; the board last signed at {text.local_time(newest.body['sent_ms'])}"
+    return f"; the board last signed at {words.local_time(newest.body['sent_ms'])}"
 
 
 class _Shown(NamedTuple):
@@ -229,7 +229,7 @@ def _shown(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> _Sh
     if newest is not None and newest.at_ms > now_ms():
         raise errors.UsageError(
             "The host's clock was set back since the board last attested, at "
-            f"{text.local_time(newest.at_ms)}: run `hardmute status` first, then prove."
+            f"{words.local_time(newest.at_ms)}: run `hardmute status` first, then prove."
         )
     found = excerpt(log, board, from_ms, to_ms)
     try:
@@ -281,7 +281,7 @@ def _steps(told: Proof) -> list[str]:
 
 def _write(file: Path, log: Log, shown: _Shown, secrets: Keys, title: str | None) -> None:
     if not secrets:
-        text.complain(
+        console.complain(
             "Without --key the receipt is not signed: a check of it shows what the board"
             " signed, but not when. `hardmute prove --sign` can sign it later."
         )
@@ -319,7 +319,7 @@ def _sign(args: Namespace, secrets: Keys, title: str | None) -> int:
         log.close()
     _print(shown.told, as_json=args.json, steps=_steps(shown.told))
     if not args.json:
-        text.detail(f"signed receipt: {args.receipt}")
+        console.detail(f"signed receipt: {args.receipt}")
     return shown.proof.exit_code
 
 
@@ -361,7 +361,9 @@ def _require_follows(file: Path, claim: Proof, proof: Proof) -> None:
         agrees = set(states) == {"muted"} if one.state == "muted" else one.state in states
         if agrees or one.state == "unknown":
             continue
-        said = f"{file} was not signed: it claims {one.state} from {text.local_time(one.start_ms)}"
+        said = (
+            f"{file} was not signed: it claims {one.state} from {words.local_time(one.start_ms)}"
+        )
         if proof.without_key:
             raise errors.UsageError(f"{said}, and there was {no_key(proof.without_key)}.")
         raise errors.EvidenceError(f"{said}, and this host's log does not show that.")
@@ -388,34 +390,34 @@ def _print(proof: Proof, *, as_json: bool, steps: Sequence[str] = ()) -> None:
     if as_json:
         print(json.dumps(_as_json(proof) | {"next": list(steps)}))
         return
-    span = f"{text.local_time(proof.from_ms)} to {text.local_time(proof.to_ms)}"
+    span = f"{words.local_time(proof.from_ms)} to {words.local_time(proof.to_ms)}"
     if proof.findings:
         first = proof.findings[0]
-        text.headline("unknown", f"board {proof.board}: entry {first.row} {first.text}")
-        text.detail("the evidence does not hold, so nothing is proven; `hardmute log verify`")
+        console.headline("unknown", f"board {proof.board}: entry {first.row} {first.text}")
+        console.detail("the evidence does not hold, so nothing is proven; `hardmute log verify`")
         return
     if proof.verdict == "muted":
-        text.headline("muted", f"throughout, {span}, board {proof.board}")
+        console.headline("muted", f"throughout, {span}, board {proof.board}")
     else:
-        text.headline(
+        console.headline(
             proof.verdict, f"not shown to be muted throughout, {span}, board {proof.board}"
         )
         for interval in proof.intervals:
-            text.detail(_line(interval))
+            console.detail(_line(interval))
     for one in proof.heard:
-        text.detail(f"heard, {one.told}")
+        console.detail(f"heard, {one.told}")
     for step in steps:
-        text.detail(f"next: {step}")
+        console.detail(f"next: {step}")
     if proof.simulated:
-        text.detail(_SIMULATED)
-    text.detail(_rests_on(proof))
+        console.detail(_SIMULATED)
+    console.detail(_rests_on(proof))
 
 
 def _line(interval: Proven) -> str:
-    cause = text.CAUSES.get(interval.cause or "", "")
+    cause = words.CAUSES.get(interval.cause or "", "")
     return (
-        f"{interval.state:8}{text.local_time(interval.start_ms)} for "
-        f"{text.duration(interval.end_ms - interval.start_ms)}{edges(interval.plus_minus_ms)}  "
+        f"{interval.state:8}{words.local_time(interval.start_ms)} for "
+        f"{words.duration(interval.end_ms - interval.start_ms)}{edges(interval.plus_minus_ms)}  "
         f"{interval.note or cause}"
     )
 
@@ -488,29 +490,29 @@ def _check(file: Path, secrets: Keys, *, as_json: bool) -> int:
     else:
         _print(proof, as_json=False)
         if not proof.findings:
-            text.detail("the receipt itself is signed with the verify key")
+            console.detail("the receipt itself is signed with the verify key")
     for what, said in named.items():
         if said and what != "key_ids":
-            text.detail(f"{what}, as the receipt says: {text.printable(said)}")
+            console.detail(f"{what}, as the receipt says: {words.printable(said)}")
     if file.suffix.lower() == ".html":
-        text.detail("go by this: what the page itself says to a reader is not signed")
+        console.detail("go by this: what the page itself says to a reader is not signed")
     return proof.exit_code
 
 
 def _print_claim(claim: Proof, why: str) -> None:
     """What a receipt claims, and ``why`` that is not known."""
-    text.headline("unknown", why)
-    span = f"{text.local_time(claim.from_ms)} to {text.local_time(claim.to_ms)}"
-    text.detail(f"it claims, {span}, board {claim.board}:")
+    console.headline("unknown", why)
+    span = f"{words.local_time(claim.from_ms)} to {words.local_time(claim.to_ms)}"
+    console.detail(f"it claims, {span}, board {claim.board}:")
     for interval in claim.intervals:
-        text.detail(f"claimed {_line(interval)}")
+        console.detail(f"claimed {_line(interval)}")
     for one in claim.heard:
-        text.detail(f"claimed heard, {one.told}")
+        console.detail(f"claimed heard, {one.told}")
     if claim.simulated:
-        text.detail(_SIMULATED)
+        console.detail(_SIMULATED)
     if claim.fitting and claim.without_key:
-        text.detail(counts_for_nothing(claim))
+        console.detail(counts_for_nothing(claim))
     if claim.fitting:
-        text.detail("ask for a receipt that was made with `hardmute prove --key`: it is signed")
+        console.detail("ask for a receipt that was made with `hardmute prove --key`: it is signed")
     elif claim.signatures:
-        text.detail("to check it, give the board's verify key: --key FILE")
+        console.detail("to check it, give the board's verify key: --key FILE")

@@ -12,13 +12,13 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import muteboard
-from hardmute.cli import service
+from hardmute.cli import console, service
 from hardmute.device import discovery
 from hardmute.device.client import STREAM_SILENCE_S, Session
 from hardmute.device.holder import Turn
 from hardmute.evidence.anchors import Anchor, advance
 from hardmute.evidence.observation import STILL_MS, Observation, seen, unseen
-from hardmute.model import errors
+from hardmute.model import errors, words
 from hardmute.model.allowance import Allowance
 from hardmute.model.answers import (
     NOT_ATTESTED,
@@ -30,7 +30,6 @@ from hardmute.model.answers import (
     warning_text,
 )
 from hardmute.model.clock import SYSTEM, HostClock
-from hardmute.render import text
 from hardmute.store.log import UNPAIR, Log
 from hardmute.sync.contact import LASTING, TIMEOUTS, Bounds, Contact, Meeting
 from hardmute.sync.recorder import Recorder
@@ -143,7 +142,7 @@ def _of_each(
         try:
             one = report(Namespace(**{**vars(args), "device": named}), rows)
         except errors.HardmuteError as error:
-            text.complain(error)
+            console.complain(error)
             told = {"board": None, "device": named, "verdict": "unknown", "reason": str(error)}
             rows.append(told)
             # A name that means nothing is no usage error here: the other boards were asked.
@@ -263,7 +262,7 @@ def config(args: Namespace) -> int:
 
         for key in sorted(settings):
             allowed = board_config.allowed(key) if key in board_config.DEFAULTS else "?"
-            print(f"{text.printable(key)} = {text.printable(str(settings[key]))}   ({allowed})")
+            print(f"{words.printable(key)} = {words.printable(str(settings[key]))}   ({allowed})")
         if changes is not None:
             print(service.LEAVE.format(service="setup"))
     return recorder.exit_code
@@ -281,7 +280,7 @@ def name(args: Namespace) -> int:
             board = identity.board
     if args.label is not None:
         label = args.label.strip()
-        if not 0 < len(label) <= 40 or text.printable(label) != label:
+        if not 0 < len(label) <= 40 or words.printable(label) != label:
             raise errors.UsageError("A label has 1 to 40 printable characters.")
         if is_board_id(label) or "/" in label or discovery.is_port(label):
             raise errors.UsageError(
@@ -383,7 +382,7 @@ class _Watch:
                     self._lost(error)
                     if first and self._meant is None:
                         # Nothing has been followed yet, and no such board was ever seen.
-                        text.complain(error)
+                        console.complain(error)
                         return errors.worst(error.exit_code, self._recorder.exit_code)
                 pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
                 self._meetings.refill()
@@ -571,9 +570,9 @@ class _Watch:
         if self._args.json:
             print(json.dumps(observation.as_json()), flush=True)
             return
-        stamp = text.local_time(observation.at_ms)
+        stamp = words.local_time(observation.at_ms)
         label = _label(self._recorder, observation.board)
-        text.headline(observation.verdict, f"{stamp}  {label}  {_why(observation)}")
+        console.headline(observation.verdict, f"{stamp}  {label}  {_why(observation)}")
         sys.stdout.flush()
 
 
@@ -624,7 +623,7 @@ def _report(
             contact.finish()
     except errors.UnreachableError as error:
         observation = record_unseen(recorder, args.device, error, source)
-        text.complain(error)
+        console.complain(error)
         told = _tell(args, recorder, observation, firmware, rows=rows)
     return errors.worst(
         exit_code(observation.verdict, observation.proof, require), recorder.exit_code, told
@@ -651,7 +650,7 @@ def _told(tell: Callable[[], object]) -> int:
     try:
         tell()
     except OSError as error:
-        text.complain_of_output(error)
+        console.complain_of_output(error)
         return errors.LOCAL
     return errors.OK
 
@@ -788,11 +787,11 @@ def _label(recorder: Recorder, board: str | None) -> str:
 
 def _why(observation: Observation) -> str:
     if observation.state is None:
-        return text.REASONS.get(observation.reason or "", "")
+        return words.REASONS.get(observation.reason or "", "")
     if observation.reason == NOT_ATTESTED:
-        parts = [text.claimed(observation.unsigned)]
+        parts = [words.claimed(observation.unsigned)]
     else:
-        parts = [text.CAUSES.get(observation.cause or "", ""), observation.reason or ""]
+        parts = [words.CAUSES.get(observation.cause or "", ""), observation.reason or ""]
     if observation.service not in (None, "none"):
         parts.append(f"in {observation.service}")
     parts += [warning.replace("_", " ") for warning in observation.warnings or ()]
@@ -804,45 +803,47 @@ def _why(observation: Observation) -> str:
 def _print_observation(recorder: Recorder, observation: Observation) -> None:
     label = _label(recorder, observation.board)
     if observation.state is None:
-        text.headline(observation.verdict, f"{label}: {_why(observation)}")
+        console.headline(observation.verdict, f"{label}: {_why(observation)}")
         return
     unsigned = observation.reason == NOT_ATTESTED
-    claimed = f": {text.claimed(observation.unsigned)}" if unsigned else ""
-    text.headline(observation.verdict, f"{label}{claimed}")
+    claimed = f": {words.claimed(observation.unsigned)}" if unsigned else ""
+    console.headline(observation.verdict, f"{label}{claimed}")
     if observation.simulated:
-        text.detail("a simulated board: no real microphone is cut by it")
+        console.detail("a simulated board: no real microphone is cut by it")
     if unsigned:
-        text.detail(text.unsigned(observation.unsigned).advice)
+        console.detail(words.unsigned(observation.unsigned).advice)
         _print_warnings(observation)
         return
     since_ms = observation.since_ms or 0
-    began = text.local_time(observation.at_ms - since_ms)
-    cause = "" if observation.cause == "fault" else f", by {text.CAUSES[observation.cause or '']}"
-    text.detail(f"since {began} ({text.duration(since_ms)}){cause}")
+    began = words.local_time(observation.at_ms - since_ms)
+    cause = "" if observation.cause == "fault" else f", by {words.CAUSES[observation.cause or '']}"
+    console.detail(f"since {began} ({words.duration(since_ms)}){cause}")
     if observation.reason:
-        text.detail(f"{observation.reason}")
+        console.detail(f"{observation.reason}")
     _print_contacts(observation)
     if observation.remute_in_ms is not None:
-        text.detail(f"mutes itself in {text.duration(observation.remute_in_ms)}")
+        console.detail(f"mutes itself in {words.duration(observation.remute_in_ms)}")
     if observation.unsigned not in (None, "contradicted"):
-        text.detail(f"not signed ({text.unsigned(observation.unsigned).word})")
+        console.detail(f"not signed ({words.unsigned(observation.unsigned).word})")
     _print_warnings(observation)
 
 
 def _print_warnings(observation: Observation) -> None:
     if observation.service not in (None, "none"):
-        text.detail(f"in {observation.service}: the line stays cut until the power has been off")
+        console.detail(
+            f"in {observation.service}: the line stays cut until the power has been off"
+        )
     for warning in observation.warnings or ():
-        text.detail(f"warning: {warning_text(warning)}")
+        console.detail(f"warning: {warning_text(warning)}")
 
 
 def _print_firmware(firmware: str) -> None:
     """By the board's own word: `hardmute flash --verify` reads it back."""
     ours = muteboard.__version__
     if firmware == ours:
-        text.detail(f"firmware {firmware}, as this hardmute carries it")
+        console.detail(f"firmware {firmware}, as this hardmute carries it")
     else:
-        text.detail(f"firmware {firmware}; this hardmute carries {ours}: update the older")
+        console.detail(f"firmware {firmware}; this hardmute carries {ours}: update the older")
 
 
 def _print_contacts(observation: Observation) -> None:
@@ -850,15 +851,17 @@ def _print_contacts(observation: Observation) -> None:
     opened = [str(number) for number, bit in enumerate(sense, 1) if not bit]
     if sense:
         attested = ", attested" if observation.proof == "attested" else ""
-        text.detail(f"{len(opened)} of {len(sense)} contacts sensed open{attested}")
+        console.detail(f"{len(opened)} of {len(sense)} contacts sensed open{attested}")
     if observation.state != "fault":
         return
     if len(opened) == len(sense):
-        text.detail("they agree with the command again: one press of the button ends the fault")
+        console.detail("they agree with the command again: one press of the button ends the fault")
     elif opened:
-        text.detail(f"the line is still cut by contact {' and '.join(opened)}")
+        console.detail(f"the line is still cut by contact {' and '.join(opened)}")
     else:
-        text.detail("the microphone may still be connected: pull its plug, then `hardmute doctor`")
+        console.detail(
+            "the microphone may still be connected: pull its plug, then `hardmute doctor`"
+        )
 
 
 def _explain(args: Namespace, observation: Observation, require: str) -> None:
@@ -881,7 +884,7 @@ def _explain(args: Namespace, observation: Observation, require: str) -> None:
         lines.append(_what_lacks(require))
     if not args.json:
         for line in lines:
-            text.detail(f"{line}")
+            console.detail(f"{line}")
 
 
 def _what_lacks(require: str) -> str:
@@ -899,10 +902,10 @@ def _print_boards(rows: list[dict[str, Any]]) -> None:
             parts.append("(simulated)")
         if row["firmware"]:
             parts.append(f"firmware {row['firmware']}")
-        text.headline(row["verdict"], "  ".join(filter(None, parts)))
+        console.headline(row["verdict"], "  ".join(filter(None, parts)))
         # Alone and whole, to be copied.
         print(f"         {row['device']}")
         if row["reason"] == NOT_ATTESTED:
-            text.detail(text.claimed(row["unsigned"]))
+            console.detail(words.claimed(row["unsigned"]))
         elif row["reason"]:
-            text.detail(row["reason"])
+            console.detail(row["reason"])
