@@ -289,7 +289,7 @@ def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 before, start = peak(), time.process_time()
 with contextlib.suppress(errors.EvidenceError):
-    receipt.check_receipt(receipt.read_receipt(Path(sys.argv[1])), {})
+    receipt.check_receipt(receipts.read_receipt(Path(sys.argv[1])), {})
 print(time.process_time() - start, peak() - before)
 """
 

@@ -29,10 +29,11 @@ from hardmute.evidence.entries import (
 )
 from hardmute.evidence.listening import KIND as LISTENING
 from hardmute.evidence.proof import EVIDENCE, Proof, Proven
-from hardmute.evidence.receipt import check_receipt, make_receipt, read_receipt
+from hardmute.evidence.receipt import check_receipt, make_receipt
 from hardmute.model.clock import iso_time
 from hardmute.model.errors import LIVE, OK, TAMPERED, UNKNOWN, USAGE, EvidenceError, UsageError
 from hardmute.store import keys
+from hardmute.store.receipts import read_receipt
 from muteboard import attest, journal
 
 OTHER = "0123456789abcdef"

@@ -12,12 +12,12 @@ from test_signed import is_paired, plugged_in
 from conftest import Cli
 from evidence_maker import BOARD, MINUTE, Story, at
 from hardmute.device import discovery
-from hardmute.evidence.receipt import read_receipt
 from hardmute.model import errors
 from hardmute.model.clock import iso_time, now_ms
 from hardmute.model.words import local_time
 from hardmute.store import keys
 from hardmute.store.log import Log
+from hardmute.store.receipts import read_receipt
 from hardmute.sync.contact import Contact, Meeting
 
 LONG_AGO = ("--from", at(2), "--to", at(30))

@@ -26,12 +26,12 @@ from hardmute.evidence.entries import (
     row_of,
     stored_entry,
 )
-from hardmute.evidence.receipt import check_receipt, read_receipt
+from hardmute.evidence.receipt import check_receipt, embedded
 from hardmute.model.clock import iso_time
 from hardmute.model.errors import EvidenceError, NewerError, UsageError
-from hardmute.render.receipt_page import embedded
 from hardmute.store import keys
 from hardmute.store.log import Log
+from hardmute.store.receipts import read_receipt
 from muteboard import attest, journal
 
 

@@ -10,6 +10,7 @@ from hardmute.evidence import listening, verifier
 from hardmute.evidence.anchors import gravest
 from hardmute.evidence.entries import FIRST_MS, LAST_MS, Entry, Row, stored_entry
 from hardmute.evidence.excerpt import Excerpt
+from hardmute.evidence.key_fit import require_fit, require_ids
 from hardmute.evidence.listening import Heard
 from hardmute.evidence.reconstruction import (
     COARSE_MS,
@@ -20,7 +21,6 @@ from hardmute.evidence.reconstruction import (
     read,
 )
 from hardmute.model import errors, words
-from hardmute.store.keys import require_fit, require_ids
 
 EVIDENCE = ("record", "attestation", "incident", listening.KIND)
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}

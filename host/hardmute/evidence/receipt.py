@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
@@ -21,12 +20,11 @@ from hardmute.evidence.entries import (
     export_line,
     stored,
 )
+from hardmute.evidence.key_fit import require_fit, require_ids
 from hardmute.evidence.proof import EVIDENCE, Proof, Proven, numbers, shown_by
 from hardmute.model import errors, strict_json
 from hardmute.model.answers import is_board_id
 from hardmute.model.clock import now_ms
-from hardmute.store.keys import require_fit, require_ids
-from hardmute.system.new_file import new_file
 from muteboard import attest
 
 _KIND = "receipt"
@@ -35,6 +33,11 @@ _VERSION = 2
 # attested after each record, as for `watch`, it measures 13.3 MB, and 16.0 MB as a page.
 LARGEST = 24 << 20
 _SLICE = 1 << 20
+# What stands around a receipt in a page.
+PAGE_OPEN = b'<script type="application/json" id="receipt">\n'
+PAGE_CLOSE = b"\n</script>"
+# The last line: a page that was altered, by whatever accident, is not taken for a receipt.
+_HASH_MARK = b"<!-- SHA-256 of all above: "
 
 
 class About(NamedTuple):
@@ -273,90 +276,24 @@ def _why_unknown(shown: Proof, secrets: verifier.Keys) -> str:
     )
 
 
-def write_receipt(
-    file: Path,
-    proof: Proof,
-    entries: Sequence[Entry],
-    secrets: verifier.Keys,
-    log_hash: Callable[[int], bytes | None],
-    about: About,
-    told: Proof,
-) -> None:
-    """Write the receipt of ``proof`` to the new ``file``. Raises as `new_file`.
-
-    ``told``: the same with reasons for a person, which a page shows.
-    """
-    if proof.findings:
-        raise errors.EvidenceError(
-            f"Entry {proof.findings[0].row} of the log {proof.findings[0].text}: "
-            "there is nothing to give a receipt for."
-        )
-    require_name(file)
-    content = make_receipt(proof, entries, secrets, log_hash, about)
-    if file.suffix.lower() == ".html":
-        from hardmute.render.receipt_page import page
-
-        written = page(content, told).encode()
-    else:
-        written = f"{canonical(content)}\n".encode()
-    try:
-        # Nobody is given a receipt that nobody can check.
-        _parsed(_text_in(written), file)
-    except (ValueError, RecursionError) as error:
-        raise errors.UsageError(
-            "There is too much evidence for one receipt: prove a shorter time."
-        ) from error
-    with new_file(file) as stream:
-        stream.write(written)
-
-
-def require_name(file: Path) -> None:
-    """Raise `UsageError` unless a receipt can have this name."""
-    if file.suffix.lower() not in (".html", ".json"):
-        raise errors.UsageError("A receipt is FILE.json or FILE.html.")
-
-
-def read_receipt(file: Path) -> dict[str, Any]:
-    """The receipt in a JSON or HTML file; each of its entries as an `Entry`.
-
-    Raises `EvidenceError` for what is none, and `NewerError` or `OldReceiptError` if another
-    hardmute has made it.
-    """
-    try:
-        # Nothing here keeps what it hands over: parsing takes several times the file.
-        return _parsed(_text_in(_data_in(file)), file)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise errors.EvidenceError(f"{file} is no receipt as this hardmute makes it.") from error
-
-
-def _data_in(file: Path) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            return stream.read(LARGEST + 1)
-    except OSError as error:
-        raise errors.UsageError(f"{file} cannot be read ({error.strerror or error}).") from error
-
-
-class _Text(NamedTuple):
+class ReceiptText(NamedTuple):
     """A receipt as it stands in a file. ``in_page``: with each ``<`` escaped."""
 
     json: list[str]
     in_page: bool
 
 
-def _text_in(data: bytes) -> _Text:
+def text_in(data: bytes) -> ReceiptText:
     """The receipt in a file with this ``data``. Raises `ValueError` for what is none."""
     if len(data) > LARGEST:
         raise ValueError
     in_page = not data.startswith(b"{")
     if in_page:
-        from hardmute.render.receipt_page import embedded
-
         data = embedded(data)
-    return _Text([data.removesuffix(b"\n").decode("ascii")], in_page)
+    return ReceiptText([data.removesuffix(b"\n").decode("ascii")], in_page)
 
 
-def _parsed(text: _Text, file: Path) -> dict[str, Any]:
+def parsed(text: ReceiptText, file: object) -> dict[str, Any]:
     """The receipt that is ``text``, of which it takes the JSON out.
 
     Raises `ValueError` or `RecursionError` for what is none.
@@ -378,6 +315,21 @@ def _parsed(text: _Text, file: Path) -> dict[str, Any]:
     if _digest(map(escaped, again) if text.in_page else again) != digest:
         raise ValueError
     return known
+
+
+def embedded(page: bytes) -> bytes:
+    """The receipt in a page, as JSON. Raises `ValueError` if the page is not as it was made."""
+    end = page.rfind(_HASH_MARK)
+    body = memoryview(page)[: max(0, end)]
+    start, stop = page.find(PAGE_OPEN), page.rfind(PAGE_CLOSE)
+    if end < 0 or page[end:] != last_line(body) or start < 0 or stop < start:
+        raise ValueError
+    return page[start + len(PAGE_OPEN) : stop]
+
+
+def last_line(body: bytes | memoryview) -> bytes:
+    """The last line of a page whose other lines are ``body``."""
+    return b"%s%s -->\n" % (_HASH_MARK, hashlib.sha256(body).hexdigest().encode())
 
 
 def escaped(receipt: str) -> str:

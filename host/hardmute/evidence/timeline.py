@@ -55,6 +55,23 @@ class Interval(NamedTuple):
         return self.end_ms - self.start_ms
 
 
+class BoardTimeline(NamedTuple):
+    """One board's intervals in a window. ``board`` is None for "no board could be found"."""
+
+    board: str | None
+    label: str | None
+    simulated: bool
+    intervals: list[Interval]
+    # Out of an export, of which nothing was checked.
+    claimed: bool = False
+
+    @property
+    def title(self) -> str:
+        name = self.label or self.board or "no board found"
+        name = f"{name} (simulated)" if self.simulated else name
+        return f"{name}, as an export claims" if self.claimed else name
+
+
 def intervals(observations: Iterable[Observation], since_ms: int, until_ms: int) -> list[Interval]:
     """The intervals of one board, in order and apart, clipped to [since, until).
 

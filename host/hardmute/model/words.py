@@ -145,3 +145,8 @@ def offset_of(local: datetime) -> str:
 def printable(text: str) -> str:
     """``text`` without anything that a terminal would obey."""
     return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def edges(plus_minus_ms: int) -> str:
+    """How far the ends of an interval may be off, to stand after its length."""
+    return f" ±{duration(max(100, plus_minus_ms))}" if plus_minus_ms else ""

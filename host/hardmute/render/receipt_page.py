@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from hardmute.cli.commands.log_view import edges
 from hardmute.evidence.entries import canonical
-from hardmute.evidence.receipt import escaped
+from hardmute.evidence.receipt import PAGE_CLOSE, PAGE_OPEN, escaped, last_line
 from hardmute.model import words
 from hardmute.render.bands import BANDS
 
 if TYPE_CHECKING:
     from hardmute.evidence.proof import Proof, Proven
 
-_OPEN = b'<script type="application/json" id="receipt">\n'
-_CLOSE = b"\n</script>"
-# The last line: a page that was altered, by whatever accident, is not taken for a receipt.
-_HASH_MARK = b"<!-- SHA-256 of all above: "
 _PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
@@ -155,25 +149,11 @@ def page(content: Mapping[str, Any], proof: Proof) -> str:
         limits="" if proof.simulated else _LIMITS,
         who=_who(content, proof),
         digest=content["sha256"],
-        open=_OPEN.decode(),
+        open=PAGE_OPEN.decode(),
         receipt=escaped(canonical(content)),
-        close=_CLOSE.decode(),
+        close=PAGE_CLOSE.decode(),
     )
-    return body + _last_line(body.encode()).decode()
-
-
-def embedded(page: bytes) -> bytes:
-    """The receipt in a page, as JSON. Raises `ValueError` if the page is not as it was made."""
-    end = page.rfind(_HASH_MARK)
-    body = memoryview(page)[: max(0, end)]
-    start, stop = page.find(_OPEN), page.rfind(_CLOSE)
-    if end < 0 or page[end:] != _last_line(body) or start < 0 or stop < start:
-        raise ValueError
-    return page[start + len(_OPEN) : stop]
-
-
-def _last_line(body: bytes | memoryview) -> bytes:
-    return b"%s%s -->\n" % (_HASH_MARK, hashlib.sha256(body).hexdigest().encode())
+    return body + last_line(body.encode()).decode()
 
 
 def _totals(intervals: Sequence[Proven]) -> str:
@@ -193,7 +173,7 @@ def _table(intervals: Sequence[Proven]) -> str:
         "From": [words.local_time(one.start_ms) for one in intervals],
         "For": [words.duration(one.end_ms - one.start_ms) for one in intervals],
         "Line": [_STATES[one.state] for one in intervals],
-        "Known to": [edges(one.plus_minus_ms).strip() for one in intervals],
+        "Known to": [words.edges(one.plus_minus_ms).strip() for one in intervals],
         "Why": [one.note or words.CAUSES.get(one.cause or "", "") for one in intervals],
     }
     shown = {name: cells for name, cells in columns.items() if any(cells)}

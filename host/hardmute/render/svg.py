@@ -20,7 +20,7 @@ from hardmute.render.bands import BANDS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from hardmute.cli.commands.log_view import BoardTimeline
+    from hardmute.evidence.timeline import BoardTimeline
 
 _ROW_INCHES = 1.05
 # Causes are written below the band unless it is narrower than this part of the axis.

@@ -10,13 +10,14 @@ from argparse import Namespace
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hardmute.cli import console
 from hardmute.device.discovery import known_board
 from hardmute.evidence import listening
 from hardmute.evidence.entries import FIRST_MS, Entry, read_export, stored_entry
 from hardmute.evidence.timeline import (
+    BoardTimeline,
     Interval,
     intervals,
     overlay_journal,
@@ -36,23 +37,6 @@ _TIME = re.compile(r"\d\d:\d\d(:\d\d)?")
 # Of an export: `hardmute prove --log` says the same without a key.
 _UNCHECKED = "the export agrees with itself; nothing was checked"
 DEFAULT_WINDOW = timedelta(days=7)
-
-
-class BoardTimeline(NamedTuple):
-    """One board's intervals in a window. ``board`` is None for "no board could be found"."""
-
-    board: str | None
-    label: str | None
-    simulated: bool
-    intervals: list[Interval]
-    # Out of an export, of which nothing was checked.
-    claimed: bool = False
-
-    @property
-    def title(self) -> str:
-        name = self.label or self.board or "no board found"
-        name = f"{name} (simulated)" if self.simulated else name
-        return f"{name}, as an export claims" if self.claimed else name
 
 
 def read(log: Log, board: str | None, since_ms: int, until_ms: int) -> list[BoardTimeline]:
@@ -268,7 +252,9 @@ def print_timeline(timeline: BoardTimeline) -> None:
             Text(interval.state.upper(), style=console.STYLES[interval.state]),
             words.duration(interval.length_ms)
             + (
-                edges(interval.plus_minus_ms) if interval.plus_minus_ms >= _WORTH_SAYING_MS else ""
+                words.edges(interval.plus_minus_ms)
+                if interval.plus_minus_ms >= _WORTH_SAYING_MS
+                else ""
             ),
             Text(why(interval)),
             interval.proof or "",
@@ -320,11 +306,6 @@ def print_picture(timeline: BoardTimeline) -> None:
     for state in ("muted", "live", "fault", "unknown"):
         legend.append(f"{glyphs[state] * 2} {state}   ", style=console.STYLES[state])
     out.print(legend)
-
-
-def edges(plus_minus_ms: int) -> str:
-    """How far the ends of an interval may be off, to stand after its length."""
-    return f" ±{words.duration(max(100, plus_minus_ms))}" if plus_minus_ms else ""
 
 
 def why(interval: Interval) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardmute.cli import console
-from hardmute.cli.commands.log_view import edges, parse_time
+from hardmute.cli.commands.log_view import parse_time
 from hardmute.device.discovery import board_for, known_board
-from hardmute.evidence.entries import Entry, export_line, read_export
+from hardmute.evidence.entries import Entry, canonical, export_line, read_export
 from hardmute.evidence.excerpt import excerpt
 from hardmute.evidence.proof import (
     EVIDENCE,
@@ -22,13 +22,7 @@ from hardmute.evidence.proof import (
     examine_export,
     no_key,
 )
-from hardmute.evidence.receipt import (
-    About,
-    check_receipt,
-    read_receipt,
-    require_name,
-    write_receipt,
-)
+from hardmute.evidence.receipt import About, check_receipt, make_receipt
 from hardmute.evidence.reconstruction import CLOCKS_DISAGREE, NOT_BORNE_OUT, ONE_SIDED
 from hardmute.evidence.verifier import Keys, verified
 from hardmute.model import errors, words
@@ -36,6 +30,7 @@ from hardmute.model.clock import iso_time, now_ms
 from hardmute.store import keys
 from hardmute.store.keys import load_verify_keys
 from hardmute.store.log import Log
+from hardmute.store.receipts import read_receipt, require_name, write_receipt
 from hardmute.sync.recorder import Recorder
 from hardmute.system import paths
 
@@ -286,7 +281,19 @@ def _write(file: Path, log: Log, shown: _Shown, secrets: Keys, title: str | None
             " signed, but not when. `hardmute prove --sign` can sign it later."
         )
     about = About(title, log.label(shown.proof.board), shown.key_ids)
-    write_receipt(file, shown.proof, shown.entries, secrets, shown.log_hash, about, shown.told)
+    if shown.proof.findings:
+        first = shown.proof.findings[0]
+        raise errors.EvidenceError(
+            f"Entry {first.row} of the log {first.text}: there is nothing to give a receipt for."
+        )
+    content = make_receipt(shown.proof, shown.entries, secrets, shown.log_hash, about)
+    if file.suffix.lower() == ".html":
+        from hardmute.render.receipt_page import page
+
+        written = page(content, shown.told)
+    else:
+        written = f"{canonical(content)}\n"
+    write_receipt(file, written.encode())
 
 
 def _sign(args: Namespace, secrets: Keys, title: str | None) -> int:
@@ -417,7 +424,7 @@ def _line(interval: Proven) -> str:
     cause = words.CAUSES.get(interval.cause or "", "")
     return (
         f"{interval.state:8}{words.local_time(interval.start_ms)} for "
-        f"{words.duration(interval.end_ms - interval.start_ms)}{edges(interval.plus_minus_ms)}  "
+        f"{words.duration(interval.end_ms - interval.start_ms)}{words.edges(interval.plus_minus_ms)}  "
         f"{interval.note or cause}"
     )
 
