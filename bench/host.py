@@ -20,7 +20,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from bench.figure import Figure
-from hardmute.__main__ import main
+from hardmute.cli.main import main
 from hardmute.device import client
 from hardmute.evidence.entries import GENESIS, Entry, canonical, encoded, entry_hash, nonce
 from hardmute.evidence.observation import Observation

@@ -27,8 +27,8 @@ import serial.tools.list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
 from conftest import VirtualBoard
-from hardmute.__main__ import main
 from hardmute.cli.commands import query
+from hardmute.cli.main import main
 from hardmute.device import client, holder
 from hardmute.evidence.observation import Observation
 from hardmute.sim import board as simulated

@@ -46,9 +46,10 @@ from hardmute.evidence.entries import (
     record_of,
     stored,
 )
-from hardmute.evidence.excerpt import Excerpt, excerpt
+from hardmute.evidence.excerpt import Excerpt
 from hardmute.evidence.proof import EVIDENCE, Proof, Proven
 from hardmute.model import errors
+from hardmute.store.excerpt import excerpt
 from hardmute.store.log import Log
 from muteboard import attest, journal
 

@@ -23,7 +23,7 @@ import serial.tools.list_ports
 
 from evidence_maker import Story
 from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
-from hardmute.__main__ import main
+from hardmute.cli.main import main
 from hardmute.evidence.observation import Observation
 from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics

@@ -884,7 +884,7 @@ def test_a_reader_who_has_gone_hides_no_state(sim: Sim, words: list[str], code: 
 HEAVY = {"rich", "matplotlib", "numpy", "shtab", "readchar", "platformdirs", "asyncio"}
 IMPORTS = """
 import sys
-from hardmute.__main__ import main
+from hardmute.cli.main import main
 code = main(sys.argv[1:])
 print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
 sys.exit(code)
@@ -963,7 +963,7 @@ def test_demo_tells_a_chip_that_is_too_slow_from_one_that_does_not_work(
         print("the board did not answer within 3 s", file=sys.stderr)
         return 3
 
-    monkeypatch.setattr("hardmute.__main__.main", late)
+    monkeypatch.setattr("hardmute.cli.main.main", late)
     walk = demo._Walk("world", "a chip", emulated=True)
     walk._number = passed
     with pytest.raises(demo.StepFailedError) as raised:

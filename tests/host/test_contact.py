@@ -16,8 +16,8 @@ from virtual_port import EPOCH_MS, VirtualPort
 
 from conftest import Cli, Sim, StartSim, StartWatch, VirtualBoard
 from evidence_maker import hold
-from hardmute.__main__ import main
 from hardmute.cli.commands import log_check
+from hardmute.cli.main import main
 from hardmute.device.client import Session
 from hardmute.model import errors
 from hardmute.model.allowance import Allowance

@@ -21,7 +21,7 @@ from fake_device import BOARD, LIVE, MUTED, Board, on, tcp_device
 
 import hardmute
 from conftest import Cli, Sim
-from hardmute.__main__ import main
+from hardmute.cli.main import main
 from hardmute.cli.parser import parser as command_line
 from hardmute.device import client
 from hardmute.evidence.observation import Observation
@@ -254,7 +254,7 @@ def test_only_the_outermost_except_takes_whatever_comes() -> None:
         for node in ast.walk(ast.parse(file.read_text("utf-8")))
         if _is_blanket(node)
     ]
-    assert found == ["__main__.py"]
+    assert found == ["main.py"]
 
 
 def _is_blanket(node: ast.AST) -> bool:

@@ -285,7 +285,7 @@ def test_on_a_full_disk_the_state_is_told(
 # As a shell's `ulimit -f` does; the note of who holds the port still fits.
 _LIMITED = """
 import resource, sys
-from hardmute.__main__ import main
+from hardmute.cli.main import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 sys.exit(main(sys.argv[2:]))
 """

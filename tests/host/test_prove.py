@@ -16,10 +16,10 @@ import independent_verifier
 from evidence_maker import BOARD, Story, at, copy_of, hash_of, write_export
 from hardmute.evidence import reconstruction, verifier
 from hardmute.evidence.entries import Entry, canonical, stored, stored_entry
-from hardmute.evidence.excerpt import excerpt
 from hardmute.evidence.proof import Proof, examine
 from hardmute.model.clock import iso_time
 from hardmute.store import keys
+from hardmute.store.excerpt import excerpt
 from hardmute.store.log import Log
 from muteboard import attest, journal
 

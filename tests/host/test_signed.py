@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 
 from conftest import Cli
 from evidence_maker import BOARD, Clock, MadeBoard, Story, hold
-from hardmute.__main__ import main
 from hardmute.cli.commands import query
 from hardmute.cli.commands.log_view import read
+from hardmute.cli.main import main
 from hardmute.device import discovery
 from hardmute.device.client import Session
 from hardmute.device.discovery import Port

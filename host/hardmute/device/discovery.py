@@ -13,14 +13,13 @@ import sys
 import threading
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from hardmute.device import client, simulators
 from hardmute.device.holder import Turn
 from hardmute.model.answers import Identity, is_board_id
 from hardmute.model.errors import LocalError, PortWantedError, UnreachableError, UsageError
 from hardmute.model.usb import Usb
-from hardmute.store.log import Log
 
 # USB vendors under whose ids, with any product, a hardmute board can show up (their udev rule is
 # in doctor/70-hardmute.rules).
@@ -55,6 +54,34 @@ NOT_ASKED = ("port_held", "port_in_use", "no_permission")
 
 
 _WINDOWS_PORT = re.compile(r"(\\\\\.\\)?COM\d+", re.IGNORECASE)
+
+
+class KnownBoards(Protocol):
+    """What this host keeps of boards that it has met: `hardmute.Log` does."""
+
+    def boards(self) -> list[tuple[str, str | None, bool]]:
+        """Every board ever met: id, label, whether it is simulated."""
+        ...
+
+    def real_boards(self) -> list[str]:
+        """The ids of those that are not simulated."""
+        ...
+
+    def board_named(self, label: str) -> str | None:
+        """The id of the board with this label."""
+        ...
+
+    def board_last_at(self, device: str) -> str | None:
+        """The id of the board that was last met at ``device``."""
+        ...
+
+    def usb(self, board: str) -> Usb | None:
+        """The USB device that ``board`` was last behind."""
+        ...
+
+    def learn_usb(self, board: str, usb: Usb) -> None:
+        """Keep that ``board`` is behind this USB device."""
+        ...
 
 
 class Port(NamedTuple):
@@ -175,7 +202,7 @@ def _ask(ports: Sequence[Port], timeout: float, turn: Turn) -> list[Found]:
 
 @contextlib.contextmanager
 def open_board(
-    named: str | None, timeout: float, log: Log | None, turn: Turn = "usual"
+    named: str | None, timeout: float, log: KnownBoards | None, turn: Turn = "usual"
 ) -> Generator[tuple[client.Session, Identity]]:
     """A session with the board that was named, or with the only one there is.
 
@@ -204,7 +231,7 @@ def is_port(named: str) -> bool:
     return "://" in named or named.startswith("/") or _WINDOWS_PORT.fullmatch(named) is not None
 
 
-def board_for(named: str | None, log: Log) -> str | None:
+def board_for(named: str | None, log: KnownBoards) -> str | None:
     """The board id that ``named`` most likely meant, by the log: where "unknown" is filed."""
     if named is None:
         known = log.real_boards()
@@ -214,14 +241,14 @@ def board_for(named: str | None, log: Log) -> str | None:
     return log.board_named(named) or log.board_last_at(named)
 
 
-def known_board(named: str | None, log: Log) -> str | None:
+def known_board(named: str | None, log: KnownBoards) -> str | None:
     """As `board_for`, but only a board that this host has seen."""
     board = board_for(named, log)
     return board if board in {known for known, _, _ in log.boards()} else None
 
 
 def _resolve(
-    named: str | None, timeout: float, log: Log | None, turn: Turn
+    named: str | None, timeout: float, log: KnownBoards | None, turn: Turn
 ) -> tuple[str, str | None]:
     """The device to open, and the board id that must answer there (None: any)."""
     if named is None:
@@ -234,7 +261,9 @@ def _resolve(
             f"{named!r} is no port and no board id. Labels are in the log, and no log can be read:"
             " name the port or the board id."
         )
-    board = named if is_board_id(named) else log and log.board_named(named)
+    board = named if is_board_id(named) else None
+    if log is not None and board is None:
+        board = log.board_named(named)
     if not board:
         raise UsageError(
             f"{named!r} is no port, no board id and no label; `hardmute list` shows what is there."
@@ -242,7 +271,7 @@ def _resolve(
     return _place_of(board, timeout, log, turn), board
 
 
-def _place_of(board: str, timeout: float, log: Log | None, turn: Turn) -> str:
+def _place_of(board: str, timeout: float, log: KnownBoards | None, turn: Turn) -> str:
     """The port where ``board`` is. Raises `UsageError` if it may be at more than one."""
     ports = serial_ports(bridges=True)
     kept = log.usb(board) if log is not None else None

@@ -11,7 +11,6 @@ seconds, and who asks renews it all the time: a process that is stopped or dead 
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import json
 import os
@@ -24,10 +23,10 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from hardmute.cli import console
-from hardmute.model import words
+from hardmute.model import notices, words
 from hardmute.model.errors import PortHeldError
 from hardmute.system import paths
+from hardmute.system.file_lock import try_lock
 
 _POLL_S = 0.02
 # After so long a `mute` that waits for the port says for whom.
@@ -37,11 +36,6 @@ _TELL_S = 1.0
 _BACK_S = 2.0
 # A request that was not renewed for so long counts for nothing.
 _LAPSES_S = 2.0
-# What a file system says of a lock that another process has.
-_TAKEN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
-# On Windows a lock hides the bytes that it covers: it covers one far behind the content.
-_LOCK_BYTE = 1 << 20
-
 # Why a process wants a port. ``mute``: to cut the line, which cannot wait. ``meet``: to have the
 # board sign once, for a `prove`. ``follow``: to follow a board; ``back``: to go on with that
 # afterwards. ``listen``: to follow it for a measurement, which would be lost. ``usual``: else.
@@ -121,7 +115,7 @@ class PortHolder:
                 raise PortHeldError(self._refusal(), self._device)
             if waited >= _TELL_S and not told:
                 holder = _read_holder(self._fd)
-                console.complain(
+                notices.tell(
                     f"Waiting for {self._device}, which {holder} holds: press the button to mute"
                     " now."
                 )
@@ -266,7 +260,7 @@ def _open(file: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
 def _complain_of_locks(folder: Path, why: str) -> None:
     """Say once that nobody can be told who holds a port."""
     home = os.environ.get("HARDMUTE_HOME") or not sys.platform.startswith("linux")
-    console.complain(
+    notices.tell(
         f"Files in {folder} cannot be locked ({why}), so `hardmute mute` gets no port from a"
         f" `hardmute watch`: set {'HARDMUTE_HOME' if home else 'XDG_RUNTIME_DIR'} to a folder on a"
         " local disk."
@@ -279,32 +273,3 @@ def _read_holder(fd: int) -> str:
         note: dict[str, Any] = json.loads(os.read(fd, 4096))
         return f"process {int(note['pid'])} ({words.printable(str(note['command']))})"
     return "another hardmute process"
-
-
-def try_lock(fd: int) -> bool:
-    """Take the lock on an open file if nobody has it. The system frees it with the file.
-
-    Raises `OSError` where the file cannot be locked at all, as on a network share without a lock
-    service.
-    """
-    if sys.platform == "win32":
-        import msvcrt
-
-        os.lseek(fd, _LOCK_BYTE, os.SEEK_SET)
-        try:
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                raise
-            return False
-        os.lseek(fd, 0, os.SEEK_SET)
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in _TAKEN:
-            raise
-        return False
-    return True

@@ -30,6 +30,7 @@ from hardmute.model.errors import (
     UsageError,
 )
 from hardmute.model.usb import Usb
+from hardmute.system.file_lock import try_lock
 from muteboard import journal
 
 if TYPE_CHECKING:
@@ -901,8 +902,6 @@ class Log:
     @contextlib.contextmanager
     def _locked(self) -> Generator[None]:
         """Only one process at a time begins a log or sets one aside."""
-        from hardmute.device.holder import try_lock
-
         fd = os.open(f"{self.file}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             deadline = time.monotonic() + _LOCK_TIMEOUT_S

@@ -12,13 +12,13 @@ from itertools import accumulate, pairwise
 from hardmute.evidence import listening
 from hardmute.evidence.anchors import gravest
 from hardmute.evidence.entries import Entry, record_of, stored
-from hardmute.evidence.excerpt import excerpt
 from hardmute.evidence.listening import Heard
 from hardmute.evidence.observation import NO_ROW
 from hardmute.evidence.reconstruction import COARSE_MS, ONE_SIDED, Part, checked_here, parts
 from hardmute.evidence.timeline import WENT_BACK, Interval, clip, cut, overlay_journal
 from hardmute.evidence.verifier import Verifier
 from hardmute.store import keys
+from hardmute.store.excerpt import excerpt
 from hardmute.store.log import Log
 from muteboard import journal
 

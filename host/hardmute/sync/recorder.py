@@ -10,9 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from hardmute.cli import console
 from hardmute.evidence.observation import Observation
-from hardmute.model import errors
+from hardmute.model import errors, notices
 from hardmute.model.usb import Usb
 from hardmute.store.log import Log, Pairing, paired_by
 from hardmute.system import paths
@@ -33,7 +32,7 @@ class _Trouble:
     def tell(self, error: errors.HardmuteError) -> None:
         # Trouble that stays is told once.
         if str(error) != self._told:
-            console.complain(error)
+            notices.tell(str(error))
             self._told = str(error)
         self.exit_code = errors.worst(self.exit_code, error.exit_code)
 
@@ -178,4 +177,4 @@ class Recorder:
 
     def note(self, said: str) -> None:
         """Tell a person something that is no trouble."""
-        console.complain(said)
+        notices.tell(said)

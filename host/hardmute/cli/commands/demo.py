@@ -209,7 +209,7 @@ class _Walk:
 
     def _run(self, *arguments: str, expect: int, shows: str = "") -> str:
         """Call the command line as a person would; its output."""
-        from hardmute.__main__ import main
+        from hardmute.cli.main import main
 
         named = () if arguments[0] == "list" else ("-d", _BOARD)
         printed, complained = io.StringIO(), io.StringIO()

@@ -12,9 +12,10 @@ from hardmute.cli import console
 from hardmute.cli.commands.log_view import incident_json, parse_time, print_incidents
 from hardmute.evidence import verifier
 from hardmute.evidence.entries import GENESIS, Entry, export_header, export_line, read_export
+from hardmute.evidence.key_fit import require_fit
 from hardmute.model import errors, words
 from hardmute.model.answers import is_board_id
-from hardmute.store.keys import load_verify_keys, require_fit
+from hardmute.store.keys import load_verify_keys
 from hardmute.store.log import Log, paired_boards
 from hardmute.sync.recorder import Recorder
 from hardmute.system import paths

@@ -12,7 +12,6 @@ from hardmute.cli import console
 from hardmute.cli.commands.log_view import parse_time
 from hardmute.device.discovery import board_for, known_board
 from hardmute.evidence.entries import Entry, canonical, export_line, read_export
-from hardmute.evidence.excerpt import excerpt
 from hardmute.evidence.proof import (
     EVIDENCE,
     Proof,
@@ -28,6 +27,7 @@ from hardmute.evidence.verifier import Keys, verified
 from hardmute.model import errors, words
 from hardmute.model.clock import iso_time, now_ms
 from hardmute.store import keys
+from hardmute.store.excerpt import excerpt
 from hardmute.store.keys import load_verify_keys
 from hardmute.store.log import Log
 from hardmute.store.receipts import read_receipt, require_name, write_receipt
@@ -424,8 +424,8 @@ def _line(interval: Proven) -> str:
     cause = words.CAUSES.get(interval.cause or "", "")
     return (
         f"{interval.state:8}{words.local_time(interval.start_ms)} for "
-        f"{words.duration(interval.end_ms - interval.start_ms)}{words.edges(interval.plus_minus_ms)}  "
-        f"{interval.note or cause}"
+        f"{words.duration(interval.end_ms - interval.start_ms)}"
+        f"{words.edges(interval.plus_minus_ms)}  {interval.note or cause}"
     )
 
 
