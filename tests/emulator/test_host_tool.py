@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hardmute.cli.parser import service
+from hardmute.cli import service
 from hardmute.device import client
 from hardmute.flash import prompt, tree
 from hardmute.model import errors

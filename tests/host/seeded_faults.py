@@ -11,7 +11,6 @@ from hardmute.evidence import (
     anchors,
     batches,
     chain,
-    excerpt,
     macs,
     proof,
     receipt,
@@ -21,6 +20,7 @@ from hardmute.evidence import (
 from hardmute.evidence.entries import Entry
 from hardmute.evidence.proof import Proven
 from hardmute.evidence.reconstruction import Attested, Part
+from hardmute.store import excerpt
 
 
 class Fault(NamedTuple):

@@ -21,8 +21,8 @@ from fake_device import BOARD, LIVE, MUTED, Board, on, tcp_device
 
 import hardmute
 from conftest import Cli, Sim
+from hardmute.cli import parser as command_line
 from hardmute.cli.main import main
-from hardmute.cli.parser import parser as command_line
 from hardmute.device import client
 from hardmute.evidence.observation import Observation
 from hardmute.model.errors import INTERRUPTED, LOCAL, OK, UNKNOWN, USAGE

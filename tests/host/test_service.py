@@ -15,7 +15,7 @@ import pytest
 from fake_device import BOARD, Board, Script, pty_device
 
 from conftest import Cli, Sim, StartSim
-from hardmute.cli.parser import service
+from hardmute.cli import service
 from hardmute.model import errors
 from hardmute.model.answers import Identity
 from hardmute.sync.recorder import Recorder

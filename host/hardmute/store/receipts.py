@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hardmute.evidence.receipt import LARGEST, parsed, text_in
+from hardmute.evidence import receipt
 from hardmute.model import errors
 from hardmute.system.new_file import new_file
 
@@ -14,7 +14,7 @@ def write_receipt(file: Path, written: bytes) -> None:
     """Write a receipt to the new ``file``, if it can be read again. Raises as `new_file`."""
     try:
         # Nobody is given a receipt that nobody can check.
-        parsed(text_in(written), file)
+        receipt.parsed(receipt.text_in(written), file)
     except (ValueError, RecursionError) as error:
         raise errors.UsageError(
             "There is too much evidence for one receipt: prove a shorter time."
@@ -37,7 +37,7 @@ def read_receipt(file: Path) -> dict[str, Any]:
     """
     try:
         # Nothing here keeps what it hands over: parsing takes several times the file.
-        return parsed(text_in(_data_in(file)), file)
+        return receipt.parsed(receipt.text_in(_data_in(file)), file)
     except (ValueError, TypeError, RecursionError) as error:
         raise errors.EvidenceError(f"{file} is no receipt as this hardmute makes it.") from error
 
@@ -45,6 +45,6 @@ def read_receipt(file: Path) -> dict[str, Any]:
 def _data_in(file: Path) -> bytes:
     try:
         with file.open("rb") as stream:
-            return stream.read(LARGEST + 1)
+            return stream.read(receipt.LARGEST + 1)
     except OSError as error:
         raise errors.UsageError(f"{file} cannot be read ({error.strerror or error}).") from error
