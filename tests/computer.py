@@ -33,6 +33,7 @@ from hardmute.device import client, holder
 from hardmute.evidence.observation import Observation
 from hardmute.sim import board as simulated
 from hardmute.store import log
+from hardmute.sync import visit
 
 DEVICE = "/dev/ttyACM0"
 # 2026-01-05 10:00 UTC, when the world's time is 0.
@@ -326,7 +327,7 @@ class Computer:
         """Start `hardmute watch --json`."""
         # Without the signals, which only a main thread can ask for.
         args = Namespace(device=DEVICE, timeout=3.0, json=True, command="watch")
-        return self._begin(lambda: query._Watch(args, query.SYSTEM).run())
+        return self._begin(lambda: query.follow(args, visit.SYSTEM))
 
     def _begin(self, run: Callable[[], int]) -> Process:
         self.processes.append(Process(self, run))

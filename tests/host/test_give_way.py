@@ -20,9 +20,8 @@ from typing import Any
 import pytest
 from fake_device import BOARD, MUTED, Board, Last, ScriptedPort, on, tcp_device
 
-from conftest import Cli, Result, Sim, StartSim, StartWatch
+from conftest import Cli, Result, Sim, StartSim, StartWatch, use_clock
 from hardmute.cli.commands import listen as listening
-from hardmute.cli.commands import query
 from hardmute.device import client, discovery, simulators
 from hardmute.device import holder as port_holder
 from hardmute.device.client import Session
@@ -30,6 +29,7 @@ from hardmute.device.holder import PortHolder, Turn
 from hardmute.evidence.observation import Observation
 from hardmute.model.clock import SYSTEM, iso_time, now_ms
 from hardmute.model.errors import INTERRUPTED, OK, UNKNOWN, PortWantedError
+from hardmute.monitor import follower
 from muteboard import wire
 
 Logged = Callable[[str | None], list[Observation]]
@@ -684,8 +684,8 @@ class Hours:
 
     def stand_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = SYSTEM._replace(run_us=lambda: round(self.now * 1e6))
-        monkeypatch.setattr(query, "SYSTEM", clock)
-        monkeypatch.setattr(query, "time", self)
+        use_clock(monkeypatch, clock)
+        monkeypatch.setattr(follower, "time", self)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds

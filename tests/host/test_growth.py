@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from test_signed import Device, clock_of, is_paired, plugged_in
 
-from conftest import Cli
+from conftest import Cli, use_clock
 from evidence_maker import BOARD
-from hardmute.cli.commands import query
 from hardmute.evidence.observation import STILL_MS, Observation
 from hardmute.model import errors
 from hardmute.model.clock import SYSTEM, HostClock, iso_time
@@ -31,7 +30,7 @@ class Hours:
         self._passed_s = 0.0
         clock = HostClock(lambda: round(self._set_s * 1000), lambda: 0, SYSTEM.run)
         # `plugged_in` has it go on with the board's.
-        monkeypatch.setattr(query, "SYSTEM", clock)
+        use_clock(monkeypatch, clock)
         self.device: Device = is_paired(home, pairing)
         self._home = home
 
@@ -185,7 +184,7 @@ def test_P5_a_board_that_stays_away_has_a_row_a_minute(
     home: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli, reason: str
 ) -> None:
     now_s = 1_800_000_000.0
-    monkeypatch.setattr(query, "SYSTEM", clock_of(lambda: now_s))
+    use_clock(monkeypatch, clock_of(lambda: now_s))
 
     def gone(*_: object) -> Any:
         raise errors.UnreachableError("Gone.", reason)

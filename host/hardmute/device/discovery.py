@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -202,16 +202,20 @@ def _ask(ports: Sequence[Port], timeout: float, turn: Turn) -> list[Found]:
 
 @contextlib.contextmanager
 def open_board(
-    named: str | None, timeout: float, log: KnownBoards | None, turn: Turn = "usual"
+    named: str | None,
+    timeout: float,
+    log: KnownBoards | None,
+    turn: Turn = "usual",
+    is_over: Callable[[], bool] | None = None,
 ) -> Generator[tuple[client.Session, Identity]]:
     """A session with the board that was named, or with the only one there is.
 
     ``named``: a port, a pyserial URL, a board id, or a label from ``log``. Simulated boards are
-    used only when named. ``turn`` as for `client.connect`. Raises `UsageError` when several boards
-    fit and `UnreachableError` when none does.
+    used only when named. ``turn`` and ``is_over`` as for `client.connect`. Raises `UsageError`
+    when several boards fit and `UnreachableError` when none does.
     """
     device, wanted = _resolve(named, timeout, log, turn)
-    with client.connect(device, timeout, turn) as (session, identity):
+    with client.connect(device, timeout, turn, is_over) as (session, identity):
         if wanted is not None and identity.board != wanted:
             raise UnreachableError(
                 f"{device} is board {identity.board} now, not {wanted}: the board was exchanged.",

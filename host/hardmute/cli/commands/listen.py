@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hardmute.cli import console
-from hardmute.cli.commands import query, recording
+from hardmute.cli.commands import recording
 from hardmute.device import discovery
 from hardmute.device.client import Session
 from hardmute.evidence import listening
@@ -27,6 +27,7 @@ from hardmute.listen.walk import Follower, Heard, Walk
 from hardmute.model import errors, words
 from hardmute.model.answers import NOT_ATTESTED, Identity, exit_code
 from hardmute.model.clock import SYSTEM, now_ms
+from hardmute.sync import visit
 from hardmute.sync.contact import Contact, Meeting
 from hardmute.sync.recorder import Recorder
 from hardmute.system.new_file import new_file
@@ -61,16 +62,16 @@ def verify(args: Namespace) -> int:
             chosen = _devices(args, listed, identity.board)
             listened = _listen(args, session, identity, recorder, *chosen)
             if isinstance(listened.now, Meeting):
-                observation = query.record_seen(
+                observation = visit.record_seen(
                     recorder, listened.now, identity, session, args.command
                 )
             else:
                 console.complain(listened.now)
-                observation = query.record_unseen(
+                observation = visit.record_unseen(
                     recorder, identity.board, listened.now, args.command
                 )
     except errors.UnreachableError as error:
-        query.record_unseen(recorder, args.device, error, args.command)
+        visit.record_unseen(recorder, args.device, error, args.command)
         raise
     draw(listened.outcome, args.svg)
     if args.json:
@@ -137,7 +138,7 @@ def _listen(
 ) -> _Listened:
     say = recorder.note if args.json else _say
     contact = Contact(session, identity, recorder)
-    query.record_seen(recorder, contact.meet(), identity, session, args.command)
+    visit.record_seen(recorder, contact.meet(), identity, session, args.command)
     contact.finish()
     played = probe.noise(os.urandom(_SEED), round(walk.longest_s(args.seconds) * RATE), RATE)
     sound = Duplex(played, RATE, microphone, speaker)

@@ -182,14 +182,14 @@ def _ask(first: int, last: int, before_ms: int) -> None:
 def _has_signed(board: str, checkpoint: Entry, recorder: Recorder, timeout: float) -> bool:
     """Whether ``board`` is there, and the log has its attestation of the ``checkpoint`` now."""
 
-    from hardmute.cli.commands import query
     from hardmute.device import discovery
+    from hardmute.sync import visit
     from hardmute.sync.contact import Contact
 
     try:
         with discovery.open_board(board, timeout, recorder.log) as (session, identity):
             contact = Contact(session, identity, recorder)
-            query.record_seen(recorder, contact.meet(), identity, session, "prune")
+            visit.record_seen(recorder, contact.meet(), identity, session, "prune")
             contact.finish()
     except (errors.UnreachableError, errors.UsageError) as error:
         if not (isinstance(error, errors.UnreachableError) and error.reason == "not_connected"):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hardmute.cli import console, service
-from hardmute.cli.commands.query import record_seen
 from hardmute.device import discovery
 from hardmute.device.client import Session
 from hardmute.model import errors
@@ -20,6 +19,7 @@ from hardmute.store import keys
 from hardmute.store.log import UNPAIR
 from hardmute.sync.contact import Contact, foreign
 from hardmute.sync.recorder import Recorder
+from hardmute.sync.visit import record_seen
 from muteboard import attest
 
 _WHAT_KEYS_DO = """\

@@ -157,7 +157,7 @@ class _Met(NamedTuple):
 
 def _meet(args: Namespace) -> _Met:
     """Meet the board as `hardmute status` does, so that what it signs now is in the log."""
-    from hardmute.cli.commands import query
+    from hardmute.sync import visit
 
     end_ms = now_ms()
     recorder = Recorder()
@@ -168,7 +168,7 @@ def _meet(args: Namespace) -> _Met:
     try:
         identity, met = _met(args, named, recorder)
     except errors.UnreachableError as error:
-        query.record_unseen(recorder, named, error, args.command)
+        visit.record_unseen(recorder, named, error, args.command)
         last = recorder.use(lambda log: _last_signed(log, named)) or ""
         console.complain(f"{error} The proof rests on what is in the log{last}.")
         return _Met(None, end_ms, recorder.exit_code)
@@ -184,8 +184,8 @@ def _meet(args: Namespace) -> _Met:
 
 def _met(args: Namespace, named: str | None, recorder: Recorder) -> tuple[Identity, Meeting]:
     """What a contact shows. A `watch` gives its port for it. Raises `UnreachableError`."""
-    from hardmute.cli.commands import query
     from hardmute.device import discovery
+    from hardmute.sync import visit
     from hardmute.sync.contact import Contact
 
     while True:
@@ -193,7 +193,7 @@ def _met(args: Namespace, named: str | None, recorder: Recorder) -> tuple[Identi
             with discovery.open_board(named, args.timeout, recorder.log, "meet") as found:
                 session, identity = found
                 met = Contact(session, identity, recorder).meet()
-                query.record_seen(recorder, met, identity, session, args.command)
+                visit.record_seen(recorder, met, identity, session, args.command)
                 return identity, met
         except errors.PortWantedError:
             # To a `mute`, which goes first. The board is met after it.

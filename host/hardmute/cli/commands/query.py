@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Callable, Generator
 from typing import Any
@@ -14,46 +12,34 @@ from typing import Any
 import muteboard
 from hardmute.cli import console, service
 from hardmute.device import discovery
-from hardmute.device.client import STREAM_SILENCE_S, Session
+from hardmute.device.client import Session
 from hardmute.device.holder import Turn
-from hardmute.evidence.anchors import Anchor, advance
-from hardmute.evidence.observation import STILL_MS, Observation, seen, unseen
+from hardmute.evidence.observation import Observation
 from hardmute.model import errors, words
-from hardmute.model.allowance import Allowance
 from hardmute.model.answers import (
     NOT_ATTESTED,
     PROOF_LEVELS,
     Identity,
-    Status,
     exit_code,
     is_board_id,
     warning_text,
 )
 from hardmute.model.clock import SYSTEM, HostClock
-from hardmute.store.log import UNPAIR, Log
-from hardmute.sync.contact import LASTING, TIMEOUTS, Bounds, Contact, Meeting
+from hardmute.monitor.follower import Follower
+from hardmute.store.log import Log
 from hardmute.sync.recorder import Recorder
+from hardmute.sync.visit import (
+    VERIFY_PAUSE_S,
+    Ask,
+    ask_once,
+    ask_twice,
+    begin_contact,
+    cut,
+    record_seen,
+    record_unseen,
+    visit,
+)
 from hardmute.system import paths
-
-# How long `verify` waits before it asks again, in seconds.
-VERIFY_PAUSE_S = 0.4
-_BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
-# A person runs these for the row that they leave. What others see twice in a minute has one row.
-_EACH_HAS_A_ROW = ("verify", "prove", "mute", "pair", UNPAIR, "prune")
-# How long `watch` leaves a board alone that has not signed; and where the reason is a lasting one.
-_UNSIGNED_S = 1.0
-_LASTING_S = 60.0
-# Rows that a watch writes at once: the last word on a state, and the first on the next. Then it is
-# one a second, which stands for all that was heard.
-_ROWS = 2
-# Contacts of a watch at once, and then one a second: after each press "muted" is to be signed, and
-# a person may press quickly.
-_CONTACTS = 8
-# How long it fetches old records between two events, in seconds: the next event is not to wait.
-_SLICE_S = 0.5
-# Rows stand for those that were left out, from the mildest to the gravest.
-_GRAVITY = ("muted", "unknown", "live", "fault")
-
 
 # What `--json` prints of each board.
 Rows = list[dict[str, Any]]
@@ -63,21 +49,13 @@ def status(args: Namespace) -> int:
     """`hardmute status`."""
 
     def report(one: Namespace, rows: Rows | None) -> int:
-        return _report(one, lambda _, contact: contact.meet(), rows=rows)
+        return _report(one, ask_once, rows=rows)
 
     return _of_each(args, report)
 
 
 def mute(args: Namespace) -> int:
     """`hardmute mute`: 0 only once muted has been sensed, and signed if this host is paired."""
-
-    def cut(session: Session, contact: Contact) -> Meeting:
-        with session.within(TIMEOUTS * session.timeout - session.begun_s):
-            session.mute()
-            deadline = SYSTEM.now_s() + args.timeout
-            while session.status().state == "live" and SYSTEM.now_s() < deadline:
-                pass
-            return contact.meet()
 
     def report(one: Namespace, rows: Rows | None) -> int:
         return _report(one, cut, turn="mute", rows=rows)
@@ -93,29 +71,6 @@ def verify(args: Namespace) -> int:
         if len(args.devices) > 1:
             raise errors.UsageError("`verify --listen` hears one board: give --device once.")
         return listen.verify(args)
-
-    def ask_twice(_: Session, contact: Contact) -> Meeting:
-        first = contact.meet()
-        if first.contradicted is not None:
-            return first
-        time.sleep(VERIFY_PAUSE_S)
-        second = contact.meet()
-        if second.status.boot != first.status.boot:
-            raise errors.UnreachableError(
-                "The board restarted while it was asked: ask again.", "restarted"
-            )
-        _check_advance(
-            _anchor(first.status, first.asked_us, first.heard_us),
-            _anchor(second.status, second.asked_us, second.heard_us),
-        )
-        if first.signed is None or second.signed is None:
-            return second._replace(signed=None, unsigned=second.unsigned or first.unsigned)
-        one, other = first.signed, second.signed
-        _check_advance(
-            _anchor(one.answer.status, one.sent_us, one.anchor_us),
-            _anchor(other.answer.status, other.sent_us, other.anchor_us),
-        )
-        return second
 
     def report(one: Namespace, rows: Rows | None) -> int:
         return _report(one, ask_twice, require=args.require, explain=True, rows=rows)
@@ -173,23 +128,6 @@ def _all_boards(args: Namespace, turn: Turn, log: Log | None) -> list[str | None
     labelled = log.boards() if log is not None else []
     silent += [board for board, label, _ in labelled if label is not None]
     return list(dict.fromkeys(answer + silent)) or [None]
-
-
-def _anchor(status: Status, asked_us: int, heard_us: int) -> Anchor:
-    """By the clock that nobody sets, in whole milliseconds that the answer lies between."""
-    return Anchor(status.uptime_ms, asked_us // 1000, -(-heard_us // 1000))
-
-
-def _check_advance(first: Anchor, second: Anchor) -> None:
-    """Raise `UnreachableError` unless a board's clock has advanced as this host's has."""
-    on = advance(first, second)
-    if on.agrees:
-        return
-    raise errors.UnreachableError(
-        f"In {on.passed_ms / 1000:.2f} s the board's clock advanced by {on.board_ms / 1000:.2f} s:"
-        " its answers are not fresh.",
-        "not_fresh",
-    )
 
 
 def list_boards(args: Namespace) -> int:
@@ -320,281 +258,37 @@ def watch(args: Namespace) -> int:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
-    return _Watch(args, SYSTEM).run()
+    return follow(args)
 
 
-class _Watch:
-    """Follows one board. It prints changes; it logs those, and a row a minute.
+def follow(args: Namespace, clock: HostClock = SYSTEM) -> int:
+    """Follow a board, print what changes, return the exit code."""
 
-    Where changes come faster than a row a second, a row is the gravest of them and says how many
-    there were. A board that signs attests for the log at least every ten minutes.
-
-    A `mute` or a `prove` that asks for the port gets it. The board is followed again afterwards.
-    """
-
-    def __init__(self, args: Namespace, clock: HostClock) -> None:
-        self._args = args
-        self._clock = clock
-        self._recorder = Recorder()
-        self._named: str | None = args.device
-        # The board that is meant, by the log: it is waited for. Any other has to be there now.
-        log = self._recorder.log
-        self._meant = discovery.known_board(args.device, log) if log is not None else None
-        self._board: str | None = None
-        self._device = args.device or "no port"
-        self._simulated = False
-        self._failures = 0
-        self._turn: Turn = "follow"
-        self._heard_s = self._now_s()
-        # When a board that has not signed is asked again at the earliest (`_now_s`).
-        self._ask_again = 0.0
-        # The newest observation, and the newest one that is in the log.
-        self._newest: Observation | None = None
-        self._logged: Observation | None = None
-        # An "unknown" that is shown and not logged: who holds the port knows more.
-        self._unlogged: Observation | None = None
-        # What is to be logged next, the gravest since the last row; and the changes since then.
-        self._held: Observation | None = None
-        self._changes = 0
-        # "unknown" is shown, because what was read had waited: the next state is shown again.
-        self._is_doubted = False
-        self._rows = Allowance(_ROWS, self._now_s)
-        self._meetings = Allowance(_CONTACTS, self._now_s)
-        # A device that goes and comes back gets no more of them.
-        self._bounds = Bounds(clock)
-
-    def _now_s(self) -> float:
-        return self._clock.now_s()
-
-    def run(self) -> int:
-        try:
-            while True:
-                try:
-                    self._follow()
-                except errors.PortWantedError as error:
-                    self._turn = "back"
-                    if self._now_s() - self._heard_s > STREAM_SILENCE_S:
-                        # One after the other.
-                        self._lost(error)
-                    continue
-                except errors.UnreachableError as error:
-                    first = self._newest is None
-                    self._lost(error)
-                    if first and self._meant is None:
-                        # Nothing has been followed yet, and no such board was ever seen.
-                        console.complain(error)
-                        return errors.worst(error.exit_code, self._recorder.exit_code)
-                pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
-                self._meetings.refill()
-                if not self._meetings.take():
-                    # A device that goes and comes back is met no more often than another one.
-                    pause_s = max(1.0, pause_s)
-                time.sleep(pause_s)
-                self._failures += 1
-        except KeyboardInterrupt:
-            self._log_last()
-            if self._recorder.exit_code != errors.OK:
-                return self._recorder.exit_code
-            raise
-        finally:
-            self._log_last()
-
-    def _follow(self) -> None:
-        # The same board again, wherever it comes back.
-        by_port = self._named is not None and discovery.is_port(self._named)
-        named = self._board if self._board and not by_port else self._named
-        turn, self._turn = self._turn, "follow"
-        if turn == "back" and self._board:
-            # It was there a moment ago; no other port needs to be asked.
-            named = self._device
-        with discovery.open_board(named, self._args.timeout, self._recorder.log, turn) as found:
-            session, identity = found
-            if self._board not in (None, identity.board):
-                raise errors.UnreachableError(
-                    f"{session.device} is another board now ({identity.board}).", "wrong_board"
-                )
-            self._board, self._device = identity.board, session.device
-            self._simulated = identity.simulated
-            contact = Contact(
-                session, identity, self._recorder, bounds=self._bounds, clock=self._clock
-            )
-            try:
-                self._follow_events(session, identity, contact)
-            except errors.PortWantedError:
-                # Who gets the port next logs what comes next.
-                self._log_last()
-                raise
-            except errors.UnreachableError:
-                self._log(self._newest)
-                raise
-            except KeyboardInterrupt:
-                # What happened until now, and the last word on it. A second one ends it here.
-                with contextlib.suppress(errors.UnreachableError):
-                    session.hello()
-                    contact.meet()
-                raise
-
-    def _follow_events(self, session: Session, identity: Identity, contact: Contact) -> None:
-        def take(heard: Meeting, *, show: bool = True) -> None:
-            self._take(observed(heard, identity, session, "watch"), show=show)
-
-        def meet(*waited: Meeting) -> Meeting:
-            # What is shown stands until it is over.
-            with session.within(STREAM_SILENCE_S):
-                met = contact.meet()
-            # What came before the answer is no news any more, and belongs in the log.
-            events = map(contact.dated, session.events_until(met.status))
-            for heard in (*waited, *events):
-                take(contact.vouched(heard), show=False)
-            take(met)
-            return met
-
-        met = contact.meet()
-        for event in session.watch():
-            self._failures = 0
-            self._heard_s = self._now_s()
-            self._meetings.refill()
-            heard = contact.dated(event)
-            if heard.doubt is not None:
-                if heard.doubt == "late":
-                    self._doubt()
-                may_ask = self._meetings.take()
-                if event.state != "muted" or not may_ask:
-                    # It is logged, whatever the board says next.
-                    take(contact.unheard(heard), show=False)
-                if may_ask:
-                    met = meet(heard)
-                continue
-            heard = contact.vouched(heard)
-            if (self._owes(heard) or contact.is_due()) and self._meetings.take():
-                if self._newest is not None and self._newest.verdict == "muted":
-                    # Until the board has signed that it is muted again.
-                    take(heard)
-                met = meet()
-                wait_s = _LASTING_S if met.unsigned in LASTING else _UNSIGNED_S
-                self._ask_again = self._now_s() + (wait_s if met.unsigned else 0)
-            else:
-                take(heard)
-            known = met.status.journal
-            news = event.journal is not None and (known is None or event.journal.seq != known.seq)
-            if news and self._meetings.take():
-                met = meet()
-            else:
-                contact.finish(_SLICE_S)
-
-    def _owes(self, heard: Meeting) -> bool:
-        """Whether the board is to sign, so that "muted" can be said, or a contradiction ends."""
-        owes = heard.contradicted is not None or heard.conclusion.reason == NOT_ATTESTED
-        return owes and self._now_s() >= self._ask_again
-
-    def _take(self, observation: Observation, *, show: bool = True) -> None:
-        before = self._newest
-        changed = (
-            before is None or before is self._unlogged or _essence(before) != _essence(observation)
-        )
-        if show and (changed or self._is_doubted):
-            # Before the log, which may have to wait.
-            self._is_doubted = False
-            self._show(observation)
-        self._rows.refill()
-        if changed and before is not None and before.state is not None and self._rows.has(_ROWS):
-            # How long the old state held is only known to the moment of the last event. An unknown
-            # state holds until now; another process may have logged something since it was asked.
-            self._log(before)
-        self._newest = observation
-        if changed:
-            self._changes += 1
-        if changed or self._is_due(observation) or self._held is not None:
-            self._log(observation)
-
-    def _is_due(self, observation: Observation) -> bool:
-        """Whether the last row is a minute old, whatever the host's clock was set to since."""
-        if self._logged is None or self._logged.run != observation.run:
-            return True
-        return (observation.run_us or 0) - (self._logged.run_us or 0) >= 1000 * STILL_MS
-
-    def _doubt(self) -> None:
-        """Show that the state is not known: what was read had waited."""
-        if not self._is_doubted:
-            self._is_doubted = True
-            self._show(self._unseen("late"))
-
-    def _lost(self, error: errors.UnreachableError) -> None:
-        observation = self._unseen(error.reason)
-        was_unlogged = self._newest is not None and self._newest is self._unlogged
-        if _holder_knows(self._recorder, observation.board, error):
-            self._unlogged = observation
-        goes_on = observation is self._unlogged or not was_unlogged
-        if self._newest is None or self._newest.verdict != "unknown" or not goes_on:
-            self._take(observation)
-        else:
-            if self._held is not None:
-                self._log(self._newest)
-            self._newest = observation
-
-    def _unseen(self, reason: str) -> Observation:
-        return _unseen_now(
-            reason, self._board or self._meant, self._device, self._simulated, "watch", self._clock
-        )
-
-    def _log(self, newest: Observation | None) -> None:
-        """Log ``newest``; or later, where there are too many to log them all."""
-        if newest is None or newest in (self._logged, self._unlogged):
-            return
-        if self._held is None or _gravity(newest) >= _gravity(self._held):
-            self._held = newest
-        self._rows.refill()
-        # What could not be written is held, and tried again with the next.
-        if self._rows.take() and self._write(self._held):
-            self._held = None if newest is self._logged else newest
-
-    def _log_last(self) -> None:
-        """Log what has waited, as nothing comes after it."""
-        for last in dict.fromkeys((self._held, self._newest)):
-            if last is not None and last not in (self._logged, self._unlogged):
-                self._write(last)
-        self._held = None
-        # Even if that failed: who gets the port next logs what comes next.
-        self._logged = self._newest
-
-    def _write(self, row: Observation) -> bool:
-        if not self._recorder.add(
-            row._replace(summary_of=self._changes) if self._changes > 1 else row
-        ):
-            return False
-        self._logged = row
-        self._changes = 0
-        return True
-
-    def _show(self, observation: Observation) -> None:
-        if self._args.json:
+    def show(observation: Observation) -> None:
+        if args.json:
             print(json.dumps(observation.as_json()), flush=True)
             return
         stamp = words.local_time(observation.at_ms)
-        label = _label(self._recorder, observation.board)
+        label = _label(follower.log, observation.board)
         console.headline(observation.verdict, f"{stamp}  {label}  {_why(observation)}")
         sys.stdout.flush()
 
-
-def _gravity(observation: Observation) -> int:
-    return _GRAVITY.index(observation.verdict)
-
-
-def _essence(observation: Observation) -> tuple[object, ...]:
-    return (
-        observation.verdict,
-        observation.cause,
-        observation.boot,
-        observation.changes,
-        observation.faults,
-        observation.warnings,
-        observation.service,
-    )
+    follower = Follower(args.device, args.timeout, show, clock=clock)
+    try:
+        follower.run()
+    except errors.UnreachableError as error:
+        console.complain(error)
+        return errors.worst(error.exit_code, follower.exit_code)
+    except KeyboardInterrupt:
+        if follower.exit_code != errors.OK:
+            return follower.exit_code
+        raise
+    return follower.exit_code
 
 
 def _report(
     args: Namespace,
-    ask: Callable[[Session, Contact], Meeting],
+    ask: Ask,
     require: str = "sensed",
     *,
     explain: bool = False,
@@ -606,25 +300,21 @@ def _report(
     ``rows``: what `--json` prints is put there instead.
     """
     recorder = Recorder()
-    source = args.command
-    firmware = None
     told = errors.OK
-    try:
-        with discovery.open_board(args.device, args.timeout, recorder.log, turn) as found:
-            session, identity = found
-            firmware = identity.firmware
-            contact = begin_contact(recorder, identity, session, source)
-            met = ask(session, contact)
-            observation = record_seen(recorder, met, identity, session, source)
-            told = _tell(args, recorder, observation, firmware, require if explain else None, rows)
-            # A reader is not to wait for the history. One who has gone is met by `main`.
-            with contextlib.suppress(OSError):
-                sys.stdout.flush()
-            contact.finish()
-    except errors.UnreachableError as error:
-        observation = record_unseen(recorder, args.device, error, source)
-        console.complain(error)
-        told = _tell(args, recorder, observation, firmware, rows=rows)
+
+    def tell(observation: Observation, identity: Identity) -> None:
+        nonlocal told
+        explained = require if explain else None
+        told = _tell(args, recorder, observation, identity.firmware, explained, rows)
+        # A reader is not to wait for the history. One who has gone is met by `main`.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+
+    visited = visit(recorder, args.device, args.timeout, args.command, ask, turn=turn, tell=tell)
+    observation = visited.observation
+    if visited.error is not None:
+        console.complain(visited.error)
+        told = _tell(args, recorder, observation, None, rows=rows)
     return errors.worst(
         exit_code(observation.verdict, observation.proof, require), recorder.exit_code, told
     )
@@ -693,95 +383,10 @@ def _logged_session(args: Namespace, recorder: Recorder) -> Generator[tuple[Sess
         raise
 
 
-def observed(met: Meeting, identity: Identity, session: Session, source: str) -> Observation:
-    """The observation that a meeting is."""
-    return seen(
-        met.status,
-        met.conclusion,
-        board=identity.board,
-        device=session.device,
-        source=source,
-        at_ms=met.heard_ms,
-        # Rounded up: it must not seem to be known better than it is.
-        took_ms=-((met.asked_us - met.heard_us) // 1000),
-        unsigned=met.unsigned,
-        run_us=met.heard_us,
-        run=met.run,
-    )
-
-
-def _unseen_now(
-    reason: str, board: str | None, device: str, simulated: bool, source: str, clock: HostClock
-) -> Observation:
-    now = clock.now()
-    return unseen(
-        reason,
-        board=board,
-        device=device,
-        simulated=simulated,
-        source=source,
-        at_ms=now.wall_ms,
-        run_us=now.run_us,
-        run=now.run,
-    )
-
-
-def begin_contact(
-    recorder: Recorder, identity: Identity, session: Session, source: str
-) -> Contact:
-    """A contact whose meetings `record_seen` logs."""
-
-    def repeats(met: Meeting) -> bool:
-        if source in _EACH_HAS_A_ROW:
-            return False
-        observation = observed(met, identity, session, source)
-        return recorder.use(lambda log: log.repeats(observation)) is True
-
-    return Contact(session, identity, recorder, repeats=repeats, clock=SYSTEM)
-
-
-def record_seen(
-    recorder: Recorder, met: Meeting, identity: Identity, session: Session, source: str
-) -> Observation:
-    """Log what a meeting has shown, unless the log has it."""
-    observation = observed(met, identity, session, source)
-    recorder.add(observation, repeated=source in _EACH_HAS_A_ROW)
-    return observation
-
-
-def record_unseen(
-    recorder: Recorder, named: str | None, error: errors.UnreachableError, source: str
-) -> Observation:
-    """Log that there was no state to be had of the board that was ``named``, as `record_seen`.
-
-    A refusal by the process that holds the board's port is not logged: that process knows more.
-    """
-    from hardmute.device import simulators
-
-    board = discovery.board_for(named, recorder.log) if recorder.log is not None else None
-    simulated = board in {entry.board for entry in simulators.running()}
-    observation = _unseen_now(error.reason, board, named or "no port", simulated, source, SYSTEM)
-    if not _holder_knows(recorder, board, error):
-        recorder.add(observation, repeated=source in _EACH_HAS_A_ROW)
-    return observation
-
-
-def _holder_knows(recorder: Recorder, board: str | None, error: errors.UnreachableError) -> bool:
-    """Whether a process that writes to this log holds the port where ``board`` is, by the log."""
-    if not isinstance(error, errors.PortHeldError):
-        return False
-    if board is None or recorder.log is None:
-        return True
-    place = recorder.log.last_device(board)
-    return place is not None and (
-        place == error.device or os.path.realpath(place) == os.path.realpath(error.device)
-    )
-
-
-def _label(recorder: Recorder, board: str | None) -> str:
+def _label(log: Log | None, board: str | None) -> str:
     if board is None:
         return "unknown board"
-    label = recorder.log.label(board) if recorder.log is not None else None
+    label = log.label(board) if log is not None else None
     return f"{label} ({board})" if label else f"board {board}"
 
 
@@ -801,7 +406,7 @@ def _why(observation: Observation) -> str:
 
 
 def _print_observation(recorder: Recorder, observation: Observation) -> None:
-    label = _label(recorder, observation.board)
+    label = _label(recorder.log, observation.board)
     if observation.state is None:
         console.headline(observation.verdict, f"{label}: {_why(observation)}")
         return
