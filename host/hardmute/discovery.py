@@ -11,9 +11,9 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from hardmute import client
 from hardmute.errors import LocalError, PortWantedError, UnreachableError, UsageError
@@ -53,6 +53,8 @@ _USB_PORTS = ("ttyACM*", "ttyUSB*")
 # Why a port was not asked, so that nobody knows what is behind it.
 NOT_ASKED = ("port_held", "port_in_use", "no_permission")
 
+_Place = TypeVar("_Place")
+_Said = TypeVar("_Said")
 
 _WINDOWS_PORT = re.compile(r"(\\\\\.\\)?COM\d+", re.IGNORECASE)
 
@@ -145,15 +147,10 @@ def find(timeout: float, *, bridges: bool = False, turn: Turn = "usual") -> list
 
 def _ask(ports: Sequence[Port], timeout: float, turn: Turn) -> list[Found]:
     """Say hello on all of ``ports`` at once. Raises `PortWantedError` if one of them is wanted."""
-    if not ports:
-        return []
-    from concurrent.futures import ThreadPoolExecutor, as_completed
 
-    over = threading.Event()
-
-    def ask(port: Port) -> Found:
+    def ask(port: Port, is_over: Callable[[], bool]) -> Found:
         try:
-            with client.connect(port.device, timeout, turn, over.is_set) as (_, identity):
+            with client.connect(port.device, timeout, turn, is_over) as (_, identity):
                 _check_serial(port, identity)
                 return Found(port.device, identity, None)
         except PortWantedError:
@@ -161,16 +158,29 @@ def _ask(ports: Sequence[Port], timeout: float, turn: Turn) -> list[Found]:
         except UnreachableError as error:
             return Found(port.device, None, error)
 
+    return sorted(at_once(ports, ask), key=lambda found: found.device)
+
+
+def at_once(
+    ports: Sequence[_Place], ask: Callable[[_Place, Callable[[], bool]], _Said]
+) -> Generator[_Said]:
+    """What ``ask`` says of each of ``ports``, which are asked all at once; the first one first.
+
+    ``ask`` is also given what tells whether nobody waits for it any more: so it is when one has
+    raised, and when this generator was closed. The ports are given back then.
+    """
+    if not ports:
+        return
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    over = threading.Event()
     with ThreadPoolExecutor(len(ports)) as pool:
-        asked = [pool.submit(ask, port) for port in ports]
+        asked = [pool.submit(ask, port, over.is_set) for port in ports]
         try:
             for one in as_completed(asked):
-                one.result()
-        except BaseException:
-            # Nobody waits for the others: they give their ports back now.
+                yield one.result()
+        finally:
             over.set()
-            raise
-    return [one.result() for one in asked]
 
 
 @contextlib.contextmanager

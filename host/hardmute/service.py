@@ -6,6 +6,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import closing
 from typing import Literal
 
 from hardmute import client, discovery, errors, text
@@ -116,12 +117,14 @@ def _world_words(board: str, service: str) -> str:
 
 def _prompt_of(board: str, device: str, timeout: float) -> str | None:
     """The port where ``board`` is at MicroPython's prompt. ``device``: where it was last."""
-    ports = [device, *(port.device for port in discovery.possible_ports(board))]
-    for port in dict.fromkeys(ports):
+
+    def ask(port: str, is_over: Callable[[], bool]) -> str | None:
         try:
-            if client.board_at_prompt(port, timeout) == board:
-                return port
+            return port if client.board_at_prompt(port, timeout, is_over) == board else None
         except errors.UnreachableError:
             # Not plugged in yet, or somebody else's.
-            continue
-    return None
+            return None
+
+    places = [device, *(port.device for port in discovery.possible_ports(board))]
+    with closing(discovery.at_once(list(dict.fromkeys(places)), ask)) as found:
+        return next(filter(None, found), None)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
+from argparse import Namespace
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,10 +22,12 @@ from fake_device import BOARD, HELLO, Board, Device, pty_device
 from serial.tools import list_ports, list_ports_linux
 
 from conftest import Cli
-from hardmute import client, discovery, logcheck
+from hardmute import client, discovery, logcheck, service
 from hardmute.errors import OK, UNKNOWN, USAGE, PortWantedError, UnreachableError
+from hardmute.flash import drives, targets
 from hardmute.holder import PortHolder, Turn
 from hardmute.log import Log, Usb
+from hardmute.recorder import Recorder
 
 PICO = (0x2E8A, 0x0005)
 CIRCUITPY = (0x239A, 0x80F4)
@@ -379,6 +383,66 @@ def test_a_search_that_is_over_gives_its_ports_back(usb: Usb_) -> None:
         pass
     with PortHolder(port.port, 0.1):
         pass
+
+
+# `hardmute flash`, and who waits for maintenance, look in the same way.
+
+
+def at_prompt(line: bytes) -> bytes:
+    said = line.rstrip(b"\r") + b"\r\n"
+    if line.startswith(b"print('hardmute'"):
+        said += f"hardmute {BOARD}\r\n".encode()
+    return said + b">>> "
+
+
+def meet_all_at_once(monkeypatch: pytest.MonkeyPatch, name: str, ports: list[Plugged]) -> None:
+    """Each port waits until all are asked: one after the other they would wait for ever."""
+    real = getattr(client, name)
+    waiting = threading.Barrier(len(ports))
+
+    def asking(*options: Any, **settings: Any) -> Any:
+        waiting.wait(30)
+        return real(*options, **settings)
+
+    monkeypatch.setattr(client, name, asking)
+
+
+@pytest.mark.parametrize("script", [None, at_prompt], ids=["firmware", "prompt"])
+def test_flash_asks_all_ports_at_once_and_a_silent_one_once(
+    script: Callable[[bytes], bytes | None] | None,
+    usb: Usb_,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drives, "mounted", list)
+    ports = ten_ports(usb)
+    wanted = usb.plug(PICO, BOARD, "2-1", script)
+    meet_all_at_once(monkeypatch, "firmware_or_prompt", usb.plugged)
+    log = Log(home / "log.sqlite3")
+    target = targets.find(None, 0.5, log, None)
+    log.close()
+    assert (target.place, target.board) == (wanted.port, BOARD)
+    assert target.kind == (targets.PROMPT if script else targets.RUNNING)
+    # A prompt would have echoed the hello: what is silent is not asked for one.
+    assert all(len(port.lines) == 2 for port in ports)
+    assert sorted(usb.opened) == sorted(port.port for port in usb.plugged)
+
+
+def test_a_board_in_maintenance_is_looked_for_at_all_ports_at_once(
+    usb: Usb_, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: dict[str, Callable[[bytes], bytes | None]] = {"now": Board()}
+    known = usb.plug(CIRCUITPY, "known", "2-1", lambda line: answers["now"](line))
+    others = ten_ports(usb)
+    meet_all_at_once(monkeypatch, "board_at_prompt", usb.plugged)
+
+    def into_maintenance(_: float) -> None:
+        answers["now"] = at_prompt
+
+    monkeypatch.setattr(time, "sleep", into_maintenance)
+    named = Namespace(device=known.port, timeout=0.3)
+    assert service.wait_for("maintenance", named, Recorder()) == known.port
+    assert all(len(port.lines) <= 2 for port in others)
 
 
 # None is named.
