@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from hardmute import client
-from hardmute.errors import LocalError, PortWantedError, UnreachableError, UsageError
+from hardmute.errors import (
+    HardmuteError,
+    LocalError,
+    PortWantedError,
+    RefusedError,
+    UnreachableError,
+    UsageError,
+)
 from hardmute.holder import Turn
 from hardmute.log import Log, Usb
 from hardmute.report import Identity, is_board_id
@@ -82,11 +89,15 @@ class Port(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A place where a board answers, or the reason why none does."""
+    """A place where a board answers, or the reason why none does.
+
+    ``told``: the board that is there by its USB serial number.
+    """
 
     device: str
     identity: Identity | None
     error: UnreachableError | None
+    told: str | None = None
 
 
 def serial_ports(*, bridges: bool) -> list[Port]:
@@ -137,20 +148,86 @@ def possible_ports(board: str) -> list[Port]:
     return _possible(serial_ports(bridges=False), board)
 
 
-def find(timeout: float, *, bridges: bool = False, turn: Turn = "usual") -> list[Found]:
+def find(timeout: float, turn: Turn) -> list[Found]:
     """Say hello on every port that can be a board's, on all at once.
 
     ``turn`` as for `client.connect`. Silent ports take one time-out in all.
     """
-    return _ask(serial_ports(bridges=bridges), timeout, turn)
+    return _ask(serial_ports(bridges=False), timeout, turn)
 
 
-def _ask(ports: Sequence[Port], timeout: float, turn: Turn) -> list[Found]:
-    """Say hello on all of ``ports`` at once. Raises `PortWantedError` if one of them is wanted."""
+def find_all(timeout: float, log: Log | None, turn: Turn) -> list[Found]:
+    """As `find`, and ask what ``log`` knows as well: boards behind bridges that are told by their
+    serial numbers, and simulated boards that have a label.
+
+    With the turn "mute" each board is cut as soon as its hello is there.
+    """
+    ports = serial_ports(bridges=True)
+    told: dict[str, str] = {}
+    labelled: set[str] = set()
+    for board, label, _ in log.boards() if log is not None else ():
+        kept = log.usb(board) if log is not None else None
+        told |= {port.device: board for port in ports if _is_told(port, board, kept, ports)}
+        if label is not None:
+            labelled.add(board)
+    asked = [port for port in ports if not port.is_bridge or port.device in told]
+    asked += [
+        Port(entry.device, None, None) for entry in registry.running() if entry.board in labelled
+    ]
+    found = _ask(asked, timeout, turn, lambda _: True)
+    return [one._replace(told=told.get(one.device)) for one in found]
+
+
+def cut(named: Sequence[str], timeout: float, log: Log | None) -> None:
+    """Cut each board that is ``named`` as soon as its hello is there, whatever others do.
+
+    Who then asks each board tells whether it is cut.
+    """
+    ports = serial_ports(bridges=True)
+    wanted: dict[Port, set[str]] = {}
+    for name in named:
+        board = name if is_board_id(name) else log and log.board_named(name)
+        if is_port(name):
+            wanted.setdefault(Port(name, None, None), set())
+        elif board:
+            kept = log.usb(board) if log is not None else None
+            places = _told(board, kept, ports) or [
+                *_last_place(kept, ports),
+                *_possible(ports, board),
+            ]
+            for port in places:
+                wanted.setdefault(port, set()).add(board)
+
+    def ask(port: Port, is_over: Callable[[], bool]) -> None:
+        with (
+            contextlib.suppress(HardmuteError),
+            client.connect(port.device, timeout, "mute", is_over) as (session, identity),
+        ):
+            if port.device in named or identity.board in wanted[port]:
+                session.mute()
+
+    for _ in at_once(list(wanted), ask):
+        pass
+
+
+def _ask(
+    ports: Sequence[Port],
+    timeout: float,
+    turn: Turn,
+    cuts: Callable[[str], bool] = lambda _: False,
+) -> list[Found]:
+    """Say hello on all of ``ports`` at once. Raises `PortWantedError` if one of them is wanted.
+
+    ``cuts``: whether the board with this id is to be cut at once.
+    """
 
     def ask(port: Port, is_over: Callable[[], bool]) -> Found:
         try:
-            with client.connect(port.device, timeout, turn, is_over) as (_, identity):
+            with client.connect(port.device, timeout, turn, is_over) as (session, identity):
+                if turn == "mute" and cuts(identity.board):
+                    # Who asks the board afterwards tells whether it is cut.
+                    with contextlib.suppress(UnreachableError, RefusedError):
+                        session.mute()
                 _check_serial(port, identity)
                 return Found(port.device, identity, None)
         except PortWantedError:
@@ -158,7 +235,8 @@ def _ask(ports: Sequence[Port], timeout: float, turn: Turn) -> list[Found]:
         except UnreachableError as error:
             return Found(port.device, None, error)
 
-    return sorted(at_once(ports, ask), key=lambda found: found.device)
+    order = {port.device: number for number, port in enumerate(ports)}
+    return sorted(at_once(ports, ask), key=lambda found: order[found.device])
 
 
 def at_once(
@@ -256,26 +334,32 @@ def _place_of(board: str, timeout: float, log: Log | None, turn: Turn) -> str:
     """The port where ``board`` is. Raises `UsageError` if it may be at more than one."""
     ports = serial_ports(bridges=True)
     kept = log.usb(board) if log is not None else None
-    places = [entry.device for entry in registry.running() if entry.board == board]
-    told = [port for port in ports if _is_told(port, board, kept, ports)]
+    told = _told(board, kept, ports)
     # Where a device has several ports, its number is that of each.
-    devices = {(port.location or port.device).partition(":")[0]: port.device for port in told}
-    if len(places) + len(devices) > 1:
-        raise UsageError(_one_id(board, [*places, *devices.values()]))
+    devices = {(port.location or "").partition(":")[0] or port.device: port for port in told}
+    if len(devices) > 1:
+        raise UsageError(_one_id(board, [port.device for port in devices.values()]))
     if kept is not None and len(told) > 1:
         told = [port for port in told if port.location == kept.location] or told
-    places += [port.device for port in told] if len(told) == 1 else []
-    if places:
-        return places[0]
+    if len(told) == 1:
+        return told[0].device
     found: list[Found] = []
     for asked in (told or _last_place(kept, ports), _possible(ports, board)):
-        found = _ask(asked, timeout, turn)
+        found = _ask(asked, timeout, turn, lambda said: said == board)
         places = [one.device for one in found if one.identity and one.identity.board == board]
         if len(places) > 1:
             raise UsageError(_one_id(board, places))
         if places:
             return places[0]
     raise _not_asked(found) or _behind_a_bridge(board, kept, ports) or _not_connected(board)
+
+
+def _told(board: str, kept: Usb | None, ports: list[Port]) -> list[Port]:
+    """Where ``board`` is, by what is listed."""
+    running = [
+        Port(entry.device, None, None) for entry in registry.running() if entry.board == board
+    ]
+    return running + [port for port in ports if _is_told(port, board, kept, ports)]
 
 
 def _is_told(port: Port, board: str, kept: Usb | None, ports: list[Port]) -> bool:
@@ -366,7 +450,7 @@ def _only_board(timeout: float, turn: Turn) -> tuple[str, str | None]:
     ports = serial_ports(bridges=False)
     if len(ports) == 1:
         return ports[0].device, None
-    found = find(timeout, turn=turn) if ports else []
+    found = find(timeout, turn) if ports else []
     boards = [(one.identity.board, one.device) for one in found if one.identity is not None]
     not_asked = _not_asked(found)
     if len(boards) == 1 and not_asked is None:

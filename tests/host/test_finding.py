@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import serial
-from fake_device import BOARD, HELLO, Board, Device, pty_device
+from fake_device import BOARD, HELLO, LIVE, MUTED, Board, Device, pty_device
 from serial.tools import list_ports, list_ports_linux
 
 from conftest import Cli
@@ -373,7 +373,7 @@ def test_a_port_that_is_wanted_ends_the_search_for_all(
 
     monkeypatch.setattr(client, "connect", connect)
     with pytest.raises(PortWantedError, match=wanted.port):
-        discovery.find(3600, turn="follow")
+        discovery.find(3600, "follow")
     assert ended == [other.port]
 
 
@@ -503,6 +503,116 @@ def test_P5_all_boards_are_not_muted_while_a_port_cannot_be_asked(
     result = cli("status", "--all")
     assert result.code == UNKNOWN
     assert result.out.count("MUTED") == result.out.count("UNKNOWN") == 1
+
+
+# Several boards. What is silent holds up no cut.
+
+
+class Order:
+    """Silent ports that time out only when all of ``first`` are cut."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, quiet: list[Plugged], boards: int) -> None:
+        self._devices = [one.port for one in quiet]
+        self._left = boards
+        self._all_cut = threading.Event()
+        self._real = client.connect
+        monkeypatch.setattr(client, "connect", self._connect)
+
+    def board(self, board: str) -> Board:
+        """A live board, which `mute` cuts."""
+        status = {**LIVE}
+
+        def alter(request: dict[str, Any], _: dict[str, Any], frame: bytes) -> bytes:
+            if request["op"] == "mute" and status["state"] == "live":
+                status.update(MUTED, cause="host")
+                self._left -= 1
+                if not self._left:
+                    self._all_cut.set()
+            return frame
+
+        return Board(hello={**HELLO, "board": board}, status=status, alter=alter)
+
+    @contextlib.contextmanager
+    def _connect(self, device: str, *options: Any) -> Generator[Any]:
+        if device in self._devices:
+            assert self._all_cut.wait(30)
+            raise UnreachableError(f"{device} is silent.", "no_answer")
+        with self._real(device, *options) as session:
+            yield session
+
+
+@pytest.mark.parametrize("named", ["--all", "ids", "one id"])
+def test_P5_a_cut_waits_for_no_port_that_is_silent(
+    named: str, usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet = [usb.plug(CIRCUITPY, f"number {at}", f"1-{at}", silent) for at in range(3)]
+    boards = [BOARD] if named == "one id" else [BOARD, OTHER]
+    order = Order(monkeypatch, quiet, len(boards))
+    for at, board in enumerate(boards):
+        usb.plug(ESP32_S3, None, f"2-{at}", order.board(board))
+    gone = "c0ffee01"
+    words = [word for board in boards for word in ("-d", board)]
+    if named == "--all":
+        words = ["--all"]
+    elif named == "ids":
+        # What is not there is asked for first.
+        words = ["-d", gone, *words]
+    result = cli("mute", *words)
+    assert result.out.count("MUTED") == len(boards)
+    assert result.code == (UNKNOWN if named == "ids" else OK)
+
+
+def test_P5_a_name_that_means_nothing_holds_up_no_cut(
+    usb: Usb_, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = Order(monkeypatch, [], 1)
+    board = usb.plug(CP210X, "02A7B3", "1-1", order.board(BOARD))
+    (tmp_path / "file").touch()
+    result = cli("mute", "-d", tmp_path / "file", "-d", "kitchen", "-d", board.port)
+    assert (result.code, result.out.count("MUTED")) == (UNKNOWN, 1)
+
+
+def test_a_known_board_that_is_named_with_others_is_cut_without_a_byte_to_foreign_ports(
+    usb: Usb_, cli: Cli
+) -> None:
+    wanted = [
+        usb.plug(CIRCUITPY, "known", "2-1"),
+        usb.plug(CP210X, "02A7B3", "2-2", Board(hello={**HELLO, "board": OTHER})),
+    ]
+    for one in wanted:
+        assert cli("-d", one.port, "status").code == OK
+    foreign = others(usb)
+    usb.opened.clear()
+    assert cli("mute", "-d", BOARD, "-d", OTHER).code == OK
+    assert set(usb.opened) == {one.port for one in wanted}
+    assert [one.lines for one in foreign] == [[]] * len(foreign)
+
+
+def test_P5_all_boards_have_those_behind_bridges_that_are_known(usb: Usb_, cli: Cli) -> None:
+    bridge = usb.plug(CP210X, "02A7B3", "1-1")
+    foreign = [usb.plug(CP210X, "other", "1-2", silent), usb.plug(CH340, None, "1-3", silent)]
+    # It was never met, so that nothing tells it from a printer.
+    assert cli("status", "--all").out.count("MUTED") == 0
+    assert cli("-d", bridge.port, "status").code == OK
+    result = cli("status", "--all", "--json")
+    assert (result.code, [row["board"] for row in result.json]) == (OK, [BOARD])
+    # It is there, by its serial number, and does not answer.
+    usb.unplug(bridge)
+    usb.plug(CP210X, "02A7B3", "1-1", silent)
+    result = cli("status", "--all", "--json", "--timeout", "0.3")
+    assert (result.code, [row["board"] for row in result.json]) == (UNKNOWN, [BOARD])
+    assert [one.lines for one in foreign] == [[], []]
+
+
+def test_P5_a_labelled_board_behind_a_bridge_that_is_not_told_is_unknown(
+    usb: Usb_, cli: Cli
+) -> None:
+    bridge = usb.plug(CH340, None, "1-1")
+    assert cli("-d", bridge.port, "name", "desk").code == OK
+    bridge.lines.clear()
+    result = cli("status", "--all")
+    assert (result.code, bridge.lines) == (UNKNOWN, [])
+    assert "name its port with --device" in result.err
 
 
 # A USB device goes while the ports are listed.
