@@ -165,7 +165,7 @@ def _all_boards(args: Namespace, turn: Turn, log: Log | None) -> list[str | None
     """
     answer: list[str | None] = []
     silent: list[str | None] = []
-    for found in discovery.find_all(args.timeout, log, turn):
+    for found in discovery.find(args.timeout, log, turn):
         last = found.told or (log.board_last_at(found.device) if log is not None else None)
         if found.identity is not None:
             answer.append(found.identity.board)
@@ -363,6 +363,7 @@ class _Watch:
         self._is_doubted = False
         self._rows = Allowance(_ROWS, self._now_s)
         self._meetings = Allowance(_CONTACTS, self._now_s)
+        self._search = discovery.Search(self._now_s)
         # A device that goes and comes back gets no more of them.
         self._bounds = Bounds(clock)
 
@@ -410,7 +411,9 @@ class _Watch:
         if turn == "back" and self._board:
             # It was there a moment ago; no other port needs to be asked.
             named = self._device
-        with discovery.open_board(named, self._args.timeout, self._recorder.log, turn) as found:
+        with discovery.open_board(
+            named, self._args.timeout, self._recorder.log, turn, self._search
+        ) as found:
             session, identity = found
             if self._board not in (None, identity.board):
                 raise errors.UnreachableError(

@@ -6,7 +6,10 @@ that has none was last; by a ``hello`` to every port that can be a board's, to a
 case the board that is then opened must say that it has that id.
 """
 
+from __future__ import annotations
+
 import contextlib
+import math
 import os
 import re
 import sys
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from hardmute import client
+from hardmute.clock import SYSTEM
 from hardmute.errors import (
     HardmuteError,
     LocalError,
@@ -57,6 +61,10 @@ _DEFAULT_SERIAL = re.compile(
 # Where Linux shows ports on the USB, and the names that it gives them.
 _DEV = Path("/dev")
 _USB_PORTS = ("ttyACM*", "ttyUSB*")
+# How long a board may take to start, and after how long a port is asked again that has not
+# answered, in seconds.
+_STARTS_S = 10.0
+_RARELY_S = 60.0
 # Why a port was not asked, so that nobody knows what is behind it.
 NOT_ASKED = ("port_held", "port_in_use", "no_permission")
 
@@ -98,6 +106,48 @@ class Found(NamedTuple):
     identity: Identity | None
     error: UnreachableError | None
     told: str | None = None
+
+
+class Search:
+    """Which ports are asked by one who looks for a board again and again.
+
+    A port is asked when it is new, for as long as a board takes to start; then rarely. Ports that
+    were there while the board was met elsewhere are not new. ``clock`` is in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = SYSTEM.now_s) -> None:
+        self._clock = clock
+        # Since when a port is there, and when it was asked last; before the first listing, nothing
+        # is known of either.
+        self._since: dict[Port, float] | None = None
+        self._asked: dict[Port, float] = {}
+
+    def next(self, ports: Sequence[Port], always: Sequence[Port] = ()) -> list[Port]:
+        """Those of ``ports`` that are to be asked now; ``always`` are."""
+        now = self._clock()
+        old = self._since
+        self._since = {p: old.get(p, now) if old is not None else -math.inf for p in ports}
+        self._asked = {p: min(self._asked[p], now) for p in self._since if p in self._asked}
+        due = [port for port in ports if port in always or self._is_due(port, now)]
+        self._asked |= dict.fromkeys(due, now)
+        return due
+
+    def _is_due(self, port: Port, now: float) -> bool:
+        if self._since is None or port not in self._asked:
+            return True
+        return now - self._since[port] < _STARTS_S or now - self._asked[port] >= _RARELY_S
+
+    def missed(self, devices: Iterable[str]) -> None:
+        """These could not be asked."""
+        gone = set(devices)
+        self._asked = {port: at for port, at in self._asked.items() if port.device not in gone}
+
+    def met(self, device: str) -> None:
+        """The board is at ``device``, and so at none of the other ports that are there."""
+        others = [port for port in serial_ports(bridges=False) if port.device != device]
+        self._since = dict.fromkeys(others, -math.inf)
+        # Until the search goes on.
+        self._asked = dict.fromkeys(others, math.inf)
 
 
 def serial_ports(*, bridges: bool) -> list[Port]:
@@ -143,24 +193,21 @@ def bridges() -> list[Port]:
     return [port for port in serial_ports(bridges=True) if port.is_bridge]
 
 
-def possible_ports(board: str) -> list[Port]:
-    """Ports that ``board`` can be behind, by their USB ids and serial numbers. None is opened."""
-    return _possible(serial_ports(bridges=False), board)
+def places(board: str, log: Log | None, search: Search) -> list[Port]:
+    """Where ``board`` is by what is listed; else what ``search`` asks next. None is opened."""
+    ports = serial_ports(bridges=True)
+    kept = log.usb(board) if log is not None else None
+    if told := _told(board, kept, ports):
+        return told
+    return search.next(_possible(ports, board), _last_place(kept, ports))
 
 
-def find(timeout: float, turn: Turn) -> list[Found]:
-    """Say hello on every port that can be a board's, on all at once.
+def find(timeout: float, log: Log | None, turn: Turn) -> list[Found]:
+    """Say hello on every port that can be a board's, on all at once: in one time-out.
 
-    ``turn`` as for `client.connect`. Silent ports take one time-out in all.
-    """
-    return _ask(serial_ports(bridges=False), timeout, turn)
-
-
-def find_all(timeout: float, log: Log | None, turn: Turn) -> list[Found]:
-    """As `find`, and ask what ``log`` knows as well: boards behind bridges that are told by their
-    serial numbers, and simulated boards that have a label.
-
-    With the turn "mute" each board is cut as soon as its hello is there.
+    Bridges are asked if ``log`` tells by their serial numbers which boards are behind them, and
+    simulated boards if they have a label. ``turn`` as for `client.connect`; with "mute" each board
+    is cut as soon as its hello is there.
     """
     ports = serial_ports(bridges=True)
     told: dict[str, str] = {}
@@ -263,28 +310,35 @@ def at_once(
 
 @contextlib.contextmanager
 def open_board(
-    named: str | None, timeout: float, log: Log | None, turn: Turn = "usual"
+    named: str | None,
+    timeout: float,
+    log: Log | None,
+    turn: Turn = "usual",
+    search: Search | None = None,
 ) -> Generator[tuple[client.Session, Identity]]:
     """A session with the board that was named, or with the only one there is.
 
     ``named``: a port, a pyserial URL, a board id, or a label from ``log``. Simulated boards are
-    used only when named. ``turn`` as for `client.connect`. Raises `UsageError` when several boards
-    fit and `UnreachableError` when none does.
+    used only when named. ``turn`` as for `client.connect`. ``search``: of one who tries again and
+    again. Raises `UsageError` when several boards fit and `UnreachableError` when none does.
     """
-    device, wanted = _resolve(named, timeout, log, turn)
-    with client.connect(device, timeout, turn) as (session, identity):
-        if wanted is not None and identity.board != wanted:
-            raise UnreachableError(
-                f"{device} is board {identity.board} now, not {wanted}: the board was exchanged.",
-                "wrong_board",
-            )
-        if not identity.simulated:
-            port = _port_at(device)
-            if port is not None:
-                _check_serial(port, identity)
-                if log is not None:
-                    log.learn_usb(identity.board, port.usb)
-        yield session, identity
+    device, wanted = _resolve(named, timeout, log, turn, search or Search())
+    try:
+        with client.connect(device, timeout, turn) as (session, identity):
+            _check_wanted(device, identity, wanted)
+            if not identity.simulated:
+                port = _port_at(device)
+                if port is not None:
+                    _check_serial(port, identity)
+                    if log is not None:
+                        log.learn_usb(identity.board, port.usb)
+            if search is not None:
+                search.met(device)
+            yield session, identity
+    except UnreachableError as error:
+        if search is not None and error.reason in NOT_ASKED:
+            search.missed([device])
+        raise
 
 
 def is_port(named: str) -> bool:
@@ -309,11 +363,11 @@ def known_board(named: str | None, log: Log) -> str | None:
 
 
 def _resolve(
-    named: str | None, timeout: float, log: Log | None, turn: Turn
+    named: str | None, timeout: float, log: Log | None, turn: Turn, search: Search
 ) -> tuple[str, str | None]:
     """The device to open, and the board id that must answer there (None: any)."""
     if named is None:
-        return _only_board(timeout, turn)
+        return _only_board(timeout, log, turn, search)
     if is_port(named):
         return named, None
     # No label looks like an id, so an id works with a log in trouble as well.
@@ -327,10 +381,10 @@ def _resolve(
         raise UsageError(
             f"{named!r} is no port, no board id and no label; `hardmute list` shows what is there."
         )
-    return _place_of(board, timeout, log, turn), board
+    return _place_of(board, timeout, log, turn, search), board
 
 
-def _place_of(board: str, timeout: float, log: Log | None, turn: Turn) -> str:
+def _place_of(board: str, timeout: float, log: Log | None, turn: Turn, search: Search) -> str:
     """The port where ``board`` is. Raises `UsageError` if it may be at more than one."""
     ports = serial_ports(bridges=True)
     kept = log.usb(board) if log is not None else None
@@ -343,15 +397,34 @@ def _place_of(board: str, timeout: float, log: Log | None, turn: Turn) -> str:
         told = [port for port in told if port.location == kept.location] or told
     if len(told) == 1:
         return told[0].device
+    first = told or _last_place(kept, ports)
+    rest = search.next([port for port in _possible(ports, board) if port not in first])
     found: list[Found] = []
-    for asked in (told or _last_place(kept, ports), _possible(ports, board)):
-        found = _ask(asked, timeout, turn, lambda said: said == board)
+    for asked in (first, rest):
+        found += _ask_for(search, asked, timeout, turn, lambda said: said == board)
         places = [one.device for one in found if one.identity and one.identity.board == board]
         if len(places) > 1:
             raise UsageError(_one_id(board, places))
         if places:
             return places[0]
     raise _not_asked(found) or _behind_a_bridge(board, kept, ports) or _not_connected(board)
+
+
+def _ask_for(
+    search: Search,
+    ports: Sequence[Port],
+    timeout: float,
+    turn: Turn,
+    cuts: Callable[[str], bool] = lambda _: False,
+) -> list[Found]:
+    """As `_ask`; what could not be asked is asked again."""
+    missed = [port.device for port in ports]
+    try:
+        found = _ask(ports, timeout, turn, cuts)
+        missed = [one.device for one in found if one.error and one.error.reason in NOT_ASKED]
+    finally:
+        search.missed(missed)
+    return found
 
 
 def _told(board: str, kept: Usb | None, ports: list[Port]) -> list[Port]:
@@ -377,6 +450,19 @@ def _is_told(port: Port, board: str, kept: Usb | None, ports: list[Port]) -> boo
         return True
     same = [one for one in ports if one.is_bridge and one.serial == port.serial]
     return len(same) == 1 and not _DEFAULT_SERIAL.fullmatch(port.serial.strip())
+
+
+def _known_places(log: Log | None, ports: list[Port]) -> list[Port]:
+    """Those of ``ports`` behind which boards are, or were last, by ``log``."""
+    known = [(board, log.usb(board)) for board in log.real_boards()] if log is not None else []
+    return [
+        port
+        for port in ports
+        if any(
+            _is_told(port, board, kept, ports) or port in _last_place(kept, ports)
+            for board, kept in known
+        )
+    ]
 
 
 def _last_place(kept: Usb | None, ports: list[Port]) -> list[Port]:
@@ -446,11 +532,14 @@ def _not_connected(board: str) -> UnreachableError:
     return UnreachableError(f"Board {board} is not connected.", "not_connected")
 
 
-def _only_board(timeout: float, turn: Turn) -> tuple[str, str | None]:
+def _only_board(
+    timeout: float, log: Log | None, turn: Turn, search: Search
+) -> tuple[str, str | None]:
     ports = serial_ports(bridges=False)
-    if len(ports) == 1:
+    asked = search.next(ports, _known_places(log, ports))
+    if asked == ports and len(ports) == 1:
         return ports[0].device, None
-    found = find(timeout, turn) if ports else []
+    found = _ask_for(search, asked, timeout, turn)
     boards = [(one.identity.board, one.device) for one in found if one.identity is not None]
     not_asked = _not_asked(found)
     if len(boards) == 1 and not_asked is None:
@@ -481,6 +570,14 @@ def _port_at(device: str) -> Port | None:
     # The name may be a link, such as those in /dev/serial/by-id.
     ports = serial_ports(bridges=True)
     return next((port for port in ports if os.path.realpath(port.device) == real), None)
+
+
+def _check_wanted(device: str, identity: Identity, wanted: str | None) -> None:
+    if wanted is not None and identity.board != wanted:
+        raise UnreachableError(
+            f"{device} is board {identity.board} now, not {wanted}: the board was exchanged.",
+            "wrong_board",
+        )
 
 
 def _check_serial(port: Port, identity: Identity) -> None:

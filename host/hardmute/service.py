@@ -52,12 +52,18 @@ def wait_for(
     device = ""
     told = ""
     minutes = _MINUTES if sys.stdin.isatty() else _MINUTES_ALONE
+    # A hello and a prompt are two questions: a port may answer one of them.
+    search, prompts = discovery.Search(), discovery.Search()
     deadline = time.monotonic() + 60 * minutes
     while True:
         by_port = args.device is not None and discovery.is_port(args.device)
         named = args.device if meant is None or by_port else meant.board
         try:
-            with discovery.open_board(named, args.timeout, recorder.log) as (session, identity):
+            with discovery.open_board(named, args.timeout, recorder.log, search=search) as (
+                session,
+                identity,
+            ):
+                prompts.met(session.device)
                 if meant is not None and meant.board != identity.board:
                     seen = f"another board is there ({identity.board})"
                 else:
@@ -70,7 +76,11 @@ def wait_for(
             if meant is None:
                 raise
             if service == "maintenance":
-                found = look(meant) if look else _prompt_of(meant.board, device, args.timeout)
+                if look is not None:
+                    found = look(meant)
+                else:
+                    places = discovery.places(meant.board, recorder.log, prompts)
+                    found = _prompt_of(meant.board, device, places, args.timeout)
                 if found is not None:
                     return found
             seen = text.REASONS.get(error.reason, error.reason)
@@ -115,8 +125,10 @@ def _world_words(board: str, service: str) -> str:
     )
 
 
-def _prompt_of(board: str, device: str, timeout: float) -> str | None:
-    """The port where ``board`` is at MicroPython's prompt. ``device``: where it was last."""
+def _prompt_of(
+    board: str, device: str, places: list[discovery.Port], timeout: float
+) -> str | None:
+    """The port where ``board`` is at MicroPython's prompt: where it was last, or in ``places``."""
 
     def ask(port: str, is_over: Callable[[], bool]) -> str | None:
         try:
@@ -125,6 +137,6 @@ def _prompt_of(board: str, device: str, timeout: float) -> str | None:
             # Not plugged in yet, or somebody else's.
             return None
 
-    places = [device, *(port.device for port in discovery.possible_ports(board))]
-    with closing(discovery.at_once(list(dict.fromkeys(places)), ask)) as found:
+    ports = list(dict.fromkeys([device, *(place.device for place in places)]))
+    with closing(discovery.at_once(ports, ask)) as found:
         return next(filter(None, found), None)

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 import pytest
 import serial
-from fake_device import BOARD, HELLO, LIVE, MUTED, Board, Device, pty_device
+from fake_device import BOARD, HELLO, LIVE, MUTED, Board, Device, on, pty_device
 from serial.tools import list_ports, list_ports_linux
 
 from conftest import Cli
-from hardmute import client, discovery, logcheck, service
+from hardmute import client, commands, discovery, logcheck, service
+from hardmute.clock import SYSTEM, HostClock
 from hardmute.errors import OK, UNKNOWN, USAGE, PortWantedError, UnreachableError
 from hardmute.flash import drives, targets
 from hardmute.holder import PortHolder, Turn
@@ -373,7 +374,7 @@ def test_a_port_that_is_wanted_ends_the_search_for_all(
 
     monkeypatch.setattr(client, "connect", connect)
     with pytest.raises(PortWantedError, match=wanted.port):
-        discovery.find(3600, "follow")
+        discovery.find(3600, None, "follow")
     assert ended == [other.port]
 
 
@@ -428,21 +429,27 @@ def test_flash_asks_all_ports_at_once_and_a_silent_one_once(
     assert sorted(usb.opened) == sorted(port.port for port in usb.plugged)
 
 
-def test_a_board_in_maintenance_is_looked_for_at_all_ports_at_once(
+def test_a_board_in_maintenance_is_looked_for_at_its_own_port_and_at_new_ones(
     usb: Usb_, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers: dict[str, Callable[[bytes], bytes | None]] = {"now": Board()}
-    known = usb.plug(CIRCUITPY, "known", "2-1", lambda line: answers["now"](line))
-    others = ten_ports(usb)
-    meet_all_at_once(monkeypatch, "board_at_prompt", usb.plugged)
+    answers: list[Callable[[bytes], bytes | None]] = [Board()]
+    known = usb.plug(CIRCUITPY, "known", "2-1", lambda line: answers[-1](line))
+    foreign = ten_ports(usb)
+    new: list[Plugged] = []
 
     def into_maintenance(_: float) -> None:
-        answers["now"] = at_prompt
+        if not new:
+            usb.unplug(known)
+            new.append(usb.plug(CIRCUITPY, "starts", "2-2", silent))
+            new.append(usb.plug(ESP32_S3, None, "2-3", at_prompt))
+            # The port that was there does not answer.
+            answers.append(silent)
+            meet_all_at_once(monkeypatch, "board_at_prompt", [known, *new])
 
     monkeypatch.setattr(time, "sleep", into_maintenance)
-    named = Namespace(device=known.port, timeout=0.3)
-    assert service.wait_for("maintenance", named, Recorder()) == known.port
-    assert all(len(port.lines) <= 2 for port in others)
+    named = Namespace(device=BOARD, timeout=0.3)
+    assert service.wait_for("maintenance", named, Recorder()) == new[1].port
+    assert [len(port.lines) for port in foreign] == [2] * len(foreign)
 
 
 # None is named.
@@ -503,6 +510,114 @@ def test_P5_all_boards_are_not_muted_while_a_port_cannot_be_asked(
     result = cli("status", "--all")
     assert result.code == UNKNOWN
     assert result.out.count("MUTED") == result.out.count("UNKNOWN") == 1
+
+
+# A watch looks for its board again and again.
+
+
+class Retries:
+    """A watch whose pauses take no time, and after each of which the next thing is done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *todo: Callable[[], object]) -> None:
+        self._todo = list(todo)
+        self.passed_s = 0.0
+        monkeypatch.setattr(commands, "time", self)
+
+    def sleep(self, seconds: float) -> None:
+        self.passed_s += seconds
+        if not self._todo:
+            raise KeyboardInterrupt
+        self._todo.pop(0)()
+
+    def watch(self, named: str | None, timeout: float = 0.05) -> None:
+        def run_us() -> int:
+            return SYSTEM.run_us() + int(1e6 * self.passed_s)
+
+        clock = HostClock(SYSTEM.wall_ms, run_us, SYSTEM.run)
+        args = Namespace(device=named, timeout=timeout, json=True)
+        with pytest.raises(KeyboardInterrupt):
+            commands._Watch(args, clock).run()
+
+
+def goes_at_watch() -> Board:
+    """A board that is unplugged when it is to be followed."""
+    return on("watch", lambda *_: None)
+
+
+def hellos(ports: list[Plugged]) -> list[int]:
+    return [sum(b"hello" in line for line in port.lines) for port in ports]
+
+
+def nothing() -> None:
+    pass
+
+
+def test_a_watch_whose_board_is_unplugged_leaves_the_other_ports_alone(
+    usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = usb.plug(CIRCUITPY, "known", "2-1", goes_at_watch())
+    assert cli("-d", board.port, "status").code == OK
+    found: list[list[int]] = []
+    foreign = others(usb)
+    came: list[Plugged] = []
+
+    def unplug() -> None:
+        usb.unplug(board)
+
+    def count() -> None:
+        found.append(hellos([*foreign, *came]))
+
+    def another() -> None:
+        came.append(usb.plug(CIRCUITPY, "new", "3-1", silent))
+
+    def back() -> None:
+        came.append(usb.plug(CIRCUITPY, "known", "2-1", goes_at_watch()))
+
+    retries = Retries(
+        monkeypatch, unplug, *[nothing] * 4, count, another, nothing, count, back, count
+    )
+    retries.watch(BOARD)
+    # Within a minute no byte goes to a port that was there while the board was followed.
+    assert retries.passed_s < 60
+    zero = [0] * len(foreign)
+    assert found[0] == zero
+    assert found[1][:-1] == zero
+    assert found[1][-1] in (1, 2)
+    assert found[2][: len(foreign)] == zero
+    # It is found at the first try.
+    assert found[2][-1] == 1
+
+
+@pytest.mark.parametrize("named", [BOARD, None], ids=["id", "none"])
+def test_a_watch_whose_board_is_gone_asks_the_other_ports_once_a_minute(
+    named: str | None, usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = usb.plug(CIRCUITPY, "known", "2-1")
+    assert cli("-d", board.port, "status").code == OK
+    usb.unplug(board)
+    foreign = [usb.plug(CIRCUITPY, f"number {at}", f"1-{at}", silent) for at in range(3)]
+    retries = Retries(monkeypatch, *[nothing] * 60)
+    retries.watch(named, 0.01)
+    assert hellos(foreign) == [1 + int(retries.passed_s // 60)] * 3
+    assert retries.passed_s > 240
+
+
+def test_a_port_that_cannot_be_asked_is_tried_again_at_each_retry(
+    usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = usb.plug(CIRCUITPY, "known", "2-1")
+    assert cli("-d", board.port, "status").code == OK
+    usb.unplug(board)
+    # By its number it is another one.
+    again = usb.plug(CIRCUITPY, "of another kind", "2-2", goes_at_watch())
+    holder = PortHolder(again.port, 0.1)
+    holder.__enter__()
+    retries = Retries(
+        monkeypatch, *[nothing] * 5, lambda: holder.__exit__(None, None, None), nothing
+    )
+    retries.watch(BOARD)
+    assert hellos([again])[0] >= 2
+    assert retries.passed_s < 60
 
 
 # Several boards. What is silent holds up no cut.
