@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 import time
 from argparse import Namespace
@@ -17,7 +16,7 @@ from hardmute.allowance import Allowance
 from hardmute.client import STREAM_SILENCE_S, Session
 from hardmute.clock import SYSTEM, HostClock
 from hardmute.contact import LASTING, TIMEOUTS, Bounds, Contact, Meeting
-from hardmute.holder import Turn
+from hardmute.holder import Turn, port_key
 from hardmute.log import STILL_MS, UNPAIR, Log, Observation, seen, unseen
 from hardmute.recorder import Recorder
 from hardmute.report import (
@@ -779,9 +778,7 @@ def _holder_knows(recorder: Recorder, board: str | None, error: errors.Unreachab
     if board is None or recorder.log is None:
         return True
     place = recorder.log.last_device(board)
-    return place is not None and (
-        place == error.device or os.path.realpath(place) == os.path.realpath(error.device)
-    )
+    return place is not None and port_key(place) == port_key(error.device)
 
 
 def _label(recorder: Recorder, board: str | None) -> str:
