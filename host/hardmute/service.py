@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import Literal
 
 from hardmute import client, discovery, errors, text
+from hardmute.clock import SYSTEM
 from hardmute.recorder import Recorder
 from hardmute.report import Identity
 from hardmute.sim import registry
@@ -54,7 +55,7 @@ def wait_for(
     minutes = _MINUTES if sys.stdin.isatty() else _MINUTES_ALONE
     # A hello and a prompt are two questions: a port may answer one of them.
     search, prompts = discovery.Search(), discovery.Search()
-    deadline = time.monotonic() + 60 * minutes
+    deadline = SYSTEM.now_s() + 60 * minutes
     while True:
         by_port = args.device is not None and discovery.is_port(args.device)
         named = args.device if meant is None or by_port else meant.board
@@ -95,7 +96,7 @@ def wait_for(
         if seen != told:
             text.complain(f"Waiting for board {meant.board} in {service}: {seen} ...")
             told = seen
-        if time.monotonic() >= deadline:
+        if SYSTEM.now_s() >= deadline:
             raise errors.UnreachableError(
                 f"Board {meant.board} was not in {service} within {minutes} minutes:"
                 " nothing was changed.",

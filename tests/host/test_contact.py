@@ -20,7 +20,7 @@ from hardmute import errors, keys, logcheck
 from hardmute.__main__ import main
 from hardmute.allowance import Allowance
 from hardmute.client import Session
-from hardmute.clock import HostClock
+from hardmute.clock import SYSTEM, HostClock
 from hardmute.contact import Contact, Meeting
 from hardmute.intake import MOST_BREAKS, Intake
 from hardmute.log import ELSEWHERE, Log
@@ -415,7 +415,9 @@ def test_P6_two_processes_store_each_record_once(host: Host) -> None:
         board.press()
     host.enter()
     recorder = Recorder()
-    first, second, third = (Intake(recorder, BOARD, Allowance(MOST_BREAKS)) for _ in range(3))
+    first, second, third = (
+        Intake(recorder, BOARD, Allowance(MOST_BREAKS, SYSTEM.now_s)) for _ in range(3)
+    )
     news = list(enumerate(kept(board), 1))[1:]
     for at, data in news:
         assert first.take(at, data)

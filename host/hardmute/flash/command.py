@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import muteboard
 from hardmute import client, commands, discovery, errors, runtime, service, text
+from hardmute.clock import SYSTEM
 from hardmute.flash import bootsel, circuitpy, drives, image, prompt, targets, tree, uf2
 from hardmute.recorder import Recorder
 from hardmute.report import Identity
@@ -441,7 +442,7 @@ def _await_board(args: Namespace, job: Job, before: set[str]) -> str:
             # Not there yet, or somebody else's.
             return None
 
-    deadline = time.monotonic() + patience
+    deadline = SYSTEM.now_s() + patience
     while True:
         places = [port.device for port in discovery.serial_ports(bridges=False)]
         if job.board is None:
@@ -453,7 +454,7 @@ def _await_board(args: Namespace, job: Job, before: set[str]) -> str:
             for place, board in filter(None, answers):
                 text.complain(f"Board {board} is back. Verifying it ...")
                 return place
-        if time.monotonic() >= deadline:
+        if SYSTEM.now_s() >= deadline:
             raise errors.UnreachableError(
                 f"The board was written, and did not answer within {patience:.0f} s. Unplug it and"
                 " plug it in again; `hardmute verify` then says whether it works. Where its lamp"
