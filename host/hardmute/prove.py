@@ -28,6 +28,7 @@ from hardmute.proof import (
 )
 from hardmute.receipt import About, check_receipt, read_receipt, require_name, write_receipt
 from hardmute.recorder import Recorder
+from hardmute.report import is_board_id
 from hardmute.verifier import Keys, verified
 
 if TYPE_CHECKING:
@@ -97,6 +98,16 @@ def prove(args: Namespace) -> int:
     return errors.worst(shown.proof.exit_code, errors.OK if met is None else met.exit_code)
 
 
+def _no_attestation(args: Namespace) -> str:
+    if args.device is not None and not is_board_id(args.device):
+        return f"{args.log} has no labels: name the board by its id, --device BOARD."
+    of = "" if args.device is None else f" of board {args.device}"
+    return (
+        f"{args.log} has no attestation{of}, so it proves nothing: only a board that is paired"
+        " (`hardmute pair`) signs."
+    )
+
+
 def _prove_export(args: Namespace, from_ms: int, to_ms: int, secrets: Keys) -> int:
     """`hardmute prove --log FILE`: from an export of another host's log."""
     if args.receipt is not None:
@@ -107,12 +118,12 @@ def _prove_export(args: Namespace, from_ms: int, to_ms: int, secrets: Keys) -> i
     boards = sorted({row[3] for row in rows if row[2] == "attestation" and row[3] is not None})
     if args.device is not None:
         boards = [board for board in boards if board == args.device]
-    if len(boards) != 1:
+    if len(boards) > 1:
         raise errors.UsageError(
-            f"{args.log} has no attestation of that board: name it by its id, --device BOARD."
-            if not boards
-            else f"{args.log} is of several boards; name one with --device: {', '.join(boards)}."
+            f"{args.log} is of several boards; name one with --device: {', '.join(boards)}."
         )
+    if not boards:
+        raise errors.UsageError(_no_attestation(args))
     check = verified(lambda: rows, secrets)
     proof = examine_export(check, rows, boards[0], from_ms, to_ms, secrets)
     if not secrets and not proof.findings:
