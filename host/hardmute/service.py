@@ -13,7 +13,6 @@ from hardmute import client, discovery, errors, text
 from hardmute.clock import SYSTEM
 from hardmute.recorder import Recorder
 from hardmute.report import Identity
-from hardmute.sim import registry
 
 # How often a board that is to come back is looked for, in seconds.
 POLL_S = 0.3
@@ -118,11 +117,10 @@ def _hands(service: str) -> str:
 
 def _world_words(board: str, service: str) -> str:
     """What does the same to a simulated board."""
-    world = next((entry.world for entry in registry.running() if entry.board == board), "PATH")
     return (
         "\nIt is a simulated board, so that hand is:\n"
-        f"  hardmute world {world} power-off\n"
-        f"  hardmute world {world} power-on --hold {_HOLDS[service][1]}"
+        f"  hardmute world {board} power-off\n"
+        f"  hardmute world {board} power-on --hold {_HOLDS[service][1]}"
     )
 
 
