@@ -261,7 +261,10 @@ def _print_branch(branch: verifier.Branch, *, pruned: bool) -> None:
     records = (
         f"records {branch.first_seq} to {branch.last_seq}" if branch.records else "no records"
     )
-    text.detail(f"{name}: {records}, {branch.attestations} attestations")
+    attestations = (
+        "1 attestation" if branch.attestations == 1 else f"{branch.attestations} attestations"
+    )
+    text.detail(f"{name}: {records}, {attestations}")
     if not branch.signatures:
         if pruned:
             text.detail("  none of what is left is signed; what was pruned may have been")

@@ -135,7 +135,8 @@ def _prove_export(args: Namespace, from_ms: int, to_ms: int, secrets: Keys) -> i
         for row in rows
     )
     steps = _steps(proof) if secrets else ["give the board's verify key: --key FILE"]
-    _print(proof._replace(simulated=simulated), as_json=args.json, steps=steps)
+    proof = proof._replace(simulated=simulated, unchecked=not proof.fitting)
+    _print(proof, as_json=args.json, steps=steps)
     return proof.exit_code
 
 
@@ -424,6 +425,8 @@ def _line(interval: Proven) -> str:
 def _rests_on(proof: Proof) -> str:
     if not proof.signatures:
         return "rests on nothing: the log has nothing of that time that the board signed"
+    if proof.unchecked:
+        return "rests on nothing: no signature was checked; only --key can check the board's own"
     if proof.without_key and proof.fitting:
         return (
             f"rests on {proof.signed} of {proof.signatures} signatures of the board, checked with "
