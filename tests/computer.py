@@ -396,10 +396,7 @@ class Computer:
         patch.setattr(time, "time_ns", wall_ns)
         patch.setattr(time, "time", lambda: wall_ns() / 1e9)
         patch.setattr(time, "sleep", sleep)
-        # Defaults that were taken before.
-        defaults = client.Session.__init__.__kwdefaults__
-        assert defaults is not None
-        patch.setitem(defaults, "clock", monotonic)
+        # A default that was taken before.
         of_holder = holder.PortHolder.__init__
         patch.setattr(of_holder, "__defaults__", (*of_holder.__defaults__[:-1], monotonic))
         patch.setattr(client, "_open", self._open)

@@ -374,3 +374,16 @@ def not_lost(rows: list[Observation], found: list[Interval]) -> None:
             if interval.state == "unknown":
                 lost = min(interval.end_ms, other.at_ms) - max(interval.start_ms, one.at_ms)
                 assert lost <= ROUNDING_MS + (other.took_ms or 0), (one, other, interval)
+
+
+# These wait for other programs of this host, which sleep when it does; or pace a simulated board.
+STOPS_IN_SUSPEND = {"clock.py", "demo.py", "holder.py", "log.py", "sim/server.py"}
+
+
+def test_P5_no_state_is_timed_by_a_clock_that_stops_in_suspend() -> None:
+    found = {
+        file.relative_to(HOST).as_posix()
+        for file in HOST.rglob("*.py")
+        if "time.monotonic" in file.read_text()
+    }
+    assert found == STOPS_IN_SUSPEND

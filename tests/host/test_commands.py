@@ -881,6 +881,17 @@ def test_a_reader_who_has_gone_hides_no_state(sim: Sim, words: list[str], code: 
     assert (ended.returncode, ended.stderr) == (code, "")
 
 
+def test_a_reader_of_the_log_who_has_gone_is_no_failure_inside(sim: Sim, cli: Cli) -> None:
+    assert cli("-d", sim.board, "status").code == 0
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = run("log", stdout=writer)
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (6, "")
+
+
 HEAVY = {"rich", "matplotlib", "numpy", "shtab", "readchar", "platformdirs", "asyncio"}
 IMPORTS = """
 import sys

@@ -21,7 +21,7 @@ from hardmute.cli.main import main
 from hardmute.device.client import Session
 from hardmute.model import errors
 from hardmute.model.allowance import Allowance
-from hardmute.model.clock import HostClock
+from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.store import keys
 from hardmute.store.log import ELSEWHERE, Log
 from hardmute.sync.contact import Contact, Meeting
@@ -417,7 +417,9 @@ def test_P6_two_processes_store_each_record_once(host: Host) -> None:
         board.press()
     host.enter()
     recorder = Recorder()
-    first, second, third = (Intake(recorder, BOARD, Allowance(MOST_BREAKS)) for _ in range(3))
+    first, second, third = (
+        Intake(recorder, BOARD, Allowance(MOST_BREAKS, SYSTEM.now_s)) for _ in range(3)
+    )
     news = list(enumerate(kept(board), 1))[1:]
     for at, data in news:
         assert first.take(at, data)

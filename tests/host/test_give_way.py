@@ -670,9 +670,9 @@ def test_a_port_that_is_wanted_is_no_port_without_a_board(
     with tcp_device() as device:
         plug_in(monkeypatch, device.address)
         monkeypatch.setattr(PortHolder, "is_wanted", lambda _self: True)
-        assert discovery.find(1)[0].identity is not None
+        assert discovery.find(1, None, "usual")[0].identity is not None
         with pytest.raises(PortWantedError):
-            discovery.find(1, turn="follow")
+            discovery.find(1, None, "follow")
 
 
 class Hours:

@@ -29,8 +29,15 @@ def rich_console() -> Console:
     """A rich console on standard output."""
     from rich.console import Console
 
+    class Told(Console):
+        """One whose caller learns that its reader has gone. rich would exit with 1: "live"."""
+
+        def on_broken_pipe(self) -> None:
+            # rich calls this while it handles the error.
+            raise
+
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 80
-    return Console(highlight=False, width=width, emoji=False)
+    return Told(highlight=False, width=width, emoji=False)
 
 
 # Where the text after a verdict begins: behind the longest one, and two spaces.

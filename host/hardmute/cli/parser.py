@@ -168,7 +168,11 @@ def _add_state(command: argparse.ArgumentParser) -> None:
 def _add_status(command: argparse.ArgumentParser) -> None:
     command.epilog = (
         "Several boards: --json prints a list. The exit code is the gravest, in the\n"
-        "order 5, 4, 3, 1, 6. A missing board is unknown until `hardmute forget`."
+        "order 5, 4, 3, 1, 6. A missing board is unknown until `hardmute forget`.\n"
+        "--all finds a board behind a USB bridge (CP210x, CH340) only after you have\n"
+        "asked it once with -d PORT, and only if the bridge has a serial number of its\n"
+        "own. Otherwise give the board a label: --all then says unknown, and -d PORT\n"
+        "asks it."
     )
     _add_several(command)
     _add_all(command)
@@ -190,7 +194,7 @@ def _add_mute(command: argparse.ArgumentParser) -> None:
         "It works while `watch` or `verify --listen` of yours holds the board's port:\n"
         "they give it up, and `verify --listen` ends with 3. If another command holds\n"
         "the port, or one that hangs, `mute` names it: press the button.\n"
-        "With several boards, it tries them all."
+        "With several boards, it tries them all at once: none waits for another."
     )
     _add_several(command)
     _add_all(command)

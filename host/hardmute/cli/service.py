@@ -6,12 +6,14 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import closing
 from typing import Literal
 
 from hardmute.cli import console
-from hardmute.device import client, discovery, simulators
+from hardmute.device import client, discovery
 from hardmute.model import errors, words
 from hardmute.model.answers import Identity
+from hardmute.model.clock import SYSTEM
 from hardmute.sync.recorder import Recorder
 
 # How often a board that is to come back is looked for, in seconds.
@@ -52,12 +54,18 @@ def wait_for(
     device = ""
     told = ""
     minutes = _MINUTES if sys.stdin.isatty() else _MINUTES_ALONE
-    deadline = time.monotonic() + 60 * minutes
+    # A hello and a prompt are two questions: a port may answer one of them.
+    search, prompts = discovery.Search(), discovery.Search()
+    deadline = SYSTEM.now_s() + 60 * minutes
     while True:
         by_port = args.device is not None and discovery.is_port(args.device)
         named = args.device if meant is None or by_port else meant.board
         try:
-            with discovery.open_board(named, args.timeout, recorder.log) as (session, identity):
+            with discovery.open_board(named, args.timeout, recorder.log, search=search) as (
+                session,
+                identity,
+            ):
+                prompts.met(session.device)
                 if meant is not None and meant.board != identity.board:
                     seen = f"another board is there ({identity.board})"
                 else:
@@ -70,7 +78,11 @@ def wait_for(
             if meant is None:
                 raise
             if service == "maintenance":
-                found = look(meant) if look else _prompt_of(meant.board, device, args.timeout)
+                if look is not None:
+                    found = look(meant)
+                else:
+                    places = discovery.places(meant.board, recorder.log, prompts)
+                    found = _prompt_of(meant.board, device, places, args.timeout)
                 if found is not None:
                     return found
             seen = words.REASONS.get(error.reason, error.reason)
@@ -85,7 +97,7 @@ def wait_for(
         if seen != told:
             console.complain(f"Waiting for board {meant.board} in {service}: {seen} ...")
             told = seen
-        if time.monotonic() >= deadline:
+        if SYSTEM.now_s() >= deadline:
             raise errors.UnreachableError(
                 f"Board {meant.board} was not in {service} within {minutes} minutes:"
                 " nothing was changed.",
@@ -107,22 +119,25 @@ def _hands(service: str) -> str:
 
 def _world_words(board: str, service: str) -> str:
     """What does the same to a simulated board."""
-    world = next((entry.world for entry in simulators.running() if entry.board == board), "PATH")
     return (
         "\nIt is a simulated board, so that hand is:\n"
-        f"  hardmute world {world} power-off\n"
-        f"  hardmute world {world} power-on --hold {_HOLDS[service][1]}"
+        f"  hardmute world {board} power-off\n"
+        f"  hardmute world {board} power-on --hold {_HOLDS[service][1]}"
     )
 
 
-def _prompt_of(board: str, device: str, timeout: float) -> str | None:
-    """The port where ``board`` is at MicroPython's prompt. ``device``: where it was last."""
-    ports = [device, *(port.device for port in discovery.possible_ports(board))]
-    for port in dict.fromkeys(ports):
+def _prompt_of(
+    board: str, device: str, places: list[discovery.Port], timeout: float
+) -> str | None:
+    """The port where ``board`` is at MicroPython's prompt: where it was last, or in ``places``."""
+
+    def ask(port: str, is_over: Callable[[], bool]) -> str | None:
         try:
-            if client.board_at_prompt(port, timeout) == board:
-                return port
+            return port if client.board_at_prompt(port, timeout, is_over) == board else None
         except errors.UnreachableError:
             # Not plugged in yet, or somebody else's.
-            continue
-    return None
+            return None
+
+    ports = list(dict.fromkeys([device, *(place.device for place in places)]))
+    with closing(discovery.at_once(ports, ask)) as found:
+        return next(filter(None, found), None)

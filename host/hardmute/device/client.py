@@ -74,6 +74,9 @@ _CHANGING = (
     "warnings",
 )
 
+# Why nothing answers a hello as hardmute does, on a port that is there and can be asked.
+_NOT_OURS = ("no_answer", "not_hardmute", "malformed_answer", "refused")
+
 # At MicroPython's prompt; the first newline ends what was half typed there. The prompt echoes it,
 # with quotes between the words that the answer has none between.
 _ASK_PROMPT = b"\r\nprint('hardmute', __import__('machine').unique_id().hex())\r\n"
@@ -150,6 +153,8 @@ class Session:
         self._begun = clock()
         self._last_error: str | None = None
         self._prompted = False
+        # Whether anything has come since the last `hello` began.
+        self._heard = False
         # What ``hello`` said, and every status must bear out.
         self._identity: Identity | None = None
         # The id of the watch under way, and its events that came while an answer was awaited.
@@ -166,6 +171,7 @@ class Session:
         self._lines = self._read_lines()
         self._watch = None
         self._events.clear()
+        self._heard = False
         self._begun = self._clock()
         self._write(b"\n" + wire.dumps({"id": request_id, "op": "hello"}).encode() + b"\n")
         with _refusal_is_unknown(self.device):
@@ -200,6 +206,11 @@ class Session:
             yield
         finally:
             self._limit = before
+
+    @property
+    def heard(self) -> bool:
+        """Whether anything, of whatever meaning, has come since the last `hello` began."""
+        return self._heard
 
     def ask_prompt(self) -> str | None:
         """The id that MicroPython's prompt prints; None where none answers within the time-out."""
@@ -422,6 +433,7 @@ class Session:
             except _PORT_ERRORS as error:
                 raise _lost(self.device) from error
             if data:
+                self._heard = True
                 return data
         return None
 
@@ -481,17 +493,41 @@ def connect(
         yield session, identity
 
 
-def board_at_prompt(device: str, timeout: float) -> str | None:
+def board_at_prompt(
+    device: str, timeout: float, is_over: Callable[[], bool] | None = None
+) -> str | None:
     """The id of the board whose MicroPython prompt is at ``device``, as in maintenance.
 
     None where no prompt answers. What is sent is one line that prints the chip's id: firmware that
-    runs refuses it. Raises `UnreachableError` as `connect` does.
+    runs refuses it. ``is_over``, and raises, as `connect`.
     """
-    with _opened(device, timeout) as (session, terminal):
+    with _opened(device, timeout, is_over=is_over) as (session, terminal):
         board = session.ask_prompt()
         if board is not None:
             terminal.keep_lines_on_close()
         return board
+
+
+def firmware_or_prompt(
+    device: str, timeout: float, is_over: Callable[[], bool] | None = None
+) -> Identity | str | None:
+    """The board that says hello at ``device``, or the id of the one whose prompt is there.
+
+    None where neither answers. A silent port takes one time-out: a prompt echoes a hello.
+    ``is_over``, and raises, as `connect`.
+    """
+    with _opened(device, timeout, is_over=is_over) as (session, terminal):
+        found: Identity | str | None = None
+        try:
+            found = session.hello()
+        except UnreachableError as error:
+            if error.reason not in _NOT_OURS:
+                raise
+            if session.heard:
+                found = session.ask_prompt()
+        if found is not None:
+            terminal.keep_lines_on_close()
+        return found
 
 
 @contextlib.contextmanager

@@ -6,19 +6,30 @@ that has none was last; by a ``hello`` to every port that can be a board's, to a
 case the board that is then opened must say that it has that id.
 """
 
+from __future__ import annotations
+
 import contextlib
+import math
 import os
 import re
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from hardmute.device import client, simulators
 from hardmute.device.holder import Turn
 from hardmute.model.answers import Identity, is_board_id
-from hardmute.model.errors import LocalError, PortWantedError, UnreachableError, UsageError
+from hardmute.model.clock import SYSTEM
+from hardmute.model.errors import (
+    HardmuteError,
+    LocalError,
+    PortWantedError,
+    RefusedError,
+    UnreachableError,
+    UsageError,
+)
 from hardmute.model.usb import Usb
 
 # USB vendors under whose ids, with any product, a hardmute board can show up (their udev rule is
@@ -49,9 +60,15 @@ _DEFAULT_SERIAL = re.compile(
 # Where Linux shows ports on the USB, and the names that it gives them.
 _DEV = Path("/dev")
 _USB_PORTS = ("ttyACM*", "ttyUSB*")
+# How long a board may take to start, and after how long a port is asked again that has not
+# answered, in seconds.
+_STARTS_S = 10.0
+_RARELY_S = 60.0
 # Why a port was not asked, so that nobody knows what is behind it.
 NOT_ASKED = ("port_held", "port_in_use", "no_permission")
 
+_Place = TypeVar("_Place")
+_Said = TypeVar("_Said")
 
 _WINDOWS_PORT = re.compile(r"(\\\\\.\\)?COM\d+", re.IGNORECASE)
 
@@ -107,11 +124,57 @@ class Port(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A place where a board answers, or the reason why none does."""
+    """A place where a board answers, or the reason why none does.
+
+    ``told``: the board that is there by its USB serial number.
+    """
 
     device: str
     identity: Identity | None
     error: UnreachableError | None
+    told: str | None = None
+
+
+class Search:
+    """Which ports are asked by one who looks for a board again and again.
+
+    A port is asked when it is new, for as long as a board takes to start; then rarely. Ports that
+    were there while the board was met elsewhere are not new. ``clock`` is in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = SYSTEM.now_s) -> None:
+        self._clock = clock
+        # Since when a port is there, and when it was asked last; before the first listing, nothing
+        # is known of either.
+        self._since: dict[Port, float] | None = None
+        self._asked: dict[Port, float] = {}
+
+    def next(self, ports: Sequence[Port], always: Sequence[Port] = ()) -> list[Port]:
+        """Those of ``ports`` that are to be asked now; ``always`` are."""
+        now = self._clock()
+        old = self._since
+        self._since = {p: old.get(p, now) if old is not None else -math.inf for p in ports}
+        self._asked = {p: min(self._asked[p], now) for p in self._since if p in self._asked}
+        due = [port for port in ports if port in always or self._is_due(port, now)]
+        self._asked |= dict.fromkeys(due, now)
+        return due
+
+    def _is_due(self, port: Port, now: float) -> bool:
+        if self._since is None or port not in self._asked:
+            return True
+        return now - self._since[port] < _STARTS_S or now - self._asked[port] >= _RARELY_S
+
+    def missed(self, devices: Iterable[str]) -> None:
+        """These could not be asked."""
+        gone = set(devices)
+        self._asked = {port: at for port, at in self._asked.items() if port.device not in gone}
+
+    def met(self, device: str) -> None:
+        """The board is at ``device``, and so at none of the other ports that are there."""
+        others = [port for port in serial_ports(bridges=False) if port.device != device]
+        self._since = dict.fromkeys(others, -math.inf)
+        # Until the search goes on.
+        self._asked = dict.fromkeys(others, math.inf)
 
 
 def serial_ports(*, bridges: bool) -> list[Port]:
@@ -157,30 +220,90 @@ def bridges() -> list[Port]:
     return [port for port in serial_ports(bridges=True) if port.is_bridge]
 
 
-def possible_ports(board: str) -> list[Port]:
-    """Ports that ``board`` can be behind, by their USB ids and serial numbers. None is opened."""
-    return _possible(serial_ports(bridges=False), board)
+def places(board: str, log: KnownBoards | None, search: Search) -> list[Port]:
+    """Where ``board`` is by what is listed; else what ``search`` asks next. None is opened."""
+    ports = serial_ports(bridges=True)
+    kept = log.usb(board) if log is not None else None
+    if told := _told(board, kept, ports):
+        return told
+    return search.next(_possible(ports, board), _last_place(kept, ports))
 
 
-def find(timeout: float, *, bridges: bool = False, turn: Turn = "usual") -> list[Found]:
-    """Say hello on every port that can be a board's, on all at once.
+def find(timeout: float, log: KnownBoards | None, turn: Turn) -> list[Found]:
+    """Say hello on every port that can be a board's, on all at once: in one time-out.
 
-    ``turn`` as for `client.connect`. Silent ports take one time-out in all.
+    Bridges are asked if ``log`` tells by their serial numbers which boards are behind them, and
+    simulated boards if they have a label. ``turn`` as for `client.connect`; with "mute" each board
+    is cut as soon as its hello is there.
     """
-    return _ask(serial_ports(bridges=bridges), timeout, turn)
+    ports = serial_ports(bridges=True)
+    told: dict[str, str] = {}
+    labelled: set[str] = set()
+    for board, label, _ in log.boards() if log is not None else ():
+        kept = log.usb(board) if log is not None else None
+        told |= {port.device: board for port in ports if _is_told(port, board, kept, ports)}
+        if label is not None:
+            labelled.add(board)
+    asked = [port for port in ports if not port.is_bridge or port.device in told]
+    asked += [
+        Port(entry.device, None, None) for entry in simulators.running() if entry.board in labelled
+    ]
+    found = _ask(asked, timeout, turn, lambda _: True)
+    return [one._replace(told=told.get(one.device)) for one in found]
 
 
-def _ask(ports: Sequence[Port], timeout: float, turn: Turn) -> list[Found]:
-    """Say hello on all of ``ports`` at once. Raises `PortWantedError` if one of them is wanted."""
-    if not ports:
-        return []
-    from concurrent.futures import ThreadPoolExecutor, as_completed
+def cut(named: Sequence[str], timeout: float, log: KnownBoards | None) -> None:
+    """Cut each board that is ``named`` as soon as its hello is there, whatever others do.
 
-    over = threading.Event()
+    Who then asks each board tells whether it is cut.
+    """
+    ports = serial_ports(bridges=True)
+    wanted: dict[Port, set[str]] = {}
+    for name in named:
+        board = name if is_board_id(name) else None
+        if log is not None and board is None:
+            board = log.board_named(name)
+        if is_port(name):
+            wanted.setdefault(Port(name, None, None), set())
+        elif board:
+            kept = log.usb(board) if log is not None else None
+            places = _told(board, kept, ports) or [
+                *_last_place(kept, ports),
+                *_possible(ports, board),
+            ]
+            for port in places:
+                wanted.setdefault(port, set()).add(board)
 
-    def ask(port: Port) -> Found:
+    def ask(port: Port, is_over: Callable[[], bool]) -> None:
+        with (
+            contextlib.suppress(HardmuteError),
+            client.connect(port.device, timeout, "mute", is_over) as (session, identity),
+        ):
+            if port.device in named or identity.board in wanted[port]:
+                session.mute()
+
+    for _ in at_once(list(wanted), ask):
+        pass
+
+
+def _ask(
+    ports: Sequence[Port],
+    timeout: float,
+    turn: Turn,
+    cuts: Callable[[str], bool] = lambda _: False,
+) -> list[Found]:
+    """Say hello on all of ``ports`` at once. Raises `PortWantedError` if one of them is wanted.
+
+    ``cuts``: whether the board with this id is to be cut at once.
+    """
+
+    def ask(port: Port, is_over: Callable[[], bool]) -> Found:
         try:
-            with client.connect(port.device, timeout, turn, over.is_set) as (_, identity):
+            with client.connect(port.device, timeout, turn, is_over) as (session, identity):
+                if turn == "mute" and cuts(identity.board):
+                    # Who asks the board afterwards tells whether it is cut.
+                    with contextlib.suppress(UnreachableError, RefusedError):
+                        session.mute()
                 _check_serial(port, identity)
                 return Found(port.device, identity, None)
         except PortWantedError:
@@ -188,16 +311,30 @@ def _ask(ports: Sequence[Port], timeout: float, turn: Turn) -> list[Found]:
         except UnreachableError as error:
             return Found(port.device, None, error)
 
+    order = {port.device: number for number, port in enumerate(ports)}
+    return sorted(at_once(ports, ask), key=lambda found: order[found.device])
+
+
+def at_once(
+    ports: Sequence[_Place], ask: Callable[[_Place, Callable[[], bool]], _Said]
+) -> Generator[_Said]:
+    """What ``ask`` says of each of ``ports``, which are asked all at once; the first one first.
+
+    ``ask`` is also given what tells whether nobody waits for it any more: so it is when one has
+    raised, and when this generator was closed. The ports are given back then.
+    """
+    if not ports:
+        return
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    over = threading.Event()
     with ThreadPoolExecutor(len(ports)) as pool:
-        asked = [pool.submit(ask, port) for port in ports]
+        asked = [pool.submit(ask, port, over.is_set) for port in ports]
         try:
             for one in as_completed(asked):
-                one.result()
-        except BaseException:
-            # Nobody waits for the others: they give their ports back now.
+                yield one.result()
+        finally:
             over.set()
-            raise
-    return [one.result() for one in asked]
 
 
 @contextlib.contextmanager
@@ -206,28 +343,33 @@ def open_board(
     timeout: float,
     log: KnownBoards | None,
     turn: Turn = "usual",
+    search: Search | None = None,
     is_over: Callable[[], bool] | None = None,
 ) -> Generator[tuple[client.Session, Identity]]:
     """A session with the board that was named, or with the only one there is.
 
     ``named``: a port, a pyserial URL, a board id, or a label from ``log``. Simulated boards are
-    used only when named. ``turn`` and ``is_over`` as for `client.connect`. Raises `UsageError`
-    when several boards fit and `UnreachableError` when none does.
+    used only when named. ``turn`` and ``is_over`` as for `client.connect`. ``search``: of one who
+    tries again and again. Raises `UsageError` when several boards fit and `UnreachableError` when
+    none does.
     """
-    device, wanted = _resolve(named, timeout, log, turn)
-    with client.connect(device, timeout, turn, is_over) as (session, identity):
-        if wanted is not None and identity.board != wanted:
-            raise UnreachableError(
-                f"{device} is board {identity.board} now, not {wanted}: the board was exchanged.",
-                "wrong_board",
-            )
-        if not identity.simulated:
-            port = _port_at(device)
-            if port is not None:
-                _check_serial(port, identity)
-                if log is not None:
-                    log.learn_usb(identity.board, port.usb)
-        yield session, identity
+    device, wanted = _resolve(named, timeout, log, turn, search or Search())
+    try:
+        with client.connect(device, timeout, turn, is_over) as (session, identity):
+            _check_wanted(device, identity, wanted)
+            if not identity.simulated:
+                port = _port_at(device)
+                if port is not None:
+                    _check_serial(port, identity)
+                    if log is not None:
+                        log.learn_usb(identity.board, port.usb)
+            if search is not None:
+                search.met(device)
+            yield session, identity
+    except UnreachableError as error:
+        if search is not None and error.reason in NOT_ASKED:
+            search.missed([device])
+        raise
 
 
 def is_port(named: str) -> bool:
@@ -252,11 +394,11 @@ def known_board(named: str | None, log: KnownBoards) -> str | None:
 
 
 def _resolve(
-    named: str | None, timeout: float, log: KnownBoards | None, turn: Turn
+    named: str | None, timeout: float, log: KnownBoards | None, turn: Turn, search: Search
 ) -> tuple[str, str | None]:
     """The device to open, and the board id that must answer there (None: any)."""
     if named is None:
-        return _only_board(timeout, turn)
+        return _only_board(timeout, log, turn, search)
     if is_port(named):
         return named, None
     # No label looks like an id, so an id works with a log in trouble as well.
@@ -272,33 +414,60 @@ def _resolve(
         raise UsageError(
             f"{named!r} is no port, no board id and no label; `hardmute list` shows what is there."
         )
-    return _place_of(board, timeout, log, turn), board
+    return _place_of(board, timeout, log, turn, search), board
 
 
-def _place_of(board: str, timeout: float, log: KnownBoards | None, turn: Turn) -> str:
+def _place_of(
+    board: str, timeout: float, log: KnownBoards | None, turn: Turn, search: Search
+) -> str:
     """The port where ``board`` is. Raises `UsageError` if it may be at more than one."""
     ports = serial_ports(bridges=True)
     kept = log.usb(board) if log is not None else None
-    places = [entry.device for entry in simulators.running() if entry.board == board]
-    told = [port for port in ports if _is_told(port, board, kept, ports)]
+    told = _told(board, kept, ports)
     # Where a device has several ports, its number is that of each.
-    devices = {(port.location or port.device).partition(":")[0]: port.device for port in told}
-    if len(places) + len(devices) > 1:
-        raise UsageError(_one_id(board, [*places, *devices.values()]))
+    devices = {(port.location or "").partition(":")[0] or port.device: port for port in told}
+    if len(devices) > 1:
+        raise UsageError(_one_id(board, [port.device for port in devices.values()]))
     if kept is not None and len(told) > 1:
         told = [port for port in told if port.location == kept.location] or told
-    places += [port.device for port in told] if len(told) == 1 else []
-    if places:
-        return places[0]
+    if len(told) == 1:
+        return told[0].device
+    first = told or _last_place(kept, ports)
+    rest = search.next([port for port in _possible(ports, board) if port not in first])
     found: list[Found] = []
-    for asked in (told or _last_place(kept, ports), _possible(ports, board)):
-        found = _ask(asked, timeout, turn)
+    for asked in (first, rest):
+        found += _ask_for(search, asked, timeout, turn, lambda said: said == board)
         places = [one.device for one in found if one.identity and one.identity.board == board]
         if len(places) > 1:
             raise UsageError(_one_id(board, places))
         if places:
             return places[0]
     raise _not_asked(found) or _behind_a_bridge(board, kept, ports) or _not_connected(board)
+
+
+def _ask_for(
+    search: Search,
+    ports: Sequence[Port],
+    timeout: float,
+    turn: Turn,
+    cuts: Callable[[str], bool] = lambda _: False,
+) -> list[Found]:
+    """As `_ask`; what could not be asked is asked again."""
+    missed = [port.device for port in ports]
+    try:
+        found = _ask(ports, timeout, turn, cuts)
+        missed = [one.device for one in found if one.error and one.error.reason in NOT_ASKED]
+    finally:
+        search.missed(missed)
+    return found
+
+
+def _told(board: str, kept: Usb | None, ports: list[Port]) -> list[Port]:
+    """Where ``board`` is, by what is listed."""
+    running = [
+        Port(entry.device, None, None) for entry in simulators.running() if entry.board == board
+    ]
+    return running + [port for port in ports if _is_told(port, board, kept, ports)]
 
 
 def _is_told(port: Port, board: str, kept: Usb | None, ports: list[Port]) -> bool:
@@ -316,6 +485,19 @@ def _is_told(port: Port, board: str, kept: Usb | None, ports: list[Port]) -> boo
         return True
     same = [one for one in ports if one.is_bridge and one.serial == port.serial]
     return len(same) == 1 and not _DEFAULT_SERIAL.fullmatch(port.serial.strip())
+
+
+def _known_places(log: KnownBoards | None, ports: list[Port]) -> list[Port]:
+    """Those of ``ports`` behind which boards are, or were last, by ``log``."""
+    known = [(board, log.usb(board)) for board in log.real_boards()] if log is not None else []
+    return [
+        port
+        for port in ports
+        if any(
+            _is_told(port, board, kept, ports) or port in _last_place(kept, ports)
+            for board, kept in known
+        )
+    ]
 
 
 def _last_place(kept: Usb | None, ports: list[Port]) -> list[Port]:
@@ -385,11 +567,14 @@ def _not_connected(board: str) -> UnreachableError:
     return UnreachableError(f"Board {board} is not connected.", "not_connected")
 
 
-def _only_board(timeout: float, turn: Turn) -> tuple[str, str | None]:
+def _only_board(
+    timeout: float, log: KnownBoards | None, turn: Turn, search: Search
+) -> tuple[str, str | None]:
     ports = serial_ports(bridges=False)
-    if len(ports) == 1:
+    asked = search.next(ports, _known_places(log, ports))
+    if asked == ports and len(ports) == 1:
         return ports[0].device, None
-    found = find(timeout, turn=turn) if ports else []
+    found = _ask_for(search, asked, timeout, turn)
     boards = [(one.identity.board, one.device) for one in found if one.identity is not None]
     not_asked = _not_asked(found)
     if len(boards) == 1 and not_asked is None:
@@ -420,6 +605,14 @@ def _port_at(device: str) -> Port | None:
     # The name may be a link, such as those in /dev/serial/by-id.
     ports = serial_ports(bridges=True)
     return next((port for port in ports if os.path.realpath(port.device) == real), None)
+
+
+def _check_wanted(device: str, identity: Identity, wanted: str | None) -> None:
+    if wanted is not None and identity.board != wanted:
+        raise UnreachableError(
+            f"{device} is board {identity.board} now, not {wanted}: the board was exchanged.",
+            "wrong_board",
+        )
 
 
 def _check_serial(port: Port, identity: Identity) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import ipaddress
 import json
 import os
 import stat
@@ -21,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from hardmute.model import notices, words
 from hardmute.model.errors import PortHeldError
@@ -36,6 +37,10 @@ _TELL_S = 1.0
 _BACK_S = 2.0
 # A request that was not renewed for so long counts for nothing.
 _LAPSES_S = 2.0
+# Addresses of servers with one port each, and what names this host there.
+_SERVERS = ("socket", "rfc2217")
+_LOOPBACK = ("127.0.0.1", "::1")
+
 # Why a process wants a port. ``mute``: to cut the line, which cannot wait. ``meet``: to have the
 # board sign once, for a `prove`. ``follow``: to follow a board; ``back``: to go on with that
 # afterwards. ``listen``: to follow it for a measurement, which would be lost. ``usual``: else.
@@ -236,10 +241,33 @@ def holder_of(device: str) -> str | None:
         os.close(fd)
 
 
+def port_key(device: str) -> str:
+    """The same text for all names of a port that can be told without a network.
+
+    Links are followed. Of a server's address, letter case, options and the name for this host
+    make no difference; nor does the protocol, which speaks to the same port.
+    """
+    if "://" not in device:
+        return os.path.realpath(device)
+    try:
+        parts = urlsplit(device)
+        port = parts.port
+    except ValueError:
+        # It is no address, as whoever opens it is told.
+        return device
+    if parts.scheme not in _SERVERS or port is None:
+        return device
+    host = (parts.hostname or "").rstrip(".")
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        host = str(getattr(address, "ipv4_mapped", None) or address)
+    return f"server://{'localhost' if host in _LOOPBACK else host}:{port}"
+
+
 def _lock_file(device: str) -> Path:
-    key = device if "://" in device else os.path.realpath(device)
     # Its end tells ports apart; a file name ends at 255 bytes.
-    return paths.runtime_dir("ports") / f"{quote(os.fsencode(key), safe='')[-200:]}.lock"
+    name = quote(os.fsencode(port_key(device)), safe="")[-200:]
+    return paths.runtime_dir("ports") / f"{name}.lock"
 
 
 def _open(file: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:

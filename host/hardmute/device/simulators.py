@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from hardmute.device.holder import port_key
 from hardmute.system import paths
 
 
@@ -53,10 +54,8 @@ def running() -> list[SimulatedEntry]:
 
 def is_simulated(device: str) -> bool:
     """Whether a simulated board is behind ``device``, whatever its firmware thinks it runs on."""
-    real = os.path.realpath(device)
-    return any(
-        device == entry.device or real == os.path.realpath(entry.device) for entry in running()
-    )
+    key = port_key(device)
+    return any(key == port_key(entry.device) for entry in running())
 
 
 def process_runs(pid: int) -> bool:

@@ -60,6 +60,8 @@ class Proof(NamedTuple):
     without_key: tuple[int, ...] = ()
     # Rows of the attestations that counted.
     counted: tuple[int, ...] = ()
+    # It is of another host's log, and no key given fits.
+    unchecked: bool = False
 
     @property
     def verdict(self) -> str:

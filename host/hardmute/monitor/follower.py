@@ -84,6 +84,7 @@ class Follower:
         self._is_doubted = False
         self._rows = Allowance(_ROWS, self._now_s)
         self._meetings = Allowance(_CONTACTS, self._now_s)
+        self._search = discovery.Search(self._now_s)
         # A device that goes and comes back gets no more of them.
         self._bounds = Bounds(clock)
 
@@ -155,7 +156,7 @@ class Follower:
             named = self._device
         is_over = None if self._stop is None else self._is_stopped
         with discovery.open_board(
-            named, self._timeout, self._recorder.log, turn, is_over
+            named, self._timeout, self._recorder.log, turn, self._search, is_over
         ) as found:
             session, identity = found
             if self._board not in (None, identity.board):

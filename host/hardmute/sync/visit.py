@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 from hardmute.device import discovery, simulators
 from hardmute.device.client import Session
-from hardmute.device.holder import Turn
+from hardmute.device.holder import Turn, port_key
 from hardmute.evidence.anchors import Anchor, advance
 from hardmute.evidence.observation import Observation, seen, unseen
 from hardmute.model import errors
@@ -55,7 +54,7 @@ def visit(
     Raises `UsageError` where nothing tells which board is meant.
     """
     try:
-        with discovery.open_board(named, timeout, recorder.log, turn, is_over) as found:
+        with discovery.open_board(named, timeout, recorder.log, turn, is_over=is_over) as found:
             session, identity = found
             contact = begin_contact(recorder, identity, session, source)
             met = ask(session, contact)
@@ -207,6 +206,4 @@ def holder_knows(recorder: Recorder, board: str | None, error: errors.Unreachabl
     if board is None or recorder.log is None:
         return True
     place = recorder.log.last_device(board)
-    return place is not None and (
-        place == error.device or os.path.realpath(place) == os.path.realpath(error.device)
-    )
+    return place is not None and port_key(place) == port_key(error.device)

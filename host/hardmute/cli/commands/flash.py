@@ -6,7 +6,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +19,7 @@ from hardmute.device import client, discovery
 from hardmute.flash import bootsel, circuitpy, drives, image, prompt, runtime, targets, tree, uf2
 from hardmute.model import errors
 from hardmute.model.answers import Identity
+from hardmute.model.clock import SYSTEM
 from hardmute.sync.recorder import Recorder
 from muteboard import boards
 
@@ -435,7 +436,16 @@ def _await_board(args: Namespace, job: Job, before: set[str]) -> str:
         )
     else:
         console.complain("Written. Waiting for the board to start ...")
-    deadline = time.monotonic() + patience
+
+    def ask(place: str, is_over: Callable[[], bool]) -> tuple[str, str] | None:
+        try:
+            with client.connect(place, args.timeout, "usual", is_over) as (_, identity):
+                return (place, identity.board) if job.board in (None, identity.board) else None
+        except errors.UnreachableError:
+            # Not there yet, or somebody else's.
+            return None
+
+    deadline = SYSTEM.now_s() + patience
     while True:
         places = [port.device for port in discovery.serial_ports(bridges=False)]
         if job.board is None:
@@ -443,16 +453,11 @@ def _await_board(args: Namespace, job: Job, before: set[str]) -> str:
             places = [place for place in places if place not in before]
         if job.port is not None:
             places.insert(0, job.port)
-        for place in dict.fromkeys(places):
-            try:
-                with client.connect(place, args.timeout) as (_, identity):
-                    if job.board in (None, identity.board):
-                        console.complain(f"Board {identity.board} is back. Verifying it ...")
-                        return place
-            except errors.UnreachableError:
-                # Not there yet, or somebody else's.
-                continue
-        if time.monotonic() >= deadline:
+        with closing(discovery.at_once(list(dict.fromkeys(places)), ask)) as answers:
+            for place, board in filter(None, answers):
+                console.complain(f"Board {board} is back. Verifying it ...")
+                return place
+        if SYSTEM.now_s() >= deadline:
             raise errors.UnreachableError(
                 f"The board was written, and did not answer within {patience:.0f} s. Unplug it and"
                 " plug it in again; `hardmute verify` then says whether it works. Where its lamp"

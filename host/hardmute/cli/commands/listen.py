@@ -194,7 +194,7 @@ def _judge(args: Namespace, sound: Duplex, walked: Heard) -> Outcome:
 
 def _when(follower: Follower, walked: Heard) -> When:
     """When what counts of the muted phase was recorded, by the host's wall time as it is now."""
-    offset = now_ms() - 1000 * time.monotonic()
+    offset = now_ms() - 1000 * SYSTEM.now_s()
     start, stop = walked.phases.muted
     from_ms = walked.cut_ms + round(1000 * timing.EDGE_S)
     to_ms = from_ms + max(0, round(1000 * (stop - start) / RATE))

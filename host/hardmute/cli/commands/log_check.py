@@ -266,7 +266,10 @@ def _print_branch(branch: verifier.Branch, *, pruned: bool) -> None:
     records = (
         f"records {branch.first_seq} to {branch.last_seq}" if branch.records else "no records"
     )
-    console.detail(f"{name}: {records}, {branch.attestations} attestations")
+    attestations = (
+        "1 attestation" if branch.attestations == 1 else f"{branch.attestations} attestations"
+    )
+    console.detail(f"{name}: {records}, {attestations}")
     if not branch.signatures:
         if pruned:
             console.detail("  none of what is left is signed; what was pruned may have been")

@@ -104,8 +104,10 @@ def plot(args: Namespace) -> int:
     from hardmute.render.svg import write_svg
 
     if args.file.suffix.lower() != ".svg":
-        named = args.file.with_suffix(".svg")
-        raise errors.UsageError(f"The timeline is an SVG; name it so: {named}")
+        raise errors.UsageError(
+            "The timeline is an SVG file: name that first, as in"
+            f" `hardmute log plot {args.file.with_suffix('.svg')}`. An export comes after it."
+        )
     _, _, timelines, _ = _read_for(args)
     if not timelines:
         raise errors.UsageError("Nothing is logged in that time; `hardmute log` shows what is.")
@@ -136,7 +138,8 @@ def _read_for(args: Namespace) -> tuple[int, int, list[BoardTimeline], list[Entr
         if args.device is not None:
             board = known_board(args.device, log)
             if board is None:
-                raise errors.UsageError(f"The log knows no board {args.device!r}.")
+                where = "The log" if args.of is None else f"{args.of}, which has no labels,"
+                raise errors.UsageError(f"{where} knows no board {args.device!r}.")
         timelines = read(log, board, since_ms, until_ms)
         if args.of is not None:
             timelines = [_as_claimed(timeline) for timeline in timelines]

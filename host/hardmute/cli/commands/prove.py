@@ -25,6 +25,7 @@ from hardmute.evidence.receipt import About, check_receipt, make_receipt
 from hardmute.evidence.reconstruction import CLOCKS_DISAGREE, NOT_BORNE_OUT, ONE_SIDED
 from hardmute.evidence.verifier import Keys, verified
 from hardmute.model import errors, words
+from hardmute.model.answers import is_board_id
 from hardmute.model.clock import iso_time, now_ms
 from hardmute.store import keys
 from hardmute.store.excerpt import excerpt
@@ -101,6 +102,16 @@ def prove(args: Namespace) -> int:
     return errors.worst(shown.proof.exit_code, errors.OK if met is None else met.exit_code)
 
 
+def _no_attestation(args: Namespace) -> str:
+    if args.device is not None and not is_board_id(args.device):
+        return f"{args.log} has no labels: name the board by its id, --device BOARD."
+    of = "" if args.device is None else f" of board {args.device}"
+    return (
+        f"{args.log} has no attestation{of}, so it proves nothing: only a board that is paired"
+        " (`hardmute pair`) signs."
+    )
+
+
 def _prove_export(args: Namespace, from_ms: int, to_ms: int, secrets: Keys) -> int:
     """`hardmute prove --log FILE`: from an export of another host's log."""
     if args.receipt is not None:
@@ -111,12 +122,12 @@ def _prove_export(args: Namespace, from_ms: int, to_ms: int, secrets: Keys) -> i
     boards = sorted({row[3] for row in rows if row[2] == "attestation" and row[3] is not None})
     if args.device is not None:
         boards = [board for board in boards if board == args.device]
-    if len(boards) != 1:
+    if len(boards) > 1:
         raise errors.UsageError(
-            f"{args.log} has no attestation of that board: name it by its id, --device BOARD."
-            if not boards
-            else f"{args.log} is of several boards; name one with --device: {', '.join(boards)}."
+            f"{args.log} is of several boards; name one with --device: {', '.join(boards)}."
         )
+    if not boards:
+        raise errors.UsageError(_no_attestation(args))
     check = verified(lambda: rows, secrets)
     proof = examine_export(check, rows, boards[0], from_ms, to_ms, secrets)
     if not secrets and not proof.findings:
@@ -128,7 +139,8 @@ def _prove_export(args: Namespace, from_ms: int, to_ms: int, secrets: Keys) -> i
         for row in rows
     )
     steps = _steps(proof) if secrets else ["give the board's verify key: --key FILE"]
-    _print(proof._replace(simulated=simulated), as_json=args.json, steps=steps)
+    proof = proof._replace(simulated=simulated, unchecked=not proof.fitting)
+    _print(proof, as_json=args.json, steps=steps)
     return proof.exit_code
 
 
@@ -432,6 +444,8 @@ def _line(interval: Proven) -> str:
 def _rests_on(proof: Proof) -> str:
     if not proof.signatures:
         return "rests on nothing: the log has nothing of that time that the board signed"
+    if proof.unchecked:
+        return "rests on nothing: no signature was checked; only --key can check the board's own"
     if proof.without_key and proof.fitting:
         return (
             f"rests on {proof.signed} of {proof.signatures} signatures of the board, checked with "

@@ -90,7 +90,12 @@ def _of_each(
     if not args.all and len(args.devices) < 2:
         return report(args, None)
     recorder, rows = Recorder(), Rows()
-    boards = _all_boards(args, turn, recorder.log) if args.all else args.devices
+    if args.all:
+        boards = _all_boards(args, turn, recorder.log)
+    else:
+        boards = args.devices
+        if turn == "mute":
+            discovery.cut(boards, args.timeout, recorder.log)
     # Labels may be missing from a log in trouble.
     code = recorder.exit_code
     for named in boards:
@@ -113,12 +118,14 @@ def _all_boards(args: Namespace, turn: Turn, log: Log | None) -> list[str | None
     """A name of each board that is connected or has a label; those that answer come first.
 
     A port that does not answer counts if a board was there last, or if it could not be asked. A
-    simulated board needs a label. Without any such board, what stands for the only one.
+    simulated board needs a label; so does a board behind a bridge that no serial number tells from
+    others. Without any such board, what stands for the only one. With the turn "mute" those that
+    answer are cut already.
     """
     answer: list[str | None] = []
     silent: list[str | None] = []
-    for found in discovery.find(args.timeout, turn=turn):
-        last = log.board_last_at(found.device) if log is not None else None
+    for found in discovery.find(args.timeout, log, turn):
+        last = found.told or (log.board_last_at(found.device) if log is not None else None)
         if found.identity is not None:
             answer.append(found.identity.board)
         elif last is not None:
