@@ -135,7 +135,7 @@ file, key, most = sys.argv[1:]
 readers.MOST = int(most)
 secrets, log = load_verify_keys([Path(key)]), Log(Path(file))
 start, used = time.perf_counter(), time.process_time()
-report = log.verified(secrets).report()
+report = readers.verified(log, secrets).report()
 taken, used = time.perf_counter() - start, time.process_time() - used
 assert not report.findings and report.branches[0].macs == report.entries
 others = resource.getrusage(resource.RUSAGE_CHILDREN)

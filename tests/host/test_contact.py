@@ -22,7 +22,7 @@ from hardmute.device.client import Session
 from hardmute.model import errors
 from hardmute.model.allowance import Allowance
 from hardmute.model.clock import SYSTEM, HostClock
-from hardmute.store import keys
+from hardmute.store import keys, readers
 from hardmute.store.log import ELSEWHERE, Log
 from hardmute.sync.contact import Contact, Meeting
 from hardmute.sync.journal_import import MOST_BREAKS, Intake
@@ -115,7 +115,7 @@ class Host:
         """What contacts leave behind is what a verifier accepts."""
         log = Log(self.home / "log.sqlite3")
         try:
-            report = log.verified(self.secrets).report()
+            report = readers.verified(log, self.secrets).report()
         finally:
             log.close()
         assert report.findings == []
@@ -616,14 +616,14 @@ def test_P5_a_board_that_an_app_pairs_in_setup_is_told_once_and_until_it_is_pair
     assert [(entry["pairing"], len(entry["key_id"])) for entry in told] == [(2, 8)]
     assert len(host.entries("incident")) <= 2
     log = Log(host.home / "log.sqlite3")
-    checked = log.verified({})
+    checked = readers.verified(log, {})
     assert log_check.outcome(checked, {}, None, own=True).code == errors.TAMPERED
     # It stays said when all that was pruned.
     log.close()
     pair(board, host)
     assert host.visit(board).code == errors.OK
     log = Log(host.home / "log.sqlite3")
-    assert log_check.outcome(log.verified({}), {}, None, own=True).code == errors.OK
+    assert log_check.outcome(readers.verified(log, {}), {}, None, own=True).code == errors.OK
     log.close()
 
 

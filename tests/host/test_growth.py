@@ -15,6 +15,7 @@ from evidence_maker import BOARD
 from hardmute.evidence.observation import STILL_MS, Observation
 from hardmute.model import errors
 from hardmute.model.clock import SYSTEM, HostClock, iso_time
+from hardmute.store import readers
 from hardmute.store.log import Log
 from muteboard import journal
 
@@ -163,7 +164,7 @@ def test_P6_the_next_status_signs_a_checkpoint(home: Path, cli: Cli, hours: Hour
     def is_open() -> bool:
         log = Log(home / "log.sqlite3")
         try:
-            return log.verified(hours.device.made.secrets).report().checkpoint_open
+            return readers.verified(log, hours.device.made.secrets).report().checkpoint_open
         finally:
             log.close()
 
@@ -186,7 +187,7 @@ def test_P5_a_board_that_stays_away_has_a_row_a_minute(
     now_s = 1_800_000_000.0
     use_clock(monkeypatch, clock_of(lambda: now_s))
 
-    def gone(*_: object) -> Any:
+    def gone(*_: object, **_more: object) -> Any:
         raise errors.UnreachableError("Gone.", reason)
 
     monkeypatch.setattr("hardmute.device.discovery.open_board", gone)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hardmute.cli.commands.listen import verdict_code
+from hardmute.cli.outcome import verdict_code
 from hardmute.listen import walk
 from hardmute.listen.outcome import CannotTellError, Outcome, Phases
 from hardmute.listen.timing import Moment

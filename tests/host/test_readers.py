@@ -95,7 +95,7 @@ class Home:
         log = Log(self.file)
         try:
             with log.snapshot():
-                return log.verified(secrets)
+                return readers.verified(log, secrets)
         finally:
             log.close()
 

@@ -35,7 +35,7 @@ from hardmute.model import errors
 from hardmute.model.clock import SYSTEM, HostClock, iso_time
 from hardmute.model.words import UNSIGNED, claimed
 from hardmute.monitor import follower
-from hardmute.store import keys
+from hardmute.store import keys, readers
 from hardmute.store.log import Log, _Damage
 from hardmute.sync import recorder, visit
 from hardmute.sync.journal_import import MOST_BREAKS
@@ -167,7 +167,12 @@ def plugged_in(device: Device) -> Iterator[None]:
 
     @contextlib.contextmanager
     def open_board(
-        _named: str | None, timeout: float, _log: Log | None, _turn: Turn = "usual", *_more: Any
+        _named: str | None,
+        timeout: float,
+        _log: Log | None,
+        _turn: Turn = "usual",
+        *_: object,
+        **_more: object,
     ) -> Iterator[Any]:
         session = device.session(timeout)
         yield session, session.hello()
@@ -673,7 +678,7 @@ def test_P6_watch_goes_on_logging_after_its_log_could_not_be_written(
         told = cli("watch", "--json")
     shown = [json.loads(line)["verdict"] for line in told.out.splitlines()]
     rows = list(log.observations(BOARD, 0, 1 << 52))
-    report = log.verified(device.made.secrets).report()
+    report = readers.verified(log, device.made.secrets).report()
     log.close()
     assert [one for one in shown if one != "unknown"] == ["muted", "live", "muted", "live"]
     assert told.code == errors.LOCAL
@@ -1051,7 +1056,9 @@ def test_P6_a_prune_has_its_checkpoint_signed_or_says_that_it_is_open(
     if pairing != "log":
         log = Log(home / "log.sqlite3")
         secrets = device.made.secrets
-        assert log.verified(secrets).report().checkpoint_open == ("has signed" not in words)
+        assert readers.verified(log, secrets).report().checkpoint_open == (
+            "has signed" not in words
+        )
         log.close()
 
 

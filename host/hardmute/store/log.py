@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from hardmute.evidence import entries
 from hardmute.evidence.anchors import advance
@@ -32,9 +32,6 @@ from hardmute.model.errors import (
 from hardmute.model.usb import Usb
 from hardmute.system.file_lock import try_lock
 from muteboard import journal
-
-if TYPE_CHECKING:
-    from hardmute.evidence.verifier import Keys, Verifier
 
 _SCHEMA_VERSION = 2
 _SCHEMA = """
@@ -303,17 +300,6 @@ class Log:
         with self._guarded():
             for row in self._database.execute(query, parameters):
                 yield _to_entry(row)
-
-    def verified(self, secrets: "Keys", until_row: int = 1 << 62) -> "Verifier":
-        """The verifier that has taken all entries up to ``until_row``."""
-        from hardmute.evidence import verifier
-        from hardmute.store import readers
-
-        check = verifier.begin(
-            next(self.rows(0, NO_ROW), None), self.rows_of("checkpoint"), secrets
-        )
-        readers.take_all(check, self, until_row)
-        return check
 
     def rows_of(self, kind: str) -> Iterator[Row]:
         """The entries of a kind that is not ``observation``, as they are stored."""
@@ -671,7 +657,10 @@ class Log:
 
     def _verified_ends(self, last_row: int) -> list[list[object]]:
         """How each branch ends in the entries up to ``last_row``, as a checkpoint says it."""
-        check = self.verified({}, last_row)
+        from hardmute.evidence import verifier
+
+        check = verifier.begin(next(self.rows(0, NO_ROW), None), self.rows_of("checkpoint"), {})
+        check.take(self.rows(0, last_row))
         findings = check.report().findings
         if findings:
             raise EvidenceError(

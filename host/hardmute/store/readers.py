@@ -20,8 +20,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+from hardmute.evidence import verifier
 from hardmute.evidence.batches import Batch, batch_of, runs
 from hardmute.evidence.macs import EpochKeys, Keys
+from hardmute.evidence.observation import NO_ROW
 from hardmute.evidence.verifier import Verifier
 from hardmute.store.log import Log
 
@@ -47,6 +49,13 @@ class Segment(NamedTuple):
 
 # Has a segment read: its batches, up to the first one in which anything is wrong.
 Submit = Callable[[Segment], "Future[list[Batch]]"]
+
+
+def verified(log: Log, secrets: Keys, until_row: int = NO_ROW) -> Verifier:
+    """The verifier that has taken all entries of ``log`` up to ``until_row``."""
+    check = verifier.begin(next(log.rows(0, NO_ROW), None), log.rows_of("checkpoint"), secrets)
+    take_all(check, log, until_row)
+    return check
 
 
 def take_all(check: Verifier, log: Log, last: int) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import muteboard
 from hardmute.cli import console, service
-from hardmute.cli.commands import query
+from hardmute.cli.commands import flash_esp32, query
 from hardmute.device import client, discovery
 from hardmute.flash import bootsel, circuitpy, drives, image, prompt, runtime, targets, tree, uf2
 from hardmute.model import errors
@@ -24,7 +24,7 @@ from hardmute.sync.recorder import Recorder
 from muteboard import boards
 
 if TYPE_CHECKING:
-    from hardmute.flash.esp32_image import Image as Esp32Image
+    pass
 
 # How long a board may take to come back: by itself, and with somebody's hands. In seconds.
 _RESTART_S = 60.0
@@ -265,7 +265,7 @@ def _circuitpy_steps(content: dict[str, bytes]) -> list[str]:
 def _serial_job(args: Namespace, target: targets.Target, _recorder: Recorder) -> Job:
     from hardmute.flash import esp32
 
-    given = esp32_image(args)
+    given = flash_esp32.esp32_image(args)
     console.complain(f"Asking the chip at {target.place} what it is; that restarts it.")
     chip = esp32.identify(target.place)
     esp32.check(chip, given)
@@ -279,7 +279,7 @@ def _serial_job(args: Namespace, target: targets.Target, _recorder: Recorder) ->
         if keeps and not args.erase_journal:
             esp32.update(chip, given, say)
         else:
-            esp32.write(chip, given, esp32_files(), say)
+            esp32.write(chip, given, flash_esp32.esp32_files(), say)
 
     if keeps and not args.erase_journal:
         what = (
@@ -299,29 +299,6 @@ def _serial_job(args: Namespace, target: targets.Target, _recorder: Recorder) ->
         board=chip.board,
         port=target.place,
     )
-
-
-def esp32_image(args: Namespace) -> Esp32Image:
-    """The image that was named. Raises `UsageError` for none, and for one that is no ESP32's."""
-    from hardmute.flash import esp32_image as images
-
-    if args.image is None:
-        raise errors.UsageError(
-            "An empty ESP32 gets MicroPython 1.25 or later: fetch ESP32_GENERIC (.bin) from "
-            "micropython.org/download, and give it with --image."
-        )
-    try:
-        content = args.image.read_bytes()
-    except OSError as error:
-        raise errors.UsageError(
-            f"The image {args.image} cannot be read ({error.strerror})."
-        ) from error
-    return images.parse(content, str(args.image))
-
-
-def esp32_files() -> dict[str, bytes]:
-    """What the file system of a new ESP32 has."""
-    return {**tree.program(), **tree.fresh(None)}
 
 
 _JOBS: dict[str, Callable[[Namespace, targets.Target, Recorder], Job]] = {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import muteboard
 from hardmute.cli import service
+from hardmute.cli.commands import flash_esp32
 from hardmute.flash import bootsel, circuitpy, drives, image, prompt, runtime, targets, tree, uf2
 from hardmute.model import errors
 from hardmute.model.answers import Identity
@@ -109,10 +110,9 @@ def _circuitpy(_args: Namespace, target: targets.Target, _recorder: Recorder) ->
 
 
 def _serial(args: Namespace, target: targets.Target, _recorder: Recorder) -> list[str]:
-    from hardmute.cli.commands import flash
     from hardmute.flash import esp32
 
-    given = flash.esp32_image(args)
+    given = flash_esp32.esp32_image(args)
     chip = esp32.identify(target.place)
     print(f"Read back by the loader in the chip's ROM ({chip.model}), not by its program.")
     # Its own settings are no difference.

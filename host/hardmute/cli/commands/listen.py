@@ -8,11 +8,11 @@ import os
 import time
 from argparse import Namespace
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from hardmute.cli import console
 from hardmute.cli.commands import recording
+from hardmute.cli.outcome import draw, print_outcome, verdict_code
 from hardmute.device import discovery
 from hardmute.device.client import Session
 from hardmute.evidence import listening
@@ -20,7 +20,7 @@ from hardmute.listen import devices, evidence, probe, timing, walk
 from hardmute.listen.detector import judge
 from hardmute.listen.devices import Device
 from hardmute.listen.evidence import When
-from hardmute.listen.outcome import REASONS, CannotTellError, Outcome
+from hardmute.listen.outcome import CannotTellError, Outcome
 from hardmute.listen.screen import Screen
 from hardmute.listen.stream import RATE, Duplex
 from hardmute.listen.walk import Follower, Heard, Walk
@@ -30,7 +30,6 @@ from hardmute.model.clock import SYSTEM, now_ms
 from hardmute.sync import visit
 from hardmute.sync.contact import Contact, Meeting
 from hardmute.sync.recorder import Recorder
-from hardmute.system.new_file import new_file
 
 # Between the warning and the sound.
 _WARNING_S = 2.0
@@ -91,28 +90,6 @@ def verify(args: Namespace) -> int:
         exit_code(observation.verdict, observation.proof, require),
         recorder.exit_code,
     )
-
-
-def draw(outcome: Outcome, file: Path | None) -> None:
-    """Draw ``outcome`` into ``file``, if one was asked for and there is something to draw."""
-    if file is None or not outcome.bands:
-        return
-    from hardmute.listen.plot import write_svg
-
-    with new_file(file) as stream:
-        write_svg(outcome, stream)
-
-
-def verdict_code(outcome: Outcome, state: str | None) -> int:
-    """The exit code for what was heard while the board said ``state`` (None: not asked)."""
-    if state == "fault":
-        return errors.FAULT
-    if outcome.verdict == "muted":
-        # The microphone was heard to be cut, but nobody knows which board said that it was.
-        return errors.UNKNOWN if state == "unknown" else errors.OK
-    if outcome.verdict == "live":
-        return errors.LIVE if state is None else errors.FAULT
-    return errors.UNKNOWN
 
 
 def _devices(args: Namespace, listed: list[Device], board: str) -> tuple[Device, Device]:
@@ -259,33 +236,3 @@ def _print(outcome: Outcome, state: str | None, args: Namespace) -> None:
         console.detail("the board itself says fault: its contacts contradict the command")
     if state == "unknown":
         console.detail('while it was to be muted, the board said "muted" but did not sign it')
-
-
-def print_outcome(outcome: Outcome, required_db: float, confidence: float) -> None:
-    """The verdict for a person."""
-    if outcome.verdict == "muted":
-        console.headline(
-            "muted",
-            f"what the microphone hears is weaker by at least {outcome.least_db:.1f} dB"
-            f" (asked for: {required_db:g}; wrong once in {1 / confidence:,.0f})",
-            word="PROVEN MUTED",
-        )
-        if outcome.leak_db is not None:
-            console.detail(f"a leak of -{outcome.leak_db:.1f} dB is there, and allowed")
-        console.detail(
-            "listened to from 1 to 4 kHz for "
-            f"{outcome.muted_s:.1f} s; noise that software makes up in place of silence"
-        )
-        console.detail("cannot be told from a line that is cut")
-    elif outcome.verdict == "live":
-        console.headline(
-            "live", f"leak of -{outcome.leak_db:.1f} dB: the microphone hears the noise"
-        )
-    else:
-        why, advice = REASONS[outcome.reason or ""]
-        console.headline("unknown", why, word="INCONCLUSIVE")
-        if outcome.least_db is not None:
-            console.detail(
-                f"proven are {outcome.least_db:.1f} dB, and {required_db:g} were asked for"
-            )
-        console.detail(advice)

@@ -15,6 +15,7 @@ from hardmute.evidence.entries import GENESIS, Entry, export_header, export_line
 from hardmute.evidence.key_fit import require_fit
 from hardmute.model import errors, words
 from hardmute.model.answers import is_board_id
+from hardmute.store import readers
 from hardmute.store.keys import load_verify_keys
 from hardmute.store.log import Log, paired_boards
 from hardmute.sync.recorder import Recorder
@@ -40,7 +41,7 @@ def verify(args: Namespace) -> int:
             return errors.UNKNOWN
         try:
             with log.snapshot():
-                checked = log.verified(secrets)
+                checked = readers.verified(log, secrets)
         finally:
             log.close()
     report = checked.report()

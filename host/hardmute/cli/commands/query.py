@@ -265,10 +265,10 @@ def watch(args: Namespace) -> int:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
-    return follow(args)
+    return follow(args, SYSTEM)
 
 
-def follow(args: Namespace, clock: HostClock = SYSTEM) -> int:
+def follow(args: Namespace, clock: HostClock) -> int:
     """Follow a board, print what changes, return the exit code."""
 
     def show(observation: Observation) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hardmute.cli.outcome import draw, print_outcome, verdict_code
 from hardmute.listen import path, probe, signals, timing, wav
 from hardmute.listen.detector import judge
 from hardmute.listen.outcome import Outcome, Phases
@@ -43,8 +44,6 @@ def write_probe(file: Path, seconds: float) -> None:
 
 def verify(args: Namespace) -> int:
     """`hardmute verify --listen --recording FILE --probe FILE`."""
-    from hardmute.cli.commands.listen import draw, print_outcome, verdict_code
-
     if args.recording is None or args.probe is None:
         raise UsageError("A recording made elsewhere needs both: --recording FILE --probe FILE.")
     outcome = _judge(args.recording, args.probe, args.required, args.confidence)
