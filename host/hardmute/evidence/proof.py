@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from hardmute.evidence.reconstruction import (
     read,
 )
 from hardmute.model import errors, words
+from hardmute.model.clock import moment
 
 EVIDENCE = ("record", "attestation", "incident", listening.KIND)
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
@@ -38,6 +40,16 @@ class Proven(NamedTuple):
     cause: str | None
     plus_minus_ms: int
     note: str | None
+
+    @property
+    def start(self) -> datetime:
+        """``start_ms``, in UTC."""
+        return moment(self.start_ms)
+
+    @property
+    def end(self) -> datetime:
+        """``end_ms``, in UTC."""
+        return moment(self.end_ms)
 
 
 class Proof(NamedTuple):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from hardmute.evidence.observation import Observation
 from hardmute.evidence.reconstruction import CLOCKS_DISAGREE
 from hardmute.model import words
 from hardmute.model.answers import NOT_ATTESTED, weakest
+from hardmute.model.clock import moment
 
 _STARTED = "power-on or restart"
 _RESTARTED = "the board was off or restarted"
@@ -49,6 +51,16 @@ class Interval(NamedTuple):
     note: str | None
     live_ms: int
     plus_minus_ms: int = 0
+
+    @property
+    def start(self) -> datetime:
+        """``start_ms``, in UTC."""
+        return moment(self.start_ms)
+
+    @property
+    def end(self) -> datetime:
+        """``end_ms``, in UTC."""
+        return moment(self.end_ms)
 
     @property
     def length_ms(self) -> int:

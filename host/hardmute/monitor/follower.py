@@ -97,6 +97,11 @@ class Follower:
         return self._recorder.exit_code
 
     @property
+    def evidence(self) -> errors.HardmuteError | None:
+        """What was found last of evidence that does not hold; None if nothing was."""
+        return self._recorder.evidence
+
+    @property
     def log(self) -> Log | None:
         """The log, while it can be used."""
         return self._recorder.log

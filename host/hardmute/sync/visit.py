@@ -49,8 +49,8 @@ def visit(
 
     ``named`` and ``turn``: see `discovery.open_board`. ``source``: the command that the log
     names. ``tell`` gets the answer before the rest of the board's history is fetched. ``is_over``:
-    whether nobody waits for the answer any more; the visit ends with `PortWantedError` then,
-    within 0.1 s.
+    whether nobody waits for the answer any more; the visit ends within 0.1 s then, with
+    `UnreachableError`, reason ``cancelled``.
     Raises `UsageError` where nothing tells which board is meant.
     """
     try:
@@ -64,7 +64,9 @@ def visit(
             return Visited(observation, None)
     except errors.UnreachableError as error:
         if is_over is not None and is_over():
-            raise
+            raise errors.UnreachableError(
+                "The board was not asked: nobody waits for its answer any more.", "cancelled"
+            ) from None
         # Its traceback would keep the log open.
         told = error.with_traceback(None)
         return Visited(record_unseen(recorder, named, told, source), told)

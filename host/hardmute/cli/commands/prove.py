@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,21 +17,18 @@ from hardmute.evidence.proof import (
     Proof,
     Proven,
     counts_for_nothing,
-    examine,
-    examine_export,
     no_key,
 )
 from hardmute.evidence.receipt import About, check_receipt, make_receipt
 from hardmute.evidence.reconstruction import CLOCKS_DISAGREE, NOT_BORNE_OUT, ONE_SIDED
-from hardmute.evidence.verifier import Keys, verified
+from hardmute.evidence.verifier import Keys
 from hardmute.model import errors, words
 from hardmute.model.answers import is_board_id
 from hardmute.model.clock import iso_time, now_ms
-from hardmute.store import keys
-from hardmute.store.excerpt import excerpt
 from hardmute.store.keys import load_verify_keys
 from hardmute.store.log import Log
 from hardmute.store.receipts import read_receipt, require_name, write_receipt
+from hardmute.sync.history import Examined, examined, examined_export
 from hardmute.sync.recorder import Recorder
 from hardmute.system import paths
 
@@ -91,12 +88,13 @@ def prove(args: Namespace) -> int:
     log = Log(paths.log_file())
     try:
         board = met.board if met is not None and met.board else _board(args.device, log)
-        shown = _shown(log, board, from_ms, to_ms, secrets)
+        shown = examined(log, board, from_ms, to_ms, secrets)
+        told = _told(shown.proof, log, shown.entries, keyed=bool(secrets))
         if args.receipt is not None:
-            _write(args.receipt, log, shown, secrets, title)
+            _write(args.receipt, log, shown, told, secrets, title)
     finally:
         log.close()
-    _print(shown.told, as_json=args.json, steps=_steps(shown.told))
+    _print(told, as_json=args.json, steps=_steps(told))
     if args.receipt is not None and not args.json:
         console.detail(f"receipt: {args.receipt}")
     return errors.worst(shown.proof.exit_code, errors.OK if met is None else met.exit_code)
@@ -128,18 +126,8 @@ def _prove_export(args: Namespace, from_ms: int, to_ms: int, secrets: Keys) -> i
         )
     if not boards:
         raise errors.UsageError(_no_attestation(args))
-    check = verified(lambda: rows, secrets)
-    proof = examine_export(check, rows, boards[0], from_ms, to_ms, secrets)
-    if not secrets and not proof.findings:
-        why = "the export agrees with itself; nothing was checked"
-        unknown = Proven(from_ms, to_ms, "unknown", None, 0, why)
-        proof = proof._replace(intervals=[unknown], heard=[])
-    simulated = any(
-        row[3] == boards[0] and row[2] == "observation" and '"simulated":true' in row[4]
-        for row in rows
-    )
+    proof = examined_export(rows, boards[0], from_ms, to_ms, secrets)
     steps = _steps(proof) if secrets else ["give the board's verify key: --key FILE"]
-    proof = proof._replace(simulated=simulated, unchecked=not proof.fitting)
     _print(proof, as_json=args.json, steps=steps)
     return proof.exit_code
 
@@ -221,36 +209,6 @@ def _last_signed(log: Log, named: str | None) -> str | None:
     return f"; the board last signed at {words.local_time(newest.body['sent_ms'])}"
 
 
-class _Shown(NamedTuple):
-    """What the log shows, and by what. ``told``: with reasons as a person needs them."""
-
-    entries: list[Entry]
-    key_ids: dict[int, str]
-    proof: Proof
-    told: Proof
-    log_hash: Callable[[int], bytes | None]
-
-
-def _shown(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> _Shown:
-    newest = log.newest(board, "attestation")
-    if newest is not None and newest.at_ms > now_ms():
-        raise errors.UsageError(
-            "The host's clock was set back since the board last attested, at "
-            f"{words.local_time(newest.at_ms)}: run `hardmute status` first, then prove."
-        )
-    found = excerpt(log, board, from_ms, to_ms)
-    try:
-        entries = [] if found.findings else found.entries(EVIDENCE)
-    except (ValueError, TypeError, RecursionError):
-        # Hardmute has not written one of them: `examine` says which.
-        entries = []
-    held = keys.attest_keys(board, () if secrets else log.pairings(board))
-    proof = examine(found, from_ms, to_ms, secrets, held)
-    proof = proof._replace(simulated=board not in log.real_boards())
-    told = _told(proof, log, entries, keyed=bool(secrets))
-    return _Shown(entries, found.key_ids(), proof, told, found.log_hash)
-
-
 def _told(proof: Proof, log: Log, entries: Sequence[Entry], *, keyed: bool) -> Proof:
     """``proof`` with the true reason wherever no attestation stands on both sides, or did once."""
     marks = [entry.body for entry in entries if entry.kind == "attestation"]
@@ -286,7 +244,9 @@ def _steps(told: Proof) -> list[str]:
     )
 
 
-def _write(file: Path, log: Log, shown: _Shown, secrets: Keys, title: str | None) -> None:
+def _write(
+    file: Path, log: Log, shown: Examined, told: Proof, secrets: Keys, title: str | None
+) -> None:
     if not secrets:
         console.complain(
             "Without --key the receipt is not signed: a check of it shows what the board"
@@ -302,7 +262,7 @@ def _write(file: Path, log: Log, shown: _Shown, secrets: Keys, title: str | None
     if file.suffix.lower() == ".html":
         from hardmute.render.receipt_page import page
 
-        written = page(content, shown.told)
+        written = page(content, told)
     else:
         written = f"{canonical(content)}\n"
     write_receipt(file, written.encode())
@@ -330,13 +290,14 @@ def _sign(args: Namespace, secrets: Keys, title: str | None) -> int:
     log = Log(paths.log_file())
     try:
         _require_in_log(args.sign, content, log)
-        shown = _shown(log, claim.board, claim.from_ms, claim.to_ms, secrets)
+        shown = examined(log, claim.board, claim.from_ms, claim.to_ms, secrets)
         if not shown.proof.findings:
             _require_follows(args.sign, claim, shown.proof)
-        _write(args.receipt, log, shown, secrets, title or content["title"])
+        told = _told(shown.proof, log, shown.entries, keyed=True)
+        _write(args.receipt, log, shown, told, secrets, title or content["title"])
     finally:
         log.close()
-    _print(shown.told, as_json=args.json, steps=_steps(shown.told))
+    _print(told, as_json=args.json, steps=_steps(told))
     if not args.json:
         console.detail(f"signed receipt: {args.receipt}")
     return shown.proof.exit_code
