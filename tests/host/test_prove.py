@@ -15,7 +15,7 @@ import pytest
 import independent_verifier
 from evidence_maker import BOARD, MadeBoard, Story, at, copy_of, hash_of, write_export
 from hardmute import history, keys, verifier
-from hardmute.entries import Entry, canonical, stored, stored_entry
+from hardmute.entries import Entry, canonical, export_line, stored, stored_entry
 from hardmute.excerpt import excerpt
 from hardmute.log import Log, iso_time
 from hardmute.proof import Proof, examine
@@ -37,7 +37,20 @@ class Scene(Story):
         proof = examine(found, from_ms, to_ms, secrets, self.board.attest_keys)
         if proof.intervals:
             check_fills(proof)
+        self._compare(proof, secrets)
         return proof
+
+    def _compare(self, proof: Proof, secrets: verifier.Keys) -> None:
+        """The verifier that was written from the page alone says the same of this host's log."""
+        entries = list(self.host.log.entries())
+        export = "".join(f"{export_line(entry)}\n" for entry in entries).encode()
+        span = self.board.id, proof.from_ms, proof.to_ms
+        held = self.board.attest_keys
+        try:
+            theirs, why = independent_verifier.prove_own(export, secrets, *span, held), ""
+        except independent_verifier.BAD as error:
+            theirs, why = 5, str(error)
+        assert proof.exit_code == theirs, f"{proof.verdict}, {proof.findings}; {theirs}: {why}"
 
 
 def check_fills(proof: Proof) -> None:
