@@ -1,7 +1,6 @@
 """EXPORT|RECEIPT [--key FILE]... [--expect-head HEX] [--prove BOARD,FROM_MS,TO_MS [--own]]"""
 
 # docs/evidence.md in code, exit codes too.
-
 import getopt
 import json
 import math
@@ -158,7 +157,8 @@ class Reader:
         owner = board, by.pairing
         keyed = owner in self.secrets and (owner, place) not in self.other
         if keyed:
-            need(by.epoch <= 1 << 20, "R6: an epoch that no board lives to see")
+            can_be = by.epoch <= 1 << 20 and (kind == "attestation" or by.epoch < by.seq)
+            need(can_be, "R6: an epoch that no board lives to see")
             while len(self.keys[owner]) <= by.epoch:
                 self.keys[owner].append(digest(self.keys[owner][-1], b"hardmute next", "sha256"))
             mac = digest(self.keys[owner][by.epoch], message, "sha256")[:16].hex()
@@ -503,10 +503,10 @@ def prove_own(export, secrets, board, from_ms, to_ms, held=()):
     """
     entries = [json.loads(line) for line in export.splitlines() if line != HEADER.strip()]
     entries = {entry["row"]: entry for entry in entries}
-    hashes = {0: bytes(32), **{r: bytes.fromhex(e["hash"]) for r, e in entries.items()}}
-    for body in (e["body"] for e in entries.values() if e["kind"] == "checkpoint"):
-        if body["row"] == min(entries) - 1:
-            hashes[body["row"]] = bytes.fromhex(body["hash"])
+    starts = [e["body"] for e in entries.values() if e["kind"] == "checkpoint"]
+    starts = {said["row"]: said for said in starts if said["row"] == min(entries) - 1}
+    hashes = {row: bytes.fromhex(e["hash"]) for row, e in [*starts.items(), *entries.items()]}
+    hashes[0] = bytes(32)
 
     def check_place(row):  # E1 and E2
         entry = {name: value for name, value in entries[row].items() if name != "hash"}
@@ -540,13 +540,14 @@ def prove_own(export, secrets, board, from_ms, to_ms, held=()):
     if any(ids.get(owner, key_id(secrets[owner])) != key_id(secrets[owner]) for owner in secrets):
         return 2
     reader = Reader(secrets, excerpt=True, held=held)
+    known = {row: hashes[row] for row in hashes if row in (0, first - 1) or row in entries}  # A8
     for row in rows:
         kind = typed(entries[row], ENTRY).kind
         need(entries[row]["at_ms"] in YEARS and kind in BODIES, "no such at_ms or kind")
         if row != before:
             check_place(row)
         if row in ours:
-            reader.take(row, kind, board, typed(entries[row]["body"], BODIES[kind]), hashes)
+            reader.take(row, kind, board, typed(entries[row]["body"], BODIES[kind]), known)
     if reader.strangers() and (reader.right or reader.blind):
         return 2
     story = facts(reader, board)
