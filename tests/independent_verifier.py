@@ -497,10 +497,7 @@ def excerpt(entries, marks, from_ms, to_ms):
 
 
 def prove_own(export, secrets, board, from_ms, to_ms, held=()):
-    """T11 and T12: the exit code of a proof from the host's own log, or raises one of BAD.
-
-    `held`: the attest keys that it has, for A7.
-    """
+    """T11, T12, and A7 for attest keys `held`: as `prove`, from the host's own log."""
     entries = [json.loads(line) for line in export.splitlines() if line != HEADER.strip()]
     entries = {entry["row"]: entry for entry in entries}
     starts = [e["body"] for e in entries.values() if e["kind"] == "checkpoint"]
