@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from evidence_maker import MINUTE, START_MS, Story, at
-from hardmute.logview import read
-from hardmute.timeline import Interval, overlay_journal
+from hardmute.cli.commands.log_view import read
+from hardmute.evidence.timeline import Interval, overlay_journal
 from muteboard import journal
 
 HOUR = 60 * MINUTE
