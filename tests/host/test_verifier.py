@@ -467,6 +467,16 @@ def test_a_malformed_record_is_found(body: dict[str, Any], long: Case) -> None:
     assert found[0] == (index + 1, "is no record as hardmute writes it")
 
 
+def test_a_malformed_record_among_others_is_found(long: Case) -> None:
+    index = long.of("record")[3]
+    rows = list(map(stored, long.entries))
+    # Canonical JSON has no such character, but the file of a log can.
+    text = rows[index][4].replace("A", "\u00e9", 1)
+    rows[index] = (*rows[index][:4], text, rows[index][5])
+    found = verifier.verified(lambda: rows, {}).report().findings
+    assert (index + 1, "is no record as hardmute writes it") in found
+
+
 # What was pruned.
 
 
