@@ -54,3 +54,18 @@ def test_each_part_of_the_firmware_has_its_row() -> None:
 def test_what_is_named_is_there(path: str) -> None:
     bases = [base for base in BASES if (base / path).exists()]
     assert bases, path
+
+
+def test_each_method_that_is_named_is_there() -> None:
+    named = set(re.findall(r"`([A-Z]\w+\.\w+)`", DOC))
+    files = [file for base in (HOST, FIRMWARE) for file in base.rglob("*.py")]
+    there = {
+        f"{node.name}.{part.name}"
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+        for part in node.body
+        if isinstance(part, ast.FunctionDef)
+    }
+    assert named
+    assert named - there == set()
