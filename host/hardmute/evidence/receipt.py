@@ -1,4 +1,4 @@
-"""Receipts of a proof: to write, to read, and to check (docs/evidence.md, "A receipt")."""
+"""Receipts of a proof: to write, to read, to check (docs/evidence.md, "Proving an interval")."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from hardmute.model.errors import FAULT, LIVE, OK, UNKNOWN, UnreachableError
 from muteboard import attest, journal, wire
 
 VERDICTS = ("muted", "live", "fault", "unknown")
-# How a verdict of "muted" is borne out, weakest first (DESIGN.md, "Words").
+# How a verdict of "muted" is borne out, weakest first (docs/design.md, "Words").
 PROOF_LEVELS = ("reported", "sensed", "attested", "heard")
 # The reason for which a "muted" of a board that this host is paired with is `unknown`.
 NOT_ATTESTED = "not_attested"
