@@ -103,6 +103,8 @@ lint: $(VENV)/lint.stamp types
 
 types: $(VENV)/lint.stamp
 	$(BIN)/pyright --warnings
+	$(BIN)/python tests/programs.py build/programs
+	$(BIN)/pyright --warnings build/programs
 	$(BIN)/python tools/check_types.py
 
 wheel: $(VENV)/lint.stamp

@@ -1,7 +1,10 @@
-"""The programs of docs/python.md, by their headings."""
+"""The programs of docs/python.md, by their headings. As a program: writes each into a folder, for
+the type checker.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
@@ -16,3 +19,10 @@ def programs() -> dict[str, str]:
         if begins:
             found[title] = program[: program.index("```")]
     return found
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, text in enumerate(programs().values(), 1):
+        (folder / f"program_{number}.py").write_text(text, "utf-8")

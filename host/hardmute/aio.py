@@ -95,7 +95,9 @@ class Board:
                     continue
                 # What was known may not be any more, though nothing was heard.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(news.wait(), _LOOK_AGAIN_S)
+                    # Before Python 3.12, `wait_for` loses a cancellation that comes with the news.
+                    async with asyncio.timeout(_LOOK_AGAIN_S):
+                        await news.wait()
                 news.clear()
         finally:
             stop.set()
