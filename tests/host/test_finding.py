@@ -9,7 +9,6 @@ import contextlib
 import sqlite3
 import threading
 import time
-from argparse import Namespace
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -451,8 +450,7 @@ def test_a_board_in_maintenance_is_looked_for_at_its_own_port_and_at_new_ones(
             meet_all_at_once(monkeypatch, "board_at_prompt", [known, *new])
 
     monkeypatch.setattr(time, "sleep", into_maintenance)
-    named = Namespace(device=BOARD, timeout=0.3)
-    assert service.wait_for("maintenance", named, Recorder()) == new[1].port
+    assert service.wait_for("maintenance", BOARD, 0.3, Recorder()) == new[1].port
     assert [len(port.lines) for port in foreign] == [2] * len(foreign)
 
 
@@ -538,9 +536,8 @@ class Retries:
             return SYSTEM.run_us() + int(1e6 * self.passed_s)
 
         clock = HostClock(SYSTEM.wall_ms, run_us, SYSTEM.run)
-        args = Namespace(device=named, timeout=timeout, json=True)
         with pytest.raises(KeyboardInterrupt):
-            query.follow(args, clock)
+            query.follow(named, timeout, True, clock)
 
 
 def goes_at_watch() -> Board:

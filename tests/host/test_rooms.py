@@ -67,6 +67,19 @@ def test_arrows_between_rooms_go_down_only() -> None:
     assert wrong == []
 
 
+def test_the_words_of_a_command_end_at_the_command_line() -> None:
+    """Below `cli` functions take values, and nobody makes up the words of another command."""
+    for module, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            assert "argparse" not in names or module.split(".")[0] == "cli", module
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func).split(".")[-1]
+                assert called != "Namespace", f"{module}:{node.lineno}"
+
+
 def test_no_module_imports_itself_by_others() -> None:
     done: set[str] = set()
 

@@ -39,7 +39,7 @@ def _running(args: Namespace, target: targets.Target, recorder: Recorder) -> lis
     identity = target.identity
     assert identity is not None
     print(f"It says that its firmware is {identity.firmware}.")
-    named = Namespace(device=args.device or identity.board, timeout=args.timeout)
+    named = args.device or identity.board
     if identity.port == targets.PORTS["circuitpython"]:
 
         def look(meant: Identity) -> str | None:
@@ -48,9 +48,9 @@ def _running(args: Namespace, target: targets.Target, recorder: Recorder) -> lis
                     return str(drive)
             return None
 
-        drive = service.wait_for("maintenance", named, recorder, look)
+        drive = service.wait_for("maintenance", named, args.timeout, recorder, look)
         return _circuitpy(args, target._replace(place=drive), recorder)
-    device = service.wait_for("maintenance", named, recorder)
+    device = service.wait_for("maintenance", named, args.timeout, recorder)
     return _prompt(args, target._replace(place=device), recorder)
 
 

@@ -7,7 +7,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, NamedTuple
 
 import muteboard
 from hardmute.cli import console, service
@@ -45,22 +45,30 @@ from hardmute.system import paths
 Rows = list[dict[str, Any]]
 
 
+class Asked(NamedTuple):
+    """What ``command`` wants to know of a board, and how it tells that.
+
+    ``timeout``: for each answer, in seconds. ``json``: print JSON. ``require``: the least proof
+    level for exit code 0. ``explain``: say what the verdict rests on.
+    """
+
+    command: str
+    ask: Ask
+    timeout: float
+    json: bool
+    turn: Turn = "usual"
+    require: str = "sensed"
+    explain: bool = False
+
+
 def status(args: Namespace) -> int:
     """`hardmute status`."""
-
-    def report(one: Namespace, rows: Rows | None) -> int:
-        return _report(one, ask_once, rows=rows)
-
-    return _of_each(args, report)
+    return _of_each(args, Asked("status", ask_once, args.timeout, args.json))
 
 
 def mute(args: Namespace) -> int:
     """`hardmute mute`: 0 only once muted has been sensed, and signed if this host is paired."""
-
-    def report(one: Namespace, rows: Rows | None) -> int:
-        return _report(one, cut, turn="mute", rows=rows)
-
-    return _of_each(args, report, "mute")
+    return _of_each(args, Asked("mute", cut, args.timeout, args.json, turn="mute"))
 
 
 def verify(args: Namespace) -> int:
@@ -71,36 +79,39 @@ def verify(args: Namespace) -> int:
         if len(args.devices) > 1:
             raise errors.UsageError("`verify --listen` hears one board: give --device once.")
         return listen.verify(args)
-
-    def report(one: Namespace, rows: Rows | None) -> int:
-        return _report(one, ask_twice, require=args.require, explain=True, rows=rows)
-
-    return _of_each(args, report)
+    return _of_each(args, _verifying(args.timeout, args.json, args.require))
 
 
-def _of_each(
-    args: Namespace, report: Callable[[Namespace, Rows | None], int], turn: Turn = "usual"
-) -> int:
-    """What ``report`` does, of each of several boards, whatever the others come to; or of one.
+def verify_one(device: str, timeout: float) -> int:
+    """What `hardmute verify -d DEVICE` does, for a command that ends with it."""
+    return _report(device, _verifying(timeout, json=False, require="sensed"))
+
+
+def _verifying(timeout: float, json: bool, require: str) -> Asked:
+    return Asked("verify", ask_twice, timeout, json, require=require, explain=True)
+
+
+def _of_each(args: Namespace, asked: Asked) -> int:
+    """Report each of several boards, whatever the others come to; or one.
 
     Returns the gravest code. A board of which nothing can be said is unknown.
     """
     if args.all and args.devices:
         raise errors.UsageError("--all is every board: leave --device out.")
     if not args.all and len(args.devices) < 2:
-        return report(args, None)
+        return _report(args.device, asked)
     recorder, rows = Recorder(), Rows()
     if args.all:
-        boards = _all_boards(args, turn, recorder.log)
+        boards = _all_boards(asked, recorder.log)
     else:
         boards = args.devices
-        if turn == "mute":
-            discovery.cut(boards, args.timeout, recorder.log)
+        if asked.turn == "mute":
+            discovery.cut(boards, asked.timeout, recorder.log)
     # Labels may be missing from a log in trouble.
     code = recorder.exit_code
     for named in boards:
         try:
-            one = report(Namespace(**{**vars(args), "device": named}), rows)
+            one = _report(named, asked, rows)
         except errors.HardmuteError as error:
             console.complain(error)
             told = {"board": None, "device": named, "verdict": "unknown", "reason": str(error)}
@@ -109,12 +120,12 @@ def _of_each(
             one = error.exit_code if error.exit_code != errors.USAGE else errors.UNKNOWN
             one = errors.worst(one, errors.UNKNOWN)
         code = errors.worst(code, one)
-    if args.json:
+    if asked.json:
         code = errors.worst(code, _told(lambda: print(json.dumps(rows))))
     return code
 
 
-def _all_boards(args: Namespace, turn: Turn, log: Log | None) -> list[str | None]:
+def _all_boards(asked: Asked, log: Log | None) -> list[str | None]:
     """A name of each board that is connected or has a label; those that answer come first.
 
     A port that does not answer counts if a board was there last, or if it could not be asked. A
@@ -124,7 +135,7 @@ def _all_boards(args: Namespace, turn: Turn, log: Log | None) -> list[str | None
     """
     answer: list[str | None] = []
     silent: list[str | None] = []
-    for found in discovery.find(args.timeout, log, turn):
+    for found in discovery.find(asked.timeout, log, asked.turn):
         last = found.told or (log.board_last_at(found.device) if log is not None else None)
         if found.identity is not None:
             answer.append(found.identity.board)
@@ -197,7 +208,7 @@ def config(args: Namespace) -> int:
         with _logged_session(args, recorder):
             # What the state was before somebody takes the plug out.
             pass
-        args.device = service.wait_for("setup", args, recorder)
+        args.device = service.wait_for("setup", args.device, args.timeout, recorder)
     with _logged_session(args, recorder) as (session, identity):
         settings = session.config(changes)
     if args.json:
@@ -265,14 +276,14 @@ def watch(args: Namespace) -> int:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
-    return follow(args, SYSTEM)
+    return follow(args.device, args.timeout, args.json, SYSTEM)
 
 
-def follow(args: Namespace, clock: HostClock) -> int:
+def follow(device: str | None, timeout: float, as_json: bool, clock: HostClock) -> int:
     """Follow a board, print what changes, return the exit code."""
 
     def show(observation: Observation) -> None:
-        if args.json:
+        if as_json:
             print(json.dumps(observation.as_json()), flush=True)
             return
         stamp = words.local_time(observation.at_ms)
@@ -280,7 +291,7 @@ def follow(args: Namespace, clock: HostClock) -> int:
         console.headline(observation.verdict, f"{stamp}  {label}  {_why(observation)}")
         sys.stdout.flush()
 
-    follower = Follower(args.device, args.timeout, show, clock=clock)
+    follower = Follower(device, timeout, show, clock=clock)
     try:
         follower.run()
     except errors.UnreachableError as error:
@@ -293,16 +304,8 @@ def follow(args: Namespace, clock: HostClock) -> int:
     return follower.exit_code
 
 
-def _report(
-    args: Namespace,
-    ask: Ask,
-    require: str = "sensed",
-    *,
-    explain: bool = False,
-    turn: Turn = "usual",
-    rows: Rows | None = None,
-) -> int:
-    """Open the board, ``ask`` for its status, log it, print it.
+def _report(device: str | None, asked: Asked, rows: Rows | None = None) -> int:
+    """Open the board, ask for its status, log it, print it.
 
     ``rows``: what `--json` prints is put there instead.
     """
@@ -311,35 +314,35 @@ def _report(
 
     def tell(observation: Observation, identity: Identity) -> None:
         nonlocal told
-        explained = require if explain else None
-        told = _tell(args, recorder, observation, identity.firmware, explained, rows)
+        told = _tell(asked, recorder, observation, identity.firmware, rows)
         # A reader is not to wait for the history. One who has gone is met by `main`.
         with contextlib.suppress(OSError):
             sys.stdout.flush()
 
-    visited = visit(recorder, args.device, args.timeout, args.command, ask, turn=turn, tell=tell)
+    visited = visit(
+        recorder, device, asked.timeout, asked.command, asked.ask, turn=asked.turn, tell=tell
+    )
     observation = visited.observation
     if visited.error is not None:
         console.complain(visited.error)
-        told = _tell(args, recorder, observation, None, rows=rows)
+        told = _tell(asked, recorder, observation, None, rows)
     return errors.worst(
-        exit_code(observation.verdict, observation.proof, require), recorder.exit_code, told
+        exit_code(observation.verdict, observation.proof, asked.require), recorder.exit_code, told
     )
 
 
 def _tell(
-    args: Namespace,
+    asked: Asked,
     recorder: Recorder,
     observation: Observation,
     firmware: str | None,
-    explained: str | None = None,
-    rows: Rows | None = None,
+    rows: Rows | None,
 ) -> int:
-    """Print a state. ``explained``: say what it rests on as well, where this was required.
+    """Print a state. ``firmware``: None for a board that did not answer.
 
     ``rows``: see `_report`. Returns as `_told`.
     """
-    return _told(lambda: _print_state(args, recorder, observation, firmware, explained, rows))
+    return _told(lambda: _print_state(asked, recorder, observation, firmware, rows))
 
 
 def _told(tell: Callable[[], object]) -> int:
@@ -353,14 +356,13 @@ def _told(tell: Callable[[], object]) -> int:
 
 
 def _print_state(
-    args: Namespace,
+    asked: Asked,
     recorder: Recorder,
     observation: Observation,
     firmware: str | None,
-    explained: str | None,
     rows: Rows | None,
 ) -> None:
-    if args.json:
+    if asked.json:
         matches = None if firmware is None else firmware == muteboard.__version__
         told = {"firmware": firmware, "firmware_matches": matches}
         row = observation.as_json() | told
@@ -372,8 +374,8 @@ def _print_state(
         _print_observation(recorder, observation)
         if firmware is not None:
             _print_firmware(firmware)
-    if explained is not None and observation.verdict != "unknown":
-        _explain(args, observation, explained)
+        if asked.explain and observation.verdict != "unknown":
+            _explain(observation, asked.require)
 
 
 @contextlib.contextmanager
@@ -476,7 +478,7 @@ def _print_contacts(observation: Observation) -> None:
         )
 
 
-def _explain(args: Namespace, observation: Observation, require: str) -> None:
+def _explain(observation: Observation, require: str) -> None:
     lines = [
         f"proof level: {observation.proof or 'none'} (asked for: {require})",
         f"two answers {VERIFY_PAUSE_S:g} s apart, to random request ids; clocks and boot agree",
@@ -494,9 +496,8 @@ def _explain(args: Namespace, observation: Observation, require: str) -> None:
     proof = observation.proof
     if proof is not None and PROOF_LEVELS.index(proof) < PROOF_LEVELS.index(require):
         lines.append(_what_lacks(require))
-    if not args.json:
-        for line in lines:
-            console.detail(f"{line}")
+    for line in lines:
+        console.detail(line)
 
 
 def _what_lacks(require: str) -> str:
