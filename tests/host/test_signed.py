@@ -24,7 +24,6 @@ from hypothesis import strategies as st
 from conftest import Cli, use_clock
 from evidence_maker import BOARD, Clock, MadeBoard, Story, hold
 from hardmute.cli.commands import query
-from hardmute.cli.commands.log_view import read
 from hardmute.cli.main import main
 from hardmute.device import discovery
 from hardmute.device.client import Session
@@ -39,6 +38,7 @@ from hardmute.store import keys, readers
 from hardmute.store.log import Log, _Damage
 from hardmute.sync import recorder, visit
 from hardmute.sync.journal_import import MOST_BREAKS
+from hardmute.sync.timelines import read_timelines
 from muteboard import attest, wire
 
 DEVICE = "/dev/fake"
@@ -351,7 +351,7 @@ def states(home: Path, since_ms: int) -> list[tuple[str, str | None]]:
     """What `hardmute log` shows from ``since_ms`` on."""
     log = Log(home / "log.sqlite3")
     try:
-        (timeline,) = read(log, BOARD, since_ms, 1 << 52)
+        (timeline,) = read_timelines(log, BOARD, since_ms, 1 << 52)
     finally:
         log.close()
     return [(interval.state, interval.note) for interval in timeline.intervals]

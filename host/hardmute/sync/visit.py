@@ -65,7 +65,9 @@ def visit(
     except errors.UnreachableError as error:
         if is_over is not None and is_over():
             raise
-        return Visited(record_unseen(recorder, named, error, source), error)
+        # Its traceback would keep the log open.
+        told = error.with_traceback(None)
+        return Visited(record_unseen(recorder, named, told, source), told)
 
 
 def ask_once(_: Session, contact: Contact) -> Meeting:

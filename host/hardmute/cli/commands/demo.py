@@ -310,13 +310,14 @@ class _Walk:
         )
 
     def _show_log(self) -> None:
-        from hardmute.cli.commands.log_view import print_timeline, read
+        from hardmute.cli.commands.log_view import print_timeline
         from hardmute.model.clock import now_ms
         from hardmute.store.log import Log
+        from hardmute.sync.timelines import read_timelines
 
         log = Log(paths.log_file())
         try:
-            timelines = read(log, _BOARD, 0, now_ms())
+            timelines = read_timelines(log, _BOARD, 0, now_ms())
         finally:
             log.close()
         self._check(len(timelines) == 1, f"the log has {len(timelines)} timelines")

@@ -14,20 +14,18 @@ from typing import Any
 
 from hardmute.cli import console
 from hardmute.device.discovery import known_board
-from hardmute.evidence import listening
-from hardmute.evidence.entries import FIRST_MS, Entry, read_export, stored_entry
+from hardmute.evidence.entries import FIRST_MS, Entry
 from hardmute.evidence.timeline import (
     BoardTimeline,
     Interval,
-    intervals,
-    overlay_journal,
     total_live_ms,
     total_ms,
 )
 from hardmute.model import errors, words
 from hardmute.model.clock import iso_time, now_ms
-from hardmute.store.log import ExportedLog, Log
-from hardmute.sync.journaled import journaled
+from hardmute.store.export import exported
+from hardmute.store.log import Log
+from hardmute.sync.timelines import read_timelines
 from hardmute.system import paths
 from hardmute.system.new_file import new_file
 
@@ -37,26 +35,6 @@ _TIME = re.compile(r"\d\d:\d\d(:\d\d)?")
 # Of an export: `hardmute prove --log` says the same without a key.
 _UNCHECKED = "the export agrees with itself; nothing was checked"
 DEFAULT_WINDOW = timedelta(days=7)
-
-
-def read(log: Log, board: str | None, since_ms: int, until_ms: int) -> list[BoardTimeline]:
-    """The timelines of ``board``, or of every board with anything to show.
-
-    Nothing of what has been pruned is told, though what is left may speak of it.
-    """
-    since_ms = max(since_ms, log.pruned_before())
-    known = [entry for entry in log.boards() if board in (None, entry[0])]
-    wanted: list[tuple[str | None, str | None, bool]] = [*known]
-    if board is None:
-        wanted.append((None, None, False))
-    timelines: list[BoardTimeline] = []
-    for board_id, label, simulated in wanted:
-        found = intervals(log.observations(board_id, since_ms, until_ms), since_ms, until_ms)
-        if board_id is not None:
-            found = overlay_journal(found, journaled(log, board_id, since_ms, until_ms))
-        if found:
-            timelines.append(BoardTimeline(board_id, label, simulated, found))
-    return timelines
 
 
 def show(args: Namespace) -> int:
@@ -119,7 +97,7 @@ def plot(args: Namespace) -> int:
 
 
 def _read_for(args: Namespace) -> tuple[int, int, list[BoardTimeline], list[Entry]]:
-    log = Log(paths.log_file()) if args.of is None else _exported(args.of)
+    log = Log(paths.log_file()) if args.of is None else exported(args.of)
     try:
         until_ms = log.newest_ms() + 1 if args.of is not None else now_ms()
         if args.until is not None:
@@ -140,29 +118,12 @@ def _read_for(args: Namespace) -> tuple[int, int, list[BoardTimeline], list[Entr
             if board is None:
                 where = "The log" if args.of is None else f"{args.of}, which has no labels,"
                 raise errors.UsageError(f"{where} knows no board {args.device!r}.")
-        timelines = read(log, board, since_ms, until_ms)
+        timelines = read_timelines(log, board, since_ms, until_ms)
         if args.of is not None:
             timelines = [_as_claimed(timeline) for timeline in timelines]
         return since_ms, until_ms, timelines, log.incidents(board, since_ms, until_ms)
     finally:
         log.close()
-
-
-def _exported(file: Path) -> Log:
-    """The log in an export. Raises `EvidenceError` if it does not agree with itself."""
-    from hardmute.evidence.proof import unreadable
-    from hardmute.evidence.verifier import verified
-
-    rows = list(read_export(file))
-    findings = verified(lambda: rows, {}).report().findings
-    listened = (stored_entry(row) for row in rows if row[2] == listening.KIND)
-    first = next(iter(findings), None) or next(unreadable(listened), None)
-    if first is not None:
-        raise errors.EvidenceError(
-            f"Entry {first.row} of {file} {first.text}: the export does not hold, so nothing of it"
-            " is shown."
-        )
-    return ExportedLog(file, rows)
 
 
 def _as_claimed(timeline: BoardTimeline) -> BoardTimeline:
