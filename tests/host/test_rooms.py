@@ -80,6 +80,25 @@ def test_the_words_of_a_command_end_at_the_command_line() -> None:
                 assert called != "Namespace", f"{module}:{node.lineno}"
 
 
+# It speaks with a child of this process by its standard streams.
+SPEAKS_WITH_A_CHILD = {"store.readers"}
+
+
+def test_below_the_command_line_nobody_prints_or_reads_a_terminal() -> None:
+    """What a person is to know goes through `model.notices`."""
+    found = set[str]()
+    for module, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            name = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
+            if name in ("print", "input", "sys.stdin", "sys.stdout", "sys.stderr"):
+                found.add(module)
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                imported = ast.unparse(node).split()[1].split(".")[0]
+                if imported in ("rich", "readchar", "getpass"):
+                    found.add(module)
+    assert {module for module in found if module.split(".")[0] != "cli"} == SPEAKS_WITH_A_CHILD
+
+
 def test_no_module_imports_itself_by_others() -> None:
     done: set[str] = set()
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import muteboard
-from hardmute.cli import console, service
+from hardmute.cli import console, micropython, service
 from hardmute.cli.commands import flash_esp32, query
 from hardmute.device import client, discovery
-from hardmute.flash import bootsel, circuitpy, drives, image, prompt, runtime, targets, tree, uf2
+from hardmute.flash import bootsel, circuitpy, drives, image, prompt, targets, tree, uf2
 from hardmute.model import errors
 from hardmute.model.answers import Identity
 from hardmute.model.clock import SYSTEM
@@ -301,7 +301,7 @@ _JOBS: dict[str, Callable[[Namespace, targets.Target, Recorder], Job]] = {
 
 
 def _image(args: Namespace) -> image.Image:
-    return image.load(runtime.find(args.image, download=args.download))
+    return image.load(micropython.find(args.image, download=args.download))
 
 
 def _board_word(args: Namespace) -> str | None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import muteboard
-from hardmute.cli import service
+from hardmute.cli import micropython, service
 from hardmute.cli.commands import flash_esp32
-from hardmute.flash import bootsel, circuitpy, drives, image, prompt, runtime, targets, tree, uf2
+from hardmute.flash import bootsel, circuitpy, drives, image, prompt, targets, tree, uf2
 from hardmute.model import errors
 from hardmute.model.answers import Identity
 from hardmute.sync.recorder import Recorder
@@ -78,7 +78,7 @@ def _bootsel(args: Namespace, _target: targets.Target, _recorder: Recorder) -> l
 def _compare_image(args: Namespace, held: image.Image) -> list[str]:
     """How the program outside the file system differs from the image that is at hand."""
     try:
-        file = runtime.find(args.image, download=False)
+        file = micropython.find(args.image, download=False)
     except errors.LocalError:
         print(
             f"MicroPython itself ({held.version}) was not compared: no image is here; --image "
