@@ -377,7 +377,13 @@ def not_lost(rows: list[Observation], found: list[Interval]) -> None:
 
 
 # These wait for other programs of this host, which sleep when it does; or pace a simulated board.
-STOPS_IN_SUSPEND = {"clock.py", "demo.py", "holder.py", "log.py", "sim/server.py"}
+STOPS_IN_SUSPEND = {
+    "cli/commands/demo.py",
+    "device/holder.py",
+    "model/clock.py",
+    "sim/server.py",
+    "store/log.py",
+}
 
 
 def test_P5_no_state_is_timed_by_a_clock_that_stops_in_suspend() -> None:
