@@ -34,7 +34,7 @@ from evidence_maker import (
     copy_of,
     hash_of,
 )
-from hardmute.cli.commands import log_check
+from hardmute.cli.commands import log_verify
 from hardmute.evidence import proof, receipt, verifier
 from hardmute.evidence.entries import (
     GENESIS,
@@ -775,7 +775,7 @@ def _outcome(
     checked: verifier.Verifier, secrets: Secrets, expected: bytes | None, *, own: bool
 ) -> int:
     try:
-        return log_check.outcome(checked, secrets, expected, own=own).code
+        return log_verify.outcome(checked, secrets, expected, own=own).code
     except errors.UsageError as error:
         return error.exit_code
 

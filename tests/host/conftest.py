@@ -23,7 +23,7 @@ import serial.tools.list_ports
 
 from evidence_maker import Story
 from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
-from hardmute.cli.commands import query
+from hardmute.cli.commands import status
 from hardmute.cli.main import main
 from hardmute.evidence.observation import Observation
 from hardmute.model.clock import HostClock
@@ -85,7 +85,7 @@ Cli = Callable[..., Result]
 
 def use_clock(patch: pytest.MonkeyPatch, clock: HostClock) -> None:
     """Have the commands go by ``clock``."""
-    for module in (query, visit):
+    for module in (status, visit):
         patch.setattr(module, "SYSTEM", clock)
 
 
