@@ -26,7 +26,7 @@ import serial.tools.list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
 from conftest import VirtualBoard
-from hardmute.cli.commands import status
+from hardmute.cli.commands import watch
 from hardmute.cli.main import main
 from hardmute.device import client, holder
 from hardmute.evidence.observation import Observation
@@ -325,7 +325,7 @@ class Computer:
     def start_watch(self) -> Process:
         """Start `hardmute watch --json`."""
         # Without the signals, which only a main thread can ask for.
-        return self._begin(lambda: status.follow(DEVICE, 3.0, True, visit.SYSTEM))
+        return self._begin(lambda: watch.follow(DEVICE, 3.0, True, visit.SYSTEM))
 
     def _begin(self, run: Callable[[], int]) -> Process:
         self.processes.append(Process(self, run))

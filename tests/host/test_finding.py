@@ -22,7 +22,7 @@ from serial.tools import list_ports, list_ports_linux
 
 from conftest import Cli
 from hardmute.cli import service
-from hardmute.cli.commands import log_verify, status
+from hardmute.cli.commands import log_verify, watch
 from hardmute.device import client, discovery
 from hardmute.device.holder import PortHolder, Turn
 from hardmute.flash import drives, targets
@@ -537,7 +537,7 @@ class Retries:
 
         clock = HostClock(SYSTEM.wall_ms, run_us, SYSTEM.run)
         with pytest.raises(KeyboardInterrupt):
-            status.follow(named, timeout, True, clock)
+            watch.follow(named, timeout, True, clock)
 
 
 def goes_at_watch() -> Board:

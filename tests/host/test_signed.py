@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from conftest import Cli, use_clock
 from evidence_maker import BOARD, Clock, MadeBoard, Story, hold
-from hardmute.cli.commands import status
+from hardmute.cli.commands import status, watch
 from hardmute.cli.main import main
 from hardmute.device import discovery
 from hardmute.device.client import Session
@@ -825,7 +825,7 @@ def test_P5_muted_is_shown_no_longer_while_the_next_signature_is_waited_for(
 
             super().__init__(named, timeout, shows, **more)
 
-    monkeypatch.setattr(status, "Follower", Shows)
+    monkeypatch.setattr(watch, "Follower", Shows)
 
     def falls_silent() -> None:
         nonlocal now

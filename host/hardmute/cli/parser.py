@@ -568,9 +568,9 @@ def _add_completion(command: argparse.ArgumentParser) -> None:
 
 # Name: the function that does it, a summary, and what adds its options.
 _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = {
-    "list": ("status:list_boards", "boards, their ports and states", _add_list),
+    "list": ("list:list_boards", "boards, their ports and states", _add_list),
     "status": ("status:status", "is the line cut?", _add_status),
-    "watch": ("status:watch", "follow a board until Ctrl-C", _add_watch),
+    "watch": ("watch:watch", "follow a board until Ctrl-C", _add_watch),
     "mute": ("status:mute", "cut the line; nothing here connects it", _add_mute),
     "verify": ("status:verify", "verdict and proof level, checked afresh", _add_verify),
     "audio": ("audio:audio", "microphones and speakers for `verify --listen`", _add_audio),
@@ -578,9 +578,9 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "unpair": ("pair:unpair", "end a board's pairing (in setup)", _add_state),
     "log": ("log_view:show", "what was live, when, for how long, and why", _add_log),
     "prove": ("prove:prove", "was it cut all the time from T to T?", _add_prove),
-    "config": ("status:config", "read or change a board's settings", _add_config),
-    "name": ("status:name", "give a board a label on this host", _add_name),
-    "forget": ("status:forget", "drop a board's label; its log stays", _add_forget),
+    "config": ("config:config", "read or change a board's settings", _add_config),
+    "name": ("name:name", "give a board a label on this host", _add_name),
+    "forget": ("name:forget", "drop a board's label; its log stays", _add_forget),
     "flash": ("flash:flash", "put the firmware on a board, or update it", _add_flash),
     "doctor": ("doctor:doctor", "what is wrong, and what to do about it", _add_doctor),
     "sim": ("sim:sim", "run a simulated board", _add_sim),
