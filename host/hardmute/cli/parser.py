@@ -311,7 +311,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view.add_argument(
         "of", nargs="?", type=Path, metavar="FILE.jsonl", help="an export; none: this host's log"
     )
-    view.set_defaults(run="log_view:plot")
+    view.set_defaults(run="log:plot")
     view = views.add_parser(
         "verify", help="is it as it was written? (5: no)", formatter_class=_Formatter
     )
@@ -576,7 +576,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "audio": ("audio:audio", "microphones and speakers for `verify --listen`", _add_audio),
     "pair": ("pair:pair", "make the keys for proof (in setup)", _add_pair),
     "unpair": ("pair:unpair", "end a board's pairing (in setup)", _add_state),
-    "log": ("log_view:show", "what was live, when, for how long, and why", _add_log),
+    "log": ("log:show", "what was live, when, for how long, and why", _add_log),
     "prove": ("prove:prove", "was it cut all the time from T to T?", _add_prove),
     "config": ("config:config", "read or change a board's settings", _add_config),
     "name": ("name:name", "give a board a label on this host", _add_name),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from hardmute.cli import console
-from hardmute.cli.commands.log_view import incident_json, parse_time, print_incidents
+from hardmute.cli.commands.log import incident_json, parse_time, print_incidents
 from hardmute.evidence import verifier
 from hardmute.evidence.entries import GENESIS, Entry, export_header, export_line, read_export
 from hardmute.evidence.key_fit import require_fit
