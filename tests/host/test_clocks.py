@@ -16,7 +16,7 @@ from clock_world import START_MS, Board, Over, Part, World
 
 import hardmute
 from conftest import Cli, Sim, StartWatch
-from hardmute.cli.commands.log import parse_time
+from hardmute.cli.when import parse_time
 from hardmute.evidence.observation import Observation
 from hardmute.evidence.timeline import WENT_BACK, WENT_FORWARD, Interval, intervals
 from hardmute.model import words

@@ -22,7 +22,7 @@ from serial.tools import list_ports, list_ports_linux
 
 from conftest import Cli
 from hardmute.cli import service
-from hardmute.cli.commands import log_verify, watch
+from hardmute.cli.commands import log_prune, watch
 from hardmute.device import client, discovery
 from hardmute.device.holder import PortHolder, Turn
 from hardmute.flash import drives, targets
@@ -806,6 +806,6 @@ def test_prune_meets_a_paired_board_behind_the_bridge_that_is_known(
     others(usb)
     usb.opened.clear()
     bridge.lines.clear()
-    monkeypatch.setattr(log_verify, "paired_boards", lambda _checkpoint: [BOARD])
+    monkeypatch.setattr(log_prune, "paired_boards", lambda _checkpoint: [BOARD])
     assert "The checkpoint is open" in cli("log", "prune", "--yes", "--before", "0m").out
     check_alone(usb, bridge)

@@ -80,6 +80,49 @@ def test_the_words_of_a_command_end_at_the_command_line() -> None:
                 assert called != "Namespace", f"{module}:{node.lineno}"
 
 
+# Where a command stands with others that are closely related to it.
+STANDS_WITH = {
+    "mute": "status",
+    "verify": "status",
+    "unpair": "pair",
+    "forget": "name",
+    "world": "sim",
+}
+# A command that begins or ends as another one does, and the parts of a long one.
+COMMANDS_THAT_CALL = {
+    "demo": {"sim"},
+    "flash": {"flash_esp32", "flash_verify", "status"},
+    "flash_verify": {"flash_esp32"},
+    "listen": {"recording"},
+    "status": {"listen"},
+}
+
+
+def test_a_command_is_found_by_its_name() -> None:
+    folder = HOST / "cli" / "commands"
+    source = ast.parse((HOST / "cli" / "parser.py").read_text("utf-8"))
+    runs = [
+        (ast.literal_eval(name), ast.literal_eval(what.elts[0]))
+        for node in ast.walk(source)
+        if isinstance(node, ast.Dict)
+        for name, what in zip(node.keys, node.values, strict=True)
+        if isinstance(name, ast.Constant) and isinstance(what, ast.Tuple)
+    ]
+    assert len(runs) >= 18
+    for command, run in runs:
+        module = run.partition(":")[0]
+        assert module == STANDS_WITH.get(command, command)
+        assert (folder / f"{module}.py").exists()
+    for module, others in ARROWS.items():
+        if module.startswith("cli.commands."):
+            called = {
+                other.removeprefix("cli.commands.")
+                for other in others
+                if other.startswith("cli.commands.")
+            }
+            assert called == COMMANDS_THAT_CALL.get(module.split(".")[-1], set()), module
+
+
 # It speaks with a child of this process by its standard streams.
 SPEAKS_WITH_A_CHILD = {"store.readers"}
 

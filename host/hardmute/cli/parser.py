@@ -339,7 +339,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view = views.add_parser("export", help="all of it as JSON lines", formatter_class=_Formatter)
     _add_common(view, device=False, timeout=False)
     view.add_argument("export", type=Path, metavar="FILE.jsonl", help="a new file")
-    view.set_defaults(run="log_verify:export")
+    view.set_defaults(run="log_export:export")
     view = views.add_parser(
         "prune",
         help="remove the oldest; the rest still verifies",
@@ -350,7 +350,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     _add_common(view, device=False)
     view.add_argument("--before", metavar="T", required=True, help="2026-11-23T14:00, or 90d ago")
     view.add_argument("--yes", action="store_true", help="do not ask")
-    view.set_defaults(run="log_verify:prune")
+    view.set_defaults(run="log_prune:prune")
 
 
 def _add_forms(command: argparse.ArgumentParser) -> None:

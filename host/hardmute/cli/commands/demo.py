@@ -310,7 +310,7 @@ class _Walk:
         )
 
     def _show_log(self) -> None:
-        from hardmute.cli.commands.log import print_timeline
+        from hardmute.cli.timelines import print_timeline
         from hardmute.model.clock import now_ms
         from hardmute.store.log import Log
         from hardmute.sync.timelines import read_timelines

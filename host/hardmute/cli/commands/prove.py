@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardmute.cli import console
-from hardmute.cli.commands.log import parse_time
+from hardmute.cli.when import parse_time
 from hardmute.device.discovery import board_for, known_board
 from hardmute.evidence.entries import Entry, canonical, export_line, read_export
 from hardmute.evidence.proof import (
