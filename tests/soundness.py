@@ -792,7 +792,7 @@ def claimed(entries: Sequence[Entry], from_ms: int, to_ms: int) -> dict[str, Any
         check.take([stored(entry)])
     shown = proof.shown_by(BOARD, check, ours, from_ms, to_ms, lambda _: True, keyed=False)
     if shown.findings:
-        muted = Proven(from_ms, to_ms, "muted", "button", 0, None)
+        muted = Proven(from_ms, to_ms, "muted", "button", 0)
         shown = shown._replace(findings=[], intervals=[muted])
     return receipt.make_receipt(shown, ours, {}, hashes.get)
 
@@ -1216,8 +1216,8 @@ def claim_muted(told: World, chance: Random) -> Attack | None:
         return None
     start, end = target.live.start - 1000, target.live.end + 1000
     content = signed_receipt(told, told.hosts[0].entries, start, end)
-    muted = Proven(start, end, "muted", "button", 0, None)
-    content |= {"verdict": "muted", "intervals": [muted._asdict()]}
+    muted = Proven(start, end, "muted", "button", 0)
+    content |= {"verdict": "muted", "intervals": [muted.shown._asdict()]}
     if chance.random() < 0.5:
         content["macs"] = {}
     made = sealed(content)

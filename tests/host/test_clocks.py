@@ -114,7 +114,7 @@ def test_P5_a_clock_corrected_forward_makes_nothing_muted(old: bool, restarts: b
     assert total(found, "muted") <= 3600
     assert 14 * HOUR - 1000 <= total(found, "unknown") <= 14 * HOUR + 4000
     if not restarts:
-        assert WENT_FORWARD in {one.note for one in found if one.state == "unknown"}
+        assert WENT_FORWARD in {one.why for one in found if one.state == "unknown"}
 
 
 def test_P5_of_a_time_that_was_twice_the_graver_state_counts() -> None:
@@ -129,7 +129,7 @@ def test_P5_of_a_time_that_was_twice_the_graver_state_counts() -> None:
     found = shown(world.recorder.rows)
     assert not false_muted(world, found)
     assert 10_000 <= total(found, "live") <= 10_200
-    assert WENT_BACK in {one.note for one in found}
+    assert WENT_BACK in {one.why for one in found}
 
 
 def test_P5_two_starts_with_one_number_are_never_joined() -> None:

@@ -123,6 +123,52 @@ def test_a_command_is_found_by_its_name() -> None:
             assert called == COMMANDS_THAT_CALL.get(module.split(".")[-1], set()), module
 
 
+# These read what other programs say, argparse among them; and a key file says what it is.
+READS_OF_OTHERS = {"cli.parser", "device.client", "flash.esp32", "store.keys"}
+
+
+def is_text(node: ast.expr | None, named: set[str]) -> bool:
+    """Whether it is, or has, a text for people: a string with a space, or a name of one."""
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, str) and " " in node.value.strip()
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        return any(is_text(one, named) for one in node.elts)
+    if isinstance(node, ast.Dict):
+        return any(is_text(one, named) for one in node.keys)
+    is_name = isinstance(node, ast.Name | ast.Attribute)
+    return is_name and ast.unparse(node).split(".")[-1] in named
+
+
+def named_texts(tree: ast.Module, named: set[str]) -> set[str]:
+    """What a module calls its texts."""
+    return {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign) and is_text(node.value, named)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def test_no_text_for_people_is_compared() -> None:
+    """What steers the program is a value (`model.reasons`); its words are made last."""
+    trees = {module: ast.parse(file.read_text("utf-8")) for module, file in MODULES.items()}
+    every = set[str]().union(*(named_texts(tree, set()) for tree in trees.values()))
+    public = {name for name in every if not name.startswith("_")}
+    found = set[str]()
+    for module, tree in trees.items():
+        named = public | named_texts(tree, public)
+        for node in ast.walk(tree):
+            compared: list[ast.expr] = []
+            if isinstance(node, ast.Compare):
+                compared = [node.left, *node.comparators]
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                compared = node.args if node.func.attr in ("replace", "startswith") else []
+            if any(is_text(one, named) for one in compared):
+                found.add(module)
+    assert found == READS_OF_OTHERS
+
+
 # It speaks with a child of this process by its standard streams.
 SPEAKS_WITH_A_CHILD = {"store.readers"}
 

@@ -90,7 +90,10 @@ def timeline_json(timeline: BoardTimeline) -> dict[str, Any]:
         "live_ms": total_live_ms(timeline.intervals),
         "fault_ms": total_ms(timeline.intervals, "fault"),
         "intervals": [
-            interval._asdict()
+            {
+                "note" if name == "why" else name: interval.note if name == "why" else value
+                for name, value in interval._asdict().items()
+            }
             | {"start": iso_time(interval.start_ms), "end": iso_time(interval.end_ms)}
             for interval in timeline.intervals
         ],

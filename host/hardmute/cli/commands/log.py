@@ -15,6 +15,7 @@ from hardmute.evidence.entries import FIRST_MS, Entry
 from hardmute.evidence.timeline import BoardTimeline
 from hardmute.model import errors, words
 from hardmute.model.clock import iso_time, now_ms
+from hardmute.model.reasons import in_words
 from hardmute.render.incidents import incident_json, incident_lines
 from hardmute.render.timelines import timeline_csv, timeline_json
 from hardmute.store.export import exported
@@ -127,7 +128,7 @@ def _as_claimed(timeline: BoardTimeline) -> BoardTimeline:
             interval._replace(
                 cause=interval.cause if interval.cause in words.CAUSES else None,
                 proof=None,
-                note=None if interval.note is None else words.printable(interval.note),
+                why=None if interval.note is None else in_words(words.printable(interval.note)),
             )
             for interval in timeline.intervals
         ],
