@@ -54,7 +54,7 @@ test: $(VENV)/test.stamp
 # MicroPython for the Pico, and the locked image: what is cached already, or what firmware/Makefile
 # builds.
 images: $(VENV)/test.stamp
-	@$(BIN)/python -c 'from hardmute import runtime; runtime.find(None, download=False)' \
+	@$(BIN)/python -c 'from hardmute.flash import runtime; runtime.find(None)' \
 	  2>/dev/null || $(MAKE) -s -C firmware runtime-and-image
 	@$(MAKE) -s -C firmware image
 

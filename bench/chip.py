@@ -134,7 +134,7 @@ for ms in passes:
 
 def image() -> Path:
     """MicroPython for the Pico. Raises `HardmuteError` where there is none."""
-    return runtime.find(None, download=False)
+    return runtime.find(None)
 
 
 def images() -> tuple[Path, Path]:

@@ -34,7 +34,7 @@ from evidence_maker import (
     copy_of,
     hash_of,
 )
-from hardmute.cli.commands import log_check
+from hardmute.cli.commands import log_verify
 from hardmute.evidence import proof, receipt, verifier
 from hardmute.evidence.entries import (
     GENESIS,
@@ -821,7 +821,7 @@ def _outcome(
     checked: verifier.Verifier, secrets: Secrets, expected: bytes | None, *, own: bool
 ) -> int:
     try:
-        return log_check.outcome(checked, secrets, expected, own=own).code
+        return log_verify.outcome(checked, secrets, expected, own=own).code
     except errors.UsageError as error:
         return error.exit_code
 
@@ -838,7 +838,7 @@ def claimed(entries: Sequence[Entry], from_ms: int, to_ms: int) -> dict[str, Any
         check.take([stored(entry)])
     shown = proof.shown_by(BOARD, check, ours, from_ms, to_ms, lambda _: True, keyed=False)
     if shown.findings:
-        muted = Proven(from_ms, to_ms, "muted", "button", 0, None)
+        muted = Proven(from_ms, to_ms, "muted", "button", 0)
         shown = shown._replace(findings=[], intervals=[muted])
     return receipt.make_receipt(shown, ours, {}, hashes.get)
 
@@ -1262,8 +1262,8 @@ def claim_muted(told: World, chance: Random) -> Attack | None:
         return None
     start, end = target.live.start - 1000, target.live.end + 1000
     content = signed_receipt(told, told.hosts[0].entries, start, end)
-    muted = Proven(start, end, "muted", "button", 0, None)
-    content |= {"verdict": "muted", "intervals": [muted._asdict()]}
+    muted = Proven(start, end, "muted", "button", 0)
+    content |= {"verdict": "muted", "intervals": [muted.shown._asdict()]}
     if chance.random() < 0.5:
         content["macs"] = {}
     made = sealed(content)

@@ -16,15 +16,12 @@ from hardmute.evidence.anchors import PASS_MS, TOLERANCE, Anchor, BootClock, Bou
 from hardmute.evidence.entries import FIRST_MS, LAST_MS, Entry, record_of
 from hardmute.evidence.observation import observation_of
 from hardmute.model.answers import fault_text
+from hardmute.model.reasons import Doubt
 from muteboard import journal, wire
 
 # A part that is not bracketed, whose ends are known less well than this, is told in words and not
 # drawn as an interval.
 COARSE_MS = 60_000
-ONE_SIDED = "not attested on both sides"
-CLOCKS_DISAGREE = "the clocks of board and host disagree"
-_LOST = "the board could not write all records"
-NOT_BORNE_OUT = "the board said muted, but a contact was closed"
 
 
 class Attested(NamedTuple):
@@ -60,7 +57,7 @@ class Sighted(NamedTuple):
 class Part(NamedTuple):
     """The line was ``state`` from ``start`` to ``end``, for ``length_ms`` by the board's clock.
 
-    ``note``: for a person, why it is not bracketed (see above), or unknown; None if it is.
+    ``doubt``: why it is not bracketed (see above), or unknown; None if it is.
     ``faults``: for a person, which contacts contradicted the command.
     """
 
@@ -69,12 +66,12 @@ class Part(NamedTuple):
     start: Bounds
     end: Bounds
     length_ms: int
-    note: str | None
+    doubt: Doubt | None
     faults: str | None = None
 
     @property
     def bracketed(self) -> bool:
-        return self.note is None
+        return self.doubt is None
 
 
 class Reading(NamedTuple):
@@ -317,7 +314,7 @@ def _read(run: Sequence[Attested | Sighted | _Event]) -> Iterator[_Boot]:
 
 
 def _off(end: Bounds, start: Bounds) -> Part:
-    return Part("unknown", None, end, start, 0, "the board was off or restarted")
+    return Part("unknown", None, end, start, 0, "off_or_restarted")
 
 
 class _Clock:
@@ -405,14 +402,14 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> _Boot:
             start,
             end,
             max(0, after.uptime_ms - item.uptime_ms),
-            NOT_BORNE_OUT if doubts[index] and said.state == "unknown" else doubts[index],
+            "not_borne_out" if doubts[index] and said.state == "unknown" else doubts[index],
             recorded.faults if recorded is not None and said.state == "fault" else None,
         )
         last = found[-1] if found else None
-        if last is not None and (last.state, last.cause, last.note) == (
+        if last is not None and (last.state, last.cause, last.doubt) == (
             part.state,
             part.cause,
-            part.note,
+            part.doubt,
         ):
             part = part._replace(start=last.start, length_ms=last.length_ms + part.length_ms)
             found[-1] = part
@@ -423,24 +420,25 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> _Boot:
     return _Boot(found, [mark for mark, _ in marks], bracketed)
 
 
-def _doubts(ordered: Sequence[Attested | _Event]) -> list[str | None]:
+def _doubts(ordered: Sequence[Attested | _Event]) -> list[Doubt | None]:
     """For each item: why what follows it is not bracketed; None if it is. Rule T4."""
-    found: list[str | None] = [ONE_SIDED] * len(ordered)
+    found: list[Doubt | None] = ["one_sided"] * len(ordered)
     for index, item in enumerate(ordered[1:]):
         if isinstance(item, _Event) and item.lost:
-            found[index] = _LOST
+            found[index] = "records_lost"
     marks = [index for index, item in enumerate(ordered) if isinstance(item, Attested)]
     for first, second in pairwise(marks):
         one, other = ordered[first], ordered[second]
         assert isinstance(one, Attested)
         assert isinstance(other, Attested)
         between = [item for item in ordered[first + 1 : second] if isinstance(item, _Event)]
-        doubt = None
+        doubt: Doubt | None = None
         if [item.seq for item in between] != list(range(one.seq + 1, other.seq + 1)):
-            doubt = "records are missing"
+            doubt = "records_missing"
         elif any(item.lost for item in between):
-            doubt = _LOST
+            doubt = "records_lost"
         elif not clocks_agree(one, other):
-            doubt = CLOCKS_DISAGREE
-        found[first:second] = [doubt] * (second - first)
+            doubt = "clocks_disagree"
+        doubts: list[Doubt | None] = [doubt] * (second - first)
+        found[first:second] = doubts
     return found

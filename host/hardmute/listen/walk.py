@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
 
 from hardmute.device.client import Session
 from hardmute.listen import timing
 from hardmute.listen.outcome import CannotTellError, Phases
 from hardmute.listen.path import LONGEST_DELAY_S
 from hardmute.listen.probe import Samples
-from hardmute.listen.screen import Screen
 from hardmute.listen.stream import Duplex
 from hardmute.model.answers import Status
 from hardmute.model.clock import SYSTEM
@@ -31,6 +31,18 @@ _STILL_S = 3.0
 def longest_s(seconds: float) -> float:
     """How long a walk takes at the most, ``seconds`` of it muted."""
     return 2 * PRESS_S + 2 * LIVE_S + seconds + 3 * _LEAD_S + 2 * LONGEST_DELAY_S
+
+
+class Screen(Protocol):
+    """What the person who is walked through it sees."""
+
+    def ask(self, words: str, /) -> AbstractContextManager[None]:
+        """The person is to do something; how long that takes is open."""
+        ...
+
+    def progress(self, words: str, done: Callable[[], float], /) -> AbstractContextManager[None]:
+        """Something goes on; ``done`` tells how far it is, 0 to 1."""
+        ...
 
 
 class Heard(NamedTuple):

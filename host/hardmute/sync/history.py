@@ -14,6 +14,7 @@ from hardmute.evidence.timeline import BoardTimeline
 from hardmute.evidence.verifier import Keys, verified
 from hardmute.model import errors, words
 from hardmute.model.clock import now_ms
+from hardmute.model.reasons import in_words
 from hardmute.store import keys as key_files
 from hardmute.store.excerpt import excerpt
 from hardmute.store.export import exported
@@ -106,8 +107,8 @@ def examined_export(
     """What the ``rows`` of an export show of [from, to), ms since the epoch. Raises as `prove`."""
     proof = examine_export(verified(lambda: rows, secrets), rows, board, from_ms, to_ms, secrets)
     if not secrets and not proof.findings:
-        why = "the export agrees with itself; nothing was checked"
-        unknown = Proven(from_ms, to_ms, "unknown", None, 0, why)
+        why = in_words("the export agrees with itself; nothing was checked")
+        unknown = Proven(from_ms, to_ms, "unknown", None, 0, (why,))
         proof = proof._replace(intervals=[unknown], heard=[])
     simulated = any(
         row[3] == board and row[2] == "observation" and '"simulated":true' in row[4]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from hardmute.cli import console
 from hardmute.cli.commands import recording
 from hardmute.cli.outcome import draw, print_outcome, verdict_code
+from hardmute.cli.screen import Screen
 from hardmute.device import discovery
 from hardmute.device.client import Session
 from hardmute.evidence import listening
@@ -21,7 +22,6 @@ from hardmute.listen.detector import judge
 from hardmute.listen.devices import Device
 from hardmute.listen.evidence import When
 from hardmute.listen.outcome import CannotTellError, Outcome
-from hardmute.listen.screen import Screen
 from hardmute.listen.stream import RATE, Duplex
 from hardmute.listen.walk import Follower, Heard, Walk
 from hardmute.model import errors, words

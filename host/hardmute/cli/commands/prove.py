@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardmute.cli import console
-from hardmute.cli.commands.log_view import parse_time
+from hardmute.cli.when import parse_time
 from hardmute.device.discovery import board_for, known_board
 from hardmute.evidence.entries import Entry, canonical, export_line, read_export
 from hardmute.evidence.proof import (
@@ -17,14 +17,13 @@ from hardmute.evidence.proof import (
     Proof,
     Proven,
     counts_for_nothing,
-    no_key,
 )
 from hardmute.evidence.receipt import About, check_receipt, make_receipt
-from hardmute.evidence.reconstruction import CLOCKS_DISAGREE, NOT_BORNE_OUT, ONE_SIDED
 from hardmute.evidence.verifier import Keys
 from hardmute.model import errors, words
 from hardmute.model.answers import is_board_id
 from hardmute.model.clock import iso_time, now_ms
+from hardmute.model.reasons import Code, Doubt, Note
 from hardmute.store.keys import load_verify_keys
 from hardmute.store.log import Log
 from hardmute.store.receipts import read_receipt, require_name, write_receipt
@@ -38,27 +37,23 @@ if TYPE_CHECKING:
 
 _SIMULATED = "a simulated board: no real microphone was cut by it"
 _LONGEST_TITLE = 80
-# Why a time is unknown that no attestation stands around.
-_NOT_PAIRED = "the board was not paired with this host: it signed nothing"
-_PRUNED = "what showed it was pruned from this log"
-_UNCHECKED = "this host has no key to check what the board signed"
 _GIVE_KEY = "give the verify key of that pairing: --key FILE"
-# What to do about a reason, by a part of its text.
-_STEPS = {
-    ONE_SIDED: (
+# What to do about a reason.
+_STEPS: dict[Code, str] = {
+    "one_sided": (
         "have the board sign before and after the time that matters: run `hardmute verify` then,"
         " or keep `hardmute watch` running"
     ),
-    _NOT_PAIRED: "pair it, for the times to come: `hardmute pair --verify-key FILE`",
-    _PRUNED: "check an export or a receipt that was made before `hardmute log prune`",
-    _UNCHECKED: _GIVE_KEY,
-    no_key(()).strip(): _GIVE_KEY,
-    CLOCKS_DISAGREE: "keep the host's clock right: `hardmute doctor` checks it",
-    NOT_BORNE_OUT: "have the contacts checked: `hardmute doctor`",
-    "off or restarted": "keep the board powered; after a restart run `hardmute status`",
-    "could not write": "have the board's flash checked: `hardmute doctor`",
-    "records are missing": "see what is missing: `hardmute log verify`",
-    "at some time in it": "meet the board more often: keep `hardmute watch` running",
+    "not_paired": "pair it, for the times to come: `hardmute pair --verify-key FILE`",
+    "pruned": "check an export or a receipt that was made before `hardmute log prune`",
+    "no_attest_key": _GIVE_KEY,
+    "no_key": _GIVE_KEY,
+    "clocks_disagree": "keep the host's clock right: `hardmute doctor` checks it",
+    "not_borne_out": "have the contacts checked: `hardmute doctor`",
+    "off_or_restarted": "keep the board powered; after a restart run `hardmute status`",
+    "records_lost": "have the board's flash checked: `hardmute doctor`",
+    "records_missing": "see what is missing: `hardmute log verify`",
+    "at_some_time": "meet the board more often: keep `hardmute watch` running",
 }
 
 
@@ -218,29 +213,42 @@ def _told(proof: Proof, log: Log, entries: Sequence[Entry], *, keyed: bool) -> P
         # Nor does that count whose nonce commits to an entry that was pruned.
         bound = (body["received_ms"] for body in marks if body["log_row"] >= first_row - 1)
         pruned_ms = max(pruned_ms, next(bound, proof.to_ms))
-    reason = ONE_SIDED
+    reason: Doubt = "one_sided"
     if not marks and log.paired(proof.board) is None:
-        reason = _NOT_PAIRED
+        reason = "not_paired"
     elif marks and not keyed and not proof.counted:
-        reason = _UNCHECKED
+        reason = "no_attest_key"
 
     def told(interval: Proven) -> Proven:
-        if interval.note is None or interval.state != "unknown":
+        if not interval.notes or interval.state != "unknown":
             return interval
         pruned = interval.start_ms < pruned_ms
-        note = interval.note.replace(ONE_SIDED, _PRUNED if pruned else reason)
-        if pruned and _PRUNED not in note:
-            note = f"{note}; {_PRUNED}"
-        return interval._replace(note=note)
+        true: Doubt = "pruned" if pruned else reason
+        notes = [
+            note._replace(
+                code=true if note.code == "one_sided" else note.code,
+                doubt=true if note.doubt == "one_sided" else note.doubt,
+            )
+            for note in interval.notes
+        ]
+        if pruned and not any("pruned" in (note.code, note.doubt) for note in notes):
+            notes.append(Note("pruned"))
+        return interval._replace(notes=tuple(notes))
 
     return proof._replace(intervals=[told(interval) for interval in proof.intervals])
 
 
 def _steps(told: Proof) -> list[str]:
     """What to do about the reasons in it, each once."""
-    notes = [one.note for one in told.intervals if one.state == "unknown" and one.note]
+    reasons = [
+        {reason for note in one.notes for reason in (note.code, note.doubt)}
+        for one in told.intervals
+        if one.state == "unknown"
+    ]
     return list(
-        dict.fromkeys(step for note in notes for reason, step in _STEPS.items() if reason in note)
+        dict.fromkeys(
+            step for known in reasons for reason, step in _STEPS.items() if reason in known
+        )
     )
 
 
@@ -345,7 +353,7 @@ def _require_follows(file: Path, claim: Proof, proof: Proof) -> None:
             f"{file} was not signed: it claims {one.state} from {words.local_time(one.start_ms)}"
         )
         if proof.without_key:
-            raise errors.UsageError(f"{said}, and there was {no_key(proof.without_key)}.")
+            raise errors.UsageError(f"{said}, and there was {words.no_key(proof.without_key)}.")
         raise errors.EvidenceError(f"{said}, and this host's log does not show that.")
 
 
@@ -444,7 +452,7 @@ def _shown_json(proof: Proof) -> dict[str, Any]:
         "verdict": proof.verdict,
         "intervals": [
             {
-                **interval._asdict(),
+                **interval.shown._asdict(),
                 "start": iso_time(interval.start_ms),
                 "end": iso_time(interval.end_ms),
             }
