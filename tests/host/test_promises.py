@@ -706,8 +706,9 @@ def test_P8_push_to_talk_needs_a_new_press_after_the_timer() -> None:
     assert is_live(board)
 
 
+# The firmware idles for up to 50 ms, and takes the edge to be as early as it may have been.
 @pytest.mark.parametrize(
-    ("after_ms", "connects"), [(1, False), (20, False), (500, False), (998, False), (1_001, True)]
+    ("after_ms", "connects"), [(1, False), (20, False), (500, False), (998, False), (1_051, True)]
 )
 def test_P8_a_press_within_a_second_after_the_timer_meant_mute(
     after_ms: int, connects: bool

@@ -52,6 +52,7 @@ class SimulatedBoard:
         self._keys: bytes | None = None
         self._ram = bytes(RETAINED_SIZE)
         self._program: Generator[int] | None = None
+        self._idle_until_us = 0
         self._hung = False
         self._edges = 0
         # Ticks of the first and last edge that are not taken yet; and of those taken.
@@ -83,7 +84,9 @@ class SimulatedBoard:
     unplug = plug
 
     def advance(self, to_us: int) -> None:
-        """Let world and chip run until ``to_us``: one pass of the superloop each millisecond."""
+        """Let world and chip run until ``to_us``: a pass of the superloop each millisecond, but
+        while the firmware idles. As on a real chip, an edge or a byte wakes it.
+        """
         while self.physics.now_us + _STEP_US <= to_us:
             self.physics.advance(self.physics.now_us + _STEP_US)
             if self.physics.powered:
@@ -94,8 +97,10 @@ class SimulatedBoard:
             self._start("watchdog")
         if self._hung or self._program is None:
             return
+        if self.physics.now_us < self._idle_until_us and not (self._edges or self.received):
+            return
         try:
-            next(self._program)
+            self._idle_until_us = self.physics.now_us + 1000 * next(self._program)
         except StopIteration:
             self._program = None
         except _Reset:
@@ -111,6 +116,7 @@ class SimulatedBoard:
         self.physics.drive(coil=False)
         self._cut_level = None
         self._program = None
+        self._idle_until_us = 0
         self._hung = False
         self._bark_us = None
         self._edges = 0
