@@ -169,6 +169,27 @@ def test_no_text_for_people_is_compared() -> None:
     assert found == READS_OF_OTHERS
 
 
+# What a file from elsewhere says of a verdict is not one of ours yet: what was heard, and `Shown`.
+ANY_WORD = {"evidence.listening", "evidence.proof"}
+
+
+def test_states_and_proofs_are_no_plain_strings() -> None:
+    """A misspelled one is then found by the type checker (`model.answers`)."""
+    plain = set[str]()
+    for module, file in MODULES.items():
+        if module.split(".")[0] in ("model", "evidence", "sync"):
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if isinstance(node, ast.AnnAssign):
+                    name, kind = ast.unparse(node.target), node.annotation
+                elif isinstance(node, ast.arg) and node.annotation is not None:
+                    name, kind = node.arg, node.annotation
+                else:
+                    continue
+                if name in ("state", "verdict", "proof", "cause") and "str" in ast.unparse(kind):
+                    plain.add(module)
+    assert plain == ANY_WORD
+
+
 # It speaks with a child of this process by its standard streams.
 SPEAKS_WITH_A_CHILD = {"store.readers"}
 

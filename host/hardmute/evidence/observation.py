@@ -7,7 +7,16 @@ from typing import Any, NamedTuple
 
 from hardmute.evidence.anchors import Anchor
 from hardmute.evidence.entries import Entry
-from hardmute.model.answers import PROOF_LEVELS, VERDICTS, Conclusion, Status
+from hardmute.model.answers import (
+    PROOF_LEVELS,
+    VERDICTS,
+    Cause,
+    Conclusion,
+    ProofLevel,
+    State,
+    Status,
+    Verdict,
+)
 from hardmute.model.clock import iso_time, moment
 
 # Beyond every row of a log, and every number in it.
@@ -34,13 +43,13 @@ class Observation(NamedTuple):
     device: str
     simulated: bool
     source: str
-    verdict: str
-    proof: str | None
+    verdict: Verdict
+    proof: ProofLevel | None
     reason: str | None
-    state: str | None = None
+    state: State | None = None
     command: str | None = None
     sense: tuple[int, ...] | None = None
-    cause: str | None = None
+    cause: Cause | None = None
     since_ms: int | None = None
     uptime_ms: int | None = None
     boot: int | None = None

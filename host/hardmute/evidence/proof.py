@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hardmute.evidence import listening, verifier
 from hardmute.evidence.anchors import gravest
@@ -15,6 +15,7 @@ from hardmute.evidence.key_fit import require_fit, require_ids
 from hardmute.evidence.listening import Heard
 from hardmute.evidence.reconstruction import COARSE_MS, Part, Reading, read
 from hardmute.model import errors, words
+from hardmute.model.answers import Cause, Verdict
 from hardmute.model.clock import moment
 from hardmute.model.reasons import Note, in_words
 
@@ -52,8 +53,8 @@ class Proven(NamedTuple):
 
     start_ms: int
     end_ms: int
-    state: str
-    cause: str | None
+    state: Verdict
+    cause: Cause | None
     plus_minus_ms: int
     notes: tuple[Note, ...] = ()
 
@@ -92,12 +93,13 @@ class Proof(NamedTuple):
     unchecked: bool = False
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict | Literal["tampered"]:
         """``muted``: throughout. Otherwise the gravest of what else there is."""
         if self.findings:
             return "tampered"
         states = {interval.state for interval in self.intervals}
-        return next(state for state in ("fault", "unknown", "live", "muted") if state in states)
+        gravest_first: tuple[Verdict, ...] = ("fault", "unknown", "live", "muted")
+        return next(state for state in gravest_first if state in states)
 
     @property
     def exit_code(self) -> int:

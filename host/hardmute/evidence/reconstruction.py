@@ -10,18 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from hardmute.evidence.anchors import PASS_MS, TOLERANCE, Anchor, BootClock, Bounds, advance
 from hardmute.evidence.entries import FIRST_MS, LAST_MS, Entry, record_of
 from hardmute.evidence.observation import observation_of
-from hardmute.model.answers import fault_text
+from hardmute.model.answers import Cause, State, Verdict, fault_text
 from hardmute.model.reasons import Doubt
 from muteboard import journal, wire
 
 # A part that is not bracketed, whose ends are known less well than this, is told in words and not
 # drawn as an interval.
 COARSE_MS = 60_000
+# By their number in a record.
+_STATES = cast("tuple[State, ...]", wire.STATES)
+_CAUSES = cast("tuple[Cause, ...]", wire.CAUSES)
 
 
 class Attested(NamedTuple):
@@ -32,8 +35,8 @@ class Attested(NamedTuple):
     boot: int
     uptime_ms: int
     seq: int
-    state: str
-    cause: str
+    state: Verdict
+    cause: Cause | None
     sent_ms: int
     received_ms: int
     anchor_us: int
@@ -61,8 +64,8 @@ class Part(NamedTuple):
     ``faults``: for a person, which contacts contradicted the command.
     """
 
-    state: str
-    cause: str | None
+    state: Verdict
+    cause: Cause | None
     start: Bounds
     end: Bounds
     length_ms: int
@@ -89,8 +92,8 @@ class _Event(NamedTuple):
     seq: int
     boot: int
     uptime_ms: int
-    state: str
-    cause: str
+    state: Verdict
+    cause: Cause
     # Events before this one were lost.
     lost: bool
     faults: str | None
@@ -138,7 +141,7 @@ def _sighted(entry: Entry) -> Sighted | None:
             return None
 
 
-def _borne_out(state: str, commanded: bool, sensed: bool) -> str:
+def _borne_out(state: State, commanded: bool, sensed: bool) -> Verdict:
     """``muted`` only where the line is commanded cut and every contact reads open (P4). Rule T2.
 
     Until the contacts have settled, a board that has just been connected keeps its last word.
@@ -270,11 +273,11 @@ def _event(entry: Entry) -> _Event:
         record.boot,
         record.uptime_ms,
         _borne_out(
-            wire.STATES[record.state & 0x0F],
+            _STATES[record.state & 0x0F],
             bool(record.state & journal.COMMANDED),
             bool(record.sense),
         ),
-        wire.CAUSES[record.cause],
+        _CAUSES[record.cause],
         record.event == journal.OVERRUN,
         _faults(record.data) if record.event == journal.FAULT else None,
     )

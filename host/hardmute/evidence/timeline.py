@@ -18,7 +18,7 @@ from typing import NamedTuple
 from hardmute.evidence.anchors import Advance, Anchor, Bounds, advance, gravest, within
 from hardmute.evidence.observation import Observation
 from hardmute.model import words
-from hardmute.model.answers import NOT_ATTESTED, weakest
+from hardmute.model.answers import NOT_ATTESTED, Cause, ProofLevel, Verdict, weakest
 from hardmute.model.clock import moment
 from hardmute.model.reasons import Note, in_words
 
@@ -46,9 +46,9 @@ class Interval(NamedTuple):
 
     start_ms: int
     end_ms: int
-    state: str
-    cause: str | None
-    proof: str | None
+    state: Verdict
+    cause: Cause | None
+    proof: ProofLevel | None
     why: Note | None
     live_ms: int
     plus_minus_ms: int = 0
@@ -391,7 +391,7 @@ def total_live_ms(found: Iterable[Interval]) -> int:
     return sum(interval.live_ms for interval in found)
 
 
-def total_ms(found: Iterable[Interval], state: str) -> int:
+def total_ms(found: Iterable[Interval], state: Verdict) -> int:
     """How long the line was ``state``, in ms."""
     return sum(interval.length_ms for interval in found if interval.state == state)
 
@@ -443,7 +443,7 @@ class _Scale(NamedTuple):
                 return found
         return self.second.at(uptime_ms)
 
-    def edge(self, uptime_ms: int, state: str) -> int:
+    def edge(self, uptime_ms: int, state: Verdict) -> int:
         """When ``state`` began: not before the contact before was asked for."""
         answered_ms = 0 if self.first is None else self.first.took_ms
         return max(self.joint.known_ms - answered_ms, self.at(uptime_ms).edge(state))
@@ -506,7 +506,7 @@ def _fill_same_boot(before: Observation, now: Observation, scale: _Scale) -> lis
     return [_gap(start_ms, changed_ms, why, min(live_ms, max(0, changed_ms - start_ms))), current]
 
 
-def _known(start_ms: int, end_ms: int, seen: Observation, cause: str | None) -> Interval:
+def _known(start_ms: int, end_ms: int, seen: Observation, cause: Cause | None) -> Interval:
     if seen.reason == NOT_ATTESTED:
         return _gap(start_ms, end_ms, _reason(seen), 0)
     live_ms = end_ms - start_ms if seen.verdict == "live" else 0

@@ -56,7 +56,8 @@ def _marks(log: Log, board: str) -> tuple[list[Attested], list[verifier.Finding]
             findings.append(verifier.Finding(row, "is no attestation as hardmute writes it"))
             continue
         branch, boot, uptime_ms, seq, *times = said
-        marks.append(Attested(row, branch, boot, uptime_ms, seq, "", "", *times))
+        # Its times are asked for, and not its state.
+        marks.append(Attested(row, branch, boot, uptime_ms, seq, "unknown", None, *times))
     return marks, findings
 
 

@@ -17,6 +17,7 @@ from hardmute.evidence.observation import NO_ROW
 from hardmute.evidence.reconstruction import COARSE_MS, Part, checked_here, parts
 from hardmute.evidence.timeline import WENT_BACK, Interval, clip, cut, overlay_journal
 from hardmute.evidence.verifier import Verifier
+from hardmute.model.answers import ProofLevel
 from hardmute.model.reasons import in_words
 from hardmute.store import keys
 from hardmute.store.excerpt import excerpt
@@ -156,7 +157,7 @@ def _interval(part: Part) -> Interval | None:
     )
 
 
-def _proof(part: Part) -> str | None:
+def _proof(part: Part) -> ProofLevel | None:
     if part.bracketed:
         return "attested"
     # As an answer that tells a fault has none.

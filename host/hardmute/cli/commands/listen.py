@@ -216,11 +216,11 @@ def _warn(say: Callable[[str], None], microphone: Device, speaker: Device, secon
 
 
 def _wait_until_live(follower: Follower, say: Callable[[str], None]) -> None:
-    if follower.status.state == "live":
+    if follower.is_in("live"):
         return
     say("Press the button: to begin with, the microphone must be live.")
     patience = follower.patience()
-    while follower.status.state != "live":
+    while not follower.is_in("live"):
         patience()
         follower.follow()
 

@@ -16,7 +16,7 @@ from hardmute.device import discovery
 from hardmute.device.holder import Turn
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors
-from hardmute.model.answers import PROOF_LEVELS, Identity, exit_code
+from hardmute.model.answers import PROOF_LEVELS, Identity, ProofLevel, exit_code
 from hardmute.store.log import Log
 from hardmute.sync.recorder import Recorder
 from hardmute.sync.visit import VERIFY_PAUSE_S, Ask, ask_once, ask_twice, cut, visit
@@ -37,7 +37,7 @@ class Asked(NamedTuple):
     timeout: float
     json: bool
     turn: Turn = "usual"
-    require: str = "sensed"
+    require: ProofLevel = "sensed"
     explain: bool = False
 
 
@@ -67,7 +67,7 @@ def verify_one(device: str, timeout: float) -> int:
     return _report(device, _verifying(timeout, json=False, require="sensed"))
 
 
-def _verifying(timeout: float, json: bool, require: str) -> Asked:
+def _verifying(timeout: float, json: bool, require: ProofLevel) -> Asked:
     return Asked("verify", ask_twice, timeout, json, require=require, explain=True)
 
 
@@ -211,7 +211,7 @@ def _print_firmware(firmware: str) -> None:
         console.detail(f"firmware {firmware}; this hardmute carries {ours}: update the older")
 
 
-def _explain(observation: Observation, require: str) -> None:
+def _explain(observation: Observation, require: ProofLevel) -> None:
     lines = [
         f"proof level: {observation.proof or 'none'} (asked for: {require})",
         f"two answers {VERIFY_PAUSE_S:g} s apart, to random request ids; clocks and boot agree",
@@ -233,7 +233,7 @@ def _explain(observation: Observation, require: str) -> None:
         console.detail(line)
 
 
-def _what_lacks(require: str) -> str:
+def _what_lacks(require: ProofLevel) -> str:
     if require == "attested":
         return "not attested: `hardmute pair --verify-key FILE` lets it prove its word"
     if require == "heard":
