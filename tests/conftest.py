@@ -8,7 +8,9 @@ the same work.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,16 @@ if sys.dont_write_bytecode:
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 # Before numpy comes: its threads wait for each other in loops, on cores that others need.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Where there is room in memory: a log waits at each row for the disk.
+_MEMORY = Path("/dev/shm")  # noqa: S108 (pytest and the tests make fresh folders below it)
+if (
+    "TMPDIR" not in os.environ
+    and os.access(_MEMORY, os.W_OK)
+    and shutil.disk_usage(_MEMORY).free > 1 << 30
+    and not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC
+):
+    os.environ["TMPDIR"] = str(_MEMORY)
+    tempfile.tempdir = None
 LIMIT_S = 10.0
 _cpu_s: dict[str, float] = {}
 # Of whole processes: those that run tests, with what they import, and the one that hands them out.

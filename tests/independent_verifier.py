@@ -51,16 +51,17 @@ def key_id(secret):
 
 
 @cache
-def pattern(kinds):
-    return re.compile(re.sub(r"x(\d+)", r"str=[0-9a-f]{\1}\\Z", kinds))
+def patterns(fields):
+    found = [field.split(":") for field in fields.split()]
+    exact = [(name, re.sub(r"x(\d+)", r"str=[0-9a-f]{\1}\\Z", kinds)) for name, kinds in found]
+    return [(name, re.compile(kinds).match) for name, kinds in exact]
 
 
 def typed(value, fields):
     value = dict(zip(re.findall(r"(\w+):", END), value, strict=True)) if fields is END else value
-    for name, kinds in (field.split(":") for field in fields.split()):
-        need(
-            pattern(kinds).match(f"{type(value[name]).__name__}={value[name]}"), f"no such {name}"
-        )
+    for name, matches in patterns(fields):
+        kind, begin = type(value[name]).__name__, value[name]
+        need(matches(kind if kind in ("dict", "list") else f"{kind}={begin}"), f"no such {name}")
     exact = fields in (ENTRY, BODIES["record"], BODIES["attestation"])
     need(not exact or len(value) == len(fields.split()), "too many fields")
     return SimpleNamespace(**value)

@@ -91,7 +91,8 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     Not `tmp_path`: the path of a Unix socket ends at 104 bytes on macOS.
     """
-    short = "/tmp" if Path("/tmp").is_dir() else None  # noqa: S108 (a fresh folder below it)
+    folders = (tempfile.gettempdir(), "/tmp")  # noqa: S108 (a fresh folder below it)
+    short = next((one for one in folders if len(one) < 20 and Path(one).is_dir()), None)
     with tempfile.TemporaryDirectory(prefix="hm-", dir=short) as name:
         folder = Path(name).resolve()
         monkeypatch.setenv("HARDMUTE_HOME", str(folder))

@@ -14,12 +14,16 @@ from hardmute.proof import Proven
 
 
 class Fault(NamedTuple):
-    """``what`` of ``module`` is replaced by ``by``, and the rule is not kept any more."""
+    """``what`` of ``module`` is replaced by ``by``, and the rule is not kept any more.
+
+    ``story``: one in which it is found, to begin with.
+    """
 
     rule: str
     module: Any
     what: str
     by: Any
+    story: int = 0
 
     def seed(self, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(self.module, self.what, self.by)
@@ -157,31 +161,31 @@ def _nearest(log: Any, _board: str, marks: Sequence[Attested], start: int, end: 
 
 _MISFIT = chain._misfit
 FAULTS = (
-    Fault("R1: a record links to the one before", verifier, "Chain", _Unlinked),
-    Fault("R4: the epoch follows", chain, "_misfit", without(_MISFIT, "is of epoch")),
+    Fault("R1: a record links to the one before", verifier, "Chain", _Unlinked, 4),
+    Fault("R4: the epoch follows", chain, "_misfit", without(_MISFIT, "is of epoch"), 1),
     Fault("R6 and A6: MACs are right", macs, "wrong", _none_wrong),
     Fault("E1 and E2: place and hash", batches, "unlinked", nothing),
     Fault("A2: the nonce fits", verifier.Verifier, "_unasked", _only_twice),
     Fault("A3: each nonce once", verifier.Verifier, "_unasked", _with_forgetting),
     Fault("A4: of a record before it", verifier.Verifier, "_misplaced", nothing),
     Fault("A5: of that record's epoch", verifier, "_goes_with", always),
-    Fault("A7: computed with the attest key", verifier.Verifier, "has_recomputed", always),
+    Fault("A7: computed with the attest key", verifier.Verifier, "has_recomputed", always, 2),
     Fault("A8: committed to what is known", verifier.Verifier, "binds_time", always),
-    Fault("K1: the key id", verifier.Keyring, "begin", _of_any_key_id),
+    Fault("K1: the key id", verifier.Keyring, "begin", _of_any_key_id, 25),
     Fault("K2: no key, no evidence", verifier.Verifier, "_unsigned", _signed_without_key),
     Fault("an open checkpoint is not known", verifier.Verifier, "report", _never_open),
-    Fault("T12: the place of what T11 rests on", excerpt, "_unlinked", nowhere),
+    Fault("T12: the place of what T11 rests on", excerpt, "_unlinked", nowhere, 15),
     Fault("C4: the entries show what is claimed", receipt, "_bears_out", always),
     Fault("C3: the receipt's signature", receipt, "_signed_by", _signed_if_named),
-    Fault("T2: commanded cut, contacts open", history, "_borne_out", _as_it_says),
+    Fault("T2: commanded cut, contacts open", history, "_borne_out", _as_it_says, 6),
     Fault("T3: an attestation ends nothing", history, "_said", _item),
-    Fault("T4: no overrun", history, "_event", _never_lost),
+    Fault("T4: no overrun", history, "_event", _never_lost, 8),
     Fault("T5: the clocks agree", history, "clocks_agree", always),
-    Fault("T6", proof, "_interval", _sharp),
-    Fault("T7: known less well than it is long", proof, "_is_vague", never),
-    Fault("T8: what is not attested is unknown", history, "_unproven", nowhere),
-    Fault("T9: how long it was", history, "_ran_ms", _at_once),
-    Fault("T10: the gravest", walltime, "GRAVEST", ("muted", "fault", "live", "unknown")),
+    Fault("T6", proof, "_interval", _sharp, 15),
+    Fault("T7: known less well than it is long", proof, "_is_vague", never, 26),
+    Fault("T8: what is not attested is unknown", history, "_unproven", nowhere, 30),
+    Fault("T9: how long it was", history, "_ran_ms", _at_once, 30),
+    Fault("T10: the gravest", walltime, "GRAVEST", ("muted", "fault", "live", "unknown"), 15),
     Fault("T11: what is read", excerpt, "_rows", _nearest),
-    Fault("T13: by how much the clock was set", walltime, "_set_between", _at_once),
+    Fault("T13: by how much the clock was set", walltime, "_set_between", _at_once, 45),
 )

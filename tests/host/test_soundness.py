@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,12 +26,12 @@ from hardmute.proof import EVIDENCE, Proven, examine
 from hardmute.receipt import check_receipt, make_receipt
 from soundness import PROVE, STATUS, Machine, Word, allowed, world
 
-PARTS = 12
+PARTS = 20
 SOAK = os.environ.get("HARDMUTE_SOAK") == "1"
 # Of each part, at least. Together that is 200 logs, 500 proofs that end muted, 500 that end live,
 # and each attack 100 times. `make soak` does fifty times as much.
-HONEST = {"logs": 17, "muted": 42, "live": 42}
-ENOUGH = HONEST | {one.__name__: 9 for one in soundness.ATTACKS}
+HONEST = {"logs": 10, "muted": 25, "live": 25}
+ENOUGH = HONEST | {one.__name__: 5 for one in soundness.ATTACKS}
 if SOAK:
     ENOUGH = {what: 50 * number for what, number in ENOUGH.items()}
 # So many stories are enough to find whatever is to be found.
@@ -70,11 +70,11 @@ def test_P5_no_word_is_false_that_the_matrix_does_not_grant(machine: Machine, pa
                 if word.command == PROVE:
                     counts[word.verdict] += 1
         for make in soundness.ATTACKS:
-            for attack in soundness.attacks(told, make):
-                if counts[make.__name__] < ENOUGH[make.__name__]:
-                    counts[make.__name__] += 1
-                    for word in machine.attacked(told, attack):
-                        assert not is_false(word), (seed, word)
+            left = ENOUGH[make.__name__] - counts[make.__name__]
+            for attack in itertools.islice(soundness.attacks(told, make), left):
+                counts[make.__name__] += 1
+                for word in machine.attacked(told, attack):
+                    assert not is_false(word), (seed, word)
 
 
 # For a time that was twice there is seldom room in a story: of these few, more stories.
@@ -145,23 +145,20 @@ def test_P5_both_verifiers_refuse_a_receipt_of_a_time_that_was_twice(tmp_path: P
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.rule)
-def test_P5_the_machine_finds_a_rule_that_is_left_out(
-    machine: Machine, fault: Fault, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the stories that no word was false in. The cheaper ones come first."""
-    told = [world(seed) for seed in range(STORIES)]
+def test_P5_the_machine_finds_a_rule_that_is_left_out(machine: Machine, fault: Fault) -> None:
+    """In the stories that no word was false in. One in which it was found once comes first."""
     machine.agree = False
-    fault.seed(monkeypatch)
 
-    def after_attacks(
-        stories: Iterable[soundness.World], makes: Iterable[soundness.Make] = soundness.ATTACKS
-    ) -> Iterator[Word]:
-        for one in stories:
-            for make in makes:
-                for attack in soundness.attacks(one, make):
-                    yield from machine.attacked(one, attack)
+    def words(told: soundness.World) -> Iterator[Word]:
+        yield from machine.honest(told)
+        for make in soundness.ATTACKS:
+            for attack in soundness.attacks(told, make):
+                yield from machine.attacked(told, attack)
 
-    honest = (word for one in told for word in machine.honest(one))
-    unread = after_attacks(told[:30], (soundness.edit_unread,))
-    words = itertools.chain(after_attacks(told[:4]), unread, honest, after_attacks(told[4:]))
-    assert any(map(is_false, words))
+    def is_found(seed: int) -> bool:
+        told = world(seed)
+        with pytest.MonkeyPatch.context() as patch:
+            fault.seed(patch)
+            return any(map(is_false, words(told)))
+
+    assert any(map(is_found, (fault.story, *range(STORIES))))
