@@ -192,7 +192,9 @@ class Day:
         self.run_ms(1_000)
         assert self.computer.acknowledged[-1][0] > healed_us, "nothing is logged any more"
         self.watch.interrupted = True
-        self.run_ms(SETTLED_MS)
+        for _ in range(SETTLED_MS // NEAR_MS):
+            if not self.watch.ended:
+                self.run_ms(NEAR_MS)
         assert self.watch.ended
         self.check()
 
