@@ -210,7 +210,7 @@ class Computer:
         """Let time pass: at least ``ms``, in whole steps."""
         until_us = self.now_us + round(ms * 1000)
         while True:
-            for process in list(self.processes):
+            for process in [one for one in self.processes if not one.ended]:
                 self._run(process)
             if self.now_us >= until_us:
                 return
