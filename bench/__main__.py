@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import board, chip, host, listen
-from hardmute.errors import HardmuteError
+from hardmute.model.errors import HardmuteError
 
 BENCHMARKS = (
     host.cold_start,

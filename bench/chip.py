@@ -16,7 +16,7 @@ from rp2040py.gpio_pin import GPIOPinState
 from tests.emulator.workbench import Bench, Heap, Repl, locked_image
 
 from bench.figure import Figure
-from hardmute import runtime
+from hardmute.flash import runtime
 from hardmute.sim.rp2040 import chip, files, silicon
 from muteboard import attest, config, journal, wire
 
@@ -133,12 +133,12 @@ for ms in passes:
 
 
 def image() -> Path:
-    """MicroPython for the Pico. Raises `hardmute.errors.HardmuteError` where there is none."""
+    """MicroPython for the Pico. Raises `HardmuteError` where there is none."""
     return runtime.find(None, download=False)
 
 
 def images() -> tuple[Path, Path]:
-    """That, and the locked image. Raises `hardmute.errors.HardmuteError` where one is missing."""
+    """That, and the locked image. Raises `HardmuteError` where one is missing."""
     return image(), locked_image()
 
 

@@ -20,13 +20,16 @@ from itertools import accumulate
 from pathlib import Path
 
 from bench.figure import Figure
-from hardmute import client, keys, readers
-from hardmute.__main__ import main
-from hardmute.entries import GENESIS, Entry, canonical, encoded, entry_hash, nonce
-from hardmute.log import Log, Observation, iso_time
-from hardmute.receipt import LARGEST
+from hardmute.cli.main import main
+from hardmute.device import client
+from hardmute.evidence.entries import GENESIS, Entry, canonical, encoded, entry_hash, nonce
+from hardmute.evidence.observation import Observation
+from hardmute.evidence.receipt import LARGEST
+from hardmute.model.clock import iso_time
 from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics
+from hardmute.store import keys, readers
+from hardmute.store.log import Log
 from muteboard import attest, journal
 
 _BOARD = "be9c4be9c4"
@@ -125,14 +128,14 @@ def log_rows() -> list[Figure]:
 _VERIFY = """
 import json, re, resource, sys, time
 from pathlib import Path
-from hardmute import readers
-from hardmute.keys import load_verify_keys
-from hardmute.log import Log
+from hardmute.store import readers
+from hardmute.store.keys import load_verify_keys
+from hardmute.store.log import Log
 file, key, most = sys.argv[1:]
 readers.MOST = int(most)
 secrets, log = load_verify_keys([Path(key)]), Log(Path(file))
 start, used = time.perf_counter(), time.process_time()
-report = log.verified(secrets).report()
+report = readers.verified(log, secrets).report()
 taken, used = time.perf_counter() - start, time.process_time() - used
 assert not report.findings and report.branches[0].macs == report.entries
 others = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -286,7 +289,7 @@ def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 before, start = peak(), time.process_time()
 with contextlib.suppress(errors.EvidenceError):
-    receipt.check_receipt(receipt.read_receipt(Path(sys.argv[1])), {})
+    receipt.check_receipt(receipts.read_receipt(Path(sys.argv[1])), {})
 print(time.process_time() - start, peak() - before)
 """
 

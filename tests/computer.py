@@ -27,9 +27,13 @@ import serial.tools.list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
 from conftest import VirtualBoard
-from hardmute import client, commands, holder, log
-from hardmute.__main__ import main
+from hardmute.cli.commands import query
+from hardmute.cli.main import main
+from hardmute.device import client, holder
+from hardmute.evidence.observation import Observation
 from hardmute.sim import board as simulated
+from hardmute.store import log
+from hardmute.sync import visit
 
 DEVICE = "/dev/ttyACM0"
 # 2026-01-05 10:00 UTC, when the world's time is 0.
@@ -130,7 +134,7 @@ class Process:
 
 
 class Port:
-    """The host's end of the cable (`hardmute.client.Port`)."""
+    """The host's end of the cable (`hardmute.device.client.Port`)."""
 
     def __init__(self, computer: Computer) -> None:
         self.timeout: float | None = None
@@ -196,7 +200,7 @@ class Computer:
         self._slept_us = 0
         self._live: list[tuple[int, bool]] = [(0, False)]
         # Rows that were written, and when.
-        self.acknowledged: list[tuple[int, log.Observation]] = []
+        self.acknowledged: list[tuple[int, Observation]] = []
         self.board.physics.on_contact = self._note
         self._patch(patch)
 
@@ -323,7 +327,7 @@ class Computer:
         """Start `hardmute watch --json`."""
         # Without the signals, which only a main thread can ask for.
         args = Namespace(device=DEVICE, timeout=3.0, json=True, command="watch")
-        return self._begin(lambda: commands._Watch(args, commands.SYSTEM).run())
+        return self._begin(lambda: query.follow(args, visit.SYSTEM))
 
     def _begin(self, run: Callable[[], int]) -> Process:
         self.processes.append(Process(self, run))
@@ -392,10 +396,7 @@ class Computer:
         patch.setattr(time, "time_ns", wall_ns)
         patch.setattr(time, "time", lambda: wall_ns() / 1e9)
         patch.setattr(time, "sleep", sleep)
-        # Defaults that were taken before.
-        defaults = client.Session.__init__.__kwdefaults__
-        assert defaults is not None
-        patch.setitem(defaults, "clock", monotonic)
+        # A default that was taken before.
         of_holder = holder.PortHolder.__init__
         patch.setattr(of_holder, "__defaults__", (*of_holder.__defaults__[:-1], monotonic))
         patch.setattr(client, "_open", self._open)
@@ -417,7 +418,7 @@ class Computer:
         patch.setattr(sys, "stderr", _Output(self, "err", sys.stderr))
         add = log.Log.add
 
-        def acknowledged(store: log.Log, observation: log.Observation, **more: bool) -> None:
+        def acknowledged(store: log.Log, observation: Observation, **more: bool) -> None:
             before = store.head()
             add(store, observation, **more)
             if store.head() != before:

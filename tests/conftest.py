@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+# Hypothesis' deadline is wall time, of which a busy machine takes any amount.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 # Where nothing is to be written beside the sources, each process that a test starts would compile
 # all of hardmute again.
 if sys.dont_write_bytecode:

@@ -16,10 +16,13 @@ from typing import Any
 
 from fakeboard import FakeBoard
 
-from hardmute import keys, verifier
-from hardmute.entries import Entry, entry_hash, export_line, stored
-from hardmute.log import Log, Observation, iso_time, unseen
-from hardmute.proof import Proof, shown_by
+from hardmute.evidence import verifier
+from hardmute.evidence.entries import Entry, entry_hash, export_line, stored
+from hardmute.evidence.observation import Observation, unseen
+from hardmute.evidence.proof import Proof, shown_by
+from hardmute.model.clock import iso_time
+from hardmute.store import keys
+from hardmute.store.log import Log
 from muteboard import attest, journal, wire
 
 START_MS = 1_764_000_000_000

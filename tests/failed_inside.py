@@ -1,6 +1,6 @@
 """A test in which hardmute fails inside has failed, whatever became of what it printed.
 
-`hardmute.__main__` raises an auditing event then. In this process a hook hears it; in those that
+`hardmute.cli.main` raises an auditing event then. In this process a hook hears it; in those that
 a test starts, ``sitecustomize.py`` in the folder `HOOK` does, which Python imports first.
 """
 

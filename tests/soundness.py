@@ -34,8 +34,9 @@ from evidence_maker import (
     copy_of,
     hash_of,
 )
-from hardmute import errors, logcheck, proof, receipt, verifier
-from hardmute.entries import (
+from hardmute.cli.commands import log_check
+from hardmute.evidence import proof, receipt, verifier
+from hardmute.evidence.entries import (
     GENESIS,
     Entry,
     canonical,
@@ -45,9 +46,11 @@ from hardmute.entries import (
     record_of,
     stored,
 )
-from hardmute.excerpt import Excerpt, excerpt
-from hardmute.log import Log
-from hardmute.proof import EVIDENCE, Proof, Proven
+from hardmute.evidence.excerpt import Excerpt
+from hardmute.evidence.proof import EVIDENCE, Proof, Proven
+from hardmute.model import errors
+from hardmute.store.excerpt import excerpt
+from hardmute.store.log import Log
 from muteboard import attest, journal
 
 DAY = 24 * 60 * MINUTE
@@ -772,7 +775,7 @@ def _outcome(
     checked: verifier.Verifier, secrets: Secrets, expected: bytes | None, *, own: bool
 ) -> int:
     try:
-        return logcheck.outcome(checked, secrets, expected, own=own).code
+        return log_check.outcome(checked, secrets, expected, own=own).code
     except errors.UsageError as error:
         return error.exit_code
 

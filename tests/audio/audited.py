@@ -26,7 +26,7 @@ def main() -> int:
         os.write(events, (json.dumps(told) + "\n").encode())
 
     sys.addaudithook(audit)
-    from hardmute.__main__ import main as hardmute
+    from hardmute.cli.main import main as hardmute
 
     return hardmute(sys.argv[2:])
 

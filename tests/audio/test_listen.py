@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from conftest import BOARD, Listen, Person, Room, pactl
-from hardmute.entries import canonical
-from hardmute.heard import KIND
-from hardmute.log import Log, iso_time
+from hardmute.evidence.entries import canonical
+from hardmute.evidence.listening import KIND
+from hardmute.model.clock import iso_time
 from hardmute.sim.world import act
+from hardmute.store.log import Log
 
 MUTE = "Press the button now"
 AGAIN = "Press the button once more"

@@ -11,7 +11,8 @@ from fakeboard import FakeBoard
 
 import independent_verifier
 from evidence_maker import Clock, MadeBoard, MadeHost
-from hardmute import entries, keys, verifier
+from hardmute.evidence import entries, verifier
+from hardmute.store import keys
 from muteboard import attest, journal, wire
 
 ROOT = Path(__file__).parents[2]

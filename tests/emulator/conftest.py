@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from _pytest.runner import runtestprotocol
 
-from hardmute import runtime
-from hardmute.errors import HardmuteError
+from hardmute.flash import runtime
+from hardmute.model.errors import HardmuteError
 from workbench import Bench, Repl, locked_image
 
 

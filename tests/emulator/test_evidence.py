@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 
-from hardmute.verifier import journal_mac
+from hardmute.evidence.verifier import journal_mac
 from muteboard import attest, journal
 from workbench import UNIQUE_ID, Bench
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from boot_rom import BootRom
 from conftest import image
-from hardmute.flash import command
+from hardmute.cli.commands import flash
 from hardmute.flash import image as images
 from workbench import UNIQUE_ID, Bench
 
@@ -15,7 +15,7 @@ FLASH_SIZE = 2 * 1024 * 1024
 
 def test_P1_a_blank_pico_gets_one_uf2_and_answers(tmp_path: Path) -> None:
     runtime = images.parse(image().read_bytes(), "runtime")
-    whole, files = command.whole_uf2(runtime, None)
+    whole, files = flash.whole_uf2(runtime, None)
     rom = BootRom(b"\xff" * FLASH_SIZE).copy(whole)
     assert rom.done
     assert rom.starts

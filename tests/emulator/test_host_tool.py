@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
-from hardmute import client, errors, service
+from hardmute.cli import service
+from hardmute.device import client
 from hardmute.flash import prompt, tree
-from hardmute.recorder import Recorder
+from hardmute.model import errors
 from hardmute.sim.world import act
+from hardmute.sync.recorder import Recorder
 
 BOARD = "5eed00015eed0001"
 _DEADLINE_S = 300

@@ -11,7 +11,7 @@ from rp2040py.gpio_pin import GPIOPinState
 import break_in
 import muteboard
 from frozen_files import PORT_S, frozen
-from hardmute.littlefs_image import pack
+from hardmute.flash.littlefs_image import pack
 from hardmute.sim.rp2040 import chip, files
 from muteboard import attest
 from test_evidence import NONCE, pair

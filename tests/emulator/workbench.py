@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 from rp2040py.gpio_pin import GPIOPinState
 
 import muteboard
-from hardmute.errors import LocalError
 from hardmute.flash import image as images
 from hardmute.flash import uf2
-from hardmute.littlefs_image import unpack
+from hardmute.flash.littlefs_image import unpack
+from hardmute.model.errors import LocalError
 from hardmute.sim.physics import Physics
 from hardmute.sim.rp2040 import chip, files
 from muteboard import config, wire

@@ -8,7 +8,6 @@ they log.
 from __future__ import annotations
 
 import contextlib
-from argparse import Namespace
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,12 +15,14 @@ from itertools import pairwise
 from random import Random
 from typing import Any, NamedTuple
 
-from hardmute import commands, errors
-from hardmute.clock import HostClock
-from hardmute.contact import Contact
-from hardmute.log import Observation
-from hardmute.recorder import Recorder
-from hardmute.report import Identity, Status
+from hardmute.evidence.observation import Observation
+from hardmute.model import errors
+from hardmute.model.answers import Identity, Status
+from hardmute.model.clock import HostClock
+from hardmute.monitor.follower import Follower
+from hardmute.sync import visit
+from hardmute.sync.contact import Contact
+from hardmute.sync.recorder import Recorder
 
 BOARD = "5eed0001"
 START_MS = 1_764_000_000_000
@@ -236,12 +237,10 @@ class World:
             raise Over
 
     def _follower(self) -> Any:
-        args = Namespace(device="/dev/fake", timeout=3.0, json=True)
-        watch = commands._Watch(args, self.clock)
-        watch._recorder = self.recorder
-        watch._board = BOARD
-        watch._show = self.shown.append
-        return watch
+        follower: Any = Follower("/dev/fake", 3.0, self.shown.append, clock=self.clock)
+        follower._recorder = self.recorder
+        follower._board = BOARD
+        return follower
 
     def poll(self) -> None:
         """One contact, as `hardmute status`."""
@@ -252,7 +251,7 @@ class World:
         except errors.UnreachableError as error:
             self.recorder.add(self._follower()._unseen(error.reason))
             return
-        self.recorder.add(commands.observed(met, IDENTITY, session, "status"))
+        self.recorder.add(visit.observed(met, IDENTITY, session, "status"))
 
     def watch(self, until: int) -> None:
         """As `hardmute watch`, for a while."""

@@ -303,7 +303,7 @@ def stable_name(folder: Path, device: Device) -> Path:
 
 
 class ScriptedPort:
-    """An open port without an operating system behind it (`hardmute.client.Port`).
+    """An open port without an operating system behind it (`hardmute.device.client.Port`).
 
     ``script`` gets what the host writes and returns what arrives, each with the time that passes
     before it does. Time is `clock`; it moves while the host waits.

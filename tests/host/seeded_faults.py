@@ -7,10 +7,20 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from hardmute import batches, chain, excerpt, history, macs, proof, receipt, verifier, walltime
-from hardmute.entries import Entry
-from hardmute.history import Attested, Part
-from hardmute.proof import Proven
+from hardmute.evidence import (
+    anchors,
+    batches,
+    chain,
+    macs,
+    proof,
+    receipt,
+    reconstruction,
+    verifier,
+)
+from hardmute.evidence.entries import Entry
+from hardmute.evidence.proof import Proven
+from hardmute.evidence.reconstruction import Attested, Part
+from hardmute.store import excerpt
 
 
 class Fault(NamedTuple):
@@ -121,7 +131,7 @@ def _as_it_says(state: str, _commanded: bool, _sensed: bool) -> str:
     return state
 
 
-_EVENT = history._event
+_EVENT = reconstruction._event
 _INTERVAL = proof._interval
 
 
@@ -177,15 +187,15 @@ FAULTS = (
     Fault("T12: the place of what T11 rests on", excerpt, "_unlinked", nowhere, 15),
     Fault("C4: the entries show what is claimed", receipt, "_bears_out", always),
     Fault("C3: the receipt's signature", receipt, "_signed_by", _signed_if_named),
-    Fault("T2: commanded cut, contacts open", history, "_borne_out", _as_it_says, 6),
-    Fault("T3: an attestation ends nothing", history, "_said", _item),
-    Fault("T4: no overrun", history, "_event", _never_lost, 8),
-    Fault("T5: the clocks agree", history, "clocks_agree", always),
+    Fault("T2: commanded cut, contacts open", reconstruction, "_borne_out", _as_it_says, 6),
+    Fault("T3: an attestation ends nothing", reconstruction, "_said", _item),
+    Fault("T4: no overrun", reconstruction, "_event", _never_lost, 8),
+    Fault("T5: the clocks agree", reconstruction, "clocks_agree", always),
     Fault("T6", proof, "_interval", _sharp, 15),
     Fault("T7: known less well than it is long", proof, "_is_vague", never, 26),
-    Fault("T8: what is not attested is unknown", history, "_unproven", nowhere, 30),
-    Fault("T9: how long it was", history, "_ran_ms", _at_once, 30),
-    Fault("T10: the gravest", walltime, "GRAVEST", ("muted", "fault", "live", "unknown"), 15),
+    Fault("T8: what is not attested is unknown", reconstruction, "_unproven", nowhere, 30),
+    Fault("T9: how long it was", reconstruction, "_ran_ms", _at_once, 30),
+    Fault("T10: the gravest", anchors, "GRAVEST", ("muted", "fault", "live", "unknown"), 15),
     Fault("T11: what is read", excerpt, "_rows", _nearest),
-    Fault("T13: by how much the clock was set", walltime, "_set_between", _at_once, 45),
+    Fault("T13: by how much the clock was set", anchors, "_set_between", _at_once, 45),
 )

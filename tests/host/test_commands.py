@@ -22,12 +22,14 @@ import pytest
 import hardmute
 import muteboard
 from conftest import Cli, Sim, StartSim, StartWatch
-from hardmute import client, demo, discovery, text
-from hardmute.clock import now_ms
-from hardmute.discovery import Port
-from hardmute.log import Log, Observation
-from hardmute.report import Status
-from hardmute.sim import registry
+from hardmute.cli.commands import demo
+from hardmute.device import client, discovery, simulators
+from hardmute.device.discovery import Port
+from hardmute.evidence.observation import Observation
+from hardmute.model.answers import Status
+from hardmute.model.clock import now_ms
+from hardmute.model.words import REASONS
+from hardmute.store.log import Log
 
 Logged = Callable[[str | None], list[Observation]]
 MINUTE = 60_000
@@ -879,10 +881,21 @@ def test_a_reader_who_has_gone_hides_no_state(sim: Sim, words: list[str], code: 
     assert (ended.returncode, ended.stderr) == (code, "")
 
 
+def test_a_reader_of_the_log_who_has_gone_is_no_failure_inside(sim: Sim, cli: Cli) -> None:
+    assert cli("-d", sim.board, "status").code == 0
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = run("log", stdout=writer)
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (6, "")
+
+
 HEAVY = {"rich", "matplotlib", "numpy", "shtab", "readchar", "platformdirs", "asyncio"}
 IMPORTS = """
 import sys
-from hardmute.__main__ import main
+from hardmute.cli.main import main
 code = main(sys.argv[1:])
 print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
 sys.exit(code)
@@ -925,7 +938,7 @@ def test_demo_fails_when_a_step_is_sabotaged(
     assert "✗" in told.out
     assert "Next" not in told.out
     # It ends the board that it started, and keeps out of the owner's home.
-    assert registry.running() == []
+    assert simulators.running() == []
 
 
 @pytest.mark.parametrize("emulated", [True, False])
@@ -961,7 +974,7 @@ def test_demo_tells_a_chip_that_is_too_slow_from_one_that_does_not_work(
         print("the board did not answer within 3 s", file=sys.stderr)
         return 3
 
-    monkeypatch.setattr("hardmute.__main__.main", late)
+    monkeypatch.setattr("hardmute.cli.main.main", late)
     walk = demo._Walk("world", "a chip", emulated=True)
     walk._number = passed
     with pytest.raises(demo.StepFailedError) as raised:
@@ -1010,7 +1023,7 @@ def test_demo_says_so_when_its_board_does_not_start(
 
 
 def test_every_reason_for_unknown_has_words():
-    """The log's short words are told to a person in words of `hardmute.text`."""
+    """The log's short words are told to a person in words of `hardmute.model.words`."""
     sources = Path(hardmute.__file__).parent.rglob("*.py")
     calls = [
         node
@@ -1023,4 +1036,4 @@ def test_every_reason_for_unknown_has_words():
     reasons = {call.args[1].value for call in calls if isinstance(call.args[1], ast.Constant)}
     # "no_world" is about the simulation's world, which is never in the log. "late" is shown by
     # `watch`, of what it reads.
-    assert reasons - {"no_world"} | {"late"} == set(text.REASONS)
+    assert reasons - {"no_world"} | {"late"} == set(REASONS)

@@ -16,15 +16,17 @@ from virtual_port import EPOCH_MS, VirtualPort
 
 from conftest import Cli, Sim, StartSim, StartWatch, VirtualBoard
 from evidence_maker import hold
-from hardmute import errors, keys, logcheck
-from hardmute.__main__ import main
-from hardmute.allowance import Allowance
-from hardmute.client import Session
-from hardmute.clock import HostClock
-from hardmute.contact import Contact, Meeting
-from hardmute.intake import MOST_BREAKS, Intake
-from hardmute.log import ELSEWHERE, Log
-from hardmute.recorder import Recorder
+from hardmute.cli.commands import log_check
+from hardmute.cli.main import main
+from hardmute.device.client import Session
+from hardmute.model import errors
+from hardmute.model.allowance import Allowance
+from hardmute.model.clock import SYSTEM, HostClock
+from hardmute.store import keys, readers
+from hardmute.store.log import ELSEWHERE, Log
+from hardmute.sync.contact import Contact, Meeting
+from hardmute.sync.journal_import import MOST_BREAKS, Intake
+from hardmute.sync.recorder import Recorder
 from muteboard import attest, journal, wire
 
 BOARD = "5eed0000"
@@ -113,7 +115,7 @@ class Host:
         """What contacts leave behind is what a verifier accepts."""
         log = Log(self.home / "log.sqlite3")
         try:
-            report = log.verified(self.secrets).report()
+            report = readers.verified(log, self.secrets).report()
         finally:
             log.close()
         assert report.findings == []
@@ -415,7 +417,9 @@ def test_P6_two_processes_store_each_record_once(host: Host) -> None:
         board.press()
     host.enter()
     recorder = Recorder()
-    first, second, third = (Intake(recorder, BOARD, Allowance(MOST_BREAKS)) for _ in range(3))
+    first, second, third = (
+        Intake(recorder, BOARD, Allowance(MOST_BREAKS, SYSTEM.now_s)) for _ in range(3)
+    )
     news = list(enumerate(kept(board), 1))[1:]
     for at, data in news:
         assert first.take(at, data)
@@ -612,14 +616,14 @@ def test_P5_a_board_that_an_app_pairs_in_setup_is_told_once_and_until_it_is_pair
     assert [(entry["pairing"], len(entry["key_id"])) for entry in told] == [(2, 8)]
     assert len(host.entries("incident")) <= 2
     log = Log(host.home / "log.sqlite3")
-    checked = log.verified({})
-    assert logcheck.outcome(checked, {}, None, own=True).code == errors.TAMPERED
+    checked = readers.verified(log, {})
+    assert log_check.outcome(checked, {}, None, own=True).code == errors.TAMPERED
     # It stays said when all that was pruned.
     log.close()
     pair(board, host)
     assert host.visit(board).code == errors.OK
     log = Log(host.home / "log.sqlite3")
-    assert logcheck.outcome(log.verified({}), {}, None, own=True).code == errors.OK
+    assert log_check.outcome(readers.verified(log, {}), {}, None, own=True).code == errors.OK
     log.close()
 
 

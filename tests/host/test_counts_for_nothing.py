@@ -17,8 +17,7 @@ from test_independent_verifier import judged, rechained, text_of
 
 import independent_verifier
 from evidence_maker import BOARD, MINUTE, Story, copy_of, shown
-from hardmute import keys
-from hardmute.entries import (
+from hardmute.evidence.entries import (
     Entry,
     canonical,
     encoded,
@@ -28,11 +27,13 @@ from hardmute.entries import (
     row_of,
     stored_entry,
 )
-from hardmute.errors import LIVE, OK, TAMPERED, UNKNOWN, USAGE, EvidenceError, UsageError
-from hardmute.heard import KIND as LISTENING
-from hardmute.log import iso_time
-from hardmute.proof import EVIDENCE, Proof, Proven
-from hardmute.receipt import check_receipt, make_receipt, read_receipt
+from hardmute.evidence.listening import KIND as LISTENING
+from hardmute.evidence.proof import EVIDENCE, Proof, Proven
+from hardmute.evidence.receipt import check_receipt, make_receipt
+from hardmute.model.clock import iso_time
+from hardmute.model.errors import LIVE, OK, TAMPERED, UNKNOWN, USAGE, EvidenceError, UsageError
+from hardmute.store import keys
+from hardmute.store.receipts import read_receipt
 from muteboard import attest, journal
 
 OTHER = "0123456789abcdef"

@@ -15,13 +15,17 @@ from fake_device import BOARD, HELLO, MUTED, Board, changed, pty_device
 import muteboard
 from conftest import Cli, Sim, StartSim, StartWatch
 from evidence_maker import Story
-from hardmute import discovery, errors, holder, keys
-from hardmute.clock import now_ms
-from hardmute.discovery import Port
-from hardmute.doctor import board, command, ports, store
+from hardmute.cli.commands import doctor
+from hardmute.device import discovery, holder
+from hardmute.device.discovery import Port
+from hardmute.doctor import board, ports, store
 from hardmute.doctor.finding import Finding
 from hardmute.doctor.machine import Machine, here
-from hardmute.log import Log, Observation
+from hardmute.evidence.observation import Observation
+from hardmute.model import errors
+from hardmute.model.clock import now_ms
+from hardmute.store import keys
+from hardmute.store.log import Log
 from muteboard import attest
 
 PICO = Port("/dev/ttyACM0", "e6614c311b8a4f2d", (0x2E8A, 0x0005))
@@ -466,7 +470,7 @@ def test_clocks_of_two_starts_do_not_compare(
 
 
 def kept(machine: Machine, home: Path) -> dict[str, Finding]:
-    log, trouble = command._open_log(home / "log.sqlite3")
+    log, trouble = doctor._open_log(home / "log.sqlite3")
     found = list(store.check(machine, home, log, trouble))
     if log is not None:
         log.close()
@@ -674,7 +678,7 @@ def test_a_real_port_is_checked_as_one(
     sim: Sim, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pseudo-terminal in the place of a Pico's port: all but ModemManager depends on us."""
-    monkeypatch.setattr("hardmute.sim.registry.running", list)
+    monkeypatch.setattr("hardmute.device.simulators.running", list)
     plug_in(monkeypatch, sim)
     found = {check["name"]: check for check in cli("doctor", "--json").json["checks"]}
     assert found["usb"]["result"] == "pass"

@@ -9,8 +9,8 @@ import pytest
 from fake_device import MUTED, Board, ScriptedPort, on, pty_device
 from fakes.devkit import DevKit, boot_words
 
-from hardmute.client import Session
-from hardmute.errors import OK, UNKNOWN, UnreachableError
+from hardmute.device.client import Session
+from hardmute.model.errors import OK, UNKNOWN, UnreachableError
 from muteboard import wire
 
 STARTS = ("poweron", "restart", "watchdog")

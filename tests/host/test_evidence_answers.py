@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from fake_device import HELLO, MISSING, MUTED, ScriptedPort, changed
 
-from hardmute.client import Session
-from hardmute.errors import RefusedError, UnreachableError
-from hardmute.report import (
+from hardmute.device.client import Session
+from hardmute.model.answers import (
     parse_attested,
     parse_identity,
     parse_page,
     parse_paired,
     parse_status,
 )
+from hardmute.model.errors import RefusedError, UnreachableError
 from muteboard import journal, wire
 
 END: dict[str, Any] = {"seq": 7, "head": "ab" * 16, "pairing": 1}

@@ -21,12 +21,12 @@ from fake_device import BOARD, LIVE, MUTED, Board, on, tcp_device
 
 import hardmute
 from conftest import Cli, Sim
-from hardmute import cli as command_line
-from hardmute import client
-from hardmute.__main__ import main
-from hardmute.errors import INTERRUPTED, LOCAL, OK, UNKNOWN, USAGE
-from hardmute.errors import LIVE as LIVE_CODE
-from hardmute.log import Observation
+from hardmute.cli import parser as command_line
+from hardmute.cli.main import main
+from hardmute.device import client
+from hardmute.evidence.observation import Observation
+from hardmute.model.errors import INTERRUPTED, LOCAL, OK, UNKNOWN, USAGE
+from hardmute.model.errors import LIVE as LIVE_CODE
 
 Logged = Callable[[str | None], list[Observation]]
 STREAMS = ("stdin", "stdout", "stderr")
@@ -159,8 +159,8 @@ def test_P5_the_exit_code_is_the_state_where_it_cannot_be_printed(
 def test_an_import_that_fails_is_a_local_failure(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, failed_inside: list[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "hardmute.cli", None)
-    monkeypatch.delattr("hardmute.cli")
+    monkeypatch.setitem(sys.modules, "hardmute.cli.parser", None)
+    monkeypatch.delattr("hardmute.cli.parser")
     assert main(["status"]) == LOCAL
     assert "failed inside" in capsys.readouterr().err
     failed_inside.clear()
@@ -254,7 +254,7 @@ def test_only_the_outermost_except_takes_whatever_comes() -> None:
         for node in ast.walk(ast.parse(file.read_text("utf-8")))
         if _is_blanket(node)
     ]
-    assert found == ["__main__.py"]
+    assert found == ["main.py"]
 
 
 def _is_blanket(node: ast.AST) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 import independent_verifier
 from evidence_maker import Story
-from hardmute.entries import (
+from hardmute.evidence.entries import (
     GENESIS,
     Entry,
     canonical,
@@ -22,9 +22,9 @@ from hardmute.entries import (
     read_export,
     stored_entry,
 )
-from hardmute.errors import EvidenceError
-from hardmute.proof import Proven
-from hardmute.strict_json import parse
+from hardmute.evidence.proof import Proven
+from hardmute.model.errors import EvidenceError
+from hardmute.model.strict_json import parse
 from muteboard import journal
 
 NEWER = '{"hardmute":"export","version":3}\n'

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
+from argparse import Namespace
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,14 +18,21 @@ from typing import Any, NamedTuple
 
 import pytest
 import serial
-from fake_device import BOARD, HELLO, Board, Device, pty_device
+from fake_device import BOARD, HELLO, LIVE, MUTED, Board, Device, on, pty_device
 from serial.tools import list_ports, list_ports_linux
 
 from conftest import Cli
-from hardmute import client, discovery, logcheck
-from hardmute.errors import OK, UNKNOWN, USAGE, PortWantedError, UnreachableError
-from hardmute.holder import PortHolder, Turn
-from hardmute.log import Log, Usb
+from hardmute.cli import service
+from hardmute.cli.commands import log_check, query
+from hardmute.device import client, discovery
+from hardmute.device.holder import PortHolder, Turn
+from hardmute.flash import drives, targets
+from hardmute.model.clock import SYSTEM, HostClock
+from hardmute.model.errors import OK, UNKNOWN, USAGE, PortWantedError, UnreachableError
+from hardmute.model.usb import Usb
+from hardmute.monitor import follower
+from hardmute.store.log import Log
+from hardmute.sync.recorder import Recorder
 
 PICO = (0x2E8A, 0x0005)
 CIRCUITPY = (0x239A, 0x80F4)
@@ -369,7 +378,7 @@ def test_a_port_that_is_wanted_ends_the_search_for_all(
 
     monkeypatch.setattr(client, "connect", connect)
     with pytest.raises(PortWantedError, match=wanted.port):
-        discovery.find(3600, turn="follow")
+        discovery.find(3600, None, "follow")
     assert ended == [other.port]
 
 
@@ -379,6 +388,72 @@ def test_a_search_that_is_over_gives_its_ports_back(usb: Usb_) -> None:
         pass
     with PortHolder(port.port, 0.1):
         pass
+
+
+# `hardmute flash`, and who waits for maintenance, look in the same way.
+
+
+def at_prompt(line: bytes) -> bytes:
+    said = line.rstrip(b"\r") + b"\r\n"
+    if line.startswith(b"print('hardmute'"):
+        said += f"hardmute {BOARD}\r\n".encode()
+    return said + b">>> "
+
+
+def meet_all_at_once(monkeypatch: pytest.MonkeyPatch, name: str, ports: list[Plugged]) -> None:
+    """Each port waits until all are asked: one after the other they would wait for ever."""
+    real = getattr(client, name)
+    waiting = threading.Barrier(len(ports))
+
+    def asking(*options: Any, **settings: Any) -> Any:
+        waiting.wait(30)
+        return real(*options, **settings)
+
+    monkeypatch.setattr(client, name, asking)
+
+
+@pytest.mark.parametrize("script", [None, at_prompt], ids=["firmware", "prompt"])
+def test_flash_asks_all_ports_at_once_and_a_silent_one_once(
+    script: Callable[[bytes], bytes | None] | None,
+    usb: Usb_,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drives, "mounted", list)
+    ports = ten_ports(usb)
+    wanted = usb.plug(PICO, BOARD, "2-1", script)
+    meet_all_at_once(monkeypatch, "firmware_or_prompt", usb.plugged)
+    log = Log(home / "log.sqlite3")
+    target = targets.find(None, 0.5, log, None)
+    log.close()
+    assert (target.place, target.board) == (wanted.port, BOARD)
+    assert target.kind == (targets.PROMPT if script else targets.RUNNING)
+    # A prompt would have echoed the hello: what is silent is not asked for one.
+    assert all(len(port.lines) == 2 for port in ports)
+    assert sorted(usb.opened) == sorted(port.port for port in usb.plugged)
+
+
+def test_a_board_in_maintenance_is_looked_for_at_its_own_port_and_at_new_ones(
+    usb: Usb_, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[Callable[[bytes], bytes | None]] = [Board()]
+    known = usb.plug(CIRCUITPY, "known", "2-1", lambda line: answers[-1](line))
+    foreign = ten_ports(usb)
+    new: list[Plugged] = []
+
+    def into_maintenance(_: float) -> None:
+        if not new:
+            usb.unplug(known)
+            new.append(usb.plug(CIRCUITPY, "starts", "2-2", silent))
+            new.append(usb.plug(ESP32_S3, None, "2-3", at_prompt))
+            # The port that was there does not answer.
+            answers.append(silent)
+            meet_all_at_once(monkeypatch, "board_at_prompt", [known, *new])
+
+    monkeypatch.setattr(time, "sleep", into_maintenance)
+    named = Namespace(device=BOARD, timeout=0.3)
+    assert service.wait_for("maintenance", named, Recorder()) == new[1].port
+    assert [len(port.lines) for port in foreign] == [2] * len(foreign)
 
 
 # None is named.
@@ -439,6 +514,224 @@ def test_P5_all_boards_are_not_muted_while_a_port_cannot_be_asked(
     result = cli("status", "--all")
     assert result.code == UNKNOWN
     assert result.out.count("MUTED") == result.out.count("UNKNOWN") == 1
+
+
+# A watch looks for its board again and again.
+
+
+class Retries:
+    """A watch whose pauses take no time, and after each of which the next thing is done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *todo: Callable[[], object]) -> None:
+        self._todo = list(todo)
+        self.passed_s = 0.0
+        monkeypatch.setattr(follower, "time", self)
+
+    def sleep(self, seconds: float) -> None:
+        self.passed_s += seconds
+        if not self._todo:
+            raise KeyboardInterrupt
+        self._todo.pop(0)()
+
+    def watch(self, named: str | None, timeout: float = 0.05) -> None:
+        def run_us() -> int:
+            return SYSTEM.run_us() + int(1e6 * self.passed_s)
+
+        clock = HostClock(SYSTEM.wall_ms, run_us, SYSTEM.run)
+        args = Namespace(device=named, timeout=timeout, json=True)
+        with pytest.raises(KeyboardInterrupt):
+            query.follow(args, clock)
+
+
+def goes_at_watch() -> Board:
+    """A board that is unplugged when it is to be followed."""
+    return on("watch", lambda *_: None)
+
+
+def hellos(ports: list[Plugged]) -> list[int]:
+    return [sum(b"hello" in line for line in port.lines) for port in ports]
+
+
+def nothing() -> None:
+    pass
+
+
+def test_a_watch_whose_board_is_unplugged_leaves_the_other_ports_alone(
+    usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = usb.plug(CIRCUITPY, "known", "2-1", goes_at_watch())
+    assert cli("-d", board.port, "status").code == OK
+    found: list[list[int]] = []
+    foreign = others(usb)
+    came: list[Plugged] = []
+
+    def unplug() -> None:
+        usb.unplug(board)
+
+    def count() -> None:
+        found.append(hellos([*foreign, *came]))
+
+    def another() -> None:
+        came.append(usb.plug(CIRCUITPY, "new", "3-1", silent))
+
+    def back() -> None:
+        came.append(usb.plug(CIRCUITPY, "known", "2-1", goes_at_watch()))
+
+    retries = Retries(
+        monkeypatch, unplug, *[nothing] * 4, count, another, nothing, count, back, count
+    )
+    retries.watch(BOARD)
+    # Within a minute no byte goes to a port that was there while the board was followed.
+    assert retries.passed_s < 60
+    zero = [0] * len(foreign)
+    assert found[0] == zero
+    assert found[1][:-1] == zero
+    assert found[1][-1] in (1, 2)
+    assert found[2][: len(foreign)] == zero
+    # It is found at the first try.
+    assert found[2][-1] == 1
+
+
+@pytest.mark.parametrize("named", [BOARD, None], ids=["id", "none"])
+def test_a_watch_whose_board_is_gone_asks_the_other_ports_once_a_minute(
+    named: str | None, usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = usb.plug(CIRCUITPY, "known", "2-1")
+    assert cli("-d", board.port, "status").code == OK
+    usb.unplug(board)
+    foreign = [usb.plug(CIRCUITPY, f"number {at}", f"1-{at}", silent) for at in range(3)]
+    retries = Retries(monkeypatch, *[nothing] * 60)
+    retries.watch(named, 0.01)
+    assert hellos(foreign) == [1 + int(retries.passed_s // 60)] * 3
+    assert retries.passed_s > 240
+
+
+def test_a_port_that_cannot_be_asked_is_tried_again_at_each_retry(
+    usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = usb.plug(CIRCUITPY, "known", "2-1")
+    assert cli("-d", board.port, "status").code == OK
+    usb.unplug(board)
+    # By its number it is another one.
+    again = usb.plug(CIRCUITPY, "of another kind", "2-2", goes_at_watch())
+    holder = PortHolder(again.port, 0.1)
+    holder.__enter__()
+    retries = Retries(
+        monkeypatch, *[nothing] * 5, lambda: holder.__exit__(None, None, None), nothing
+    )
+    retries.watch(BOARD)
+    assert hellos([again])[0] >= 2
+    assert retries.passed_s < 60
+
+
+# Several boards. What is silent holds up no cut.
+
+
+class Order:
+    """Silent ports that time out only when all of ``first`` are cut."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, quiet: list[Plugged], boards: int) -> None:
+        self._devices = [one.port for one in quiet]
+        self._left = boards
+        self._all_cut = threading.Event()
+        self._real = client.connect
+        monkeypatch.setattr(client, "connect", self._connect)
+
+    def board(self, board: str) -> Board:
+        """A live board, which `mute` cuts."""
+        status = {**LIVE}
+
+        def alter(request: dict[str, Any], _: dict[str, Any], frame: bytes) -> bytes:
+            if request["op"] == "mute" and status["state"] == "live":
+                status.update(MUTED, cause="host")
+                self._left -= 1
+                if not self._left:
+                    self._all_cut.set()
+            return frame
+
+        return Board(hello={**HELLO, "board": board}, status=status, alter=alter)
+
+    @contextlib.contextmanager
+    def _connect(self, device: str, *options: Any) -> Generator[Any]:
+        if device in self._devices:
+            assert self._all_cut.wait(30)
+            raise UnreachableError(f"{device} is silent.", "no_answer")
+        with self._real(device, *options) as session:
+            yield session
+
+
+@pytest.mark.parametrize("named", ["--all", "ids", "one id"])
+def test_P5_a_cut_waits_for_no_port_that_is_silent(
+    named: str, usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet = [usb.plug(CIRCUITPY, f"number {at}", f"1-{at}", silent) for at in range(3)]
+    boards = [BOARD] if named == "one id" else [BOARD, OTHER]
+    order = Order(monkeypatch, quiet, len(boards))
+    for at, board in enumerate(boards):
+        usb.plug(ESP32_S3, None, f"2-{at}", order.board(board))
+    gone = "c0ffee01"
+    words = [word for board in boards for word in ("-d", board)]
+    if named == "--all":
+        words = ["--all"]
+    elif named == "ids":
+        # What is not there is asked for first.
+        words = ["-d", gone, *words]
+    result = cli("mute", *words)
+    assert result.out.count("MUTED") == len(boards)
+    assert result.code == (UNKNOWN if named == "ids" else OK)
+
+
+def test_P5_a_name_that_means_nothing_holds_up_no_cut(
+    usb: Usb_, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = Order(monkeypatch, [], 1)
+    board = usb.plug(CP210X, "02A7B3", "1-1", order.board(BOARD))
+    (tmp_path / "file").touch()
+    result = cli("mute", "-d", tmp_path / "file", "-d", "kitchen", "-d", board.port)
+    assert (result.code, result.out.count("MUTED")) == (UNKNOWN, 1)
+
+
+def test_a_known_board_that_is_named_with_others_is_cut_without_a_byte_to_foreign_ports(
+    usb: Usb_, cli: Cli
+) -> None:
+    wanted = [
+        usb.plug(CIRCUITPY, "known", "2-1"),
+        usb.plug(CP210X, "02A7B3", "2-2", Board(hello={**HELLO, "board": OTHER})),
+    ]
+    for one in wanted:
+        assert cli("-d", one.port, "status").code == OK
+    foreign = others(usb)
+    usb.opened.clear()
+    assert cli("mute", "-d", BOARD, "-d", OTHER).code == OK
+    assert set(usb.opened) == {one.port for one in wanted}
+    assert [one.lines for one in foreign] == [[]] * len(foreign)
+
+
+def test_P5_all_boards_have_those_behind_bridges_that_are_known(usb: Usb_, cli: Cli) -> None:
+    bridge = usb.plug(CP210X, "02A7B3", "1-1")
+    foreign = [usb.plug(CP210X, "other", "1-2", silent), usb.plug(CH340, None, "1-3", silent)]
+    # It was never met, so that nothing tells it from a printer.
+    assert cli("status", "--all").out.count("MUTED") == 0
+    assert cli("-d", bridge.port, "status").code == OK
+    result = cli("status", "--all", "--json")
+    assert (result.code, [row["board"] for row in result.json]) == (OK, [BOARD])
+    # It is there, by its serial number, and does not answer.
+    usb.unplug(bridge)
+    usb.plug(CP210X, "02A7B3", "1-1", silent)
+    result = cli("status", "--all", "--json", "--timeout", "0.3")
+    assert (result.code, [row["board"] for row in result.json]) == (UNKNOWN, [BOARD])
+    assert [one.lines for one in foreign] == [[], []]
+
+
+def test_P5_a_labelled_board_behind_a_bridge_that_is_not_told_is_unknown(
+    usb: Usb_, cli: Cli
+) -> None:
+    bridge = usb.plug(CH340, None, "1-1")
+    assert cli("-d", bridge.port, "name", "desk").code == OK
+    bridge.lines.clear()
+    result = cli("status", "--all")
+    assert (result.code, bridge.lines) == (UNKNOWN, [])
+    assert "name its port with --device" in result.err
 
 
 # A USB device goes while the ports are listed.
@@ -516,6 +809,6 @@ def test_prune_meets_a_paired_board_behind_the_bridge_that_is_known(
     others(usb)
     usb.opened.clear()
     bridge.lines.clear()
-    monkeypatch.setattr(logcheck, "paired_boards", lambda _checkpoint: [BOARD])
+    monkeypatch.setattr(log_check, "paired_boards", lambda _checkpoint: [BOARD])
     assert "The checkpoint is open" in cli("log", "prune", "--yes", "--before", "0m").out
     check_alone(usb, bridge)

@@ -17,8 +17,9 @@ from pico_image_maker import FILES_AT, FILES_SIZE, runtime, uf2_file
 
 from boot_rom import BootRom
 from conftest import Cli, Sim
-from hardmute import discovery, errors
+from hardmute.device import discovery
 from hardmute.flash import bootsel, circuitpy, drives, image, tree, uf2
+from hardmute.model import errors
 from muteboard import config
 
 FLASH_SIZE = 2 << 20

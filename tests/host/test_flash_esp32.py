@@ -15,8 +15,8 @@ import esp32_image_maker as maker
 import pytest
 from rom_loader import MAC, Esp32, Socket, plugged_in, started
 
-from hardmute.errors import LocalError, UnreachableError, UsageError
 from hardmute.flash import esp32, esp32_image, tree
+from hardmute.model.errors import LocalError, UnreachableError, UsageError
 
 FILES = {"main.py": b"print('a program')\n", "muteboard/wire.py": b"# a module\n"}
 # MicroPython's layout with a file system of 256 KiB. To read the 2 MiB of the real one takes

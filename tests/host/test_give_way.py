@@ -20,16 +20,16 @@ from typing import Any
 import pytest
 from fake_device import BOARD, MUTED, Board, Last, ScriptedPort, on, tcp_device
 
-from conftest import Cli, Result, Sim, StartSim, StartWatch
-from hardmute import client, commands, discovery
-from hardmute import holder as port_holder
-from hardmute.client import Session
-from hardmute.clock import SYSTEM, now_ms
-from hardmute.errors import INTERRUPTED, OK, UNKNOWN, PortWantedError
-from hardmute.holder import PortHolder, Turn
-from hardmute.listen import command as listening
-from hardmute.log import Observation, iso_time
-from hardmute.sim import registry
+from conftest import Cli, Result, Sim, StartSim, StartWatch, use_clock
+from hardmute.cli.commands import listen as listening
+from hardmute.device import client, discovery, simulators
+from hardmute.device import holder as port_holder
+from hardmute.device.client import Session
+from hardmute.device.holder import PortHolder, Turn
+from hardmute.evidence.observation import Observation
+from hardmute.model.clock import SYSTEM, iso_time, now_ms
+from hardmute.model.errors import INTERRUPTED, OK, UNKNOWN, PortWantedError
+from hardmute.monitor import follower
 from muteboard import wire
 
 Logged = Callable[[str | None], list[Observation]]
@@ -117,7 +117,7 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
         return [discovery.Port(device, None, (0x2E8A, 0x0005)) for device in devices]
 
     monkeypatch.setattr(discovery, "serial_ports", serial_ports)
-    monkeypatch.setattr(registry, "running", list)
+    monkeypatch.setattr(simulators, "running", list)
 
 
 # What users see.
@@ -670,9 +670,9 @@ def test_a_port_that_is_wanted_is_no_port_without_a_board(
     with tcp_device() as device:
         plug_in(monkeypatch, device.address)
         monkeypatch.setattr(PortHolder, "is_wanted", lambda _self: True)
-        assert discovery.find(1)[0].identity is not None
+        assert discovery.find(1, None, "usual")[0].identity is not None
         with pytest.raises(PortWantedError):
-            discovery.find(1, turn="follow")
+            discovery.find(1, None, "follow")
 
 
 class Hours:
@@ -684,8 +684,8 @@ class Hours:
 
     def stand_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = SYSTEM._replace(run_us=lambda: round(self.now * 1e6))
-        monkeypatch.setattr(commands, "SYSTEM", clock)
-        monkeypatch.setattr(commands, "time", self)
+        use_clock(monkeypatch, clock)
+        monkeypatch.setattr(follower, "time", self)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds

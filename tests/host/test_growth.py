@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from test_signed import Device, clock_of, is_paired, plugged_in
 
-from conftest import Cli
+from conftest import Cli, use_clock
 from evidence_maker import BOARD
-from hardmute import commands, errors
-from hardmute.clock import SYSTEM, HostClock
-from hardmute.log import STILL_MS, Log, Observation, iso_time
+from hardmute.evidence.observation import STILL_MS, Observation
+from hardmute.model import errors
+from hardmute.model.clock import SYSTEM, HostClock, iso_time
+from hardmute.store import readers
+from hardmute.store.log import Log
 from muteboard import journal
 
 POLL_S = 5
@@ -29,7 +31,7 @@ class Hours:
         self._passed_s = 0.0
         clock = HostClock(lambda: round(self._set_s * 1000), lambda: 0, SYSTEM.run)
         # `plugged_in` has it go on with the board's.
-        monkeypatch.setattr(commands, "SYSTEM", clock)
+        use_clock(monkeypatch, clock)
         self.device: Device = is_paired(home, pairing)
         self._home = home
 
@@ -162,7 +164,7 @@ def test_P6_the_next_status_signs_a_checkpoint(home: Path, cli: Cli, hours: Hour
     def is_open() -> bool:
         log = Log(home / "log.sqlite3")
         try:
-            return log.verified(hours.device.made.secrets).report().checkpoint_open
+            return readers.verified(log, hours.device.made.secrets).report().checkpoint_open
         finally:
             log.close()
 
@@ -183,12 +185,12 @@ def test_P5_a_board_that_stays_away_has_a_row_a_minute(
     home: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli, reason: str
 ) -> None:
     now_s = 1_800_000_000.0
-    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now_s))
+    use_clock(monkeypatch, clock_of(lambda: now_s))
 
-    def gone(*_: object) -> Any:
+    def gone(*_: object, **_more: object) -> Any:
         raise errors.UnreachableError("Gone.", reason)
 
-    monkeypatch.setattr("hardmute.discovery.open_board", gone)
+    monkeypatch.setattr("hardmute.device.discovery.open_board", gone)
     for _ in range(0, 600, POLL_S):
         assert cli("-d", BOARD, "status").code == errors.UNKNOWN
         now_s += POLL_S

@@ -11,8 +11,8 @@ import pytest
 
 import independent_verifier
 from evidence_maker import BOARD, START_MS, Story, at
-from hardmute.entries import export_line
-from hardmute.heard import KIND
+from hardmute.evidence.entries import export_line
+from hardmute.evidence.listening import KIND
 from hardmute.listen import evidence
 from hardmute.listen.devices import Device
 from hardmute.listen.evidence import When

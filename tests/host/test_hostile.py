@@ -44,15 +44,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from serial.urlhandler import protocol_socket
 
-from hardmute import discovery
-from hardmute.client import STREAM_SILENCE_S, Session
-from hardmute.clock import HostClock
-from hardmute.contact import Contact, Meeting
-from hardmute.errors import FAULT, INTERRUPTED, OK, UNKNOWN, USAGE, UnreachableError
-from hardmute.errors import LIVE as LIVE_CODE
-from hardmute.log import Log, Observation, seen
-from hardmute.recorder import Recorder
-from hardmute.report import Status, conclude, parse_identity, parse_status
+from hardmute.device import discovery
+from hardmute.device.client import STREAM_SILENCE_S, Session
+from hardmute.evidence.observation import Observation, seen
+from hardmute.model.answers import Status, conclude, parse_identity, parse_status
+from hardmute.model.clock import HostClock
+from hardmute.model.errors import FAULT, INTERRUPTED, OK, UNKNOWN, USAGE, UnreachableError
+from hardmute.model.errors import LIVE as LIVE_CODE
+from hardmute.store.log import Log
+from hardmute.sync.contact import Contact, Meeting
+from hardmute.sync.recorder import Recorder
 from muteboard import journal, wire
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r\n\x00"

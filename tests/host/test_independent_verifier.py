@@ -19,9 +19,11 @@ import pytest
 
 import independent_verifier
 from evidence_maker import Clock, MadeBoard, MadeHost, hash_of
-from hardmute import keys, logcheck, verifier
-from hardmute.entries import GENESIS, Entry, export_line, read_export
-from hardmute.errors import OK, TAMPERED, UNKNOWN, EvidenceError, UsageError
+from hardmute.cli.commands import log_check
+from hardmute.evidence import verifier
+from hardmute.evidence.entries import GENESIS, Entry, export_line, read_export
+from hardmute.model.errors import OK, TAMPERED, UNKNOWN, EvidenceError, UsageError
+from hardmute.store import keys
 from muteboard import journal
 
 Secrets = dict[tuple[str, int], bytes]
@@ -46,7 +48,7 @@ def judged(data: bytes, secrets: Secrets, expect: bytes | None = None) -> int:
     try:
         rows = list(read_export(file))
         checked = verifier.verified(lambda: rows, secrets)
-        ours = logcheck.outcome(checked, secrets, expect, own=False).code
+        ours = log_check.outcome(checked, secrets, expect, own=False).code
     except (EvidenceError, UsageError) as error:
         ours = error.exit_code
     try:

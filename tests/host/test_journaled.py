@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from evidence_maker import MINUTE, START_MS, Story, at
-from hardmute.logview import read
-from hardmute.timeline import Interval, overlay_journal
+from hardmute.evidence.timeline import Interval, overlay_journal
+from hardmute.sync.timelines import read_timelines
 from muteboard import journal
 
 HOUR = 60 * MINUTE
@@ -38,7 +38,7 @@ def unpaired(tmp_path: Path) -> Iterator[Story]:
 
 
 def shown(story: Story) -> list[Interval]:
-    (timeline,) = read(story.host.log, story.board.id, START_MS, story.now + 1)
+    (timeline,) = read_timelines(story.host.log, story.board.id, START_MS, story.now + 1)
     for before, after in pairwise(timeline.intervals):
         assert before.end_ms <= after.start_ms
     return timeline.intervals
@@ -137,7 +137,9 @@ def test_P6_contacts_date_the_journal_of_a_board_that_signs_nothing(unpaired: St
         assert abs(one.end_ms - (truth + 10 * MINUTE)) <= one.plus_minus_ms
         assert 0 < one.plus_minus_ms <= 4 * HOUR * 100 // 1_000_000
     # A part of it, which begins and ends between two contacts.
-    (timeline,) = read(unpaired.host.log, unpaired.board.id, lives[1] - MINUTE, lives[2] - MINUTE)
+    (timeline,) = read_timelines(
+        unpaired.host.log, unpaired.board.id, lives[1] - MINUTE, lives[2] - MINUTE
+    )
     assert [one.state for one in timeline.intervals] == ["muted", "live", "muted"]
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from hardmute import keys
-from hardmute.errors import LocalError, UsageError
-from hardmute.log import Pairing
+from hardmute.model.errors import LocalError, UsageError
+from hardmute.store import keys
+from hardmute.store.log import Pairing
 from muteboard import attest
 
 BOARD = "e6614c311b8a4f2d"

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from conftest import Sim
-from hardmute.errors import LocalError, UsageError
 from hardmute.listen import devices
 from hardmute.listen.devices import Device
+from hardmute.model.errors import LocalError, UsageError
 
 
 def device(kind: str, name: str, **fields: Any) -> Device:

@@ -19,7 +19,7 @@ MUTED_S = (6.0, 11.4)
 
 @pytest.fixture(scope="module")
 def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from hardmute.listen.offline import write_probe
+    from hardmute.cli.commands.recording import write_probe
 
     file = tmp_path_factory.mktemp("probe") / "probe.wav"
     write_probe(file, 2.0)

@@ -10,10 +10,12 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from hardmute.errors import LocalError
+from hardmute.listen import stream as streams
 from hardmute.listen.devices import Device
 from hardmute.listen.stream import Duplex
 from hardmute.listen.timing import Moment
+from hardmute.model.clock import SYSTEM
+from hardmute.model.errors import LocalError
 
 RATE = 1000
 MICROPHONE = Device("input", "mic", "Microphone", 3, None, None, muted=False, default=True)
@@ -74,7 +76,8 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """This host's clock, in seconds."""
     now = [5.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    clock = SYSTEM._replace(run_us=lambda: round(1e6 * now[0]))
+    monkeypatch.setattr(streams, "SYSTEM", clock)
     return now
 
 

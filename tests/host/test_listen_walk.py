@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hardmute import errors
-from hardmute.contact import Meeting
-from hardmute.errors import UnreachableError
+from hardmute.cli.outcome import verdict_code
 from hardmute.listen import walk
-from hardmute.listen.command import verdict_code
 from hardmute.listen.outcome import CannotTellError, Outcome, Phases
 from hardmute.listen.timing import Moment
 from hardmute.listen.walk import PRESS_S, Follower, Heard, Walk
-from hardmute.report import Status
+from hardmute.model import errors
+from hardmute.model.answers import Status
+from hardmute.model.errors import UnreachableError
+from hardmute.sync.contact import Meeting
 
 RATE = 16_000
 MUTED_S = 3.0

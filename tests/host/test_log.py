@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from fake_device import BOARD, LIVE, MUTED, Board, Device, pty_device
 
-from hardmute import log as log_module
-from hardmute import plot  # noqa: F401 (imported before a test gives up its rights)
-from hardmute.errors import (
+from hardmute.evidence.observation import Observation, seen, unseen
+from hardmute.model.answers import conclude, parse_status
+from hardmute.model.errors import (
     FAULT,
     LOCAL,
     OK,
@@ -32,11 +32,10 @@ from hardmute.errors import (
     LogError,
     UsageError,
 )
-from hardmute.errors import (
-    LIVE as LIVE_CODE,
-)
-from hardmute.log import Log, Observation, _Damage, seen, unseen
-from hardmute.report import conclude, parse_status
+from hardmute.model.errors import LIVE as LIVE_CODE
+from hardmute.render import svg  # noqa: F401 (imported before a test gives up its rights)
+from hardmute.store import log as log_module
+from hardmute.store.log import Log, _Damage
 
 HOUR_MS = 3_600_000
 YEAR_MS = 365 * 24 * HOUR_MS
@@ -149,7 +148,8 @@ def test_opening_again_changes_nothing(file: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from hardmute.log import Log, unseen
+from hardmute.evidence.observation import unseen
+from hardmute.store.log import Log
 sys.stdin.readline()
 log = Log(Path(sys.argv[1]))
 for number in range(100):
@@ -285,7 +285,7 @@ def test_on_a_full_disk_the_state_is_told(
 # As a shell's `ulimit -f` does; the note of who holds the port still fits.
 _LIMITED = """
 import resource, sys
-from hardmute.__main__ import main
+from hardmute.cli.main import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 sys.exit(main(sys.argv[2:]))
 """

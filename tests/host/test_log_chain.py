@@ -22,11 +22,11 @@ from evidence_maker import (
     report_of,
     write_export,
 )
-from hardmute import verifier
-from hardmute.entries import GENESIS, Entry, read_export, stored_entry
-from hardmute.errors import LOCAL, OK, TAMPERED, UNKNOWN, USAGE, LogDamagedError
-from hardmute.keys import save_verify_key
-from hardmute.log import Log
+from hardmute.evidence import verifier
+from hardmute.evidence.entries import GENESIS, Entry, read_export, stored_entry
+from hardmute.model.errors import LOCAL, OK, TAMPERED, UNKNOWN, USAGE, LogDamagedError
+from hardmute.store.keys import save_verify_key
+from hardmute.store.log import Log
 from muteboard import journal
 
 _END_S = 30
@@ -277,7 +277,7 @@ def test_P6_log_shows_the_incidents_of_its_window(made: Home, cli: Any) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from hardmute.log import Log
+from hardmute.store.log import Log
 log = Log(Path(sys.argv[1]))
 sys.stdin.readline()
 for number in range(100):
@@ -362,7 +362,7 @@ def test_what_was_pruned_is_not_told_by_what_is_left(made: Home, cli: Any) -> No
 
 
 def _iso(at_ms: int) -> str:
-    from hardmute.log import iso_time
+    from hardmute.model.clock import iso_time
 
     return iso_time(at_ms)
 
@@ -492,7 +492,7 @@ def test_P6_a_process_that_has_the_log_open_goes_on_after_a_prune(made: Home) ->
 _PRUNER = """
 import os, sys
 from pathlib import Path
-from hardmute.log import Log
+from hardmute.store.log import Log
 log = Log(Path(sys.argv[1]))
 left = int(sys.argv[3])
 def step(_):

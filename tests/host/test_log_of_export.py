@@ -12,8 +12,8 @@ from test_commands import svg_text
 
 from conftest import Cli
 from evidence_maker import BOARD, Story, write_export
-from hardmute.entries import Entry, canonical, entry_hash
-from hardmute.log import iso_time
+from hardmute.evidence.entries import Entry, canonical, entry_hash
+from hardmute.model.clock import iso_time
 
 CLAIM = "the export agrees with itself; nothing was checked"
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from evidence_maker import Story, at
-from hardmute import keys
-from hardmute.errors import LocalError, UsageError
-from hardmute.newfile import new_file
+from hardmute.model.errors import LocalError, UsageError
+from hardmute.store import keys
+from hardmute.system.new_file import new_file
 
 _SPAN = ("--from", at(2), "--to", at(30))
 _COMMANDS: dict[str, tuple[str, ...]] = {

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from conftest import Cli, Sim
-from hardmute import errors, keys, service
+from hardmute.cli import service
+from hardmute.model import errors
+from hardmute.store import keys
 from muteboard import attest
 
 

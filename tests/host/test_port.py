@@ -28,9 +28,10 @@ import serial
 from fake_device import MISSING, MUTED, Board, changed, on, pty_device, stable_name
 from serial import serialposix
 
-from hardmute import client, paths
-from hardmute.errors import FAULT, OK, UNKNOWN, USAGE, UnreachableError
-from hardmute.holder import PortHolder
+from hardmute.device import client
+from hardmute.device.holder import PortHolder, port_key
+from hardmute.model.errors import FAULT, OK, UNKNOWN, USAGE, UnreachableError
+from hardmute.system import paths
 from muteboard import wire
 
 _END_S = 10
@@ -99,6 +100,46 @@ def test_holding_waits_no_longer_than_asked(home: Path) -> None:
     # From 0.0 on; at 2.0 the time is up.
     assert next(ticks) == 5
     assert home in paths.runtime_dir("ports").parents
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    "same",
+    [
+        "socket://localhost:5000",
+        "SOCKET://LocalHost.:5000",
+        "socket://[::1]:5000",
+        "socket://[0:0:0:0:0:0:0:1]:5000",
+        "socket://[::ffff:127.0.0.1]:5000",
+        "socket://127.0.0.1:05000?logging=error",
+        "rfc2217://127.0.0.1:5000?ign_set_control&timeout=3",
+    ],
+)
+def test_one_port_has_one_lock_whatever_its_address_is_called(same: str) -> None:
+    with (
+        PortHolder("socket://127.0.0.1:5000", 0.01),
+        pytest.raises(UnreachableError, match="is held by"),
+        PortHolder(same, 0.01),
+    ):
+        pass
+
+
+def test_names_of_other_ports_have_locks_of_their_own() -> None:
+    names = [
+        "socket://127.0.0.1:5000",
+        "socket://127.0.0.1:5001",
+        "socket://127.0.0.2:5000",
+        "socket://bench:5000",
+        "socket://localhost.example:5000",
+        "socket://[fe80::1]:5000",
+        "socket://[::1",
+        "socket://localhost",
+        "socket://localhost:port",
+        "loop://",
+        "hwgrep://2E8A",
+        "localhost:5000",
+    ]
+    assert len({port_key(name) for name in names}) == len(names)
 
 
 @pytest.mark.usefixtures("home")

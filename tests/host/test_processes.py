@@ -21,9 +21,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from computer import Computer, Process
-from hardmute import errors, logview
-from hardmute.log import Log, Observation
-from hardmute.timeline import Interval
+from hardmute.evidence.observation import Observation
+from hardmute.evidence.timeline import Interval
+from hardmute.model import errors
+from hardmute.store.log import Log
+from hardmute.sync.timelines import read_timelines
 
 BOARD = "5eed0000"
 # The board's loop, and each port, are looked at every 5 ms; an answer takes some of these.
@@ -205,7 +207,7 @@ class Day:
         log = Log(self.home / "log.sqlite3")
         try:
             now_ms = self.computer.wall_ms()
-            (timeline,) = logview.read(log, BOARD, now_ms - 3 * DAY_MS, now_ms + 3 * DAY_MS)
+            (timeline,) = read_timelines(log, BOARD, now_ms - 3 * DAY_MS, now_ms + 3 * DAY_MS)
         finally:
             log.close()
         self._check_muted(timeline.intervals)

@@ -14,11 +14,13 @@ import pytest
 
 import independent_verifier
 from evidence_maker import BOARD, Story, at, copy_of, hash_of, write_export
-from hardmute import history, keys, verifier
-from hardmute.entries import Entry, canonical, stored, stored_entry
-from hardmute.excerpt import excerpt
-from hardmute.log import Log, iso_time
-from hardmute.proof import Proof, examine
+from hardmute.evidence import reconstruction, verifier
+from hardmute.evidence.entries import Entry, canonical, stored, stored_entry
+from hardmute.evidence.proof import Proof, examine
+from hardmute.model.clock import iso_time
+from hardmute.store import keys
+from hardmute.store.excerpt import excerpt
+from hardmute.store.log import Log
 from muteboard import attest, journal
 
 MINUTE = 60_000
@@ -504,8 +506,8 @@ def test_two_attestations_of_one_moment_agree(scene: Scene) -> None:
     scene.attest()
     entry = scene.host.log.newest(scene.board.id, "attestation")
     assert entry is not None
-    one = history.attested(entry)
-    assert history.clocks_agree(one, one)
+    one = reconstruction.attested(entry)
+    assert reconstruction.clocks_agree(one, one)
 
 
 # The command.
@@ -664,7 +666,7 @@ def test_P5_a_clock_behind_the_newest_attestation_proves_nothing_yet(
 ) -> None:
     assert cli("prove", "--from", at(2), "--to", at(30)).code == 0
     behind = story.now - 10 * MINUTE
-    monkeypatch.setattr("hardmute.prove.now_ms", lambda: behind)
+    monkeypatch.setattr("hardmute.cli.commands.prove.now_ms", lambda: behind)
     result = cli("prove", "--from", at(2), "--to", at(30))
     assert (result.code, result.out) == (2, "")
     assert "run `hardmute status` first" in result.err
@@ -780,6 +782,7 @@ def test_P6_an_export_proves_what_a_later_signature_commits_to(
     told = cli(*words, *quiet)
     assert told.code == 3
     assert "nothing was checked" in told.out
+    assert "rests on nothing: no signature was checked" in " ".join(told.out.split())
     # Nothing that was signed contains the last attestation: its time could have been moved.
     late = ("--from", iso_time(since + 11 * MINUTE), "--to", iso_time(since + 19 * MINUTE))
     assert cli(*words, *late, "--key", str(key)).code == 3

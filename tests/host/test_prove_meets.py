@@ -11,12 +11,14 @@ from test_signed import is_paired, plugged_in
 
 from conftest import Cli
 from evidence_maker import BOARD, MINUTE, Story, at
-from hardmute import discovery, errors, keys
-from hardmute.clock import now_ms
-from hardmute.contact import Contact, Meeting
-from hardmute.log import Log, iso_time
-from hardmute.receipt import read_receipt
-from hardmute.text import local_time
+from hardmute.device import discovery
+from hardmute.model import errors
+from hardmute.model.clock import iso_time, now_ms
+from hardmute.model.words import local_time
+from hardmute.store import keys
+from hardmute.store.log import Log
+from hardmute.store.receipts import read_receipt
+from hardmute.sync.contact import Contact, Meeting
 
 LONG_AGO = ("--from", at(2), "--to", at(30))
 

@@ -19,14 +19,14 @@ from typing import Any
 import pytest
 
 from evidence_maker import BOARD, Clock, MadeBoard, MadeHost
-from hardmute import readers
-from hardmute.batches import Batch
-from hardmute.entries import entry_hash
-from hardmute.errors import OK, TAMPERED
-from hardmute.keys import save_verify_key
-from hardmute.log import Log
-from hardmute.macs import EpochKeys, Keys
-from hardmute.verifier import Report, Verifier
+from hardmute.evidence.batches import Batch
+from hardmute.evidence.entries import entry_hash
+from hardmute.evidence.macs import EpochKeys, Keys
+from hardmute.evidence.verifier import Report, Verifier
+from hardmute.model.errors import OK, TAMPERED
+from hardmute.store import readers
+from hardmute.store.keys import save_verify_key
+from hardmute.store.log import Log
 from muteboard import journal
 
 _DAY_MS = 86_400_000
@@ -95,7 +95,7 @@ class Home:
         log = Log(self.file)
         try:
             with log.snapshot():
-                return log.verified(secrets)
+                return readers.verified(log, secrets)
         finally:
             log.close()
 

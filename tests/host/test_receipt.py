@@ -16,8 +16,8 @@ import pytest
 
 import independent_verifier
 from evidence_maker import BOARD, MINUTE, START_MS, MadeBoard, Story, at, shown
-from hardmute import keys, receipt
-from hardmute.entries import (
+from hardmute.evidence import receipt
+from hardmute.evidence.entries import (
     Entry,
     canonical,
     encoded,
@@ -26,10 +26,12 @@ from hardmute.entries import (
     row_of,
     stored_entry,
 )
-from hardmute.errors import EvidenceError, NewerError, UsageError
-from hardmute.log import Log, iso_time
-from hardmute.receipt import check_receipt, read_receipt
-from hardmute.receipt_page import embedded
+from hardmute.evidence.receipt import check_receipt, embedded
+from hardmute.model.clock import iso_time
+from hardmute.model.errors import EvidenceError, NewerError, UsageError
+from hardmute.store import keys
+from hardmute.store.log import Log
+from hardmute.store.receipts import read_receipt
 from muteboard import attest, journal
 
 
@@ -254,7 +256,7 @@ def test_a_page_takes_no_word_for_markup(
     """None of these can come from a board as it is; the page does not rest on that."""
     evil = "</script><script>alert(1)</script><img src=//x>"
     monkeypatch.setattr("muteboard.__version__", evil)
-    monkeypatch.setattr("hardmute.history.ONE_SIDED", evil)
+    monkeypatch.setattr("hardmute.evidence.reconstruction.ONE_SIDED", evil)
     file = tmp_path / "receipt.html"
     story.board.boot()
     story.pass_minutes(20)

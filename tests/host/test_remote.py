@@ -19,9 +19,9 @@ from fake_device import LIVE, Board, on, tcp_device
 from serial import rfc2217
 
 from conftest import Cli
-from hardmute import client
-from hardmute.errors import LIVE as LIVE_CODE
-from hardmute.errors import OK, UNKNOWN, USAGE, UnreachableError
+from hardmute.device import client
+from hardmute.model.errors import LIVE as LIVE_CODE
+from hardmute.model.errors import OK, UNKNOWN, USAGE, UnreachableError
 
 SETTINGS = (
     rfc2217.SERVER_SET_BAUDRATE,

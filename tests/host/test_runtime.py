@@ -12,8 +12,8 @@ from pathlib import Path
 import pico_image_maker as maker
 import pytest
 
-from hardmute import runtime
-from hardmute.errors import LocalError, UsageError
+from hardmute.flash import runtime
+from hardmute.model.errors import LocalError, UsageError
 
 IMAGE = maker.uf2_of(maker.runtime())
 OTHER = maker.uf2_of(maker.runtime(version="v1.26.0"))
@@ -21,7 +21,7 @@ OTHER = maker.uf2_of(maker.runtime(version="v1.26.0"))
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("hardmute.paths.cache_dir", lambda name: tmp_path / name)
+    monkeypatch.setattr("hardmute.system.paths.cache_dir", lambda name: tmp_path / name)
     return tmp_path / "runtime"
 
 

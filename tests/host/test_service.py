@@ -15,21 +15,22 @@ import pytest
 from fake_device import BOARD, Board, Script, pty_device
 
 from conftest import Cli, Sim, StartSim
-from hardmute import errors, service
-from hardmute.recorder import Recorder
-from hardmute.report import Identity
+from hardmute.cli import service
+from hardmute.model import errors
+from hardmute.model.answers import Identity
+from hardmute.model.clock import SYSTEM
+from hardmute.sync.recorder import Recorder
 
 
 class Hands:
-    """Stands in for the module `time`: each time that it is slept, the next thing is done."""
+    """Stands in for `time.sleep` and the clock: at each sleep the next thing is done."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *todo: Callable[[], object]) -> None:
         self._todo = list(todo)
         self.now = 50.0
         monkeypatch.setattr(service, "time", self)
-
-    def monotonic(self) -> float:
-        return self.now
+        clock = SYSTEM._replace(run_us=lambda: round(1e6 * self.now))
+        monkeypatch.setattr(service, "SYSTEM", clock)
 
     def sleep(self, seconds: float) -> None:
         # A slow host: each look at the board takes that long as well.

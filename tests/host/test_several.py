@@ -13,19 +13,18 @@ from test_commands import plug_in as listed
 from test_log import DAMAGE
 
 from conftest import Cli, StartSim, StartWatch
-from hardmute import discovery
-from hardmute.client import Session
-from hardmute.log import Log
-from hardmute.sim import registry
+from hardmute.device import discovery, simulators
+from hardmute.device.client import Session
+from hardmute.store.log import Log
 
 GONE = "c0ffee01"
 
 
 def plug_in(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
     """Let the simulated boards at these ports be real ones, which nothing else tells of."""
-    running = registry.running
+    running = simulators.running
     monkeypatch.setattr(
-        registry, "running", lambda: [one for one in running() if one.device not in devices]
+        simulators, "running", lambda: [one for one in running() if one.device not in devices]
     )
     listed(monkeypatch, *devices)
 
@@ -188,7 +187,7 @@ def test_P2_mute_tries_all_before_it_ends(
     if bad == "unplug":
         boards[0].act("unplug")
     elif bad == "refuses":
-        from hardmute.errors import RefusedError
+        from hardmute.model.errors import RefusedError
 
         real = Session.mute
 

@@ -21,17 +21,24 @@ from fake_device import HELLO, ScriptedPort
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import Cli
+from conftest import Cli, use_clock
 from evidence_maker import BOARD, Clock, MadeBoard, Story, hold
-from hardmute import commands, discovery, errors, keys, recorder, text
-from hardmute.__main__ import main
-from hardmute.client import Session
-from hardmute.clock import SYSTEM, HostClock
-from hardmute.discovery import Port
-from hardmute.holder import Turn
-from hardmute.intake import MOST_BREAKS
-from hardmute.log import Log, Observation, _Damage, iso_time
-from hardmute.logview import read
+from hardmute.cli.commands import query
+from hardmute.cli.main import main
+from hardmute.device import discovery
+from hardmute.device.client import Session
+from hardmute.device.discovery import Port
+from hardmute.device.holder import Turn
+from hardmute.evidence.observation import Observation
+from hardmute.model import errors
+from hardmute.model.clock import SYSTEM, HostClock, iso_time
+from hardmute.model.words import UNSIGNED, claimed
+from hardmute.monitor import follower
+from hardmute.store import keys, readers
+from hardmute.store.log import Log, _Damage
+from hardmute.sync import recorder, visit
+from hardmute.sync.journal_import import MOST_BREAKS
+from hardmute.sync.timelines import read_timelines
 from muteboard import attest, wire
 
 DEVICE = "/dev/fake"
@@ -69,7 +76,7 @@ class Device:
         # What a watch gets after the state as it is: what is done before each event.
         self.happens: list[Callable[[], object]] = []
         # The host's clock when the board was switched on, and the board's as it was left.
-        self._begun = commands.SYSTEM.now_s() - made.clock.ms / 1000
+        self._begun = visit.SYSTEM.now_s() - made.clock.ms / 1000
         self._left_ms = made.clock.ms
         # How far a test has put the board's clock on, and so the host's.
         self._ahead_ms = 0
@@ -85,7 +92,7 @@ class Device:
         """The board's clock goes on as the host's does."""
         clock = self.made.clock
         self._ahead_ms += clock.ms - self._left_ms
-        clock.ms = self._left_ms = round(1000 * (commands.SYSTEM.now_s() - self._begun))
+        clock.ms = self._left_ms = round(1000 * (visit.SYSTEM.now_s() - self._begun))
 
     def script(self, line: bytes) -> list[tuple[float, bytes]]:
         self.goes_on()
@@ -160,7 +167,12 @@ def plugged_in(device: Device) -> Iterator[None]:
 
     @contextlib.contextmanager
     def open_board(
-        _named: str | None, timeout: float, _log: Log | None, _turn: Turn = "usual"
+        _named: str | None,
+        timeout: float,
+        _log: Log | None,
+        _turn: Turn = "usual",
+        *_: object,
+        **_more: object,
     ) -> Iterator[Any]:
         session = device.session(timeout)
         yield session, session.hello()
@@ -185,8 +197,8 @@ def plugged_in(device: Device) -> Iterator[None]:
         patch.setattr(discovery, "open_board", open_board)
         patch.setattr(discovery, "serial_ports", serial_ports)
         patch.setattr(Session, "watch", watch)
-        patch.setattr(commands, "VERIFY_PAUSE_S", 0.0)
-        patch.setattr(commands, "SYSTEM", device.clock(commands.SYSTEM))
+        patch.setattr(visit, "VERIFY_PAUSE_S", 0.0)
+        use_clock(patch, device.clock(visit.SYSTEM))
         yield
 
 
@@ -330,16 +342,16 @@ def test_P5_a_board_that_denies_its_pairing_is_not_muted(
 def test_the_words_in_the_log_are_the_documented_ones() -> None:
     page = (Path(__file__).parents[2] / "docs" / "evidence.md").read_text("utf-8")
     _, table = page.split("| `unsigned` |")
-    for code in text.UNSIGNED:
+    for code in UNSIGNED:
         assert f"`{code}`" in table.partition("\n\n")[0]
-    assert text.claimed("some_new_error").endswith("did not sign it (some new error)")
+    assert claimed("some_new_error").endswith("did not sign it (some new error)")
 
 
 def states(home: Path, since_ms: int) -> list[tuple[str, str | None]]:
     """What `hardmute log` shows from ``since_ms`` on."""
     log = Log(home / "log.sqlite3")
     try:
-        (timeline,) = read(log, BOARD, since_ms, 1 << 52)
+        (timeline,) = read_timelines(log, BOARD, since_ms, 1 << 52)
     finally:
         log.close()
     return [(interval.state, interval.note) for interval in timeline.intervals]
@@ -413,14 +425,14 @@ def test_P5_a_device_that_answers_late_holds_no_command(
     becomes(device.made, state)
     # It does not cut.
     monkeypatch.setattr(device.made, "mute", lambda _cause: None)
-    tell = commands._tell
+    tell = query._tell
     took_s: list[float] = []
 
     def tells(*args: Any, **more: Any) -> int:
         took_s.append(device.port.now - device.begun)
         return tell(*args, **more)
 
-    monkeypatch.setattr(commands, "_tell", tells)
+    monkeypatch.setattr(query, "_tell", tells)
     with plugged_in(device):
         told = cli(*words, "--json", "--timeout", "1")
     assert told.code in (errors.UNKNOWN, STATES[state])
@@ -470,7 +482,7 @@ def test_P5_watch_asks_a_busy_board_again_but_once_a_second(
 
         return passes
 
-    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    use_clock(monkeypatch, clock_of(lambda: now))
     device = is_paired(home, "log and key")
     device.attests = "busy"
     device.happens = [
@@ -508,7 +520,7 @@ def test_P5_watch_does_not_fill_the_log_with_what_stays_so(
     device = is_paired(home, pairing)
     device.attests = attests
     device.happens = [lambda: None] * 20
-    monkeypatch.setattr(commands, "_UNSIGNED_S", 0.0)
+    monkeypatch.setattr(follower, "_UNSIGNED_S", 0.0)
     log = Log(home / "log.sqlite3")
     before = len(list(log.entries(BOARD, [kind])))
     with plugged_in(device):
@@ -524,7 +536,7 @@ def test_P6_a_board_that_flips_its_state_fills_no_log(
 ) -> None:
     """A row a second, which is the gravest of what it stands for, and says how much that is."""
     now = 1000.0
-    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    use_clock(monkeypatch, clock_of(lambda: now))
     device = is_paired(home, "none")
     seconds = 20
 
@@ -559,8 +571,8 @@ def test_P6_a_board_that_flips_its_state_fills_no_log(
     assert len(summaries) == seconds
     assert sum(row.summary_of or 1 for row in rows) >= 10 * seconds
     assert rows[-1].state == "muted"
-    assert device.asked.count("attest") <= seconds + commands._CONTACTS + 2
-    assert attestations <= seconds + commands._CONTACTS + 2
+    assert device.asked.count("attest") <= seconds + follower._CONTACTS + 2
+    assert attestations <= seconds + follower._CONTACTS + 2
     # The journal tells each of them.
     assert [state for state, _ in states(home, 0)].count("live") == 5 * seconds
 
@@ -571,7 +583,7 @@ def test_P6_a_contact_that_chatters_is_one_row_a_second(
 ) -> None:
     """It reads closed every other time; the board itself, which settles, counts no change."""
     now = 1000.0
-    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    use_clock(monkeypatch, clock_of(lambda: now))
     device = is_paired(home, pairing)
     device.made.clock.pass_ms(60_000)
     seconds = 10
@@ -635,7 +647,7 @@ def test_P6_watch_goes_on_logging_after_its_log_could_not_be_written(
 ) -> None:
     """Rows, records and attestations; it says when it is back, and ends with 6."""
     now = 1000.0
-    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    use_clock(monkeypatch, clock_of(lambda: now))
     device = is_paired(home, "log and key")
     trouble = Trouble(home / "log.sqlite3", how, monkeypatch)
     log = Log(home / "log.sqlite3")
@@ -666,7 +678,7 @@ def test_P6_watch_goes_on_logging_after_its_log_could_not_be_written(
         told = cli("watch", "--json")
     shown = [json.loads(line)["verdict"] for line in told.out.splitlines()]
     rows = list(log.observations(BOARD, 0, 1 << 52))
-    report = log.verified(device.made.secrets).report()
+    report = readers.verified(log, device.made.secrets).report()
     log.close()
     assert [one for one in shown if one != "unknown"] == ["muted", "live", "muted", "live"]
     assert told.code == errors.LOCAL
@@ -688,7 +700,7 @@ def test_P6_a_live_moment_of_a_board_that_does_not_count_it_is_logged(
 ) -> None:
     """It says that nothing has changed since, and is muted again."""
     now = 1000.0
-    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    use_clock(monkeypatch, clock_of(lambda: now))
     device = is_paired(home, "none")
     device.attests = "not_paired"
     device.hello["journal"] = False
@@ -717,7 +729,7 @@ def test_P6_a_board_with_another_journal_each_time_fills_no_log(
     home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    use_clock(monkeypatch, clock_of(lambda: now))
     device = is_paired(home, "none")
     device.attests = "not_paired"
 
@@ -747,7 +759,7 @@ def test_P6_watch_attests_for_the_log_every_ten_minutes(
     home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    use_clock(monkeypatch, clock_of(lambda: now))
     device = is_paired(home, "key")
 
     def passes(attests: str) -> Callable[[], None]:
@@ -781,7 +793,7 @@ def test_P5_a_signature_that_is_old_covers_nothing(
     home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = is_paired(home, "log and key")
-    monkeypatch.setattr("hardmute.contact._COVERS_US", -1)
+    monkeypatch.setattr("hardmute.sync.contact._COVERS_US", -1)
 
     def stops_signing() -> None:
         device.attests = "busy"
@@ -800,17 +812,20 @@ def test_P5_muted_is_shown_no_longer_while_the_next_signature_is_waited_for(
     home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, silent: str
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(commands, "SYSTEM", clock_of(lambda: now))
+    use_clock(monkeypatch, clock_of(lambda: now))
     device = Slow(is_paired(home, "key").made)
     device.part = 0.0
     shown: list[float] = []
-    show = commands._Watch._show
 
-    def shows(watch: Any, observation: Observation) -> None:
-        shown.append(device.port.now)
-        show(watch, observation)
+    class Shows(follower.Follower):
+        def __init__(self, named: Any, timeout: float, show: Any, **more: Any) -> None:
+            def shows(observation: Observation) -> None:
+                shown.append(device.port.now)
+                show(observation)
 
-    monkeypatch.setattr(commands._Watch, "_show", shows)
+            super().__init__(named, timeout, shows, **more)
+
+    monkeypatch.setattr(query, "Follower", Shows)
 
     def falls_silent() -> None:
         nonlocal now
@@ -857,7 +872,7 @@ def test_P5_watch_tells_of_a_contradiction(
             device.lie = dict
 
         device.happens = [tells_the_truth, lambda: None]
-        monkeypatch.setattr(commands, "_LASTING_S", 0.0)
+        monkeypatch.setattr(follower, "_LASTING_S", 0.0)
         assert watched(cli) == ["fault", "live"]
         device.lie = lies
         found = {each["name"]: each for each in cli("doctor", "--json").json["checks"]}
@@ -988,8 +1003,8 @@ def test_P5_a_log_that_becomes_unreadable_during_a_watch_ends_no_pairing(
     def breaks() -> None:
         _is_unreadable(home / "log.sqlite3")
 
-    monkeypatch.setattr(commands, "_UNSIGNED_S", 0.0)
-    monkeypatch.setattr(commands, "_LASTING_S", 0.0)
+    monkeypatch.setattr(follower, "_UNSIGNED_S", 0.0)
+    monkeypatch.setattr(follower, "_LASTING_S", 0.0)
     device.happens = [breaks, *[lambda: None] * 3]
     with plugged_in(device):
         assert watched(cli) == ["unknown"]
@@ -1041,7 +1056,9 @@ def test_P6_a_prune_has_its_checkpoint_signed_or_says_that_it_is_open(
     if pairing != "log":
         log = Log(home / "log.sqlite3")
         secrets = device.made.secrets
-        assert log.verified(secrets).report().checkpoint_open == ("has signed" not in words)
+        assert readers.verified(log, secrets).report().checkpoint_open == (
+            "has signed" not in words
+        )
         log.close()
 
 

@@ -15,7 +15,7 @@ import pytest
 from pico_image_maker import uf2_file
 
 from conftest import Cli, Sim, StartSim, VirtualBoard
-from hardmute.sim import registry
+from hardmute.device import simulators
 from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics
 from hardmute.sim.server import Simulator
@@ -374,7 +374,7 @@ def test_replugging_keeps_the_path_and_the_boot(start_sim: StartSim, cli: Cli, t
 
 def test_two_boards_at_once_do_not_know_of_each_other(start_sim: StartSim, cli: Cli) -> None:
     one, other = start_sim(), start_sim("--tcp", 0, "--contacts", 2)
-    assert {entry.board for entry in registry.running()} == {one.board, other.board}
+    assert {entry.board for entry in simulators.running()} == {one.board, other.board}
     one.act("press")
     assert (one.look()["line"], other.look()["contacts"]) == ("connected", ["open", "open"])
     assert cli("-d", one.board, "status").code == 1
@@ -430,7 +430,7 @@ def test_sim_says_what_the_emulated_chip_needs(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str
 ) -> None:
     image = uf2_file(tmp_path / "image.uf2")
-    ours = ("hardmute.sim.rp2040", "hardmute.littlefs_image")
+    ours = ("hardmute.sim.rp2040", "hardmute.flash.littlefs_image")
     for module in [name for name in sys.modules if name.startswith(ours)]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, missing, None)
@@ -487,7 +487,7 @@ def test_time_that_the_host_slept_through_does_not_pass_for_the_board(home: Path
 
 def test_registry_ignores_what_is_no_entry(home: Path) -> None:
     folder = home / "run" / "simulated"
-    assert registry.running() == []
+    assert simulators.running() == []
     for name, content in (
         ("a.json", ""),
         ("b.json", "[]"),
@@ -495,10 +495,10 @@ def test_registry_ignores_what_is_no_entry(home: Path) -> None:
         ("d.json", '{"board":"d","device":"x","world":"y","pid":"no"}'),
     ):
         (folder / name).write_text(content)
-    assert registry.running() == []
-    entry = registry.SimulatedEntry("5eed", "device", "world", os.getpid())
-    registry.register(entry)
-    assert registry.running() == [entry]
+    assert simulators.running() == []
+    entry = simulators.SimulatedEntry("5eed", "device", "world", os.getpid())
+    simulators.register(entry)
+    assert simulators.running() == [entry]
 
 
 def test_a_home_with_a_long_path_still_has_a_world(home: Path, monkeypatch: pytest.MonkeyPatch):

@@ -19,11 +19,11 @@ from seeded_faults import FAULTS, Fault
 import independent_verifier
 import soundness
 from evidence_maker import MINUTE, Story
-from hardmute.entries import canonical
-from hardmute.errors import EvidenceError
-from hardmute.excerpt import excerpt
-from hardmute.proof import EVIDENCE, Proven, examine
-from hardmute.receipt import check_receipt, make_receipt
+from hardmute.evidence.entries import canonical
+from hardmute.evidence.proof import EVIDENCE, Proven, examine
+from hardmute.evidence.receipt import check_receipt, make_receipt
+from hardmute.model.errors import EvidenceError
+from hardmute.store.excerpt import excerpt
 from soundness import PROVE, STATUS, Machine, Word, allowed, world
 
 PARTS = 20

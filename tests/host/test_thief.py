@@ -17,12 +17,13 @@ import pytest
 from test_independent_verifier import Made, is_good, judged, rechained, records_of, text_of
 
 from evidence_maker import BOARD, MadeBoard, report_of
-from hardmute import verifier
-from hardmute.allowance import Allowance
-from hardmute.entries import Entry, nonce
-from hardmute.errors import TAMPERED
-from hardmute.intake import MOST_BREAKS, Intake
-from hardmute.recorder import Recorder
+from hardmute.evidence import verifier
+from hardmute.evidence.entries import Entry, nonce
+from hardmute.model.allowance import Allowance
+from hardmute.model.clock import SYSTEM
+from hardmute.model.errors import TAMPERED
+from hardmute.sync.journal_import import MOST_BREAKS, Intake
+from hardmute.sync.recorder import Recorder
 from muteboard import attest, journal, wire
 
 
@@ -257,7 +258,7 @@ def test_P6_a_host_that_has_seen_more_finds_his_board_out(
     loot.board.boot()
     loot.board.live_for(10)
     monkeypatch.setenv("HARDMUTE_HOME", str(tmp_path))
-    intake = Intake(Recorder(), BOARD, Allowance(MOST_BREAKS))
+    intake = Intake(Recorder(), BOARD, Allowance(MOST_BREAKS, SYSTEM.now_s))
     assert intake.seq == seen
     for at, data in enumerate(loot.board.records(seen), seen):
         if not intake.take(at, data):

@@ -1,4 +1,4 @@
-"""`hardmute.timeline`: what is said of the time between two contacts, and that it is true."""
+"""`evidence.timeline`: what is said of the time between two contacts, and that it is true."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hardmute.log import Observation, unseen
-from hardmute.timeline import Interval, intervals, total_live_ms
+from hardmute.evidence.observation import Observation, unseen
+from hardmute.evidence.timeline import Interval, intervals, total_live_ms
 
 STEADY = settings(
     derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=150

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from evidence_maker import BOARD, Clock, MadeBoard, MadeHost, hash_of, report_of, write_export
-from hardmute import logcheck, verifier
-from hardmute.entries import (
+from hardmute.cli.commands import log_check
+from hardmute.evidence import verifier
+from hardmute.evidence.entries import (
     GENESIS,
     Entry,
     export_line,
@@ -23,7 +24,7 @@ from hardmute.entries import (
     stored,
     stored_entry,
 )
-from hardmute.errors import EvidenceError, UsageError
+from hardmute.model.errors import EvidenceError, UsageError
 
 OTHER = "0123456789abcdef"
 
@@ -358,7 +359,7 @@ def test_P6_the_key_of_another_board_or_pairing_is_no_key(long: Case) -> None:
     wrong = {(BOARD, 1): long.secrets[BOARD, 2], (BOARD, 2): long.secrets[BOARD, 2]}
     checked = verifier.verified(lambda: map(stored, long.entries), wrong)
     with pytest.raises(UsageError) as told:
-        logcheck.outcome(checked, wrong, None, own=True)
+        log_check.outcome(checked, wrong, None, own=True)
     said = str(told.value)
     assert said.startswith(f"The key given is of pairing 1 of board {BOARD} (key id ")
     assert said.count("key id") == 2

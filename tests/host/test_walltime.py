@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardmute.walltime import Anchor, BootClock, Bounds
+from hardmute.evidence.anchors import Anchor, BootClock, Bounds
 
 HOUR = 3_600_000
 START = 1_764_000_000_000

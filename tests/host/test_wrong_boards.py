@@ -22,11 +22,11 @@ import pytest
 from fake_device import Prompt, pty_device
 
 from conftest import Cli
-from hardmute import errors
+from hardmute.cli.commands import sim as sim_command
 from hardmute.flash import drives, esp32, esp32_image, image, machines, targets, uf2
 from hardmute.flash.prompt import About
 from hardmute.flash.prompt import Prompt as HostPrompt
-from hardmute.sim import command as sim_command
+from hardmute.model import errors
 from hardmute.sim import rp2040
 from muteboard import boards
 

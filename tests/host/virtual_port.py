@@ -11,7 +11,7 @@ EPOCH_MS = 1_767_225_600_000
 
 
 class VirtualPort:
-    """The port of ``board`` (`hardmute.client.Port`). Time passes while the host waits.
+    """The port of ``board`` (`hardmute.device.client.Port`). Time passes while the host waits.
 
     ``tamper``: what is done to each line from the board, newline included, on its way.
     """

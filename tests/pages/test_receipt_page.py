@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from evidence_maker import BOARD, Story, at
-from hardmute import keys
-from hardmute.__main__ import main
+from hardmute.cli.main import main
+from hardmute.store import keys
 
 WIDTHS = (420, 1000)
 SCHEMES = {"light": 1, "dark": 0}

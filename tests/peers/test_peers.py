@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import pytest
 
-from hardmute.errors import INTERRUPTED, OK, UNKNOWN
+from hardmute.model.errors import INTERRUPTED, OK, UNKNOWN
 from hardmute.sim.world import act
 
 BOARD = "5eedbeef"

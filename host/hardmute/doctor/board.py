@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import muteboard
-from hardmute import discovery, errors, keys, paths, text, walltime
-from hardmute.client import Session
-from hardmute.contact import bears_out, contradiction, foreign
+from hardmute.device import discovery
+from hardmute.device.client import Session
 from hardmute.doctor.finding import Finding, failed, passed, skipped, warned
 from hardmute.doctor.machine import Machine
-from hardmute.log import Log, paired_by
-from hardmute.report import Attested, Identity, Status, conclude, warning_text
+from hardmute.evidence import anchors
+from hardmute.model import errors, words
+from hardmute.model.answers import Attested, Identity, Status, conclude, warning_text
+from hardmute.store import keys
+from hardmute.store.log import Log, paired_by
+from hardmute.sync.contact import bears_out, contradiction, foreign
+from hardmute.system import paths
 from muteboard import attest
 
 # What an answer takes at most, in ms.
@@ -52,7 +56,7 @@ def check(args: Namespace, machine: Machine, log: Log | None) -> Iterator[Findin
                 said = _ask(session, identity.board, machine, held.key)
     except errors.UnreachableError as error:
         advice = _ADVICE.get(error.reason, "")
-        yield failed("board", text.printable(str(error)), advice, error.exit_code)
+        yield failed("board", words.printable(str(error)), advice, error.exit_code)
         for name in names:
             yield skipped(name, "the board was not asked")
         return
@@ -190,7 +194,7 @@ def _clock(board: str, status: Status, log: Log | None, now_ms: int) -> Finding:
     if "boot_not_counted" in status.warnings:
         return skipped(name, "the board does not count its starts")
     offsets: list[tuple[int, int]] = []
-    here = walltime.Anchor(status.uptime_ms, now_ms - _ANSWER_MS, now_ms)
+    here = anchors.Anchor(status.uptime_ms, now_ms - _ANSWER_MS, now_ms)
     try:
         near = list(log.observations(board, now_ms, now_ms))
     except errors.HardmuteError:
@@ -198,7 +202,7 @@ def _clock(board: str, status: Status, log: Log | None, now_ms: int) -> Finding:
     for seen in near:
         if seen.boot != status.boot:
             continue
-        on = walltime.advance(seen.anchor._replace(run=None), here)
+        on = anchors.advance(seen.anchor._replace(run=None), here)
         if on.board_ms >= 0:
             offset = 0 if on.agrees else on.passed_ms - on.board_ms
             offsets.append((offset, seen.at_ms))
@@ -210,8 +214,8 @@ def _clock(board: str, status: Status, log: Log | None, now_ms: int) -> Finding:
     way = "forward" if offset > 0 else "back"
     return warned(
         name,
-        f"by the board's clock, this host's was set {way} by {text.duration(abs(offset))} since"
-        f" {text.local_time(since_ms)}",
+        f"by the board's clock, this host's was set {way} by {words.duration(abs(offset))} since"
+        f" {words.local_time(since_ms)}",
         "If the host's clock is right now, nothing need be done: the log has both times. If not,"
         " set it (Linux: sudo timedatectl set-ntp true).",
     )

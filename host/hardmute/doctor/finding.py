@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hardmute import errors
+from hardmute.model import errors
 
 
 class Finding(NamedTuple):
     """``result``: ``pass``, ``warn``, ``fail`` or ``skipped``. ``todo``: what to do, or empty.
 
-    ``code``: the exit code of a ``fail`` (`hardmute.errors`); 0 for the others.
+    ``code``: the exit code of a ``fail`` (`hardmute.model.errors`); 0 for the others.
     """
 
     name: str

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from hardmute import permission
-from hardmute.clock import now_ms
+from hardmute.device import permission
+from hardmute.model.clock import now_ms
 
 
 class Machine(NamedTuple):
@@ -22,7 +22,7 @@ class Machine(NamedTuple):
     pid: int
     # Whether this user may read and write a device, file or folder.
     may_open: Callable[[str | Path], bool]
-    # The group that may open a device (`hardmute.permission`).
+    # The group that may open a device (`hardmute.device.permission`).
     group_of: Callable[[str], str | None]
     # The groups that the user database has this user in. A session has those of its beginning.
     groups: frozenset[str]

@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from hardmute import discovery, errors, holder, permission, text
-from hardmute.discovery import Port
+from hardmute.device import discovery, holder, permission
+from hardmute.device.discovery import Port
 from hardmute.doctor.finding import Finding, failed, passed, skipped, warned
 from hardmute.doctor.machine import Machine
+from hardmute.model import errors, words
 
 NAMES = ("usb", "bootsel", "permission", "modem_manager", "port_holder")
 
@@ -210,7 +211,7 @@ def _holder(machine: Machine, ports: list[Port]) -> Finding:
         return skipped("port_holder", "only on Linux can other programs than hardmute be seen")
     for port in ports:
         for pid in _openers(machine, os.path.realpath(port.device)):
-            name = text.printable(machine.read(f"proc/{pid}/comm")) or "unknown"
+            name = words.printable(machine.read(f"proc/{pid}/comm")) or "unknown"
             return failed(
                 "port_holder",
                 f"{port.device} is open in process {pid} ({name})",

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hardmute import errors, paths, text
 from hardmute.doctor.finding import Finding, failed, passed, skipped, warned
 from hardmute.doctor.machine import Machine
-from hardmute.entries import Entry
-from hardmute.log import Log
+from hardmute.evidence.entries import Entry
+from hardmute.model import errors, words
+from hardmute.store.log import Log
+from hardmute.system import paths
 
 # When this was written: no clock that is right says an earlier time.
 _NOT_BEFORE_MS = int(datetime(2026, 11, 25, tzinfo=UTC).timestamp() * 1000)
@@ -37,7 +38,7 @@ def check(
 
 
 def _clock(now_ms: int, log: Log | None) -> Finding:
-    now = text.local_time(now_ms)
+    now = words.local_time(now_ms)
     if now_ms < _NOT_BEFORE_MS:
         return failed(
             "clock",
@@ -53,7 +54,7 @@ def _clock(now_ms: int, log: Log | None) -> Finding:
         return warned(
             "clock",
             f"this host's clock says {now}, and the log's newest entry is of"
-            f" {text.local_time(newest.at_ms)}: it is wrong now, or was then",
+            f" {words.local_time(newest.at_ms)}: it is wrong now, or was then",
             _SET_CLOCK,
         )
     return passed("clock", f"this host's clock says {now}, later than all that is in the log")

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from hardmute.errors import LocalError, UsageError
 from hardmute.flash import drives, uf2
+from hardmute.model.errors import LocalError, UsageError
 
 INFO = "INFO_UF2.TXT"
 BOARD_ID = "RPI-RP2"

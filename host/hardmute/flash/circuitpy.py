@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from hardmute import board_files
-from hardmute.errors import LocalError, MissingExtraError, UsageError
-from hardmute.flash import drives
+from hardmute.flash import board_files, drives
+from hardmute.model.errors import LocalError, MissingExtraError, UsageError
 from muteboard import boards
 
 INFO = "boot_out.txt"

@@ -9,8 +9,8 @@ import string
 import sys
 from pathlib import Path
 
-from hardmute import text
-from hardmute.errors import LocalError
+from hardmute.model import words
+from hardmute.model.errors import LocalError
 
 # Where Linux has links to volumes by their names, mounted or not.
 _BY_LABEL = Path("/dev/disk/by-label")
@@ -55,11 +55,11 @@ def read_info(drive: Path, name: str) -> dict[str, str] | None:
             lines = file.read(_MAX_INFO).decode("utf-8", "replace").splitlines()
     except OSError:
         return None
-    info = {"": text.printable(lines[0]) if lines else ""}
+    info = {"": words.printable(lines[0]) if lines else ""}
     for line in lines:
         key, colon, value = line.partition(":")
         if colon:
-            info[key.strip().casefold()] = text.printable(value.strip())
+            info[key.strip().casefold()] = words.printable(value.strip())
     return info
 
 

@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hardmute import discovery, text
-from hardmute.errors import MissingExtraError, UnreachableError, UsageError
+from hardmute.device import discovery
+from hardmute.device.holder import PortHolder
 from hardmute.flash import esp32_image
 from hardmute.flash.esp32_image import Image, Part
-from hardmute.holder import PortHolder
+from hardmute.model import words
+from hardmute.model.errors import MissingExtraError, UnreachableError, UsageError
 
 # (part's name, bytes done, bytes in all) of what is written or read.
 Progress = Callable[[str, int, int], None]
@@ -86,8 +87,8 @@ def identify(port: str) -> Chip:
     unit = {"K": 1 << 10, "M": 1 << 20}[flash[2]]
     return Chip(
         port,
-        text.printable(kind[1]),
-        text.printable(chip[1]),
+        words.printable(kind[1]),
+        words.printable(chip[1]),
         (int(chip[2] or 0), int(chip[3] or 0)),
         int(flash[1]) * unit,
         mac[1].replace(":", ""),
@@ -180,7 +181,7 @@ def read_back(
         elif held[name] != content:
             differences.append(f"{name}: differs")
     differences += [
-        f"{text.printable(name)}: does not belong there"
+        f"{words.printable(name)}: does not belong there"
         for name in sorted(held)
         if name not in files and name.endswith(_IMPORTED)
     ]
@@ -190,7 +191,7 @@ def read_back(
 def _unpacked(data: bytes) -> dict[str, bytes] | None:
     from littlefs import LittleFSError
 
-    from hardmute.littlefs_image import unpack
+    from hardmute.flash.littlefs_image import unpack
 
     try:
         return unpack(data)
@@ -306,7 +307,7 @@ def _require() -> None:
 
 def _failure(port: str, lines: Sequence[str]) -> UnreachableError:
     fatal = _first(_FATAL, lines)
-    said = text.printable(fatal[1] if fatal else next(filter(None, reversed(lines)), "nothing"))
+    said = words.printable(fatal[1] if fatal else next(filter(None, reversed(lines)), "nothing"))
     if "Failed to connect" in said:
         return UnreachableError(
             f"No ESP32 answers at {port}: hold its BOOT button, press EN, and try again.",

@@ -13,8 +13,8 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from hardmute.errors import UsageError
 from hardmute.flash import machines
+from hardmute.model.errors import UsageError
 
 # Where the ROM of the classic ESP32 looks for the boot loader, and that for the partition table.
 BOOTLOADER_AT = 0x1000
@@ -168,7 +168,7 @@ def compose(image: Image, files: Mapping[str, bytes]) -> list[Part]:
     """
     from littlefs import LittleFSError
 
-    from hardmute.littlefs_image import pack
+    from hardmute.flash.littlefs_image import pack
 
     try:
         packed = pack(files, image.files.size)

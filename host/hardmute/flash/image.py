@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from hardmute.errors import UsageError
 from hardmute.flash import machines, uf2
+from hardmute.model.errors import UsageError
 
 # The header lies within the first 256 bytes of what is linked, behind boot loader and vectors.
 _SEARCHED = 1024
@@ -115,7 +115,7 @@ def join(image: Image, files: Mapping[str, bytes]) -> dict[int, bytes]:
     Also what is blank in it is written: of an older file system nothing must be left that a newer
     one could take for its own, nor any key. Raises `UsageError` where it does not fit.
     """
-    from hardmute.littlefs_image import pack
+    from hardmute.flash.littlefs_image import pack
 
     check_room(image)
     content = pack(files, image.size)
@@ -129,7 +129,7 @@ def files(image: Image) -> dict[str, bytes]:
     """The files in the file system that an image brings, or a flash has. Raises `UsageError`."""
     from littlefs import LittleFSError
 
-    from hardmute.littlefs_image import unpack
+    from hardmute.flash.littlefs_image import unpack
 
     try:
         return unpack(region(image.pages, image.start, image.size))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from hardmute import text
-from hardmute.errors import UsageError
+from hardmute.model import words
+from hardmute.model.errors import UsageError
 from muteboard import boards
 
 # MicroPython's banner has it behind a semicolon (shared/runtime/pyexec.c), and the linker lets
@@ -19,7 +19,7 @@ def check(machine: str, what: str) -> None:
     ``what``: how the sentence begins that tells the machine.
     """
     if machine not in boards.MACHINES:
-        said = repr(text.printable(machine)) if machine else "a board that has no name"
+        said = repr(words.printable(machine)) if machine else "a board that has no name"
         raise UsageError(f"{what} {said}: {boards.MICROPYTHON}.")
 
 

@@ -15,9 +15,9 @@ import struct
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple, cast
 
-from hardmute import errors, text
+from hardmute.device.holder import PortHolder
 from hardmute.flash import machines, tree
-from hardmute.holder import PortHolder
+from hardmute.model import errors, words
 
 # How long the prompt may take for one step, in seconds: erasing flash takes 45 ms a block.
 _STEP_S = 10.0
@@ -89,7 +89,7 @@ class Prompt:
                 "__import__('muteboard').__version__ if 'muteboard' in __import__('os').listdir()"
                 " else None"
             )
-        return None if said is None else text.printable(str(said))
+        return None if said is None else words.printable(str(said))
 
     def paths(self) -> list[str]:
         """Every file on the board."""
@@ -111,7 +111,7 @@ class Prompt:
 
         def watch(done: int, _size: int) -> None:
             if done > _MAX_FILE:
-                raise errors.LocalError(f"{text.printable(path)} never ends: no board of ours.")
+                raise errors.LocalError(f"{words.printable(path)} never ends: no board of ours.")
 
         with self._explained():
             return bytes(self._transport.fs_readfile(path, _CHUNK, watch))
@@ -172,7 +172,7 @@ class Prompt:
                 yield
         except TransportExecError as error:
             lines = str(error).strip().splitlines()
-            said = text.printable(lines[-1] if lines else "no reason given")
+            said = words.printable(lines[-1] if lines else "no reason given")
             if any(word in said for word in _ENOSPC):
                 raise errors.LocalError(
                     f"The file system of the board at {self._device} is full: it was not flashed "

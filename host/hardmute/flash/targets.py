@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from hardmute import client, discovery
-from hardmute.errors import UnreachableError, UsageError
+from hardmute.device import client, discovery
 from hardmute.flash import bootsel, circuitpy, drives
-from hardmute.log import Log
-from hardmute.report import Identity
+from hardmute.model.answers import Identity
+from hardmute.model.errors import UnreachableError, UsageError
+from hardmute.store.log import Log
 
 BOOTSEL = "bootsel"
 CIRCUITPY = "circuitpy"
@@ -40,8 +40,6 @@ _SAID = {
     PROMPT: "a board at MicroPython's prompt",
     SERIAL: "a serial port",
 }
-# Why something answers on a port, and not as hardmute does.
-_OTHER = ("no_answer", "not_hardmute", "malformed_answer", "refused")
 
 
 class Target(NamedTuple):
@@ -117,11 +115,9 @@ def _named(named: str, timeout: float, log: Log | None, *, serial: bool) -> Targ
     if not discovery.is_port(named):
         with discovery.open_board(named, timeout, log) as (session, identity):
             return Target(RUNNING, session.device, identity.board, identity)
-    target = _port(named, timeout)
+    target = _port(named, timeout, serial=serial)
     if target is not None:
         return target
-    if serial:
-        return Target(SERIAL, named)
     raise UnreachableError(
         f"At {named} answers neither hardmute nor MicroPython's prompt: for an empty Pico hold "
         "BOOTSEL while you plug it in, for an empty ESP32 say --board esp32.",
@@ -135,24 +131,26 @@ def _candidates(timeout: float, *, serial: bool) -> Iterator[Target]:
         yield Target(BOOTSEL, str(drive))
     for drive in circuitpy.find(places):
         yield Target(CIRCUITPY, str(drive), circuitpy.board_id(drive))
-    for port in discovery.serial_ports(bridges=serial):
-        target = _port(port.device, timeout)
-        if target is not None:
-            yield target
-        elif serial:
-            yield Target(SERIAL, port.device)
+
+    def ask(port: discovery.Port, is_over: Callable[[], bool]) -> Target | None:
+        return _port(port.device, timeout, is_over, serial=serial)
+
+    asked = discovery.at_once(discovery.serial_ports(bridges=serial), ask)
+    yield from sorted(filter(None, asked), key=lambda target: target.place)
 
 
-def _port(device: str, timeout: float) -> Target | None:
-    """What answers at a port, None for nothing that we know. Raises `UnreachableError`."""
-    try:
-        with client.connect(device, timeout) as (_, identity):
-            return Target(RUNNING, device, identity.board, identity)
-    except UnreachableError as error:
-        if error.reason not in _OTHER:
-            raise
-    board = client.board_at_prompt(device, timeout)
-    return None if board is None else Target(PROMPT, device, board)
+def _port(
+    device: str, timeout: float, is_over: Callable[[], bool] | None = None, *, serial: bool
+) -> Target | None:
+    """What answers at a port; None for nothing that we know, unless it is to be asked as
+    ``serial``. Raises `UnreachableError`.
+    """
+    found = client.firmware_or_prompt(device, timeout, is_over)
+    if isinstance(found, str):
+        return Target(PROMPT, device, found)
+    if found is not None:
+        return Target(RUNNING, device, found.board, found)
+    return Target(SERIAL, device) if serial else None
 
 
 def _none(board: str | None) -> str:

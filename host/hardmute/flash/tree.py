@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from hardmute import board_files
-from hardmute.errors import MissingExtraError
+from hardmute.flash import board_files
+from hardmute.model.errors import MissingExtraError
 from muteboard import config
 
 PACKAGE = "muteboard/"

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from hardmute.errors import UsageError
+from hardmute.model.errors import UsageError
 
 BLOCK = 512
 PAGE = 256

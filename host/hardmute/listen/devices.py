@@ -13,8 +13,9 @@ from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 import muteboard
-from hardmute import paths, text
-from hardmute.errors import LocalError, MissingExtraError, UsageError
+from hardmute.model import words
+from hardmute.model.errors import LocalError, MissingExtraError, UsageError
+from hardmute.system import paths
 
 _NO_PORTAUDIO = (
     "PortAudio is missing, which plays and records: on Debian and Ubuntu `sudo apt-get install "
@@ -185,7 +186,7 @@ def _virtual_by_name(name: str) -> str | None:
 
 
 def _shown(name: object) -> str:
-    return text.printable(str(name))[:_LONGEST_NAME]
+    return words.printable(str(name))[:_LONGEST_NAME]
 
 
 @contextlib.contextmanager
@@ -250,7 +251,7 @@ def choose(listed: list[Device], kind: str, named: str | None) -> Device:
     ]
     if len(fits) == 1:
         return fits[0]
-    shown = text.printable(named)
+    shown = words.printable(named)
     if fits:
         raise UsageError(
             f"{shown!r} may be {len(fits)} devices: give the name as `hardmute audio` does."

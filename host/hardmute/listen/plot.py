@@ -11,8 +11,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from hardmute.bands import BANDS
 from hardmute.listen.outcome import Outcome
+from hardmute.render.bands import BANDS
 
 _TITLES = {
     "muted": "proven muted: a leak is weaker by {least:.1f} dB or more",

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import time
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hardmute.errors import LocalError
 from hardmute.listen import devices
 from hardmute.listen.devices import Device
 from hardmute.listen.timing import Moment
+from hardmute.model.clock import SYSTEM
+from hardmute.model.errors import LocalError
 
 RATE = 48_000
 # Long buffers: nothing here is in a hurry, and a busy machine drops nothing.
@@ -112,7 +112,7 @@ class Duplex:
         return self._arrived.now
 
     def at(self, moment: float) -> Moment:
-        """How far playing and recording were at ``moment`` of the monotonic clock, in seconds."""
+        """How far playing and recording were at ``moment`` of `HostClock.now_s`."""
         return Moment(self._given.at(moment), self._arrived.at(moment))
 
     @property
@@ -131,7 +131,7 @@ class Duplex:
 
 
 class _Count:
-    """A number of samples that grows, and when it did (monotonic clock, in seconds)."""
+    """A number of samples that grows, and when it did (`HostClock.now_s`)."""
 
     def __init__(self) -> None:
         self._times: list[float] = []
@@ -144,7 +144,7 @@ class _Count:
     def becomes(self, count: int) -> None:
         # In this order: a time without its count would be read as one that is missing.
         self._counts.append(count)
-        self._times.append(time.monotonic())
+        self._times.append(SYSTEM.now_s())
 
     def at(self, moment: float) -> int:
         return self._counts[bisect.bisect_right(self._times, moment)]

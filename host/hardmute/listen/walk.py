@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from hardmute.client import Session
-from hardmute.contact import Contact, Meeting
-from hardmute.errors import UnreachableError
+from hardmute.device.client import Session
 from hardmute.listen import timing
 from hardmute.listen.outcome import CannotTellError, Phases
 from hardmute.listen.path import LONGEST_DELAY_S
 from hardmute.listen.probe import Samples
 from hardmute.listen.screen import Screen
 from hardmute.listen.stream import Duplex
-from hardmute.report import Status
+from hardmute.model.answers import Status
+from hardmute.model.clock import SYSTEM
+from hardmute.model.errors import UnreachableError
+from hardmute.sync.contact import Contact, Meeting
 
 # How long each live phase is listened to.
 LIVE_S = 2.0
@@ -48,10 +48,10 @@ class Heard(NamedTuple):
 class Follower:
     """The state of the board behind ``session``, and when it changed on this host's clock.
 
-    ``clock``: seconds, as of the samples.
+    ``clock``: seconds, as of the samples. It goes on in suspend, as the board's uptime does.
     """
 
-    def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, session: Session, clock: Callable[[], float] = SYSTEM.now_s) -> None:
         self._events: Iterator[Status] = session.watch()
         self._clock = clock
         # This host's clock at the board's uptime 0: by the answer that was on its way shortest.

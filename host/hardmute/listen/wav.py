@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hardmute.errors import UsageError
 from hardmute.listen.probe import Samples
-from hardmute.newfile import new_file
+from hardmute.model.errors import UsageError
+from hardmute.system.new_file import new_file
 
 # An hour at 96 kHz, 32 bits.
 _LARGEST = 1_400_000_000

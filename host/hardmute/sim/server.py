@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hardmute import paths
-from hardmute.errors import INTERRUPTED, OK, LocalError, UsageError
-from hardmute.sim import registry
+from hardmute.device import simulators
+from hardmute.model.errors import INTERRUPTED, OK, LocalError, UsageError
 from hardmute.sim.engine import Engine
 from hardmute.sim.usb import Cable, PtyCable, TcpCable
 from hardmute.sim.world import AFTERWARDS_US, DARK, START_LIMIT_US, World, WorldServer
+from hardmute.system import paths
 
 _SLICE_S = 0.001
 # An emulated chip may take longer than a slice for a slice of its time; signals get their turn.
@@ -44,7 +44,7 @@ class Simulator:
         tcp_port: int | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        for running in registry.running():
+        for running in simulators.running():
             if running.board == board_id:
                 raise UsageError(f"Process {running.pid} simulates a board {board_id} already.")
         folder = paths.runtime_dir("simulated")
@@ -58,10 +58,10 @@ class Simulator:
         self.board.plug()
         self._cable.plug()
         self._start()
-        self.entry = registry.SimulatedEntry(
+        self.entry = simulators.SimulatedEntry(
             board_id, self._cable.device, self._server.address, os.getpid()
         )
-        self._file = registry.register(self.entry)
+        self._file = simulators.register(self.entry)
         self._due = clock()
 
     def _start(self) -> None:

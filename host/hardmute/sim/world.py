@@ -14,7 +14,7 @@ from collections.abc import Generator
 from multiprocessing.connection import Client, Connection, Listener
 from typing import Any, NamedTuple
 
-from hardmute.errors import UnreachableError, UsageError
+from hardmute.model.errors import UnreachableError, UsageError
 from hardmute.sim.engine import Engine
 from hardmute.sim.physics import BUTTON_BOUNCE_MS
 from hardmute.sim.usb import Cable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hardmute import board_files
+from hardmute.flash import board_files
 
 
 def firmware(

@@ -1,0 +1,373 @@
+"""`hardmute demo`: the main job on a simulated board, each step checked against physical truth.
+
+The simulated board runs the real firmware in a process of its own; the finger acts through the
+world's channel; the host side is this very command line, called as a person would call it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+from hardmute.cli import console
+from hardmute.cli.commands.sim import check_engine, find_image
+from hardmute.device.discovery import open_board
+from hardmute.evidence.reconstruction import CLOCKS_DISAGREE
+from hardmute.model import errors
+from hardmute.model.errors import FAULT, LIVE, OK, UNKNOWN
+from hardmute.sim.world import act
+from hardmute.system import paths
+
+_BOARD = "de30c0de" * 2
+_LIVE_LIMIT_S = 10
+_START_TIMEOUT_S = 20.0
+_PACE_S = 0.8
+_PROVEN_S = 2.0
+# A simulated board on a busy machine runs behind the wall clock.
+_TIMER_TIMEOUT_S = 120.0
+# What `verify --json` and `prove` say then.
+_BEHIND = ('"not_fresh"', CLOCKS_DISAGREE)
+
+
+# And what any command says of a board whose answers come too late.
+_TOO_LATE = (
+    *_BEHIND,
+    "did not answer within",
+    "did not sign it",
+    "has not attested yet",
+    "of another time",
+    "state cannot be told",
+)
+# Once it has been found and is muted it works: what is late then is late because it is slow.
+_WORKS = 2
+
+
+class StepFailedError(Exception):
+    """A step of the demo did not do what it says."""
+
+
+class TooSlowError(StepFailedError):
+    """An emulated chip answered too late for this host to rely on."""
+
+
+def demo(args: Namespace) -> int:
+    """Run the demo. Returns 0 if each step did what it says, 3 if an emulated chip is too slow."""
+    check_engine(args)
+    svg = args.svg or Path("hardmute-demo.svg")
+    with (
+        tempfile.TemporaryDirectory(prefix="hardmute-demo-") as home,
+        _home(home),
+        _board(args) as world,
+    ):
+        walk = _Walk(world, _ENGINES[args.engine], emulated=args.engine != "host")
+        try:
+            walk.through(svg, Path(home) / "verify-key.json")
+        except TooSlowError as error:
+            console.rich_console().print(f"[bold yellow]?[/] {error}", soft_wrap=True)
+            console.rich_console().print(
+                "This machine is too slow, or too busy, for the emulated chip: answers come too"
+                " late.\nRun the demo without it: hardmute demo."
+            )
+            return UNKNOWN
+        except StepFailedError as error:
+            console.rich_console().print(
+                f"[bold red]{console.mark('✗', 'FAILED')}[/] {error}", soft_wrap=True
+            )
+            return errors.LOCAL
+    console.rich_console().print(_NEXT)
+    return OK
+
+
+_ENGINES = {
+    "host": "on a simulated board that runs the real firmware",
+    "rp2040": "on an emulated RP2040: the real firmware on MicroPython for the Pico",
+}
+_NEXT = """
+[bold]With a real board[/] (Raspberry Pi Pico or ESP32, a relay, a button, an afternoon):
+  1. wire it and flash it: [bold]firmware/README.md[/]
+  2. [bold]hardmute list[/], then [bold]hardmute watch[/] while you press the button
+  3. [bold]hardmute pair --verify-key FILE[/] once; [bold]hardmute verify[/] when it matters
+  4. [bold]hardmute log[/] and [bold]hardmute prove[/] afterwards"""
+
+
+class _Walk:
+    """Goes through the steps. A step prints one line, and raises when it is not true."""
+
+    def __init__(self, world: str, what: str, *, emulated: bool) -> None:
+        self._world = world
+        # Its time passes as fast as this machine can compute it.
+        self._emulated = emulated
+        self._what = what
+        self._number = 0
+
+    def through(self, svg: Path, key: Path) -> None:
+        console.rich_console().print(f"[bold]hardmute[/] {self._what}\n")
+        self._run("list", expect=OK, shows=_BOARD)
+        self._tell("the board is found", "hardmute list")
+
+        self._state(OK, line="cut", lamp="red")
+        self._tell("MUTED at power-on: line cut, contact sensed open, lamp red", "status")
+
+        self._act("press")
+        self._state(LIVE, line="connected", lamp="green")
+        self._tell("button pressed: LIVE, line connected, lamp green", "status")
+
+        self._act("press")
+        self._state(OK, line="cut", lamp="red")
+        self._tell("pressed again: MUTED, cut before anything else happened", "status")
+
+        self._act("press", "weld", "press")
+        seen = self._state(FAULT, line="connected", lamp=None)
+        self._check(seen["faults"] == ["closed:1"], f"the fault is not named: {seen['faults']}")
+        self._tell("relay contact welded, pressed: FAULT, never called muted", "status")
+
+        self._act("unweld", "press")
+        self._state(OK, line="cut", lamp="red")
+        self._tell("weld broken, press acknowledges: MUTED, not live", "status")
+
+        self._try_to_unmute()
+        self._state(OK, line="cut", lamp="red")
+        self._tell("the host asks to unmute, five ways: refused, line still cut", "(raw requests)")
+
+        self._act("press")
+        self._state(LIVE, line="connected", lamp="green")
+        self._run("mute", expect=OK)
+        seen = self._state(OK, line="cut", lamp="red")
+        self._check(seen["cause"] == "host", f"the cause is {seen['cause']}")
+        self._tell("the host may mute: MUTED, and the log says it was the host", "mute")
+
+        self._act("unplug")
+        self._run("status", expect=UNKNOWN)
+        self._act("replug")
+        self._state(OK, line="cut", lamp="red")
+        self._tell('cable pulled: UNKNOWN, never "muted"; plugged in again: MUTED', "status")
+
+        with open_board(_BOARD, 3.0, None) as (session, _):
+            self._refused("setup_required", session.config, {"max_live_s": _LIVE_LIMIT_S})
+        self._act("power-off", "power-on", "--hold", "5")
+        self._run("config", "set", f"max_live_s={_LIVE_LIMIT_S}", expect=OK)
+        self._tell(
+            f"live limit set to {_LIVE_LIMIT_S} s, only with the button held at power-on",
+            "config set",
+        )
+
+        self._run("pair", "--verify-key", str(key), expect=OK)
+        self._act("power-off", "power-on")
+        self._tell("paired, likewise: from now on the board signs its word", "pair")
+
+        self._wait_for_timer()
+        self._tell(
+            f"left live: amber lamp, then MUTED by its own timer after {_LIVE_LIMIT_S} s", "status"
+        )
+
+        if self._in_time("verify", "--json", "--require", "attested", shows='"attested"'):
+            self._tell("verdict checked afresh: MUTED, attested by its signature", "verify")
+        else:
+            self._run("status", expect=OK, shows="attested")
+            self._tell("MUTED, attested by the board's signature", "status")
+        self._prove(key)
+        self._tamper(key)
+
+        self._tell("the log: who, why, how long", "log")
+        self._show_log()
+        again = svg.is_file()
+        svg.unlink(missing_ok=True)
+        self._run("log", "plot", str(svg), expect=OK)
+        self._check(svg.stat().st_size > 0, f"{svg} is empty")
+        instead = ", in place of the one that was there" if again else ""
+        self._tell(f"the same as a picture: {svg}{instead}", "log plot")
+
+    def _tell(self, what: str, command: str) -> None:
+        self._number += 1
+        out = console.rich_console()
+        out.print(
+            f"[bold green]{console.mark('✓', 'ok')}[/] {self._number:2d}. {what}", soft_wrap=True
+        )
+        command = command if command.startswith(("(", "hardmute")) else f"hardmute {command}"
+        out.print(
+            f"      [dim]$ {command}[/]" if command[0] != "(" else f"      [dim]{command}[/]"
+        )
+
+    def _check(self, holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise StepFailedError(f"Step {self._number + 1} failed: {otherwise}")
+
+    def _act(self, *words: str) -> None:
+        """What a hand does, at a hand's pace, so that the log has something to tell."""
+        time.sleep(_PACE_S)
+        act(self._world, list(words))
+
+    def _run(self, *arguments: str, expect: int, shows: str = "") -> str:
+        """Call the command line as a person would; its output."""
+        from hardmute.cli.main import main
+
+        named = () if arguments[0] == "list" else ("-d", _BOARD)
+        printed, complained = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(complained):
+            code = main([*named, *arguments])
+        said = f"{printed.getvalue()}{complained.getvalue()}".strip()
+        late = code == UNKNOWN != expect and any(why in said for why in _TOO_LATE)
+        if late and self._emulated and self._number >= _WORKS:
+            raise TooSlowError(f"Step {self._number + 1} is left open: {said}")
+        self._check(
+            code == expect and shows in said,
+            f"`hardmute {' '.join(arguments)}` ended with {code}, expected {expect}: {said}",
+        )
+        return printed.getvalue()
+
+    def _in_time(self, *arguments: str, shows: str) -> bool:
+        """As `_run`; False where it is refused, rightly: an emulated chip's clock runs behind this
+        host's on a busy machine.
+        """
+        try:
+            self._run(*arguments, expect=OK, shows=shows)
+        except StepFailedError as error:
+            if not self._emulated or not any(why in str(error) for why in _BEHIND):
+                raise
+            console.rich_console().print(
+                "   this machine is too busy for the emulated chip, whose clock runs behind: no"
+                f" {arguments[0]}"
+            )
+            return False
+        return True
+
+    def _state(self, expect: int, *, line: str, lamp: str | None) -> dict[str, Any]:
+        """The state by the host's word, and then what is physically so."""
+        told = json.loads(self._run("status", "--json", expect=expect))
+        truth = act(self._world, ["look"])
+        self._check(truth["line"] == line, f"the line is physically {truth['line']}, not {line}")
+        if lamp is not None:
+            colour = truth["lamp"]["colour"]
+            self._check(colour == lamp, f"the lamp is {colour}, not {lamp}")
+        return told
+
+    def _try_to_unmute(self) -> None:
+        with open_board(_BOARD, 3.0, None) as (session, _):
+            for op in ("unmute", "connect", "live", "press", "toggle"):
+                self._refused("bad_op", session.request, op)
+
+    def _refused(self, code: str, ask: Callable[..., object], *arguments: object) -> None:
+        try:
+            ask(*arguments)
+        except errors.RefusedError as error:
+            self._check(error.code == code, f"{arguments} was answered with {error.code}")
+        else:
+            self._check(False, f"the board accepted {arguments}")
+
+    def _prove(self, key: Path) -> None:
+        from hardmute.model.clock import iso_time, now_ms
+
+        start_ms = now_ms()
+        time.sleep(_PROVEN_S)
+        end_ms = now_ms()
+        # A `status` less than a minute after `verify` has nothing new for the log.
+        self._run("mute", expect=OK)
+        span = ("--from", iso_time(start_ms), "--to", iso_time(end_ms), "--key", str(key))
+        if self._in_time("prove", *span, shows="throughout"):
+            self._tell(
+                "proven from the board's own journal: muted throughout", "prove --from --to"
+            )
+        hour = ("--from", "1h", "--to", "0s", "--key", str(key))
+        self._run("prove", *hour, expect=UNKNOWN, shows="live")
+        self._tell("of the last hour nothing of the kind is claimed: it was live", "prove")
+
+    def _tamper(self, key: Path) -> None:
+        export = key.with_name("log.jsonl")
+        self._run("log", "export", str(export), expect=OK)
+        self._run("log", "verify", str(export), "--key", str(key), expect=OK, shows="INTACT")
+        lines = export.read_text().splitlines(keepends=True)
+        at = next(i for i, line in enumerate(lines) if '"kind":"record"' in line)
+        export.write_text("".join(lines[:at] + lines[at + 1 :]))
+        self._run(
+            "log", "verify", str(export), "--key", str(key), expect=errors.TAMPERED, shows="entry"
+        )
+        self._tell("one record taken out of the exported log: found, and named", "log verify")
+
+    def _wait_for_timer(self) -> None:
+        self._act("press")
+        self._state(LIVE, line="connected", lamp="amber")
+        deadline = time.monotonic() + _TIMER_TIMEOUT_S
+        with open_board(_BOARD, 3.0, None) as (session, _):
+            for event in session.watch():
+                if event.state != "live":
+                    break
+                self._check(time.monotonic() < deadline, "the board stayed live beyond its limit")
+        seen = self._state(OK, line="cut", lamp="red")
+        self._check(seen["cause"] == "timer", f"the cause is {seen['cause']}")
+        live_s = seen["live_ms"] / 1000
+        self._check(
+            _LIVE_LIMIT_S - 0.1 <= live_s <= _LIVE_LIMIT_S + 0.1, f"it was live for {live_s} s"
+        )
+
+    def _show_log(self) -> None:
+        from hardmute.cli.commands.log_view import print_timeline
+        from hardmute.model.clock import now_ms
+        from hardmute.store.log import Log
+        from hardmute.sync.timelines import read_timelines
+
+        log = Log(paths.log_file())
+        try:
+            timelines = read_timelines(log, _BOARD, 0, now_ms())
+        finally:
+            log.close()
+        self._check(len(timelines) == 1, f"the log has {len(timelines)} timelines")
+        states = {interval.state for interval in timelines[0].intervals}
+        self._check(states == {"muted", "live", "fault", "unknown"}, f"the log shows {states}")
+        causes = {interval.cause for interval in timelines[0].intervals} - {None}
+        self._check(causes >= {"boot", "button", "host", "timer", "fault"}, f"causes: {causes}")
+        print_timeline(timelines[0])
+
+
+@contextlib.contextmanager
+def _home(folder: str) -> Generator[None]:
+    """Keep the demo out of the owner's log."""
+    before = os.environ.get("HARDMUTE_HOME")
+    os.environ["HARDMUTE_HOME"] = folder
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HARDMUTE_HOME"]
+        else:
+            os.environ["HARDMUTE_HOME"] = before
+
+
+@contextlib.contextmanager
+def _board(args: Namespace) -> Generator[str]:
+    """A simulated board in a process of its own; yields its world's address."""
+    # -P: the current folder is not the program's, and a file random.py may lie in it.
+    command = [sys.executable, "-P", "-m", "hardmute", "sim"]
+    command += ["--id", _BOARD, "--engine", args.engine]
+    if args.engine == "rp2040":
+        # Found here, where the person can be asked.
+        command += ["--image", find_image(args).name]
+    if os.name == "nt":
+        command += ["--tcp", "0"]
+    process = subprocess.Popen(  # noqa: S603 (our own interpreter)
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield _world_of(process)
+    finally:
+        process.terminate()
+        process.wait(_START_TIMEOUT_S)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _world_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise errors.HardmuteError("The simulated board did not start; `hardmute sim` says why.")
+    return json.loads(line)["world"]

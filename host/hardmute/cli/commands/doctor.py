@@ -1,0 +1,108 @@
+"""`hardmute doctor`: runs the checks, prints them, and sums them up in an exit code.
+
+It changes nothing and logs nothing; of a board it asks ``hello`` and ``status``, and has one that
+is paired sign.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from itertools import groupby
+from pathlib import Path
+
+import muteboard
+from hardmute.cli import console
+from hardmute.device import discovery, simulators
+from hardmute.device.discovery import Port
+from hardmute.doctor import board, machine, ports, store
+from hardmute.doctor.finding import Finding, skipped
+from hardmute.doctor.machine import Machine
+from hardmute.model import errors
+from hardmute.model.answers import is_board_id
+from hardmute.store.log import Log
+from hardmute.system import paths
+
+_RULE = "70-hardmute.rules"
+_RULE_GOES = f"""\
+This belongs in /etc/udev/rules.d/{_RULE}:
+  hardmute doctor --udev-rule | sudo tee /etc/udev/rules.d/{_RULE}
+  sudo udevadm control --reload && sudo udevadm trigger
+and then plug the board in again."""
+
+
+def doctor(args: Namespace) -> int:
+    """`hardmute doctor`: 0 unless something fails; then the worst of what failed."""
+    if args.udev_rule:
+        print(resources.files("hardmute.doctor").joinpath(_RULE).read_text("utf-8"), end="")
+        if sys.stdout.isatty():
+            console.complain(_RULE_GOES)
+        return errors.OK
+    findings: list[Finding] = []
+    for alike in _alike(examine(args, machine.here())):
+        findings += alike
+        if not args.json:
+            names = ", ".join(finding.name for finding in alike)
+            console.headline(alike[0].result, f"{names}: {alike[0].text}")
+            if alike[0].todo:
+                console.detail(alike[0].todo)
+    if args.json:
+        checks = [finding.as_json() for finding in findings]
+        print(json.dumps({"hardmute": muteboard.__version__, "checks": checks}))
+    return errors.worst(*(finding.code for finding in findings))
+
+
+def _alike(found: Iterable[Finding]) -> Iterator[list[Finding]]:
+    """Findings that say the same of one thing after another, in one."""
+    for _, alike in groupby(found, key=lambda finding: finding[1:]):
+        yield list(alike)
+
+
+def examine(args: Namespace, computer: Machine) -> Iterator[Finding]:
+    """All checks, in the order in which their failures explain each other."""
+    folder = paths.data_dir()
+    log, trouble = _open_log(folder / paths.LOG_NAME)
+    named: str | None = args.device
+    if _is_simulated(named, log) or (named is not None and "://" in named):
+        for name in ports.NAMES:
+            yield skipped(name, "what was named is on no USB socket of this computer")
+    else:
+        yield from ports.check(computer, *_ports(named))
+    yield from board.check(args, computer, log)
+    yield from store.check(computer, folder, log, trouble)
+
+
+def _open_log(file: Path) -> tuple[Log | None, errors.HardmuteError | None]:
+    """The log, all of it readable, or why it cannot be used; neither where there is none."""
+    if not file.exists():
+        return None, None
+    try:
+        log = Log(file, read_only=True)
+        log.check_pages()
+    except errors.HardmuteError as error:
+        return None, error
+    return log, None
+
+
+def _is_simulated(named: str | None, log: Log | None) -> bool:
+    if named is None:
+        return False
+    if discovery.is_port(named):
+        return simulators.is_simulated(named)
+    board = named if is_board_id(named) else log and log.board_named(named)
+    return board in {entry.board for entry in simulators.running()}
+
+
+def _ports(named: str | None) -> tuple[list[Port], list[Port]]:
+    """The ports where the board that is meant may be, and bridges that nobody named."""
+    every = discovery.serial_ports(bridges=True)
+    if named is not None and discovery.is_port(named):
+        real = os.path.realpath(named)
+        found = [port for port in every if os.path.realpath(port.device) == real]
+        return found or [Port(named, None, None)], []
+    own = [port for port in every if port.ids and port.ids[0] in discovery.BOARD_VENDORS]
+    return own, [port for port in every if port not in own]

@@ -1,0 +1,303 @@
+"""One process holds a port; the others are told which.
+
+The operating system's file lock decides, so a holder that died leaves nothing behind; the file's
+content only names the holder.
+
+A holder that only follows a board gives its port to a `mute` that asks for it, and to a `prove`
+that is to meet the board. The request is a second file beside the first. It counts for two
+seconds, and who asks renews it all the time: a process that is stopped or dead asks for nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import ipaddress
+import json
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import quote, urlsplit
+
+from hardmute.model import notices, words
+from hardmute.model.errors import PortHeldError
+from hardmute.system import paths
+from hardmute.system.file_lock import try_lock
+
+_POLL_S = 0.02
+# After so long a `mute` that waits for the port says for whom.
+_TELL_S = 1.0
+# A watch shows what it heard last for up to 3 s, and boards speak each second: so long may a watch
+# that gave its port away wait for it without a word.
+_BACK_S = 2.0
+# A request that was not renewed for so long counts for nothing.
+_LAPSES_S = 2.0
+# Addresses of servers with one port each, and what names this host there.
+_SERVERS = ("socket", "rfc2217")
+_LOOPBACK = ("127.0.0.1", "::1")
+
+# Why a process wants a port. ``mute``: to cut the line, which cannot wait. ``meet``: to have the
+# board sign once, for a `prove`. ``follow``: to follow a board; ``back``: to go on with that
+# afterwards. ``listen``: to follow it for a measurement, which would be lost. ``usual``: else.
+Turn = Literal["mute", "meet", "back", "follow", "listen", "usual"]
+# These ask whoever holds the port for it, each in a file of its own; the first goes first.
+_ASKING: tuple[Turn, ...] = ("mute", "meet", "back")
+# Those that get the port from one that holds it.
+_GIVES_TO: dict[Turn, tuple[Turn, ...]] = {
+    "meet": ("mute",),
+    "listen": ("mute",),
+    "follow": ("mute", "meet"),
+    "back": ("mute", "meet"),
+}
+
+
+class PortHolder:
+    """Holds ``device`` for this process while entered. Waits up to ``timeout`` seconds for it."""
+
+    def __init__(
+        self,
+        device: str,
+        timeout: float,
+        turn: Turn = "usual",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._device = device
+        self._timeout = _BACK_S if turn == "back" else timeout
+        self._turn: Turn = turn
+        self._clock = clock
+        self._file = _lock_file(device)
+        self._fd = -1
+        self._request = _Request(self._file_of(turn)) if turn in _ASKING else None
+        first = _ASKING[: _ASKING.index(turn)] if turn in _ASKING else _ASKING
+        self._first = [self._file_of(other) for other in first]
+        self._wanting = [self._file_of(other) for other in _GIVES_TO.get(turn, ())]
+        # The requests that this one gives way to.
+        self._yielded: set[bytes] = set()
+
+    def __enter__(self) -> Self:
+        self._fd = _open(self._file)
+        if self._fd < 0:
+            # The state matters more than the name of who else asks; pyserial's own lock on the
+            # port still keeps two processes apart.
+            return self
+        try:
+            self._wait()
+        except OSError as error:
+            # As where there is no place for the file.
+            self._close()
+            _complain_of_locks(self._file.parent, error.strerror or str(error))
+            return self
+        except BaseException:
+            self._close()
+            raise
+        finally:
+            if self._request is not None:
+                self._request.end()
+        note = {"pid": os.getpid(), "command": " ".join(["hardmute", *sys.argv[1:]])[:200]}
+        # A full disk costs the note, not the lock.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, 0)
+            os.write(self._fd, json.dumps(note).encode())
+        return self
+
+    def _wait(self) -> None:
+        """Wait for the lock. Raises `OSError` where files cannot be locked."""
+        begun = self._clock()
+        told = self._turn != "mute"
+        while not (self._is_our_turn() and try_lock(self._fd)):
+            if self._request is not None:
+                self._request.make()
+            waited = self._clock() - begun
+            if waited >= self._timeout:
+                if try_lock(self._fd):
+                    # Who goes first has not taken it all that time: that process is stopped.
+                    return
+                raise PortHeldError(self._refusal(), self._device)
+            if waited >= _TELL_S and not told:
+                holder = _read_holder(self._fd)
+                notices.tell(
+                    f"Waiting for {self._device}, which {holder} holds: press the button to mute"
+                    " now."
+                )
+                told = True
+            time.sleep(min(_POLL_S, self._timeout - waited))
+
+    def _is_our_turn(self) -> bool:
+        """Whether nobody who goes first asks for the port."""
+        self._yielded = {asked for file in self._first if (asked := _asked(file))}
+        return not self._yielded
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether there is anybody to whom this one gives the port."""
+        return bool(self._wanting)
+
+    def is_wanted(self) -> bool:
+        """Whether one to which this one gives the port asks for it, other than those that left it
+        free.
+        """
+        return any(_asked(file) not in (b"", *self._yielded) for file in self._wanting)
+
+    def _refusal(self) -> str:
+        held = f"{self._device} is held by {_read_holder(self._fd)}"
+        if self._turn == "mute":
+            return f"{held}, which does not give it up: press the button to mute."
+        return f"{held}: end that, or ask again later."
+
+    def _file_of(self, turn: Turn) -> Path:
+        return self._file.with_suffix(f".{turn}")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, 0)
+            self._close()
+
+    def _close(self) -> None:
+        os.close(self._fd)
+        self._fd = -1
+
+
+class _Request:
+    """Asks in ``file`` for a port. Where several ask at once, the newest request is for all."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._made = False
+
+    def make(self) -> None:
+        """Ask, or go on asking: to be called more often than requests lapse."""
+        fd = _open(self._file)
+        if fd < 0:
+            return
+        with contextlib.suppress(OSError):
+            asked = _read_request(fd)
+            # No two requests are the same.
+            token = asked if asked and self._made else os.urandom(8).hex().encode()
+            self._made = True
+            os.lseek(fd, 0, os.SEEK_SET)
+            length = os.write(fd, b"%s %d" % (token, time.monotonic_ns()))
+            os.ftruncate(fd, length)
+        os.close(fd)
+
+    def end(self) -> None:
+        """Ask no longer. Who else asks will do so again."""
+        if not self._made:
+            return
+        self._made = False
+        fd = _open(self._file, os.O_RDWR)
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.ftruncate(fd, 0)
+            os.close(fd)
+
+
+def _asked(file: Path) -> bytes:
+    """What a process of this user asks with in ``file`` now; nothing where none asks."""
+    fd = _open(file, os.O_RDWR)
+    if fd < 0:
+        return b""
+    try:
+        if sys.platform != "win32" and os.fstat(fd).st_uid != os.getuid():
+            return b""
+        return _read_request(fd)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def _read_request(fd: int) -> bytes:
+    """The token of the request in an open file, unless it has lapsed. Raises `OSError`."""
+    token, _, asked_ns = os.read(fd, 64).partition(b" ")
+    try:
+        age_s = (time.monotonic_ns() - int(asked_ns)) / 1e9
+    except ValueError:
+        return b""
+    return token if 0 <= age_s < _LAPSES_S else b""
+
+
+def holder_of(device: str) -> str | None:
+    """The hardmute process that holds ``device``, in words; None if none does."""
+    try:
+        fd = os.open(_lock_file(device), os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return None
+    try:
+        return None if try_lock(fd) else _read_holder(fd)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def port_key(device: str) -> str:
+    """The same text for all names of a port that can be told without a network.
+
+    Links are followed. Of a server's address, letter case, options and the name for this host
+    make no difference; nor does the protocol, which speaks to the same port.
+    """
+    if "://" not in device:
+        return os.path.realpath(device)
+    try:
+        parts = urlsplit(device)
+        port = parts.port
+    except ValueError:
+        # It is no address, as whoever opens it is told.
+        return device
+    if parts.scheme not in _SERVERS or port is None:
+        return device
+    host = (parts.hostname or "").rstrip(".")
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        host = str(getattr(address, "ipv4_mapped", None) or address)
+    return f"server://{'localhost' if host in _LOOPBACK else host}:{port}"
+
+
+def _lock_file(device: str) -> Path:
+    # Its end tells ports apart; a file name ends at 255 bytes.
+    name = quote(os.fsencode(port_key(device)), safe="")[-200:]
+    return paths.runtime_dir("ports") / f"{name}.lock"
+
+
+def _open(file: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+    """The file, or -1 when there is no place for one that is ours alone."""
+    try:
+        # A link that somebody else laid there must not lead us into a file of the owner's.
+        fd = os.open(file, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    except OSError:
+        return -1
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:
+        return fd
+    os.close(fd)
+    return -1
+
+
+@functools.cache
+def _complain_of_locks(folder: Path, why: str) -> None:
+    """Say once that nobody can be told who holds a port."""
+    home = os.environ.get("HARDMUTE_HOME") or not sys.platform.startswith("linux")
+    notices.tell(
+        f"Files in {folder} cannot be locked ({why}), so `hardmute mute` gets no port from a"
+        f" `hardmute watch`: set {'HARDMUTE_HOME' if home else 'XDG_RUNTIME_DIR'} to a folder on a"
+        " local disk."
+    )
+
+
+def _read_holder(fd: int) -> str:
+    os.lseek(fd, 0, os.SEEK_SET)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        note: dict[str, Any] = json.loads(os.read(fd, 4096))
+        return f"process {int(note['pid'])} ({words.printable(str(note['command']))})"
+    return "another hardmute process"

@@ -1,0 +1,78 @@
+"""Which simulated boards run now: one small file each, in the runtime folder.
+
+A simulated board is only ever used when it is named, so nothing here is a default.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from hardmute.device.holder import port_key
+from hardmute.system import paths
+
+
+class SimulatedEntry(NamedTuple):
+    """A running simulated board: its id, serial port, world address, and process."""
+
+    board: str
+    device: str
+    world: str
+    pid: int
+
+
+def register(entry: SimulatedEntry) -> Path:
+    """Announce ``entry``; the caller removes the returned file at its end."""
+    file = paths.runtime_dir("simulated") / f"{entry.board}.json"
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(entry._asdict()))
+    partial.replace(file)
+    return file
+
+
+def running() -> list[SimulatedEntry]:
+    """The simulated boards that run now. What a dead process left behind is removed."""
+    entries: list[SimulatedEntry] = []
+    for file in sorted(paths.runtime_dir("simulated").glob("*.json")):
+        try:
+            fields = json.loads(file.read_text())
+            entry = SimulatedEntry(
+                str(fields["board"]),
+                str(fields["device"]),
+                str(fields["world"]),
+                int(fields["pid"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if process_runs(entry.pid):
+            entries.append(entry)
+        else:
+            for left in (file, file.with_suffix(".tty"), file.with_suffix(".world")):
+                left.unlink(missing_ok=True)
+    return entries
+
+
+def is_simulated(device: str) -> bool:
+    """Whether a simulated board is behind ``device``, whatever its firmware thinks it runs on."""
+    key = port_key(device)
+    return any(key == port_key(entry.device) for entry in running())
+
+
+def process_runs(pid: int) -> bool:
+    """Whether a process with this id exists."""
+    if os.name == "nt":
+        import ctypes
+
+        query_limited_information = 0x1000
+        kernel32 = ctypes.windll.kernel32  # type: ignore[attr-defined]
+        handle = kernel32.OpenProcess(query_limited_information, False, pid)
+        if handle:
+            kernel32.CloseHandle(handle)
+        return bool(handle)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

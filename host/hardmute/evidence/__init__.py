@@ -1,0 +1,1 @@
+"""What can be proven: entries, chains, keys, the verifier. No input, no output."""

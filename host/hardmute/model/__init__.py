@@ -1,0 +1,1 @@
+"""Values: what boards say, verdicts, errors, clocks. No input, no output."""

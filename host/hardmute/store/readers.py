@@ -1,0 +1,215 @@
+"""Reads a large log in several processes, for a `verifier.Verifier` in this one.
+
+They do the work that needs nothing of the entries before (`batches`). The verifier takes what they
+have read in order. Where that is not sound, or one of them is gone, it reads the entries itself:
+so nothing that it finds depends on them, and nothing is right because one of them is silent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from hardmute.evidence import verifier
+from hardmute.evidence.batches import Batch, batch_of, runs
+from hardmute.evidence.macs import EpochKeys, Keys
+from hardmute.evidence.observation import NO_ROW
+from hardmute.evidence.verifier import Verifier
+from hardmute.store.log import Log
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+# Rows that are read at a time.
+SEGMENT = 1 << 14
+# A log with fewer rows is read here before other processes would have begun.
+SMALLEST = 1 << 16
+# Each takes 20 MB of memory.
+MOST = 4
+
+
+class Segment(NamedTuple):
+    """Rows from ``first`` to ``last``, after entry ``after``, which has the hash ``before``."""
+
+    first: int
+    last: int
+    after: int
+    before: bytes
+
+
+# Has a segment read: its batches, up to the first one in which anything is wrong.
+Submit = Callable[[Segment], "Future[list[Batch]]"]
+
+
+def verified(log: Log, secrets: Keys, until_row: int = NO_ROW) -> Verifier:
+    """The verifier that has taken all entries of ``log`` up to ``until_row``."""
+    check = verifier.begin(next(log.rows(0, NO_ROW), None), log.rows_of("checkpoint"), secrets)
+    take_all(check, log, until_row)
+    return check
+
+
+def take_all(check: Verifier, log: Log, last: int) -> None:
+    """Have ``check`` take the entries of ``log`` up to row ``last``."""
+    first = log.next_row(0)
+    last = min(last, log.head()[0])
+    count = min(processors(), MOST)
+    if first is None or last - first < SMALLEST or count < 2:
+        check.take(log.rows(0, last))
+        return
+    with started(log, check.keyring.epochs.secrets, count) as submit:
+        for segment, batches in _in_order(_segments(check, log, first, last), submit, 2 * count):
+            beyond = segment.first
+            for batch in batches:
+                end = batch.numbers[-1]
+                check.take_batch(batch, log.rows(beyond, end))
+                beyond = end + 1
+            # There are none left, if all were read and nothing is wrong.
+            check.take(log.rows(beyond, segment.last))
+
+
+def _segments(check: Verifier, log: Log, first: int | None, last: int) -> Iterator[Segment]:
+    after, before = check.end
+    while first is not None and first <= last:
+        end = min(first + SEGMENT - 1, last)
+        yield Segment(first, end, after, before)
+        after, before = log.head(end)
+        first = log.next_row(end + 1)
+
+
+def _in_order(
+    segments: Iterator[Segment], submit: Submit, ahead: int
+) -> Iterator[tuple[Segment, list[Batch]]]:
+    """Each segment and what was read of it, while those after it are read."""
+    waiting: deque[tuple[Segment, Future[list[Batch]]]] = deque()
+    for segment in segments:
+        waiting.append((segment, submit(segment)))
+        if len(waiting) > ahead:
+            segment, reading = waiting.popleft()
+            yield segment, reading.result()
+    for segment, reading in waiting:
+        yield segment, reading.result()
+
+
+@contextlib.contextmanager
+def started(log: Log, secrets: Keys, count: int) -> Generator[Submit]:
+    """Readers of ``log``, each in a process of its own, which end with this."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    readers = [_Reader(log.file, log.opened, secrets) for _ in range(count)]
+    idle: SimpleQueue[_Reader] = SimpleQueue()
+    for reader in readers:
+        idle.put(reader)
+
+    def read_by_one(segment: Segment) -> list[Batch]:
+        reader = idle.get()
+        batches = reader.read(segment)
+        idle.put(reader)
+        return batches
+
+    threads = ThreadPoolExecutor(count)
+    try:
+        yield lambda segment: threads.submit(read_by_one, segment)
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        for reader in readers:
+            reader.kill()
+        # A thread that waited for a reader is free now.
+        threads.shutdown()
+        for reader in readers:
+            reader.close()
+
+
+class _Reader:
+    """A process that reads. If it cannot be started, or is gone, it has read nothing."""
+
+    def __init__(self, file: Path, opened: object, secrets: Keys) -> None:
+        # -P: the current folder is not the program's, and anything may lie in it.
+        command = [sys.executable, "-P", "-c", f"from {__name__} import work; work()"]
+        self._process: subprocess.Popen[bytes] | None = None
+        with contextlib.suppress(OSError):
+            self._process = subprocess.Popen(  # noqa: S603 (our own interpreter)
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            _send((__file__, file, opened, dict(secrets)), self._process.stdin)
+
+    def read(self, segment: Segment) -> list[Batch]:
+        if self._process is None:
+            return []
+        try:
+            _send(segment, self._process.stdin)
+            assert self._process.stdout is not None
+            return pickle.load(self._process.stdout)  # noqa: S301 (our own process)
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return []
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        # What was not sent is not sent any more.
+        if self._process is not None:
+            with contextlib.suppress(OSError), self._process:
+                pass
+
+
+def _send(what: object, stream: IO[bytes] | None) -> None:
+    assert stream is not None
+    pickle.dump(what, stream, pickle.HIGHEST_PROTOCOL)
+    stream.flush()
+
+
+def work() -> None:
+    """Read what a parent asks for, until its standard input ends: at the latest when the parent
+    ends, in whatever way.
+    """
+    # An interrupt is for the parent.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Nothing that is made here refers to itself.
+    gc.disable()
+    asked = sys.stdin.buffer
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        program, file, opened, secrets = pickle.load(asked)  # noqa: S301 (of our parent)
+        if program != __file__:
+            # This is another installation of hardmute.
+            return
+        log, keys = Log(file, read_only=True), EpochKeys(secrets)
+        if log.opened != opened:
+            # The parent has the one that had this name before.
+            return
+        while True:
+            segment = pickle.load(asked)  # noqa: S301 (of our parent)
+            _send(read(log, keys, segment), sys.stdout.buffer)
+
+
+def read(log: Log, keys: EpochKeys, segment: Segment) -> list[Batch]:
+    """The batches of a segment of ``log``, up to the first one in which anything is wrong."""
+    found: list[Batch] = []
+    after, before = segment.after, segment.before
+    for columns in runs(log.rows(segment.first, segment.last)):
+        batch = batch_of(columns, after, before, keys)
+        if not batch.is_sound:
+            break
+        found.append(batch)
+        after, before = batch.end
+    return found
+
+
+def processors() -> int:
+    """How many of them this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""One meeting with a board: what is asked, checked and kept."""

@@ -1,0 +1,1 @@
+"""This computer: where files are, and how they are made."""
