@@ -159,7 +159,15 @@ class Board:
             return met
 
         recorder = Recorder()
-        visited = visit(recorder, self._named, self._timeout, "status", ask, is_over=self._is_over)
+        visited = visit(
+            recorder,
+            self._named,
+            self._timeout,
+            "status",
+            ask,
+            board=self.id,
+            is_over=self._is_over,
+        )
         recorder.require_evidence()
         if visited.error is not None:
             raise visited.error
@@ -190,7 +198,14 @@ class Board:
     def _visit(self, source: str, ask: Ask, turn: Turn = "usual") -> Observation:
         recorder = Recorder()
         visited = visit(
-            recorder, self._named, self._timeout, source, ask, turn=turn, is_over=self._is_over
+            recorder,
+            self._named,
+            self._timeout,
+            source,
+            ask,
+            board=self.id,
+            turn=turn,
+            is_over=self._is_over,
         )
         recorder.require_evidence()
         return visited.observation
@@ -219,7 +234,7 @@ class Watch(Iterator[Observation]):
         self._shown = _Shown()
         self._thread = threading.Thread(
             target=_follow,
-            args=(self._shown, named, timeout, stop, notify, clock),
+            args=(self._shown, named, board, timeout, stop, notify, clock),
             name="hardmute-watch",
             daemon=True,
         )
@@ -286,6 +301,7 @@ class _Shown:
 def _follow(
     shown: _Shown,
     named: str,
+    board: str,
     timeout: float,
     stop: threading.Event,
     notify: Callable[[], None] | None,
@@ -305,7 +321,7 @@ def _follow(
 
     try:
         # Here, for the log belongs to the thread that opens it.
-        shown.follower = Follower(named, timeout, show, clock=clock, stop=stop)
+        shown.follower = Follower(named, timeout, show, board=board, clock=clock, stop=stop)
         shown.follower.run()
     except errors.HardmuteError as error:
         shown.failure = error

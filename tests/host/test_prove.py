@@ -693,7 +693,7 @@ def test_P5_a_clock_behind_the_newest_attestation_proves_nothing_yet(
 ) -> None:
     assert cli("prove", "--from", at(2), "--to", at(30)).code == 0
     behind = story.now - 10 * MINUTE
-    monkeypatch.setattr("hardmute.cli.commands.prove.now_ms", lambda: behind)
+    monkeypatch.setattr("hardmute.sync.history.now_ms", lambda: behind)
     result = cli("prove", "--from", at(2), "--to", at(30))
     assert (result.code, result.out) == (2, "")
     assert "run `hardmute status` first" in result.err

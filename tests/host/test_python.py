@@ -196,6 +196,17 @@ def test_P5_a_board_that_does_not_answer_is_unknown(sim: Sim) -> None:
         hardmute.open_board(sim.board)
 
 
+def test_P5_another_board_at_the_port_does_not_speak_for_it(
+    sim: Sim, start_sim: StartSim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = hardmute.open_board(sim.device)
+    sim.act("press")
+    other = start_sim()
+    monkeypatch.setattr(found, "_named", other.device)
+    for seen in (found.read(), found.verify(), found.mute(), next(found.watch())):
+        assert (seen.verdict, seen.reason) == ("unknown", "wrong_board")
+
+
 def test_between_two_calls_the_port_is_free(sim: Sim, cli: Cli) -> None:
     with hardmute.open_board(sim.board) as found:
         found.read()

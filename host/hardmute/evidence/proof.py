@@ -59,6 +59,16 @@ class Proven(NamedTuple):
     notes: tuple[Note, ...] = ()
 
     @property
+    def start(self) -> datetime:
+        """``start_ms``, in UTC."""
+        return moment(self.start_ms)
+
+    @property
+    def end(self) -> datetime:
+        """``end_ms``, in UTC."""
+        return moment(self.end_ms)
+
+    @property
     def note(self) -> str | None:
         """Its notes in words, each once."""
         return "; ".join(dict.fromkeys(map(words.note, self.notes))) or None

@@ -21,6 +21,7 @@ CAUSES = {
 
 # Why a state could not be had (the log's short words), for a person.
 REASONS = {
+    "cancelled": "nobody waited for its answer",
     "fake_id": "its USB serial number is another one",
     "late": "what it said had waited before it was read",
     "malformed_answer": "malformed answer",

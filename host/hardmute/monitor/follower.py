@@ -52,6 +52,7 @@ class Follower:
         timeout: float,
         show: Callable[[Observation], None],
         *,
+        board: str | None = None,
         clock: HostClock = SYSTEM,
         stop: threading.Event | None = None,
     ) -> None:
@@ -64,7 +65,7 @@ class Follower:
         # The board that is meant, by the log: it is waited for. Any other has to be there now.
         log = self._recorder.log
         self._meant = discovery.known_board(named, log) if log is not None else None
-        self._board: str | None = None
+        self._board = board
         self._device = named or "no port"
         self._simulated = False
         self._failures = 0
