@@ -33,7 +33,7 @@ def test_an_answer_after_noise_of_another_baud_rate_counts(cli: Any) -> None:
 
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("sent", [0, 1, 20, -1])
-def test_p5_a_restart_in_the_middle_of_an_answer_is_unknown(
+def test_P5_a_restart_in_the_middle_of_an_answer_is_unknown(
     sent: int, start: str, cli: Any
 ) -> None:
     board = Board(
@@ -47,7 +47,7 @@ def test_p5_a_restart_in_the_middle_of_an_answer_is_unknown(
     assert result.out.startswith("UNKNOWN  ")
 
 
-def test_p5_boot_words_do_not_break_the_silence_of_a_stream() -> None:
+def test_P5_boot_words_do_not_break_the_silence_of_a_stream() -> None:
     words = boot_words("watchdog")
 
     def script(line: bytes) -> list[tuple[float, bytes]]:

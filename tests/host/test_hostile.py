@@ -247,7 +247,7 @@ MISBEHAVIOUR = {
 
 @pytest.mark.usefixtures("earlier")
 @pytest.mark.parametrize("case", MISBEHAVIOUR)
-def test_p5_a_device_that_misbehaves_is_unknown(
+def test_P5_a_device_that_misbehaves_is_unknown(
     case: str, cli: Any, attach: Attach, home: Path
 ) -> None:
     make, command, reason = MISBEHAVIOUR[case]
@@ -258,14 +258,14 @@ def test_p5_a_device_that_misbehaves_is_unknown(
 
 @pytest.mark.usefixtures("earlier")
 @pytest.mark.parametrize("case", ["never answers", "closes at status", "unplugged mid-answer"])
-def test_p5_the_same_over_tcp(case: str, cli: Any, attach: Attach, home: Path) -> None:
+def test_P5_the_same_over_tcp(case: str, cli: Any, attach: Attach, home: Path) -> None:
     make, command, reason = MISBEHAVIOUR[case]
     device = attach(make(), tcp_device)
     check_unknown(cli("-d", device.address, command, "--timeout", "0.2"), home, reason)
 
 
 @pytest.mark.usefixtures("earlier")
-def test_p5_a_device_that_takes_no_data_is_unknown(cli: Any, home: Path) -> None:
+def test_P5_a_device_that_takes_no_data_is_unknown(cli: Any, home: Path) -> None:
     master, slave = os.openpty()
     try:
         tty.setraw(slave)
@@ -279,14 +279,14 @@ def test_p5_a_device_that_takes_no_data_is_unknown(cli: Any, home: Path) -> None
 
 
 @pytest.mark.usefixtures("earlier")
-def test_p5_a_line_of_10_mb_is_skipped(cli: Any, attach: Attach, home: Path) -> None:
+def test_P5_a_line_of_10_mb_is_skipped(cli: Any, attach: Attach, home: Path) -> None:
     device = attach(on("status", lambda _r, _a, _f: b"muted" * 2_000_000 + b"\n"), tcp_device)
     result = cli("-d", device.address, "status", "--timeout", "2")
     check_unknown(result, home, "no_answer")
     assert "too_long" in result.err
 
 
-def test_p5_an_answer_after_a_line_of_10_mb_counts(cli: Any, attach: Attach) -> None:
+def test_P5_an_answer_after_a_line_of_10_mb_counts(cli: Any, attach: Attach) -> None:
     device = attach(on("status", lambda _r, _a, f: b"x" * 10_000_000 + b"\n" + f), tcp_device)
     assert cli("-d", device.address, "status", "--timeout", "30").code == OK
 
@@ -309,7 +309,7 @@ class Flood(TcpDevice):
 
 
 @pytest.mark.usefixtures("earlier")
-def test_p5_a_flood_ends_at_the_deadline(cli: Any, home: Path) -> None:
+def test_P5_a_flood_ends_at_the_deadline(cli: Any, home: Path) -> None:
     device = Flood(Board())
     device.start()
     try:
@@ -319,7 +319,7 @@ def test_p5_a_flood_ends_at_the_deadline(cli: Any, home: Path) -> None:
     check_unknown(result, home, "no_answer")
 
 
-def test_p5_a_socket_is_not_read_empty_before_it_counts_as_open(
+def test_P5_a_socket_is_not_read_empty_before_it_counts_as_open(
     cli: Any, attach: Attach, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """pyserial does, with no deadline: against a fast enough flood it would never end."""
@@ -362,7 +362,7 @@ class FloodPort(ScriptedPort):
     ],
     ids=["no newline", "newlines", "short lines", "CRLF", "answers", "events", "half objects"],
 )
-def test_p5_no_flood_outlasts_the_deadline(data: bytes) -> None:
+def test_P5_no_flood_outlasts_the_deadline(data: bytes) -> None:
     port = FloodPort(data)
     session = Session(port, "/dev/flood", 3.0, new_id=lambda: 77, clock=port.clock)
     for request in (session.hello, session.status, lambda: next(iter(session.watch()))):
@@ -446,7 +446,7 @@ def test_the_tables_know_every_field() -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), fields_of(HELLO_FIELDS))
-def test_p5_a_wrong_field_in_hello_is_unknown(field: str, value: object) -> None:
+def test_P5_a_wrong_field_in_hello_is_unknown(field: str, value: object) -> None:
     parse_identity(HELLO)
     with pytest.raises(UnreachableError) as caught:
         parse_identity(changed(HELLO, **{field: value}))
@@ -454,7 +454,7 @@ def test_p5_a_wrong_field_in_hello_is_unknown(field: str, value: object) -> None
 
 
 @pytest.mark.parametrize(("field", "value"), fields_of(STATUS_FIELDS))
-def test_p5_a_wrong_field_in_status_is_unknown(field: str, value: object) -> None:
+def test_P5_a_wrong_field_in_status_is_unknown(field: str, value: object) -> None:
     identity = parse_identity(HELLO)
     parse_status(MUTED, identity)
     with pytest.raises(UnreachableError) as caught:
@@ -465,7 +465,7 @@ def test_p5_a_wrong_field_in_status_is_unknown(field: str, value: object) -> Non
 
 @pytest.mark.usefixtures("earlier")
 @pytest.mark.parametrize("field", STATUS_FIELDS)
-def test_p5_a_missing_field_of_status_at_the_command_line(
+def test_P5_a_missing_field_of_status_at_the_command_line(
     field: str, cli: Any, attach: Attach, home: Path
 ) -> None:
     device = attach(Board(status=changed(MUTED, **{field: MISSING})))
@@ -496,7 +496,7 @@ def test_p5_a_missing_field_of_status_at_the_command_line(
     ],
     ids=str,
 )
-def test_p4_a_contradiction_is_a_fault(
+def test_P4_a_contradiction_is_a_fault(
     message: dict[str, Any],
     changes: dict[str, Any],
     code: int,
@@ -512,7 +512,7 @@ def test_p4_a_contradiction_is_a_fault(
     assert rows(home)[0][:2] == (BOARD, verdict)
 
 
-def test_p4_a_board_without_a_sense_contact_proves_nothing(cli: Any, attach: Attach) -> None:
+def test_P4_a_board_without_a_sense_contact_proves_nothing(cli: Any, attach: Attach) -> None:
     board = Board(hello={**HELLO, "contacts": 0}, status={**MUTED, "sense": []})
     assert cli("-d", attach(board).address, "status").code == UNKNOWN
 
@@ -568,7 +568,7 @@ MUTATIONS = st.dictionaries(st.sampled_from(sorted(MUTED)), VALUES, max_size=4)
 @example(base=LIVE, mutation={"state": "muted"})
 @example(base=MUTED, mutation={"sense": [False, False]})
 @example(base=MUTED, mutation={"faults": ["closed:1"]})
-def test_p5_muted_only_if_the_answer_is_exactly_consistent(
+def test_P5_muted_only_if_the_answer_is_exactly_consistent(
     base: dict[str, Any], mutation: dict[str, object]
 ) -> None:
     message = changed(base, **mutation)
@@ -593,7 +593,7 @@ def test_p5_muted_only_if_the_answer_is_exactly_consistent(
 
 
 @given(st.binary(max_size=600))
-def test_p5_arbitrary_bytes_are_no_answer(data: bytes) -> None:
+def test_P5_arbitrary_bytes_are_no_answer(data: bytes) -> None:
     port = ScriptedPort(lambda _line: [(0.001, data)])
     session = Session(port, "/dev/fake", 3.0, clock=port.clock)
     with pytest.raises(UnreachableError):
@@ -614,7 +614,7 @@ def check_harmless(result: Any) -> None:
     ("op", "field"),
     [("hello", field) for field in HELLO] + [("status", field) for field in MUTED],
 )
-def test_p5_terminal_escapes_never_reach_the_terminal(
+def test_P5_terminal_escapes_never_reach_the_terminal(
     op: str, field: str, options: tuple[str, ...], cli: Any, attach: Attach
 ) -> None:
     good = HELLO if op == "hello" else MUTED
@@ -626,7 +626,7 @@ def test_p5_terminal_escapes_never_reach_the_terminal(
     check_sentence(result.err)
 
 
-def test_p5_terminal_escapes_in_settings_are_shown_as_harmless(cli: Any, attach: Attach) -> None:
+def test_P5_terminal_escapes_in_settings_are_shown_as_harmless(cli: Any, attach: Attach) -> None:
     device = attach(on("config", _reframed(config={ESCAPES: ESCAPES, "mode": ESCAPES})))
     for options in ((), ("--json",)):
         result = cli("-d", device.address, "config", "get", *options)
@@ -634,14 +634,14 @@ def test_p5_terminal_escapes_in_settings_are_shown_as_harmless(cli: Any, attach:
         check_harmless(result)
 
 
-def test_p5_raw_control_bytes_are_no_frame(cli: Any, attach: Attach) -> None:
+def test_P5_raw_control_bytes_are_no_frame(cli: Any, attach: Attach) -> None:
     device = attach(on("hello", lambda _r, _a, f: sealed(f[:-10].replace(b"fake", b"\x1b[2J"))))
     result = cli("-d", device.address, "status", "--timeout", "0.2")
     assert result.code == UNKNOWN
     check_harmless(result)
 
 
-def test_p5_a_usb_serial_number_with_escapes_is_quoted(
+def test_P5_a_usb_serial_number_with_escapes_is_quoted(
     cli: Any, attach: Attach, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = attach()
@@ -658,7 +658,7 @@ def test_p5_a_usb_serial_number_with_escapes_is_quoted(
 @pytest.mark.usefixtures("earlier")
 @pytest.mark.parametrize("by_link", [False, True], ids=["port", "link"])
 @pytest.mark.parametrize("named", [False, True], ids=["found", "named"])
-def test_p5_a_fake_id_is_unknown(
+def test_P5_a_fake_id_is_unknown(
     named: bool,
     by_link: bool,
     cli: Any,
@@ -748,7 +748,7 @@ def test_one_hostile_port_does_not_hide_the_others(
 # Old answers.
 
 
-def test_p5_a_late_answer_does_not_satisfy_the_next_request(cli: Any, attach: Attach) -> None:
+def test_P5_a_late_answer_does_not_satisfy_the_next_request(cli: Any, attach: Attach) -> None:
     late: list[bytes] = []
     state = [MUTED]
 
@@ -771,7 +771,7 @@ def test_p5_a_late_answer_does_not_satisfy_the_next_request(cli: Any, attach: At
     assert (result.code, result.json["verdict"]) == (LIVE_CODE, "live")
 
 
-def test_p5_a_late_answer_does_not_satisfy_the_same_session_either() -> None:
+def test_P5_a_late_answer_does_not_satisfy_the_same_session_either() -> None:
     answers: list[bytes] = []
 
     def script(line: bytes) -> list[tuple[float, bytes]]:
@@ -787,7 +787,7 @@ def test_p5_a_late_answer_does_not_satisfy_the_same_session_either() -> None:
     assert session.status().state == "live"
 
 
-def test_p5_an_answer_cannot_be_foretold() -> None:
+def test_P5_an_answer_cannot_be_foretold() -> None:
     board = Board()
 
     def script(line: bytes) -> list[tuple[float, bytes]]:
@@ -825,7 +825,7 @@ def stream(*events: tuple[float, dict[str, Any]]) -> tuple[ScriptedPort, Iterato
 EVENT = {"event": "state", "watch": 77, **MUTED}
 
 
-def test_p5_silence_over_3_s_in_a_stream_is_unknown() -> None:
+def test_P5_silence_over_3_s_in_a_stream_is_unknown() -> None:
     port, events = stream((0.1, EVENT), (2.9, EVENT), (3.1, EVENT))
     assert next(events).state == "muted"
     assert next(events).state == "muted"
@@ -851,7 +851,7 @@ def test_p5_silence_over_3_s_in_a_stream_is_unknown() -> None:
     ],
     ids=["other", "null", "true", "none", "other event", "no event", "answer", "bare answer"],
 )
-def test_p5_what_belongs_to_another_watch_is_ignored(event: dict[str, Any]) -> None:
+def test_P5_what_belongs_to_another_watch_is_ignored(event: dict[str, Any]) -> None:
     port, events = stream((0.1, EVENT), *[(0.5, event)] * 20)
     next(events)
     began = port.now
@@ -862,7 +862,7 @@ def test_p5_what_belongs_to_another_watch_is_ignored(event: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("field", MUTED)
-def test_p5_a_malformed_event_is_unknown(field: str) -> None:
+def test_P5_a_malformed_event_is_unknown(field: str) -> None:
     _, events = stream((0.1, EVENT), (0.1, changed(EVENT, **{field: MISSING})))
     next(events)
     with pytest.raises(UnreachableError) as caught:
@@ -870,7 +870,7 @@ def test_p5_a_malformed_event_is_unknown(field: str) -> None:
     assert caught.value.reason == "malformed_answer"
 
 
-def test_p5_watch_of_a_board_that_goes_away_says_unknown(
+def test_P5_watch_of_a_board_that_goes_away_says_unknown(
     cli: Any, attach: Attach, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through the command line: one event, then the board is gone; Ctrl-C ends it."""
@@ -961,7 +961,7 @@ def records_in(home: Path) -> int:
 @pytest.mark.usefixtures("home")
 @pytest.mark.parametrize("timeout", [0.7, 1.0, 3.0])
 @pytest.mark.parametrize("page_s", [0.3, 0.6, 60.0])
-def test_p5_a_slow_journal_holds_no_state_back(
+def test_P5_a_slow_journal_holds_no_state_back(
     capsys: pytest.CaptureFixture[str], timeout: float, page_s: float
 ) -> None:
     met, told_s, took_s = meet_historian(Historian(page_s, 140_000, made=2_000), timeout)
@@ -972,7 +972,7 @@ def test_p5_a_slow_journal_holds_no_state_back(
     assert "history" in said
 
 
-def test_p6_history_that_took_too_long_is_fetched_the_next_time(
+def test_P6_history_that_took_too_long_is_fetched_the_next_time(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     historian = Historian(0.9, 100, made=100)
@@ -987,7 +987,7 @@ def test_p6_history_that_took_too_long_is_fetched_the_next_time(
 
 
 @pytest.mark.usefixtures("capsys")
-def test_p5_a_contact_stores_as_many_records_as_a_board_keeps(home: Path) -> None:
+def test_P5_a_contact_stores_as_many_records_as_a_board_keeps(home: Path) -> None:
     most = journal.SEGMENTS * journal.SEGMENT
     met, _, took_s = meet_historian(Historian(0.0001, 140_000, made=most + 400), 3.0)
     assert met.conclusion.verdict == "muted"
