@@ -54,7 +54,7 @@ test: $(VENV)/test.stamp
 # MicroPython for the Pico, and the locked image: what is cached already, or what firmware/Makefile
 # builds.
 images: $(VENV)/test.stamp
-	@$(BIN)/python -c 'from hardmute import runtime; runtime.find(None, download=False)' \
+	@$(BIN)/python -c 'from hardmute.flash import runtime; runtime.find(None)' \
 	  2>/dev/null || $(MAKE) -s -C firmware runtime-and-image
 	@$(MAKE) -s -C firmware image
 
@@ -103,6 +103,8 @@ lint: $(VENV)/lint.stamp types
 
 types: $(VENV)/lint.stamp
 	$(BIN)/pyright --warnings
+	$(BIN)/python tests/programs.py build/programs
+	$(BIN)/pyright --warnings build/programs
 	$(BIN)/python tools/check_types.py
 
 wheel: $(VENV)/lint.stamp

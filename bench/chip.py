@@ -82,7 +82,7 @@ INTERRUPT_AND_LAMP = INTERRUPT.replace(
     "    time.sleep_ms(5)\n", "    machine.bitstream(lamp, 0, (400, 850, 800, 450), b'abc')\n"
 ).replace("import time\n", f"import machine\nlamp = machine.Pin({chip.LAMP}, machine.Pin.OUT)\n")
 
-# An answer as large as `attest` will give: what DESIGN.md lists, with MACs of zeros.
+# An answer as large as that of `attest` (docs/protocol.md), with MACs of zeros.
 _LARGE = {
     "state": "muted",
     "command": "cut",
@@ -134,7 +134,7 @@ for ms in passes:
 
 def image() -> Path:
     """MicroPython for the Pico. Raises `HardmuteError` where there is none."""
-    return runtime.find(None, download=False)
+    return runtime.find(None)
 
 
 def images() -> tuple[Path, Path]:

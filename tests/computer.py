@@ -16,7 +16,6 @@ import sqlite3
 import sys
 import threading
 import time
-from argparse import Namespace
 from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -27,7 +26,7 @@ import serial.tools.list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
 from conftest import VirtualBoard
-from hardmute.cli.commands import query
+from hardmute.cli.commands import watch
 from hardmute.cli.main import main
 from hardmute.device import client, holder
 from hardmute.evidence.observation import Observation
@@ -326,8 +325,7 @@ class Computer:
     def start_watch(self) -> Process:
         """Start `hardmute watch --json`."""
         # Without the signals, which only a main thread can ask for.
-        args = Namespace(device=DEVICE, timeout=3.0, json=True, command="watch")
-        return self._begin(lambda: query.follow(args, visit.SYSTEM))
+        return self._begin(lambda: watch.follow(DEVICE, 3.0, True, visit.SYSTEM))
 
     def _begin(self, run: Callable[[], int]) -> Process:
         self.processes.append(Process(self, run))

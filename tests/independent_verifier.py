@@ -1,5 +1,6 @@
-"""EXPORT|RECEIPT [--key FILE]... [--expect-head HEX]: docs/evidence.md in code, exit codes too."""
+"""EXPORT|RECEIPT [--key FILE]... [--expect-head HEX] [--prove BOARD,FROM_MS,TO_MS [--own]]"""
 
+# docs/evidence.md in code, exit codes too.
 import getopt
 import json
 import math
@@ -93,13 +94,14 @@ def follow(was, now):
 class Reader:
     """Takes entries in order: E5, E6, R1 to R7, A1 to A8, K1 and K2."""
 
-    def __init__(self, secrets, base=0, excerpt=False):
+    def __init__(self, secrets, base=0, excerpt=False, held=()):
         self.secrets, self.excerpt, self.base = secrets, excerpt, base or excerpt
         self.newest, self.last, self.heads, self.cut, self.used = {}, {}, {}, {}, {}
         self.told = {}  # the attestation before the first record, in an excerpt
         self.keys = {o: [digest(secrets[o], b"hardmute journal", "sha256")] for o in secrets}
         # Whose key was right; whose was not given; where a pairing has another key id.
         self.right, self.blind, self.other, self.story = set(), set(), set(), []
+        self.held = dict(held)  # the attest keys of this host
         self.committed = 0  # the newest entry to which a nonce commits that is signed
 
     def take(self, row, kind, board, said, hashes):  # whether a key was given for what is signed
@@ -148,14 +150,16 @@ class Reader:
             found = heads & {by.head, (by.head, by.pairing, by.epoch)}
             known = found or by.seq < self.cut.get(place, 0)
             need(by.board == board and known, "no such record")
-        if kind in ("record", "incident"):
+        if kind in ("record", "incident", "listening"):
+            said.row = row
             self.story.append((kind, place, by, said, True))
         if not (by and by.pairing):
             return True
         owner = board, by.pairing
         keyed = owner in self.secrets and (owner, place) not in self.other
         if keyed:
-            need(by.epoch <= 1 << 20, "R6: an epoch that no board lives to see")
+            can_be = by.epoch <= 1 << 20 and (kind == "attestation" or by.epoch < by.seq)
+            need(can_be, "R6: an epoch that no board lives to see")
             while len(self.keys[owner]) <= by.epoch:
                 self.keys[owner].append(digest(self.keys[owner][-1], b"hardmute next", "sha256"))
             mac = digest(self.keys[owner][by.epoch], message, "sha256")[:16].hex()
@@ -165,7 +169,8 @@ class Reader:
         else:
             self.blind.add(owner)
         if kind == "attestation" and said.log_row in hashes and found:
-            said.row = row
+            said.row, macs = row, [digest(k, message, "sha256") for k in self.held.get(owner, ())]
+            said.recomputed = bytes.fromhex(said.mac) in [mac[:16] for mac in macs]  # A7
             self.story.append((kind, place, by, said, keyed))
         return keyed
 
@@ -174,7 +179,7 @@ class Reader:
         return lost & self.blind if self.right else lost
 
 
-def verify(export, secrets, expect=None):
+def verify(export, secrets, expect=None, readers=None):
     """Yields what each line has, and returns the exit code; or raises one of BAD."""
     lines = export.splitlines(keepends=True)
     if lines and lines[0].startswith(b'{"hardmute":"export",'):  # version 1 has no such line
@@ -193,6 +198,8 @@ def verify(export, secrets, expect=None):
     need(not base or base in starts, "what came before is missing, and no checkpoint says why")
     start = starts.get(base, {"hash": "00" * 32, "ends": [], "at": 0})
     hashes, reader = {0: bytes(32), base: bytes.fromhex(start["hash"])}, Reader(secrets, base)
+    if readers is not None:
+        readers.append(reader)
     for end in start["ends"]:  # a branch's last record removed
         reader.take(base, "end", end[0], typed(end, END), hashes)
     for row, line in enumerate(lines, base + 1):
@@ -358,6 +365,24 @@ def parts(items, doubts, when):
             yield start[0], end[1], state
 
 
+def facts(reader, board, until_row=math.inf):
+    return [
+        (kind, at, item(kind, by, said), said, keyed)
+        for kind, at, by, said, keyed in reader.story
+        if at[0] == board and said.row <= until_row
+    ]
+
+
+def shown(story, counts, from_ms, to_ms):
+    """T1 to T10, if those attestations count. A leak that was heard is a fault."""
+    heard = [said for kind, _, _, said, _ in story if kind == "listening"]
+    heard = [one for one in heard if one.verdict == "live" and one.state is not None]
+    heard = [one for one in heard if from_ms <= one.from_ms <= one.to_ms <= to_ms]
+    story = [one for one in story if one[0] != "listening"]
+    leaks = [(one.from_ms, one.to_ms, "fault") for one in heard]
+    return [*gravest([*told(story, counts), *leaks], from_ms, to_ms)]
+
+
 def gravest(said, from_ms, to_ms):
     """T10: yields start, end and state that fill the time."""
     said = [(max(a, from_ms), min(z, to_ms), state) for a, z, state in said]
@@ -389,15 +414,11 @@ def check(data, secrets):
     ids = {(said.board, int(pairing)): key for pairing, key in said.key_ids.items()}
     if any(ids.get(owner, key_id(secrets[owner])) != key_id(secrets[owner]) for owner in secrets):
         return 2
-    reader, signed, row, leaks = Reader(secrets, excerpt=True), set(), 0, []
+    reader, signed, row = Reader(secrets, excerpt=True), set(), 0
     for entry in said.entries:
         kind, before, row = typed(entry, ENTRY).kind, row, entry["row"]
         need(entry["board"] == said.board and row > before, "board or row")
-        one = typed(entry["body"], BODIES[kind])
-        reader.take(row, kind, said.board, one, hashes)
-        if kind == "listening" and one.verdict == "live" and one.state is not None:
-            within = said.from_ms <= one.from_ms <= one.to_ms <= said.to_ms
-            leaks += [(one.from_ms, one.to_ms, "fault")] if within else []
+        reader.take(row, kind, said.board, typed(entry["body"], BODIES[kind]), hashes)
     for owner, mac in (((said.board, pairing), mac) for pairing, mac in macs.items()):
         if owner in secrets:
             key = digest(secrets[owner], b"hardmute receipt", "sha256")
@@ -407,22 +428,17 @@ def check(data, secrets):
     reader.right |= signed
     reader.blind |= {(said.board, pairing) for pairing in macs} - signed
 
-    story = [(kind, at, item(kind, by, it), it, keyed) for kind, at, by, it, keyed in reader.story]
-
-    def shown(counts):
-        said_so = [*told(story, counts), *leaks]
-        return [*gravest(said_so, said.from_ms, said.to_ms)]
-
+    story, span = facts(reader, said.board), (said.from_ms, said.to_ms)
     if reader.strangers() and (reader.right or reader.blind):
         return 2
     spans = [((one["start_ms"], one["end_ms"]), one["state"]) for one in said.intervals]
     need(all(a[0][1] == b[0][0] for a, b in pairwise(spans)), "intervals with gaps")
     claims = [[*same] for _, same in groupby(spans, key=lambda one: one[1])]
     claims = [(one[0][0][0], one[-1][0][1], one[0][1]) for one in claims]
-    stated = shown(lambda body, _keyed: body.row in said.counted)
+    stated = shown(story, lambda body, _keyed: body.row in said.counted, *span)
     need(claims == stated, "C4: what it claims is not what its evidence shows")
     need(said.verdict == verdict(claims), "C4: a verdict that is not the intervals'")
-    return CODES[verdict(shown(lambda _body, keyed: keyed))] if signed else 3
+    return CODES[verdict(shown(story, lambda _body, keyed: keyed, *span))] if signed else 3
 
 
 def verdict(spans):
@@ -430,11 +446,7 @@ def verdict(spans):
     return next(state for state in ("fault", "unknown", "live", "muted") if state in states)
 
 
-def judge(data, secrets, expect=None, seen=None):
-    """The exit code of an export, whose lines are told to `seen`, or of a receipt."""
-    if data.startswith(b'{"board":'):
-        return check(data, secrets)
-    lines = verify(data, secrets, expect)
+def ended(lines, seen=None):
     while True:
         try:
             (seen if seen is not None else []).append(next(lines))
@@ -442,18 +454,133 @@ def judge(data, secrets, expect=None, seen=None):
             return end.value
 
 
+def prove(export, secrets, board, from_ms, to_ms):
+    """T14: the exit code of a proof from an export, or raises one of BAD."""
+    readers = []
+    code = ended(verify(export, secrets, None, readers))
+    if code == 2 or not (secrets and readers):
+        return code if code == 2 else 3
+    story = facts(readers[0], board, readers[0].committed)
+    return CODES[verdict(shown(story, lambda _said, keyed: keyed, from_ms, to_ms))]
+
+
+def was_set(a, b):  # T12
+    one, other, slack = a.said, b.said, trip(a.said) + trip(b.said) + 250
+    passed, up = other.received_ms - one.received_ms, b.uptime - a.uptime
+    if one.host_boot == other.host_boot:
+        up = (other.anchor_us - one.anchor_us) / 1000
+    elif (one.branch, a.boot) != (other.branch, b.boot):
+        return passed < b.uptime
+    return abs(passed - up) > slack + abs(up) * 1e-4
+
+
+def excerpt(entries, marks, from_ms, to_ms):
+    """T11: the record before the first row, and the first row and the last one."""
+    spans = [*unproven(marks, set())]
+    pieces = [spans[:1], *(spans[at : at + 2] for at in range(2, len(spans), 2)), spans[1:2]]
+    whole = [(min(a for a, _ in piece), max(z for _, z in piece)) for piece in pieces]
+    touched = [at for at, (a, z) in enumerate(whole) if a < to_ms and z > from_ms]
+    newest, board = max(entries), entries[marks[0].said.row]["board"]
+    after = [m.said.row for m in marks[touched[-1] :] if m.said.sent_ms >= to_ms]
+    last = [*after, newest][0]
+    for row, entry in entries.items():
+        heard, body = (entry["kind"], entry["board"]) == ("listening", board), entry["body"]
+        if heard and row > last and body["from_ms"] < to_ms and body["to_ms"] > from_ms:
+            last = next((m.said.row for m in marks if m.said.row > row), newest)
+    records = [r for r, e in entries.items() if (e["kind"], e["board"]) == ("record", board)]
+    for mark in reversed(marks[: touched[0]]):
+        row = max((row for row in records if row < mark.said.row), default=None)
+        if row and mark.said.received_ms <= from_ms:
+            body = entries[row]["body"]
+            if (body["branch"], unpack(body["record"]).seq) == (mark.said.branch, mark.seq):
+                return row, mark.said.row, last
+    return None, min(entries), last
+
+
+def prove_own(export, secrets, board, from_ms, to_ms, held=()):
+    """T11, T12, and A7 for attest keys `held`: as `prove`, from the host's own log."""
+    entries = [json.loads(line) for line in export.splitlines() if line != HEADER.strip()]
+    entries = {entry["row"]: entry for entry in entries}
+    starts = [e["body"] for e in entries.values() if e["kind"] == "checkpoint"]
+    starts = {said["row"]: said for said in starts if said["row"] == min(entries) - 1}
+    hashes = {row: bytes.fromhex(e["hash"]) for row, e in [*starts.items(), *entries.items()]}
+    hashes[0] = bytes(32)
+
+    def check_place(row):  # E1 and E2
+        entry = {name: value for name, value in entries[row].items() if name != "hash"}
+        right = sha256(hashes[row - 1] + canonical(entry).encode()).digest()
+        need(right == hashes[row], "hash or row is wrong")
+
+    marks = []
+    for row, entry in entries.items():
+        if (entry["kind"], entry["board"]) == ("attestation", board):
+            said, by = typed(entry["body"], BODIES["attestation"]), entry["body"]["statement"]
+            said.row, at = row, {"boot": by["boot"], "uptime": by["uptime_ms"], "seq": by["seq"]}
+            marks.append(SimpleNamespace(said=said, **at))
+    for mark in {m.said.row for two in pairwise(marks) if was_set(*two) for m in two}:
+        check_place(mark)
+    if not marks:
+        return 3
+    before, first, last = excerpt(entries, marks, from_ms, to_ms)
+    rows = [*([before] if before else []), *range(first, last + 1)]
+    ours = {row: entries[row] for row in rows if entries[row]["board"] == board}
+    begun, ids = {}, {}  # K1: the `pair` record may be before the excerpt
+    for row, entry in ours.items():
+        if entry["kind"] == "record":
+            begun.setdefault(unpack(entry["body"]["record"]).pairing, row)
+        elif entry["kind"] == "attestation":
+            begun.setdefault(entry["body"]["statement"]["pairing"], row)
+    for row, entry in entries.items():
+        if (entry["kind"], entry["board"]) == ("record", board):
+            by = unpack(entry["body"]["record"])
+            if by.event == PAIR and row <= begun.get(by.pairing, 0):
+                ids[board, by.pairing] = by.raw[24:28].hex()
+    if any(ids.get(owner, key_id(secrets[owner])) != key_id(secrets[owner]) for owner in secrets):
+        return 2
+    reader = Reader(secrets, excerpt=True, held=held)
+    known = {row: hashes[row] for row in hashes if row in (0, first - 1) or row in entries}  # A8
+    for row in rows:
+        kind = typed(entries[row], ENTRY).kind
+        need(entries[row]["at_ms"] in YEARS and kind in BODIES, "no such at_ms or kind")
+        if row != before:
+            check_place(row)
+        if row in ours:
+            reader.take(row, kind, board, typed(entries[row]["body"], BODIES[kind]), known)
+    if reader.strangers() and (reader.right or reader.blind):
+        return 2
+    story = facts(reader, board)
+    spans = shown(story, lambda said, keyed: keyed if secrets else said.recomputed, from_ms, to_ms)
+    return CODES[verdict(spans)]
+
+
+def judge(data, secrets, expect=None, seen=None):
+    """The exit code of an export, whose lines are told to `seen`, or of a receipt."""
+    if data.startswith(b'{"board":'):
+        return check(data, secrets)
+    return ended(verify(data, secrets, expect), seen)
+
+
 if __name__ == "__main__":
     code, secrets, seen = 2, {}, []
     try:
-        options, (path,) = getopt.gnu_getopt(sys.argv[1:], "", ["key=", "expect-head="])
+        names = ["key=", "expect-head=", "prove=", "own"]
+        options, (path,) = getopt.gnu_getopt(sys.argv[1:], "", names)
         need(len(head := bytes.fromhex(dict(options).get("--expect-head", ""))) in (0, 32), "head")
         for key in [json.loads(Path(k).read_bytes()) for name, k in options if name == "--key"]:
             secret = secrets[key["board"], key["pairing"]] = bytes.fromhex(key["secret"])
             need(key_id(secret) == key["key_id"], "bad key_id")
+        if span := dict(options).get("--prove"):
+            board, from_ms, to_ms = span.split(",")
+            span = board, int(from_ms), int(to_ms)
+            need(span[1] < span[2], "an end that is not after the beginning")
         data, code = Path(path).read_bytes(), 5
-        code = judge(data, secrets, head, seen)
+        if span:
+            code = (prove_own if ("--own", "") in options else prove)(data, secrets, *span)
+        else:
+            code = judge(data, secrets, head, seen)
         need(code != 2, "a key given is that of another pairing")
         told = {3: "not known, for want of a key or a signature"}.get(code, "good")
+        told = next(state for state in CODES if CODES[state] == code) if span else told
         print(f"{told}:", ", ".join(f"{seen.count(what)} {what}" for what in sorted({*seen})))
         sys.exit(code)
     except (OSError, getopt.error, *BAD) as error:

@@ -2,8 +2,9 @@
 
 For any engine: a storm is a list of edges in microseconds, the expectation a list of intervals in
 which the relay's coil has to be energised. Nothing here is, or uses, the firmware's own code: the
-oracle reads "The press" of DESIGN.md, in exact time, where the firmware debounces in passes of its
-superloop. Presses that DESIGN.md leaves open to that are not generated, and refused by the oracle:
+oracle reads "The press" of docs/design.md, in exact time, where the firmware debounces in passes
+of its superloop. Presses that docs/design.md leaves open to that are not generated, and refused by
+the oracle:
 
 * a stable contact, or a stable release, of 30 ms give or take `MARGIN_US`: the debounce;
 * a press of 1.5 s give or take `MARGIN_US`: the longest that toggles.

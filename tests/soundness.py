@@ -16,7 +16,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -34,7 +34,7 @@ from evidence_maker import (
     copy_of,
     hash_of,
 )
-from hardmute.cli.commands import log_check
+from hardmute.cli.commands import log_verify
 from hardmute.evidence import proof, receipt, verifier
 from hardmute.evidence.entries import (
     GENESIS,
@@ -561,6 +561,28 @@ def independent(data: bytes, secrets: Secrets, expect: bytes | None = None) -> i
         return errors.TAMPERED
 
 
+def independent_proof(prove: Callable[..., int], *given: object) -> int:
+    """The exit code of a proof by that verifier."""
+    try:
+        return prove(*given)
+    except independent_verifier.BAD:
+        return errors.TAMPERED
+
+
+def _code_of(command: Callable[[], int]) -> int:
+    try:
+        return command()
+    except errors.UsageError as error:
+        return error.exit_code
+
+
+def _from_export(entries: Iterable[Entry], span: tuple[str, int, int], secrets: Secrets) -> Proof:
+    """What `hardmute prove --log` shows."""
+    rows = [stored(entry) for entry in entries]
+    check = verifier.verified(lambda: rows, secrets)
+    return proof.examine_export(check, rows, *span, secrets)
+
+
 def told_in(entries: Iterable[Entry]) -> tuple[set[bytes], dict[str, tuple[int, int]]]:
     """Records that tell of a line that was not muted, and the times of attestations by nonce."""
     records: set[bytes] = set()
@@ -610,7 +632,9 @@ class Attack(NamedTuple):
 
 
 class Machine:
-    """``agree``: the independent verifier must say the same of each receipt and export."""
+    """``agree``: the independent verifier must say the same of each receipt and export. The same
+    of each interval, by this host's own log and by an export of it.
+    """
 
     def __init__(self, folder: Path, *, agree: bool = True) -> None:
         self.scratch = Scratch(folder)
@@ -652,7 +676,7 @@ class Machine:
         while spans:
             at, until = spans.pop(0)
             try:
-                found = self.scratch.proof(at, until + 1, secrets, kept.attest_keys)
+                found = self.proof(kept.entries, at, until + 1, secrets, kept.attest_keys)
             except errors.UsageError:
                 # The key of the board's earlier flash, of which nothing is asked for.
                 continue
@@ -670,6 +694,29 @@ class Machine:
                 yield self.receipt_word(kept, content, given)
 
     # The commands.
+
+    def proof(
+        self,
+        entries: Sequence[Entry],
+        from_ms: int,
+        to_ms: int,
+        secrets: Secrets,
+        attest_keys: verifier.AttestKeys,
+    ) -> tuple[Proof, Excerpt]:
+        """What `hardmute prove` shows of this host's log, which has these ``entries``."""
+        # Of one in 32: each test must end within 10 s of CPU time.
+        if self.agree and (from_ms + to_ms) % 32 == 0:
+            data, span = text_of(entries), (BOARD, from_ms, to_ms)
+            ours = _code_of(lambda: _from_export(entries, span, secrets).exit_code)
+            theirs = independent_proof(independent_verifier.prove, data, secrets, *span)
+            assert ours == theirs, f"of {span} by an export: {ours}, the other verifier {theirs}"
+            ours = _code_of(
+                lambda: self.scratch.proof(*span[1:], secrets, attest_keys)[0].exit_code
+            )
+            other = partial(independent_verifier.prove_own, held=attest_keys)
+            theirs = independent_proof(other, data, secrets, *span)
+            assert ours == theirs, f"of {span} by the log: {ours}, the other verifier {theirs}"
+        return self.scratch.proof(from_ms, to_ms, secrets, attest_keys)
 
     def receipt_word(self, kept: Kept, content: dict[str, Any], given: Secrets) -> Word:
         try:
@@ -734,9 +781,8 @@ class Machine:
         from_ms, to_ms = attack.live.start - 1, attack.live.end + 1
         for secrets in (told.secrets, {}):
             try:
-                shown, part = self.scratch.proof(
-                    from_ms, to_ms, secrets, {**kept.attest_keys, **attack.keys}
-                )
+                held = {**kept.attest_keys, **attack.keys}
+                shown, part = self.proof(attack.entries, from_ms, to_ms, secrets, held)
             except errors.UsageError as error:
                 yield _word(PROVE, secrets, error.exit_code, None)
                 continue
@@ -775,7 +821,7 @@ def _outcome(
     checked: verifier.Verifier, secrets: Secrets, expected: bytes | None, *, own: bool
 ) -> int:
     try:
-        return log_check.outcome(checked, secrets, expected, own=own).code
+        return log_verify.outcome(checked, secrets, expected, own=own).code
     except errors.UsageError as error:
         return error.exit_code
 
@@ -792,7 +838,7 @@ def claimed(entries: Sequence[Entry], from_ms: int, to_ms: int) -> dict[str, Any
         check.take([stored(entry)])
     shown = proof.shown_by(BOARD, check, ours, from_ms, to_ms, lambda _: True, keyed=False)
     if shown.findings:
-        muted = Proven(from_ms, to_ms, "muted", "button", 0, None)
+        muted = Proven(from_ms, to_ms, "muted", "button", 0)
         shown = shown._replace(findings=[], intervals=[muted])
     return receipt.make_receipt(shown, ours, {}, hashes.get)
 
@@ -1216,8 +1262,8 @@ def claim_muted(told: World, chance: Random) -> Attack | None:
         return None
     start, end = target.live.start - 1000, target.live.end + 1000
     content = signed_receipt(told, told.hosts[0].entries, start, end)
-    muted = Proven(start, end, "muted", "button", 0, None)
-    content |= {"verdict": "muted", "intervals": [muted._asdict()]}
+    muted = Proven(start, end, "muted", "button", 0)
+    content |= {"verdict": "muted", "intervals": [muted.shown._asdict()]}
     if chance.random() < 0.5:
         content["macs"] = {}
     made = sealed(content)

@@ -1,7 +1,7 @@
 """The mute itself, as a pure state machine: time and inputs in, outputs out.
 
 No I/O, no clock, no hardware imports. Times are milliseconds of uptime, a plain integer that
-never wraps. A contact bit of 1 means closed. DESIGN.md, "The press" and "Cut, sense, fault".
+never wraps. A contact bit of 1 means closed. docs/design.md, "The press" and "Cut, sense, fault".
 """
 
 from muteboard import button as _button

@@ -92,7 +92,7 @@ def _at(frequencies: list[float], values: list[float], digits: int = 2) -> list[
 
 
 def draw(circuit: Circuit, chance: random.Random) -> tuple[Circuit, World]:
-    """One board and what is around it; the spreads are in ASSUMPTIONS.md."""
+    """One board and what is around it; the spreads are in hardware/inline/sim/ASSUMPTIONS.md."""
 
     def between(low: float, high: float) -> float:
         return low * (high / low) ** chance.random()

@@ -15,7 +15,7 @@ TRANSIENT = (
 
 @dataclass(frozen=True)
 class World:
-    """Ohms, farads and volts; assumed, every one (inline/sim/ASSUMPTIONS.md)."""
+    """Ohms, farads and volts; assumed, every one (hardware/inline/sim/ASSUMPTIONS.md)."""
 
     capsule: float = 2200.0
     capsule_volts: float = 1.0

@@ -6,11 +6,11 @@ included) and the sense (every pattern of the contacts). States that no future c
 one state: times are kept as ages, clipped where they stop to matter. Two searches, each in both
 modes, with one contact and with two:
 
-* `SCALED`: the durations of DESIGN.md are shortened, in their order, to a few units of 15 ms. The
-  state space is then small enough to go through completely.
+* `SCALED`: the durations of docs/design.md are shortened, in their order, to a few units of 15 ms.
+  The state space is then small enough to go through completely.
 * `REAL`: the true durations, every input sequence from power-on to a fixed depth.
 
-Every poll is judged by `Witness` and `judge`, which say DESIGN.md again, independently.
+Every poll is judged by `Witness` and `judge`, which say docs/design.md again, independently.
 """
 
 from itertools import product

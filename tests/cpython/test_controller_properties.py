@@ -1,4 +1,4 @@
-"""DESIGN.md, "The press", for any bounce and any polling."""
+"""docs/design.md, "The press", for any bounce and any polling."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st

@@ -25,7 +25,7 @@ from workbench import Bench, Repl, locked_image
 def image() -> Path:
     """MicroPython for the Pico. Without it nothing here can be tested, and that is a failure."""
     try:
-        return runtime.find(None, download=False)
+        return runtime.find(None)
     except HardmuteError as error:
         pytest.exit(str(error), returncode=1)
 

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -157,8 +156,7 @@ def test_maintenance_is_told_by_the_prompt(host: Host, monkeypatch: pytest.Monke
                 act(host.world, hands.pop(0))
 
     monkeypatch.setattr(service, "time", Time())
-    args = Namespace(device=BOARD, timeout=20.0)
-    assert service.wait_for("maintenance", args, Recorder()) == host.device
+    assert service.wait_for("maintenance", BOARD, 20.0, Recorder()) == host.device
     assert hands == []
     assert client.board_at_prompt(host.device, 20.0) == BOARD
     assert host.look()["line"] == "cut"

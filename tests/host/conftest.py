@@ -23,7 +23,6 @@ import serial.tools.list_ports
 
 from evidence_maker import Story
 from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
-from hardmute.cli.commands import query
 from hardmute.cli.main import main
 from hardmute.evidence.observation import Observation
 from hardmute.model.clock import HostClock
@@ -31,7 +30,6 @@ from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics
 from hardmute.sim.world import World, act
 from hardmute.store.log import Log
-from hardmute.sync import visit
 from muteboard import config as board_config
 from muteboard import wire
 
@@ -85,8 +83,8 @@ Cli = Callable[..., Result]
 
 def use_clock(patch: pytest.MonkeyPatch, clock: HostClock) -> None:
     """Have the commands go by ``clock``."""
-    for module in (query, visit):
-        patch.setattr(module, "SYSTEM", clock)
+    for module in ("hardmute.cli.commands.watch", "hardmute.sync.visit"):
+        patch.setattr(f"{module}.SYSTEM", clock)
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from clock_world import START_MS, Board, Over, Part, World
 
 import hardmute
 from conftest import Cli, Sim, StartWatch
-from hardmute.cli.commands.log_view import parse_time
+from hardmute.cli.when import parse_time
 from hardmute.evidence.observation import Observation
 from hardmute.evidence.timeline import WENT_BACK, WENT_FORWARD, Interval, intervals
 from hardmute.model import words
@@ -114,7 +114,7 @@ def test_P5_a_clock_corrected_forward_makes_nothing_muted(old: bool, restarts: b
     assert total(found, "muted") <= 3600
     assert 14 * HOUR - 1000 <= total(found, "unknown") <= 14 * HOUR + 4000
     if not restarts:
-        assert WENT_FORWARD in {one.note for one in found if one.state == "unknown"}
+        assert WENT_FORWARD in {one.why for one in found if one.state == "unknown"}
 
 
 def test_P5_of_a_time_that_was_twice_the_graver_state_counts() -> None:
@@ -129,7 +129,7 @@ def test_P5_of_a_time_that_was_twice_the_graver_state_counts() -> None:
     found = shown(world.recorder.rows)
     assert not false_muted(world, found)
     assert 10_000 <= total(found, "live") <= 10_200
-    assert WENT_BACK in {one.note for one in found}
+    assert WENT_BACK in {one.why for one in found}
 
 
 def test_P5_two_starts_with_one_number_are_never_joined() -> None:
@@ -377,7 +377,13 @@ def not_lost(rows: list[Observation], found: list[Interval]) -> None:
 
 
 # These wait for other programs of this host, which sleep when it does; or pace a simulated board.
-STOPS_IN_SUSPEND = {"clock.py", "demo.py", "holder.py", "log.py", "sim/server.py"}
+STOPS_IN_SUSPEND = {
+    "cli/commands/demo.py",
+    "device/holder.py",
+    "model/clock.py",
+    "sim/server.py",
+    "store/log.py",
+}
 
 
 def test_P5_no_state_is_timed_by_a_clock_that_stops_in_suspend() -> None:

@@ -16,7 +16,7 @@ from virtual_port import EPOCH_MS, VirtualPort
 
 from conftest import Cli, Sim, StartSim, StartWatch, VirtualBoard
 from evidence_maker import hold
-from hardmute.cli.commands import log_check
+from hardmute.cli.commands import log_verify
 from hardmute.cli.main import main
 from hardmute.device.client import Session
 from hardmute.model import errors
@@ -617,13 +617,13 @@ def test_P5_a_board_that_an_app_pairs_in_setup_is_told_once_and_until_it_is_pair
     assert len(host.entries("incident")) <= 2
     log = Log(host.home / "log.sqlite3")
     checked = readers.verified(log, {})
-    assert log_check.outcome(checked, {}, None, own=True).code == errors.TAMPERED
+    assert log_verify.outcome(checked, {}, None, own=True).code == errors.TAMPERED
     # It stays said when all that was pruned.
     log.close()
     pair(board, host)
     assert host.visit(board).code == errors.OK
     log = Log(host.home / "log.sqlite3")
-    assert log_check.outcome(readers.verified(log, {}), {}, None, own=True).code == errors.OK
+    assert log_verify.outcome(readers.verified(log, {}), {}, None, own=True).code == errors.OK
     log.close()
 
 

@@ -118,8 +118,8 @@ def claim(content: Content) -> None:
     entries = [stored_entry(row_of(fields)) for fields in content["entries"]]
     span = content["from_ms"], content["to_ms"]
     proof = shown(content["board"], entries, span, {}, hashes.get, counts=lambda _: True)
-    muted = Proven(*span, "muted", "boot", 0, None)
-    content["intervals"] = [one._asdict() for one in proof.intervals or [muted]]
+    muted = Proven(*span, "muted", "boot", 0)
+    content["intervals"] = [one.shown._asdict() for one in proof.intervals or [muted]]
     content["verdict"] = "muted" if proof.findings else proof.verdict
     content["counted"] = list(proof.counted)
 

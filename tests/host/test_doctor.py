@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -277,8 +276,7 @@ def test_what_other_systems_do_not_have_is_not_checked(
 def ask(script: Board, log: Log | None = None, now: int = NOW_MS) -> dict[str, Finding]:
     machine = here()._replace(now_ms=lambda: now)
     with pty_device(script) as device:
-        args = Namespace(device=device.address, timeout=1.0)
-        found = list(board.check(args, machine, log))
+        found = list(board.check(device.address, 1.0, machine, log))
     return {finding.name: finding for finding in found}
 
 
@@ -351,7 +349,7 @@ def test_P5_whatever_keeps_a_board_from_being_asked_is_a_failure(
         raise errors.UnreachableError("It cannot.", reason)
 
     monkeypatch.setattr(discovery, "open_board", refuse)
-    first = next(board.check(Namespace(device=None, timeout=1.0), here(), None))
+    first = next(board.check(None, 1.0, here(), None))
     assert (first.name, first.result, first.code) == ("board", "fail", errors.UNKNOWN)
 
 

@@ -107,11 +107,11 @@ def test_a_log_of_a_newer_version_is_not_judged(cli: Any, story: Story, home: Pa
 def test_the_densest_that_hardmute_writes_is_read(tmp_path: Path) -> None:
     """Short numbers, a short board id, and no attestation; and a prune of many journals."""
     record = {"branch": 1, "record": encoded(bytes(journal.SIZE))}
-    intervals = [Proven(2 * at, 2 * at + 1, "live", None, 0, None) for at in range(5000)]
+    intervals = [Proven(2 * at, 2 * at + 1, "live", None, 0) for at in range(5000)]
     evidence = [Entry(row, row, "record", "aaaaaaaa", record, GENESIS) for row in range(1, 5001)]
     receipt = {
         "entries": [json.loads(export_line(entry)) for entry in evidence],
-        "intervals": [interval._asdict() for interval in intervals],
+        "intervals": [interval.shown._asdict() for interval in intervals],
         "hashes": {str(row): GENESIS.hex() for row in range(1, 2000)},
     }
     assert parse(canonical(receipt)) == receipt

@@ -9,7 +9,6 @@ import contextlib
 import sqlite3
 import threading
 import time
-from argparse import Namespace
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,7 +22,7 @@ from serial.tools import list_ports, list_ports_linux
 
 from conftest import Cli
 from hardmute.cli import service
-from hardmute.cli.commands import log_check, query
+from hardmute.cli.commands import log_prune, watch
 from hardmute.device import client, discovery
 from hardmute.device.holder import PortHolder, Turn
 from hardmute.flash import drives, targets
@@ -451,8 +450,7 @@ def test_a_board_in_maintenance_is_looked_for_at_its_own_port_and_at_new_ones(
             meet_all_at_once(monkeypatch, "board_at_prompt", [known, *new])
 
     monkeypatch.setattr(time, "sleep", into_maintenance)
-    named = Namespace(device=BOARD, timeout=0.3)
-    assert service.wait_for("maintenance", named, Recorder()) == new[1].port
+    assert service.wait_for("maintenance", BOARD, 0.3, Recorder()) == new[1].port
     assert [len(port.lines) for port in foreign] == [2] * len(foreign)
 
 
@@ -538,9 +536,8 @@ class Retries:
             return SYSTEM.run_us() + int(1e6 * self.passed_s)
 
         clock = HostClock(SYSTEM.wall_ms, run_us, SYSTEM.run)
-        args = Namespace(device=named, timeout=timeout, json=True)
         with pytest.raises(KeyboardInterrupt):
-            query.follow(args, clock)
+            watch.follow(named, timeout, True, clock)
 
 
 def goes_at_watch() -> Board:
@@ -809,6 +806,6 @@ def test_prune_meets_a_paired_board_behind_the_bridge_that_is_known(
     others(usb)
     usb.opened.clear()
     bridge.lines.clear()
-    monkeypatch.setattr(log_check, "paired_boards", lambda _checkpoint: [BOARD])
+    monkeypatch.setattr(log_prune, "paired_boards", lambda _checkpoint: [BOARD])
     assert "The checkpoint is open" in cli("log", "prune", "--yes", "--before", "0m").out
     check_alone(usb, bridge)

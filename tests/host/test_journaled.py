@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from evidence_maker import MINUTE, START_MS, Story, at
-from hardmute.evidence.timeline import Interval, overlay_journal
+from hardmute.evidence.timeline import WENT_BACK, Interval, overlay_journal
 from hardmute.sync.timelines import read_timelines
 from muteboard import journal
 
@@ -220,7 +220,7 @@ def test_P5_what_a_contact_saw_live_is_not_hidden_by_what_the_journal_knows_less
 def test_P5_what_the_clock_hides_is_not_muted_by_the_journal() -> None:
     contacts = [
         interval(0, 500, "muted"),
-        interval(500, 800, "unknown")._replace(note="the host's clock went back"),
+        interval(500, 800, "unknown")._replace(why=WENT_BACK),
     ]
     journaled = [interval(0, 900, "muted"), interval(900, 950, "live", 50)]
     found = overlay_journal(contacts, journaled)

@@ -1,4 +1,4 @@
-"""The promises of DESIGN.md, kept by the running simulated board; P6 comes with the evidence.
+"""The promises of docs/design.md, kept by the running simulated board; P6 comes with the evidence.
 
 What a wall clock may blur (how late is a cut?) is asked of a board in virtual time; what only a
 whole chain shows (does the command line say so?) of a ``hardmute sim`` process.

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import independent_verifier
-from evidence_maker import BOARD, Story, at, copy_of, hash_of, write_export
+from evidence_maker import BOARD, MadeBoard, Story, at, copy_of, hash_of, write_export
 from hardmute.evidence import reconstruction, verifier
-from hardmute.evidence.entries import Entry, canonical, stored, stored_entry
+from hardmute.evidence.entries import Entry, canonical, export_line, stored, stored_entry
 from hardmute.evidence.proof import Proof, examine
 from hardmute.model.clock import iso_time
 from hardmute.store import keys
@@ -39,7 +39,20 @@ class Scene(Story):
         proof = examine(found, from_ms, to_ms, secrets, self.board.attest_keys)
         if proof.intervals:
             check_fills(proof)
+        self._compare(proof, secrets)
         return proof
+
+    def _compare(self, proof: Proof, secrets: verifier.Keys) -> None:
+        """The verifier that was written from the page alone says the same of this host's log."""
+        entries = list(self.host.log.entries())
+        export = "".join(f"{export_line(entry)}\n" for entry in entries).encode()
+        span = self.board.id, proof.from_ms, proof.to_ms
+        held = self.board.attest_keys
+        try:
+            theirs, why = independent_verifier.prove_own(export, secrets, *span, held), ""
+        except independent_verifier.BAD as error:
+            theirs, why = 5, str(error)
+        assert proof.exit_code == theirs, f"{proof.verdict}, {proof.findings}; {theirs}: {why}"
 
 
 def check_fills(proof: Proof) -> None:
@@ -279,20 +292,31 @@ class Rows:
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
 @pytest.mark.parametrize("by_ms", [-2000, -20 * MINUTE, 2000])
-@pytest.mark.parametrize("quiet", [False, True])
+@pytest.mark.parametrize("met", ["live", "quiet", "another board between"])
 def test_a_day_is_proven_from_its_own_rows_and_four_for_each_clock_step(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, steps: int, by_ms: int, quiet: bool
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, steps: int, by_ms: int, met: str
 ) -> None:
     """Its rows: from the last attestation before it to the first one after it.
 
-    For their place and the first nonce, two hashes are read; and one record before.
+    Before them two more: the record that the first one speaks of, and the entry to which its nonce
+    commits. One of these is the entry before it, whose hash is needed for its place. Where neither
+    is, for another board's entries are between, that is the third.
     """
+    if met == "another board between":
+        fetch, other = scene.host.fetch, MadeBoard(scene.clock, "a5a5a5a5a5a5a5a5")
+
+        def fetch_and_miss_another(board: MadeBoard, branch: int | None = None) -> list[Entry]:
+            fetched = fetch(board, branch)
+            scene.host.miss(other)
+            return fetched
+
+        monkeypatch.setattr(scene.host, "fetch", fetch_and_miss_another)
     bounds = []
     for day in range(4):
         bounds.append(scene.now + 1)
         for hour in range(24):
             scene.attest()
-            if not quiet:
+            if met != "quiet":
                 scene.board.live_for(MINUTE)
             scene.pass_minutes(59)
             if day == 1 and hour in (5, 11, 17)[:steps]:
@@ -310,7 +334,10 @@ def test_a_day_is_proven_from_its_own_rows_and_four_for_each_clock_step(
     found.checked(scene.board.secrets)
     its_own = after[0] - before[-1] + 1
     assert found.record is not None
-    assert counting.rows <= its_own + 3 + 4 * steps
+    more = 3 if met == "another board between" else 2
+    assert counting.rows <= its_own + more + 4 * steps
+    if not steps:
+        assert counting.rows == its_own + more
 
 
 def test_P5_one_contact_under_a_wrong_clock_hides_nothing(scene: Scene) -> None:
@@ -666,7 +693,7 @@ def test_P5_a_clock_behind_the_newest_attestation_proves_nothing_yet(
 ) -> None:
     assert cli("prove", "--from", at(2), "--to", at(30)).code == 0
     behind = story.now - 10 * MINUTE
-    monkeypatch.setattr("hardmute.cli.commands.prove.now_ms", lambda: behind)
+    monkeypatch.setattr("hardmute.sync.history.now_ms", lambda: behind)
     result = cli("prove", "--from", at(2), "--to", at(30))
     assert (result.code, result.out) == (2, "")
     assert "run `hardmute status` first" in result.err

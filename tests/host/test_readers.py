@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -208,6 +209,46 @@ def test_P6_several_readers_find_what_one_finds(made: Home) -> None:
         assert together == alone, story
         found += bool(alone[0].findings)
     assert _STORIES // 2 < found < _STORIES
+
+
+def _write_untyped(file: Path, rows: list[list[Any]]) -> None:
+    """Have the log hold these, of whatever types, as somebody can who has its file."""
+    change = "UPDATE sqlite_schema SET sql = ? WHERE name = 'entry'"
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as database:
+        (told,) = database.execute("SELECT sql FROM sqlite_schema WHERE name = 'entry'").fetchone()
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute(change, (told.replace("STRICT", "").replace("NOT NULL", ""),))
+        database.execute("PRAGMA writable_schema = RESET")
+        database.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", rows)
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute(change, (told,))
+        database.execute("PRAGMA writable_schema = RESET")
+
+
+@pytest.mark.parametrize("board", ["1234567890", None])
+def test_P6_a_log_is_read_field_by_field_as_it_is_stored(board: str | None, home: Path) -> None:
+    odd = [
+        ("record", 1234567890),
+        (b"record", board),
+        (None, board),
+        (0, board),
+        ("record", None),
+        ("incident", board),
+        ("record", "1234567891"),
+    ]
+    for number, (kind, other) in enumerate(odd):
+        rows = [[row, 1, "record", board, "{}", bytes(32)] for row in range(1, 31)]
+        rows[17][2:4] = kind, other
+        log = Log(home / f"{number}.sqlite3")
+        log.close()
+        _write_untyped(log.file, rows)
+        own = Log(log.file, read_only=True)
+        for first, most in (1, 4), (1, 512), (18, 4), (19, 30):
+            read = own.columns(first, 30, most)
+            assert [*chain.from_iterable(zip(*few, strict=True) for few in read)] == [
+                *own.rows(first, 30)
+            ]
+        own.close()
 
 
 def test_P6_a_pruned_log_is_read_by_several(made: Home) -> None:

@@ -29,6 +29,7 @@ from hardmute.evidence.entries import (
 from hardmute.evidence.receipt import check_receipt, embedded
 from hardmute.model.clock import iso_time
 from hardmute.model.errors import EvidenceError, NewerError, UsageError
+from hardmute.model.words import NOTES
 from hardmute.store import keys
 from hardmute.store.log import Log
 from hardmute.store.receipts import read_receipt
@@ -256,7 +257,7 @@ def test_a_page_takes_no_word_for_markup(
     """None of these can come from a board as it is; the page does not rest on that."""
     evil = "</script><script>alert(1)</script><img src=//x>"
     monkeypatch.setattr("muteboard.__version__", evil)
-    monkeypatch.setattr("hardmute.evidence.reconstruction.ONE_SIDED", evil)
+    monkeypatch.setitem(NOTES, "one_sided", evil)
     file = tmp_path / "receipt.html"
     story.board.boot()
     story.pass_minutes(20)
@@ -527,7 +528,7 @@ def test_P6_a_receipt_that_leaves_out_a_live_time_is_not_signed(
         content.update(
             counted=list(proof.counted),
             entries=entries,
-            intervals=[interval._asdict() for interval in proof.intervals],
+            intervals=[interval.shown._asdict() for interval in proof.intervals],
             verdict=proof.verdict,
         )
 

@@ -67,6 +67,148 @@ def test_arrows_between_rooms_go_down_only() -> None:
     assert wrong == []
 
 
+def test_the_words_of_a_command_end_at_the_command_line() -> None:
+    """Below `cli` functions take values, and nobody makes up the words of another command."""
+    for module, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            assert "argparse" not in names or module.split(".")[0] == "cli", module
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func).split(".")[-1]
+                assert called != "Namespace", f"{module}:{node.lineno}"
+
+
+# Where a command stands with others that are closely related to it.
+STANDS_WITH = {
+    "mute": "status",
+    "verify": "status",
+    "unpair": "pair",
+    "forget": "name",
+    "world": "sim",
+}
+# A command that begins or ends as another one does, and the parts of a long one.
+COMMANDS_THAT_CALL = {
+    "demo": {"sim"},
+    "flash": {"flash_esp32", "flash_verify", "status"},
+    "flash_verify": {"flash_esp32"},
+    "listen": {"recording"},
+    "status": {"listen"},
+}
+
+
+def test_a_command_is_found_by_its_name() -> None:
+    folder = HOST / "cli" / "commands"
+    source = ast.parse((HOST / "cli" / "parser.py").read_text("utf-8"))
+    runs = [
+        (ast.literal_eval(name), ast.literal_eval(what.elts[0]))
+        for node in ast.walk(source)
+        if isinstance(node, ast.Dict)
+        for name, what in zip(node.keys, node.values, strict=True)
+        if isinstance(name, ast.Constant) and isinstance(what, ast.Tuple)
+    ]
+    assert len(runs) >= 18
+    for command, run in runs:
+        module = run.partition(":")[0]
+        assert module == STANDS_WITH.get(command, command)
+        assert (folder / f"{module}.py").exists()
+    for module, others in ARROWS.items():
+        if module.startswith("cli.commands."):
+            called = {
+                other.removeprefix("cli.commands.")
+                for other in others
+                if other.startswith("cli.commands.")
+            }
+            assert called == COMMANDS_THAT_CALL.get(module.split(".")[-1], set()), module
+
+
+# These read what other programs say, argparse among them; and a key file says what it is.
+READS_OF_OTHERS = {"cli.parser", "device.client", "flash.esp32", "store.keys"}
+
+
+def is_text(node: ast.expr | None, named: set[str]) -> bool:
+    """Whether it is, or has, a text for people: a string with a space, or a name of one."""
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, str) and " " in node.value.strip()
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        return any(is_text(one, named) for one in node.elts)
+    if isinstance(node, ast.Dict):
+        return any(is_text(one, named) for one in node.keys)
+    is_name = isinstance(node, ast.Name | ast.Attribute)
+    return is_name and ast.unparse(node).split(".")[-1] in named
+
+
+def named_texts(tree: ast.Module, named: set[str]) -> set[str]:
+    """What a module calls its texts."""
+    return {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign) and is_text(node.value, named)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def test_no_text_for_people_is_compared() -> None:
+    """What steers the program is a value (`model.reasons`); its words are made last."""
+    trees = {module: ast.parse(file.read_text("utf-8")) for module, file in MODULES.items()}
+    every = set[str]().union(*(named_texts(tree, set()) for tree in trees.values()))
+    public = {name for name in every if not name.startswith("_")}
+    found = set[str]()
+    for module, tree in trees.items():
+        named = public | named_texts(tree, public)
+        for node in ast.walk(tree):
+            compared: list[ast.expr] = []
+            if isinstance(node, ast.Compare):
+                compared = [node.left, *node.comparators]
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                compared = node.args if node.func.attr in ("replace", "startswith") else []
+            if any(is_text(one, named) for one in compared):
+                found.add(module)
+    assert found == READS_OF_OTHERS
+
+
+# What a file from elsewhere says of a verdict is not one of ours yet: what was heard, and `Shown`.
+ANY_WORD = {"evidence.listening", "evidence.proof"}
+
+
+def test_states_and_proofs_are_no_plain_strings() -> None:
+    """A misspelled one is then found by the type checker (`model.answers`)."""
+    plain = set[str]()
+    for module, file in MODULES.items():
+        if module.split(".")[0] in ("model", "evidence", "sync"):
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if isinstance(node, ast.AnnAssign):
+                    name, kind = ast.unparse(node.target), node.annotation
+                elif isinstance(node, ast.arg) and node.annotation is not None:
+                    name, kind = node.arg, node.annotation
+                else:
+                    continue
+                if name in ("state", "verdict", "proof", "cause") and "str" in ast.unparse(kind):
+                    plain.add(module)
+    assert plain == ANY_WORD
+
+
+# It speaks with a child of this process by its standard streams.
+SPEAKS_WITH_A_CHILD = {"store.readers"}
+
+
+def test_below_the_command_line_nobody_prints_or_reads_a_terminal() -> None:
+    """What a person is to know goes through `model.notices`."""
+    found = set[str]()
+    for module, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            name = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
+            if name in ("print", "input", "sys.stdin", "sys.stdout", "sys.stderr"):
+                found.add(module)
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                imported = ast.unparse(node).split()[1].split(".")[0]
+                if imported in ("rich", "readchar", "getpass"):
+                    found.add(module)
+    assert {module for module in found if module.split(".")[0] != "cli"} == SPEAKS_WITH_A_CHILD
+
+
 def test_no_module_imports_itself_by_others() -> None:
     done: set[str] = set()
 

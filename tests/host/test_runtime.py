@@ -12,11 +12,16 @@ from pathlib import Path
 import pico_image_maker as maker
 import pytest
 
+from hardmute.cli import micropython
 from hardmute.flash import runtime
 from hardmute.model.errors import LocalError, UsageError
 
 IMAGE = maker.uf2_of(maker.runtime())
 OTHER = maker.uf2_of(maker.runtime(version="v1.26.0"))
+
+
+def yes(_address: str) -> bool:
+    return True
 
 
 @pytest.fixture
@@ -64,7 +69,7 @@ def test_the_image_that_is_given_is_used(tmp_path: Path, cache: Path) -> None:
     put(cache, "cached", 2)
     given = tmp_path / "mine.uf2"
     given.write_bytes(OTHER)
-    assert runtime.find(given, download=False) == given
+    assert runtime.find(given) == given
 
 
 @pytest.mark.parametrize("content", [None, b"", b"MZ" + bytes(510), IMAGE[:-1], IMAGE + b"x"])
@@ -74,7 +79,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path, cache: Path, content: bytes
     if content is not None:
         given.write_bytes(content)
     with pytest.raises(UsageError, match=r"mine\.uf2"):
-        runtime.find(given, download=True)
+        runtime.find(given, yes)
 
 
 def test_the_newest_in_the_cache_is_used(cache: Path, site: dict[str, bytes]) -> None:
@@ -82,31 +87,31 @@ def test_the_newest_in_the_cache_is_used(cache: Path, site: dict[str, bytes]) ->
     put(cache, "old", 1)
     newest = put(cache, "new", 3)
     put(cache, "older", 2)
-    assert runtime.find(None, download=True) == newest
+    assert runtime.find(None, yes) == newest
 
 
 def test_without_consent_nothing_is_downloaded(cache: Path, site: dict[str, bytes]) -> None:
     assert site
     with pytest.raises(LocalError, match=r"--image .* --download .*`make -C firmware runtime`"):
-        runtime.find(None, download=False)
+        runtime.find(None)
     assert not cache.exists()
 
 
 def test_with_consent_it_is_downloaded_once(cache: Path, site: dict[str, bytes]) -> None:
-    found = runtime.find(None, download=True)
+    found = runtime.find(None, yes)
     assert found == cache / "RPI_PICO-1" / runtime.NAME
     assert found.read_bytes() == site["body"]
     site["body"] = b""
-    assert runtime.find(None, download=False) == found
+    assert runtime.find(None) == found
 
 
 def test_a_download_that_was_changed_since_is_refused(cache: Path, site: dict[str, bytes]) -> None:
-    found = runtime.find(None, download=True)
+    found = runtime.find(None, yes)
     content = bytearray(site["body"])
     content[100] ^= 1
     found.write_bytes(content)
     with pytest.raises(LocalError, match="SHA256SUMS"):
-        runtime.find(None, download=False)
+        runtime.find(None)
     assert cache in found.parents
 
 
@@ -128,10 +133,10 @@ def test_a_person_at_a_terminal_is_asked(
     monkeypatch.setattr("sys.stdin", Terminal(answer))
     monkeypatch.setattr("sys.stderr", asked)
     if consents:
-        assert runtime.find(None, download=False).is_relative_to(cache)
+        assert micropython.find(None, download=False).is_relative_to(cache)
     else:
         with pytest.raises(LocalError):
-            runtime.find(None, download=False)
+            micropython.find(None, download=False)
     assert "Download http://127.0.0.1" in asked.getvalue()
     assert cache.exists() is consents
 
@@ -144,5 +149,5 @@ def test_a_download_that_fails_leaves_nothing_behind(
 ) -> None:
     site.update(body=body, length=length)
     with pytest.raises((LocalError, UsageError)):
-        runtime.find(None, download=True)
+        runtime.find(None, yes)
     assert list(cache.rglob("*")) == []

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import sys
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,10 +52,6 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def _somebody_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal(terminal=True))
-
-
-def asking(device: str | None) -> Namespace:
-    return Namespace(device=device, timeout=0.3)
 
 
 # `hardmute config set`.
@@ -182,7 +177,7 @@ def test_maintenance_is_told_by_the_prompt_of_that_very_board(
             lambda: setattr(board, "script", prompt("deadbeef")),
             lambda: setattr(board, "script", prompt(BOARD)),
         )
-        found = service.wait_for("maintenance", asking(device.address), Recorder())
+        found = service.wait_for("maintenance", device.address, 0.3, Recorder())
     assert found == device.address
     told = capsys.readouterr().err
     for words in ("hold its button down while", "for 10 s", "the lamp flashes blue", "release"):
@@ -204,7 +199,7 @@ def test_a_prompt_that_is_there_from_the_beginning_says_nothing_of_which_board_i
 ) -> None:
     assert home
     with pty_device(prompt(BOARD)) as device, pytest.raises(errors.UnreachableError):
-        service.wait_for("maintenance", asking(device.address), Recorder())
+        service.wait_for("maintenance", device.address, 0.3, Recorder())
 
 
 def test_a_board_without_a_prompt_is_found_by_who_knows_how(
@@ -225,7 +220,7 @@ def test_a_board_without_a_prompt_is_found_by_who_knows_how(
             lambda: setattr(board, "script", lambda _: b""),
             lambda: drives.append("/media/CIRCUITPY"),
         )
-        found = service.wait_for("maintenance", asking(device.address), Recorder(), look)
+        found = service.wait_for("maintenance", device.address, 0.3, Recorder(), look)
     assert found == "/media/CIRCUITPY"
     assert asked == [BOARD, BOARD]
 
@@ -237,5 +232,5 @@ def test_who_waits_for_maintenance_is_told_that_setup_was_opened(
     sim.act("power-on", "--hold", 3.3)
     Hands(monkeypatch)
     with pytest.raises(errors.UnreachableError, match="not in maintenance within 5 minutes"):
-        service.wait_for("maintenance", asking(sim.device), Recorder())
+        service.wait_for("maintenance", sim.device, 0.3, Recorder())
     assert "in maintenance: connected, in setup ..." in capsys.readouterr().err

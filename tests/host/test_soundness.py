@@ -135,7 +135,7 @@ def test_P5_both_verifiers_refuse_a_receipt_of_a_time_that_was_twice(tmp_path: P
     found = excerpt(story.host.log, story.board.id, start, end)
     proof = examine(found, start, end, secrets, {})
     assert proof.verdict == "unknown"
-    claimed = proof._replace(intervals=[Proven(start, end, "muted", "button", 0, None)])
+    claimed = proof._replace(intervals=[Proven(start, end, "muted", "button", 0)])
     content = make_receipt(claimed, found.entries(EVIDENCE), secrets, found.log_hash)
     with pytest.raises(EvidenceError, match="does not bear out"):
         check_receipt(json.loads(canonical(content)), secrets)

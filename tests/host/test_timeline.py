@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from hardmute.evidence.observation import Observation, unseen
 from hardmute.evidence.timeline import Interval, intervals, total_live_ms
+from hardmute.model.reasons import Code, Doubt, Note, in_words
+from hardmute.model.words import NOTES, REASONS
+from hardmute.model.words import note as note_words
 
 STEADY = settings(
     derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=150
@@ -455,3 +458,30 @@ def test_P4_the_proof_of_an_interval_is_its_weakest(proofs: Sequence[str]) -> No
     seen = [told(at, "muted", 0, 0)._replace(proof=proof) for at, proof in enumerate(proofs, 1)]
     (found,) = intervals(seen, 0, FOREVER)
     assert (found.end_ms, found.state, found.proof) == (4, "muted", "sensed")
+
+
+# Reasons.
+
+
+def test_every_reason_has_words_of_its_own() -> None:
+    notes = [
+        Note("at_some_time", facts=("live", 60_000)),
+        *(Note(code, doubt) for code in ("by_journal", "muted_but") for doubt in get_args(Doubt)),
+        Note("changes_at_once", facts=(2, None)),
+        Note("changes_at_once", facts=(2, "why")),
+        Note("no_key", facts=(1, 2)),
+        in_words("as it is"),
+        *(Note("unreached", facts=(reason,)) for reason in (*REASONS, "")),
+        Note("unseen_changes", facts=(1, 500)),
+        Note("unseen_changes", facts=(2, 500)),
+        *map(Note, NOTES),
+    ]
+    assert {note.code for note in notes} == {*get_args(Code)}
+    words = [note_words(note) for note in notes]
+    assert len({*words}) == len(words)
+    assert words[:2] == [
+        "live for 1 min 00 s at some time in it",
+        "by the journal, the clocks of board and host disagree",
+    ]
+    assert "2 unseen changes, live for 0.5 s of it" in words
+    assert "no key given for pairing 1, 2" in words

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from evidence_maker import BOARD, Clock, MadeBoard, MadeHost, hash_of, report_of, write_export
-from hardmute.cli.commands import log_check
+from hardmute.cli.commands import log_verify
 from hardmute.evidence import verifier
 from hardmute.evidence.entries import (
     GENESIS,
@@ -359,7 +359,7 @@ def test_P6_the_key_of_another_board_or_pairing_is_no_key(long: Case) -> None:
     wrong = {(BOARD, 1): long.secrets[BOARD, 2], (BOARD, 2): long.secrets[BOARD, 2]}
     checked = verifier.verified(lambda: map(stored, long.entries), wrong)
     with pytest.raises(UsageError) as told:
-        log_check.outcome(checked, wrong, None, own=True)
+        log_verify.outcome(checked, wrong, None, own=True)
     said = str(told.value)
     assert said.startswith(f"The key given is of pairing 1 of board {BOARD} (key id ")
     assert said.count("key id") == 2
@@ -465,6 +465,16 @@ def test_a_malformed_record_is_found(body: dict[str, Any], long: Case) -> None:
     entries[index] = entries[index]._replace(body=body)
     found = long.findings(rechained(entries))
     assert found[0] == (index + 1, "is no record as hardmute writes it")
+
+
+def test_a_malformed_record_among_others_is_found(long: Case) -> None:
+    index = long.of("record")[3]
+    rows = list(map(stored, long.entries))
+    # Canonical JSON has no such character, but the file of a log can.
+    text = rows[index][4].replace("A", "\u00e9", 1)
+    rows[index] = (*rows[index][:4], text, rows[index][5])
+    found = verifier.verified(lambda: rows, {}).report().findings
+    assert (index + 1, "is no record as hardmute writes it") in found
 
 
 # What was pruned.

@@ -1,4 +1,4 @@
-"""DESIGN.md, "The press" and "Cut, sense, fault", a sentence at a time, in both modes."""
+"""docs/design.md, "The press" and "Cut, sense, fault", a sentence at a time, in both modes."""
 
 import pytest
 from world import Rig

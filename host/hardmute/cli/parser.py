@@ -311,7 +311,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view.add_argument(
         "of", nargs="?", type=Path, metavar="FILE.jsonl", help="an export; none: this host's log"
     )
-    view.set_defaults(run="log_view:plot")
+    view.set_defaults(run="log:plot")
     view = views.add_parser(
         "verify", help="is it as it was written? (5: no)", formatter_class=_Formatter
     )
@@ -335,11 +335,11 @@ def _add_log(command: argparse.ArgumentParser) -> None:
         "--expect-head", metavar="HASH", help="a head that was noted earlier: it must be there"
     )
     _add_json(view)
-    view.set_defaults(run="log_check:verify")
+    view.set_defaults(run="log_verify:verify")
     view = views.add_parser("export", help="all of it as JSON lines", formatter_class=_Formatter)
     _add_common(view, device=False, timeout=False)
     view.add_argument("export", type=Path, metavar="FILE.jsonl", help="a new file")
-    view.set_defaults(run="log_check:export")
+    view.set_defaults(run="log_export:export")
     view = views.add_parser(
         "prune",
         help="remove the oldest; the rest still verifies",
@@ -350,7 +350,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     _add_common(view, device=False)
     view.add_argument("--before", metavar="T", required=True, help="2026-11-23T14:00, or 90d ago")
     view.add_argument("--yes", action="store_true", help="do not ask")
-    view.set_defaults(run="log_check:prune")
+    view.set_defaults(run="log_prune:prune")
 
 
 def _add_forms(command: argparse.ArgumentParser) -> None:
@@ -568,19 +568,19 @@ def _add_completion(command: argparse.ArgumentParser) -> None:
 
 # Name: the function that does it, a summary, and what adds its options.
 _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = {
-    "list": ("query:list_boards", "boards, their ports and states", _add_list),
-    "status": ("query:status", "is the line cut?", _add_status),
-    "watch": ("query:watch", "follow a board until Ctrl-C", _add_watch),
-    "mute": ("query:mute", "cut the line; nothing here connects it", _add_mute),
-    "verify": ("query:verify", "verdict and proof level, checked afresh", _add_verify),
+    "list": ("list:list_boards", "boards, their ports and states", _add_list),
+    "status": ("status:status", "is the line cut?", _add_status),
+    "watch": ("watch:watch", "follow a board until Ctrl-C", _add_watch),
+    "mute": ("status:mute", "cut the line; nothing here connects it", _add_mute),
+    "verify": ("status:verify", "verdict and proof level, checked afresh", _add_verify),
     "audio": ("audio:audio", "microphones and speakers for `verify --listen`", _add_audio),
     "pair": ("pair:pair", "make the keys for proof (in setup)", _add_pair),
     "unpair": ("pair:unpair", "end a board's pairing (in setup)", _add_state),
-    "log": ("log_view:show", "what was live, when, for how long, and why", _add_log),
+    "log": ("log:show", "what was live, when, for how long, and why", _add_log),
     "prove": ("prove:prove", "was it cut all the time from T to T?", _add_prove),
-    "config": ("query:config", "read or change a board's settings", _add_config),
-    "name": ("query:name", "give a board a label on this host", _add_name),
-    "forget": ("query:forget", "drop a board's label; its log stays", _add_forget),
+    "config": ("config:config", "read or change a board's settings", _add_config),
+    "name": ("name:name", "give a board a label on this host", _add_name),
+    "forget": ("name:forget", "drop a board's label; its log stays", _add_forget),
     "flash": ("flash:flash", "put the firmware on a board, or update it", _add_flash),
     "doctor": ("doctor:doctor", "what is wrong, and what to do about it", _add_doctor),
     "sim": ("sim:sim", "run a simulated board", _add_sim),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Callable
 from contextlib import closing
 from typing import Literal
@@ -36,14 +35,15 @@ Look = Callable[[Identity], str | None]
 
 def wait_for(
     service: Literal["setup", "maintenance"],
-    args: Namespace,
+    device: str | None,
+    timeout: float,
     recorder: Recorder,
     look: Look | None = None,
 ) -> str:
     """Guide the person until the board that is meant is in ``service``. Returns where it is.
 
-    ``args``: ``device`` and ``timeout`` of the command. The board has to answer once, so that it
-    is known which one is meant; with several and none named that is a `UsageError`.
+    ``device`` and ``timeout``: as for `discovery.open_board`. The board has to answer once, so
+    that it is known which one is meant; with several and none named that is a `UsageError`.
     ``look`` finds a board that does not answer in ``service``; without one that is a board at
     MicroPython's prompt, told by its id, and its port is returned.
 
@@ -51,17 +51,17 @@ def wait_for(
     minutes, or two with nobody at a terminal.
     """
     meant: Identity | None = None
-    device = ""
+    port = ""
     told = ""
     minutes = _MINUTES if sys.stdin.isatty() else _MINUTES_ALONE
     # A hello and a prompt are two questions: a port may answer one of them.
     search, prompts = discovery.Search(), discovery.Search()
     deadline = SYSTEM.now_s() + 60 * minutes
     while True:
-        by_port = args.device is not None and discovery.is_port(args.device)
-        named = args.device if meant is None or by_port else meant.board
+        by_port = device is not None and discovery.is_port(device)
+        named = device if meant is None or by_port else meant.board
         try:
-            with discovery.open_board(named, args.timeout, recorder.log, search=search) as (
+            with discovery.open_board(named, timeout, recorder.log, search=search) as (
                 session,
                 identity,
             ):
@@ -69,10 +69,10 @@ def wait_for(
                 if meant is not None and meant.board != identity.board:
                     seen = f"another board is there ({identity.board})"
                 else:
-                    meant, device = identity, session.device
+                    meant, port = identity, session.device
                     at = session.status().service
                     if at == service == "setup":
-                        return device
+                        return port
                     seen = "connected, " + (f"in {at}" if at != "none" else f"not in {service}")
         except errors.UnreachableError as error:
             if meant is None:
@@ -82,7 +82,7 @@ def wait_for(
                     found = look(meant)
                 else:
                     places = discovery.places(meant.board, recorder.log, prompts)
-                    found = _prompt_of(meant.board, device, places, args.timeout)
+                    found = _prompt_of(meant.board, port, places, timeout)
                 if found is not None:
                     return found
             seen = words.REASONS.get(error.reason, error.reason)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -39,12 +38,17 @@ _ADVICE = {
 }
 
 
-def check(args: Namespace, machine: Machine, log: Log | None) -> Iterator[Finding]:
-    """The checks of the board that is meant. Raises `UsageError` as `open_board` does."""
+def check(
+    named: str | None, timeout: float, machine: Machine, log: Log | None
+) -> Iterator[Finding]:
+    """The checks of the board that is ``named``: see `discovery.open_board`, also for errors.
+
+    ``timeout``: for each answer, in seconds.
+    """
     names = ("firmware", "state", "pairing", "board_clock")
     log_file = paths.data_dir() / paths.LOG_NAME
     try:
-        with discovery.open_board(args.device, args.timeout, log) as (session, identity):
+        with discovery.open_board(named, timeout, log) as (session, identity):
             held = keys.held(
                 identity.board,
                 lambda: paired_by(log_file, identity.board),

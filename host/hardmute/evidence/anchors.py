@@ -14,6 +14,8 @@ from heapq import heappop, heappush
 from itertools import pairwise
 from typing import NamedTuple
 
+from hardmute.model.answers import Verdict
+
 # Two crystals, each within 50 ppm of its nominal frequency over temperature and age. The Pico's is
 # specified as 30 ppm (assumed from its parts list, not looked up); 50 is a common worst case.
 TOLERANCE = 100e-6
@@ -39,7 +41,7 @@ class Bounds(NamedTuple):
     def middle(self) -> int:
         return (self.earliest + self.latest) // 2
 
-    def edge(self, state: str) -> int:
+    def edge(self, state: Verdict) -> int:
         """When ``state`` begins, which is muted only from when that is certain. One millisecond is
         how clocks are read, and is not taken off.
         """

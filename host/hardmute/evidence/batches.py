@@ -27,7 +27,7 @@ from hardmute.evidence.entries import (
 from muteboard import attest, journal
 
 # Entries that are checked at a time.
-_CHUNK = 512
+CHUNK = 512
 
 
 class Batch(NamedTuple):
@@ -70,16 +70,22 @@ class Batch(NamedTuple):
         return self.numbers[-1], self.hashes[-len(GENESIS) :]
 
 
-def runs(rows: Iterable[Row]) -> Iterator[Columns]:
-    """Rows, as many at a time as make a batch."""
+def chunks(rows: Iterable[Row]) -> Iterator[Columns]:
+    """Rows, field by field, `CHUNK` at a time."""
     rest = iter(rows)
-    while some := tuple(islice(rest, _CHUNK)):
-        columns = columns_of(some)
-        if set(columns.kinds) == {"record"} and len(set(columns.boards)) == 1:
+    while some := tuple(islice(rest, CHUNK)):
+        yield columns_of(some)
+
+
+def runs(chunks: Iterable[Columns]) -> Iterator[Columns]:
+    """Entries, as many at a time as make a batch."""
+    for columns in chunks:
+        kinds, boards = columns.kinds, columns.boards
+        if kinds.count("record") == boards.count(boards[0]) == len(boards):
             # Nearly all are so.
             yield columns
             continue
-        for (kind, _), run in groupby(some, key=itemgetter(2, 3)):
+        for (kind, _), run in groupby(zip(*columns, strict=True), key=itemgetter(2, 3)):
             if kind in ("record", "observation"):
                 yield columns_of(run)
             else:
@@ -132,10 +138,9 @@ def wrong_macs(
 ) -> list[Sequence[int] | None]:
     """For each stretch of a piece which MACs are wrong; None if there is no key for it."""
     found: list[Sequence[int] | None] = []
-    parts = cut(
-        records, f"{journal.SIZE - attest.MAC}s{attest.MAC}s", len(records) // journal.SIZE
-    )
-    messages, given = parts[::2], parts[1::2]
+    signed, size = journal.SIZE - attest.MAC, len(records) // journal.SIZE
+    messages = cut(records, f"{signed}s{attest.MAC}x", size)
+    given = cut(records, f"{signed}x{attest.MAC}s", size)
     end = 0
     for stretch in piece.stretches:
         first, end = end, end + stretch.size

@@ -11,7 +11,6 @@ from array import array
 from collections.abc import Sequence
 from hashlib import sha256
 from itertools import accumulate, groupby, pairwise
-from operator import lt
 from typing import NamedTuple
 
 from hardmute.evidence.entries import cut
@@ -64,47 +63,54 @@ def piece_of(records: bytes) -> Piece:
     if sys.byteorder == "big":
         words.byteswap()
         halves.byteswap()
-    seqs, boots, lows, epochs, numbers, whats = (words[at::16] for at in (0, 1, 2, 4, 6, 7))
+    boots, lows, epochs, numbers, whats = (words[at::16] for at in (1, 2, 4, 6, 7))
+    seqs = words[::16].tolist()
     highs, pairings = halves[6::32], halves[7::32]
     size = len(seqs)
-    parts = cut(records, "32x16s16s", size)
-    links, macs = parts[::2], parts[1::2]
+    links = b"".join(cut(records, "32x16s16x", size))
     heads = _heads(cut(records, "64s", size))
     # In the order of time.
     whens: list[_When] = list(zip(boots, highs, lows, strict=True))
-    problem = _out_of_place(seqs[0], heads[0], seqs[1:], links[1:], heads[1:])
-    problem = problem or _goes_back(whens[0], whens[1:])
+    head = heads[: attest.MAC]
+    follow = links[attest.MAC :], heads[attest.MAC : -attest.MAC]
+    problem = _out_of_place(seqs[0], head, seqs[1:], *follow)
+    problem = problem or _goes_back(*whens)
     stretches: list[Stretch] = []
     bounds = _bounds(pairings, epochs, records[_EVENT_AT :: journal.SIZE])
     for start, end in pairwise(bounds):
         pairing, epoch, of_these = pairings[start], epochs[start], whats[start:end].tolist()
         # Where there is a pairing they may.
-        signed = pairing > 0 or set(macs[start:end]) != {_NO_MAC}
+        signed = pairing > 0 or _are_signed(records[start * journal.SIZE : end * journal.SIZE])
         # They are of few kinds.
         kinds = {what: _kind(pairing, epoch, what, signed) for what in set(of_these)}
-        for what, last in set(zip(of_these[1:], of_these, strict=False)):
+        for last, what in set(pairwise(of_these)):
             problem = problem or _misfit(kinds[what], kinds[last], pairing)
         ends = kinds[of_these[0]], kinds[of_these[-1]]
         stretches.append(Stretch(end - start, *ends, numbers[start], numbers[end - 1]))
-    around = seqs[0], links[0], whens[0], records[-journal.SIZE :], whens[-1]
-    return Piece(*around, b"".join(heads), stretches, problem)
+    around = seqs[0], links[: attest.MAC], whens[0], records[-journal.SIZE :], whens[-1]
+    return Piece(*around, heads, stretches, problem)
 
 
-def _heads(records: Sequence[bytes]) -> list[bytes]:
+def _are_signed(records: bytes) -> bool:
+    return set(cut(records, "48x16s", len(records) // journal.SIZE)) != {_NO_MAC}
+
+
+def _heads(records: Sequence[bytes]) -> bytes:
     """`journal.head_of` of each, which has to do for every interpreter."""
-    heads: list[bytes] = []
+    digests: list[bytes] = []
     for record in records:
         digest = _EMPTY.copy()
         digest.update(record)
-        heads.append(digest.digest()[: attest.MAC])
-    return heads
+        digests.append(digest.digest()[: attest.MAC])
+    return b"".join(digests)
 
 
 def _bounds(pairings: array[int], epochs: array[int], events: bytes) -> list[int]:
     """Where the stretches begin and end in a piece that has these columns."""
-    found = {0}
+    found = {0, len(events)}
     for column in pairings, epochs:
-        found.update(accumulate(len(list(run)) for _, run in groupby(column)))
+        if column[1:] != column[:-1]:
+            found.update(accumulate(len(list(run)) for _, run in groupby(column)))
     found.update(pair.start() for pair in _PAIRS.finditer(events))
     found.update(seal.end() for seal in _SEALS.finditer(events))
     return sorted(found)
@@ -159,8 +165,8 @@ class Chain:
         """
         problem = (
             piece.problem
-            or _out_of_place(self.seq, self.head, [piece.seq], [piece.link], [b""])
-            or _goes_back(self._when, [piece.begin])
+            or _out_of_place(self.seq, self.head, [piece.seq], piece.link, b"")
+            or _goes_back(self._when, piece.begin)
         )
         highest, last = self._pairing, self._kind
         number = 0 if piece.seq == 1 else self.count
@@ -192,12 +198,13 @@ class Chain:
 def _out_of_place(
     seq: int,
     head: bytes | None,
-    seqs: Sequence[int],
-    links: Sequence[bytes],
-    heads: Sequence[bytes],
+    seqs: list[int],
+    links: bytes,
+    heads: bytes,
 ) -> str | None:
     """What is wrong with the numbers and links of records that come after record ``seq``, after
-    which the journal's head was ``head``, None if it may be any. ``heads``: after each of them.
+    which the journal's head was ``head``, None if it may be any. ``links``: theirs, 16 bytes each;
+    ``heads``: after each of them but the last.
     """
     if not seqs:
         return None
@@ -205,17 +212,17 @@ def _out_of_place(
     if seqs[0] == 0:
         return "has the number 0"
     first = seqs[0] if head is None else seq + 1
-    if list(seqs) != list(range(first, first + len(seqs))):
+    if seqs != list(range(first, first + len(seqs))):
         return f"has the number {seqs[0]} after {seq}"
-    if list(links) != [head or links[0], *heads[:-1]]:
+    if links != (head or links[: attest.MAC]) + heads:
         return f"does not link to record {seq}"
     return None
 
 
-def _goes_back(before: _When, whens: Sequence[_When]) -> str | None:
+def _goes_back(before: _When, *whens: _When) -> str | None:
     """What is wrong with the times of records that come after one of that time."""
     # R2
-    if not any(map(lt, whens, [before, *whens])):
+    if not whens or sorted((before, *whens)) == [before, *whens]:
         return None
     when = whens[0]
     if when[0] < before[0]:

@@ -140,10 +140,10 @@ def export_line(entry: Entry) -> str:
 # What is around the record in the body of such an entry, as canonical JSON has it. 64 bytes take
 # 86 digits in base64, which has two `=` after them.
 _BEFORE_RECORD = re.compile(r'\{"branch":([1-9][0-9]{0,18}),"record":"', re.ASCII)
-_AFTER_RECORD = '=="}'
+_AFTER_RECORD = b'=="}'
 _DIGITS = 86
 # Digits that stand for no bytes but these, where the two `=` were: all can be decoded as one.
-_PADDING, _PADDED = "AA", bytes(2)
+_PADDING, _PADDED = b"AA", bytes(2)
 
 
 def records_in(bodies: Sequence[str]) -> tuple[int, bytes]:
@@ -157,13 +157,12 @@ def records_in(bodies: Sequence[str]) -> tuple[int, bytes]:
     end = begin + _DIGITS
     if set(map(len, bodies)) != {end + len(_AFTER_RECORD)}:
         raise ValueError
-    # What is around the digits, column by column.
-    joined = "".join(bodies)
-    around = *enumerate(found[0]), *enumerate(_AFTER_RECORD, end)
-    if any(joined[at :: len(bodies[0])] != sign * len(bodies) for at, sign in around):
+    # Nothing else is around the digits of any.
+    before, joined = found[0].encode(), "".join(bodies).encode("ascii")
+    digits = cut(joined, f"{begin}x{_DIGITS}s{len(_AFTER_RECORD)}x", len(bodies))
+    if before + (_AFTER_RECORD + before).join(digits) + _AFTER_RECORD != joined:
         raise ValueError
-    digits = [body[begin:end] for body in bodies]
-    padded = a2b_base64(_PADDING.join([*digits, ""]), strict_mode=True)
+    padded = a2b_base64(_PADDING.join([*digits, b""]), strict_mode=True)
     each = journal.SIZE + len(_PADDED)
     # Not so where a digit is none of base64. And the last one has 4 bits over, which are zero.
     if (
@@ -306,7 +305,8 @@ def columns_of(rows: Iterable[Row]) -> Columns:
 
 
 def are_well_formed(columns: Columns) -> bool:
-    """Whether every field has the type that it must have, and each kind is one of ours. Rule E4.
+    """Whether every field has the type that it must have, and the kind is one of ours, in entries
+    of one kind and board. Rule E4.
 
     SQLite holds what somebody has put into the file, whatever the schema says.
     """
@@ -316,9 +316,10 @@ def are_well_formed(columns: Columns) -> bool:
         and min(numbers) > 0
         and min(times) >= FIRST_MS
         and max(times) <= LAST_MS
-        and set(map(type, kinds)) == set(map(type, bodies)) == {str}
-        and set(kinds) <= _KINDS
-        and set(map(type, boards)) <= {str, type(None)}
+        and type(kinds[0]) is str
+        and kinds[0] in _KINDS
+        and (boards[0] is None or type(boards[0]) is str)
+        and set(map(type, bodies)) == {str}
         and set(map(type, hashes)) == {bytes}
         and set(map(len, hashes)) == {len(GENESIS)}
     )

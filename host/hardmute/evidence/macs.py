@@ -68,8 +68,9 @@ def _signer(key: bytes) -> Signer:
     def sign(messages: Sequence[bytes]) -> list[bytes]:
         macs: list[bytes] = []
         for message in messages:
-            within, around = inner.copy(), outer.copy()
+            within = inner.copy()
             within.update(message)
+            around = outer.copy()
             around.update(within.digest())
             macs.append(around.digest()[: attest.MAC])
         return macs

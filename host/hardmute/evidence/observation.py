@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from hardmute.evidence.anchors import Anchor
 from hardmute.evidence.entries import Entry
-from hardmute.model.answers import PROOF_LEVELS, VERDICTS, Conclusion, Status
-from hardmute.model.clock import iso_time
+from hardmute.model.answers import (
+    PROOF_LEVELS,
+    VERDICTS,
+    Cause,
+    Conclusion,
+    ProofLevel,
+    State,
+    Status,
+    Verdict,
+)
+from hardmute.model.clock import iso_time, moment
 
 # Beyond every row of a log, and every number in it.
 NO_ROW = 1 << 62
@@ -33,13 +43,13 @@ class Observation(NamedTuple):
     device: str
     simulated: bool
     source: str
-    verdict: str
-    proof: str | None
+    verdict: Verdict
+    proof: ProofLevel | None
     reason: str | None
-    state: str | None = None
+    state: State | None = None
     command: str | None = None
     sense: tuple[int, ...] | None = None
-    cause: str | None = None
+    cause: Cause | None = None
     since_ms: int | None = None
     uptime_ms: int | None = None
     boot: int | None = None
@@ -61,6 +71,11 @@ class Observation(NamedTuple):
         run = None if self.run_us is None else self.run
         asked_ms = self.at_ms - (self.took_ms or 0)
         return Anchor(self.uptime_ms or 0, asked_ms, self.at_ms, self.run_us or 0, run)
+
+    @property
+    def at(self) -> datetime:
+        """``at_ms``, in UTC."""
+        return moment(self.at_ms)
 
     def as_json(self) -> dict[str, Any]:
         """The record as `--json` prints it."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import groupby
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hardmute.evidence import listening, verifier
 from hardmute.evidence.anchors import gravest
@@ -12,25 +13,18 @@ from hardmute.evidence.entries import FIRST_MS, LAST_MS, Entry, Row, stored_entr
 from hardmute.evidence.excerpt import Excerpt
 from hardmute.evidence.key_fit import require_fit, require_ids
 from hardmute.evidence.listening import Heard
-from hardmute.evidence.reconstruction import (
-    COARSE_MS,
-    NOT_BORNE_OUT,
-    ONE_SIDED,
-    Part,
-    Reading,
-    read,
-)
+from hardmute.evidence.reconstruction import COARSE_MS, Part, Reading, read
 from hardmute.model import errors, words
+from hardmute.model.answers import Cause, Verdict
+from hardmute.model.clock import moment
+from hardmute.model.reasons import Note, in_words
 
 EVIDENCE = ("record", "attestation", "incident", listening.KIND)
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
 
 
-class Proven(NamedTuple):
-    """The line was ``state`` in [start, end), ms since the epoch; ends known to plus_minus_ms.
-
-    ``muted`` is claimed for what is certain only: live and fault take the uncertain edges.
-    """
+class Shown(NamedTuple):
+    """A `Proven` as receipts and `--json` have it. ``note``: its notes in words, for a person."""
 
     start_ms: int
     end_ms: int
@@ -38,6 +32,51 @@ class Proven(NamedTuple):
     cause: str | None
     plus_minus_ms: int
     note: str | None
+
+    @property
+    def start(self) -> datetime:
+        """``start_ms``, in UTC."""
+        return moment(self.start_ms)
+
+    @property
+    def end(self) -> datetime:
+        """``end_ms``, in UTC."""
+        return moment(self.end_ms)
+
+
+class Proven(NamedTuple):
+    """The line was ``state`` in [start, end), ms since the epoch; ends known to plus_minus_ms.
+
+    ``muted`` is claimed for what is certain only: live and fault take the uncertain edges.
+    ``notes``: why it is unknown, or what shows it.
+    """
+
+    start_ms: int
+    end_ms: int
+    state: Verdict
+    cause: Cause | None
+    plus_minus_ms: int
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def start(self) -> datetime:
+        """``start_ms``, in UTC."""
+        return moment(self.start_ms)
+
+    @property
+    def end(self) -> datetime:
+        """``end_ms``, in UTC."""
+        return moment(self.end_ms)
+
+    @property
+    def note(self) -> str | None:
+        """Its notes in words, each once."""
+        return "; ".join(dict.fromkeys(map(words.note, self.notes))) or None
+
+    @property
+    def shown(self) -> Shown:
+        """As receipts and `--json` have it."""
+        return Shown(*self[:-1], self.note)
 
 
 class Proof(NamedTuple):
@@ -64,12 +103,13 @@ class Proof(NamedTuple):
     unchecked: bool = False
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict | Literal["tampered"]:
         """``muted``: throughout. Otherwise the gravest of what else there is."""
         if self.findings:
             return "tampered"
         states = {interval.state for interval in self.intervals}
-        return next(state for state in ("fault", "unknown", "live", "muted") if state in states)
+        gravest_first: tuple[Verdict, ...] = ("fault", "unknown", "live", "muted")
+        return next(state for state in gravest_first if state in states)
 
     @property
     def exit_code(self) -> int:
@@ -81,7 +121,7 @@ class Proof(NamedTuple):
 # Which attestations count.
 Counts = Callable[[Entry], bool]
 # What to say of a time from earliest to latest that is unknown.
-_Note = tuple[int, int, str]
+_Note = tuple[int, int, Note]
 
 
 def examine(
@@ -228,16 +268,12 @@ def _without_key(marks: Iterable[Entry], counts: Counts) -> Iterator[_Note]:
     for index, (pairing, found) in enumerate(groups):
         after = groups[index + 1][1][0].body["sent_ms"] if groups[index + 1 :] else LAST_MS
         if pairing is not None:
-            yield earliest, after, no_key((pairing,))
+            yield earliest, after, Note("no_key", facts=(pairing,))
         earliest = found[-1].body["received_ms"]
 
 
 def counts_for_nothing(proof: Proof) -> str:
-    return f"{no_key(proof.without_key)}: what is signed under it counts for nothing"
-
-
-def no_key(pairings: Iterable[int]) -> str:
-    return f"no key given for pairing {', '.join(map(str, pairings))}"
+    return f"{words.no_key(proof.without_key)}: what is signed under it counts for nothing"
 
 
 def _borne_out(listened: list[Heard], intervals: list[Proven]) -> list[Heard]:
@@ -267,7 +303,7 @@ def cover(
     A leak that was heard while the board said muted is a fault.
     """
     drawn = [
-        Proven(one.from_ms, one.to_ms, "fault", None, 0, one.told)
+        Proven(one.from_ms, one.to_ms, "fault", None, 0, (in_words(one.told),))
         for one in listened
         if one.is_leak
     ]
@@ -278,9 +314,7 @@ def cover(
             drawn.append(interval)
         if interval is None or interval.state == "unknown":
             notes.append((part.start.earliest, part.end.latest, _told(part)))
-    drawn += [
-        Proven(time.earliest, time.latest, "unknown", None, 0, None) for time in found.unproven
-    ]
+    drawn += [Proven(time.earliest, time.latest, "unknown", None, 0) for time in found.unproven]
     result: list[Proven] = []
     at = from_ms
     for interval in _gravest(drawn):
@@ -317,16 +351,17 @@ def _interval(part: Part) -> Proven | None:
     Rule T6.
     """
     edge_ms = max(part.start.uncertainty_ms, part.end.uncertainty_ms)
-    start_ms, end_ms, state, note = part.start.earliest, part.end.latest, part.state, None
+    start_ms, end_ms, state = part.start.earliest, part.end.latest, part.state
+    notes: tuple[Note, ...] = ()
     if part.bracketed and state == "muted":
         start_ms, end_ms = part.start.latest, part.end.earliest
     elif not part.bracketed:
         if state not in ("live", "fault") or edge_ms > COARSE_MS:
             return None
-        note = f"by the journal, {part.note}"
+        notes = (Note("by_journal", part.doubt),)
     if state in ("live", "fault") and _is_vague(part):
-        state, note = "unknown", None
-    return Proven(start_ms, end_ms, state, part.cause, edge_ms, note)
+        state, notes = "unknown", ()
+    return Proven(start_ms, end_ms, state, part.cause, edge_ms, notes)
 
 
 def _is_vague(part: Part) -> bool:
@@ -334,16 +369,16 @@ def _is_vague(part: Part) -> bool:
     return any(time.latest - time.earliest > part.length_ms for time in (part.start, part.end))
 
 
-def _told(part: Part) -> str:
+def _told(part: Part) -> Note:
     if part.state == "muted":
-        return f"muted by the journal, but {part.note}"
+        return Note("muted_but", part.doubt)
     if part.state == "unknown":
-        return part.note or NOT_BORNE_OUT
-    return f"{part.state} for {words.duration(part.length_ms)} at some time in it"
+        return Note(part.doubt or "not_borne_out")
+    return Note("at_some_time", facts=(part.state, part.length_ms))
 
 
 def _unknown(start_ms: int, end_ms: int, notes: list[_Note]) -> Proven:
-    said = dict.fromkeys(
+    told = dict.fromkeys(
         note for earliest, latest, note in notes if earliest < end_ms and latest > start_ms
     )
-    return Proven(start_ms, end_ms, "unknown", None, 0, "; ".join(said) or ONE_SIDED)
+    return Proven(start_ms, end_ms, "unknown", None, 0, (*told,) or (Note("one_sided"),))

@@ -1,4 +1,4 @@
-"""Receipts of a proof: to write, to read, and to check (docs/evidence.md, "A receipt")."""
+"""Receipts of a proof: to write, to read, to check (docs/evidence.md, "Proving an interval")."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from hardmute.evidence.entries import (
     stored,
 )
 from hardmute.evidence.key_fit import require_fit, require_ids
-from hardmute.evidence.proof import EVIDENCE, Proof, Proven, numbers, shown_by
+from hardmute.evidence.proof import EVIDENCE, Proof, Proven, Shown, numbers, shown_by
 from hardmute.model import errors, strict_json
 from hardmute.model.answers import is_board_id
 from hardmute.model.clock import now_ms
+from hardmute.model.reasons import in_words
 from muteboard import attest
 
 _KIND = "receipt"
@@ -77,7 +78,7 @@ def make_receipt(
         "from_ms": proof.from_ms,
         "to_ms": proof.to_ms,
         "verdict": proof.verdict,
-        "intervals": [interval._asdict() for interval in proof.intervals],
+        "intervals": [interval.shown._asdict() for interval in proof.intervals],
         "entries": [json.loads(export_line(entry)) for entry in entries],
         "hashes": hashes,
         "counted": proof.counted,
@@ -187,7 +188,8 @@ def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> Checked:
     shown = shown._replace(fitting=numbers(fitting))
     if signed:
         return Checked(shown, None)
-    unknown = [Proven(from_ms, to_ms, "unknown", None, 0, _why_unknown(shown, secrets))]
+    why = in_words(_why_unknown(shown, secrets))
+    unknown = [Proven(from_ms, to_ms, "unknown", None, 0, (why,))]
     return Checked(shown._replace(intervals=unknown, heard=[]), shown)
 
 
@@ -257,8 +259,9 @@ def _entry_if_one(made: dict[str, Any]) -> Entry | dict[str, Any]:
 
 def _bears_out(claim: Proof, content: Mapping[str, Any]) -> bool:
     """Whether what the entries of a receipt show is what it claims. Rule C4."""
-    claimed = [Proven(**interval) for interval in content["intervals"]]
-    return (claim.intervals, claim.verdict) == (claimed, content["verdict"])
+    claimed = [Shown(**interval) for interval in content["intervals"]]
+    shown = [interval.shown for interval in claim.intervals]
+    return (shown, claim.verdict) == (claimed, content["verdict"])
 
 
 def _why_unknown(shown: Proof, secrets: verifier.Keys) -> str:

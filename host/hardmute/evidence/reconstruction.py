@@ -10,21 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from hardmute.evidence.anchors import PASS_MS, TOLERANCE, Anchor, BootClock, Bounds, advance
 from hardmute.evidence.entries import FIRST_MS, LAST_MS, Entry, record_of
 from hardmute.evidence.observation import observation_of
-from hardmute.model.answers import fault_text
+from hardmute.model.answers import Cause, State, Verdict, fault_text
+from hardmute.model.reasons import Doubt
 from muteboard import journal, wire
 
 # A part that is not bracketed, whose ends are known less well than this, is told in words and not
 # drawn as an interval.
 COARSE_MS = 60_000
-ONE_SIDED = "not attested on both sides"
-CLOCKS_DISAGREE = "the clocks of board and host disagree"
-_LOST = "the board could not write all records"
-NOT_BORNE_OUT = "the board said muted, but a contact was closed"
+# By their number in a record.
+_STATES = cast("tuple[State, ...]", wire.STATES)
+_CAUSES = cast("tuple[Cause, ...]", wire.CAUSES)
 
 
 class Attested(NamedTuple):
@@ -35,8 +35,8 @@ class Attested(NamedTuple):
     boot: int
     uptime_ms: int
     seq: int
-    state: str
-    cause: str
+    state: Verdict
+    cause: Cause | None
     sent_ms: int
     received_ms: int
     anchor_us: int
@@ -60,21 +60,21 @@ class Sighted(NamedTuple):
 class Part(NamedTuple):
     """The line was ``state`` from ``start`` to ``end``, for ``length_ms`` by the board's clock.
 
-    ``note``: for a person, why it is not bracketed (see above), or unknown; None if it is.
+    ``doubt``: why it is not bracketed (see above), or unknown; None if it is.
     ``faults``: for a person, which contacts contradicted the command.
     """
 
-    state: str
-    cause: str | None
+    state: Verdict
+    cause: Cause | None
     start: Bounds
     end: Bounds
     length_ms: int
-    note: str | None
+    doubt: Doubt | None
     faults: str | None = None
 
     @property
     def bracketed(self) -> bool:
-        return self.note is None
+        return self.doubt is None
 
 
 class Reading(NamedTuple):
@@ -92,8 +92,8 @@ class _Event(NamedTuple):
     seq: int
     boot: int
     uptime_ms: int
-    state: str
-    cause: str
+    state: Verdict
+    cause: Cause
     # Events before this one were lost.
     lost: bool
     faults: str | None
@@ -141,7 +141,7 @@ def _sighted(entry: Entry) -> Sighted | None:
             return None
 
 
-def _borne_out(state: str, commanded: bool, sensed: bool) -> str:
+def _borne_out(state: State, commanded: bool, sensed: bool) -> Verdict:
     """``muted`` only where the line is commanded cut and every contact reads open (P4). Rule T2.
 
     Until the contacts have settled, a board that has just been connected keeps its last word.
@@ -273,11 +273,11 @@ def _event(entry: Entry) -> _Event:
         record.boot,
         record.uptime_ms,
         _borne_out(
-            wire.STATES[record.state & 0x0F],
+            _STATES[record.state & 0x0F],
             bool(record.state & journal.COMMANDED),
             bool(record.sense),
         ),
-        wire.CAUSES[record.cause],
+        _CAUSES[record.cause],
         record.event == journal.OVERRUN,
         _faults(record.data) if record.event == journal.FAULT else None,
     )
@@ -317,7 +317,7 @@ def _read(run: Sequence[Attested | Sighted | _Event]) -> Iterator[_Boot]:
 
 
 def _off(end: Bounds, start: Bounds) -> Part:
-    return Part("unknown", None, end, start, 0, "the board was off or restarted")
+    return Part("unknown", None, end, start, 0, "off_or_restarted")
 
 
 class _Clock:
@@ -405,14 +405,14 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> _Boot:
             start,
             end,
             max(0, after.uptime_ms - item.uptime_ms),
-            NOT_BORNE_OUT if doubts[index] and said.state == "unknown" else doubts[index],
+            "not_borne_out" if doubts[index] and said.state == "unknown" else doubts[index],
             recorded.faults if recorded is not None and said.state == "fault" else None,
         )
         last = found[-1] if found else None
-        if last is not None and (last.state, last.cause, last.note) == (
+        if last is not None and (last.state, last.cause, last.doubt) == (
             part.state,
             part.cause,
-            part.note,
+            part.doubt,
         ):
             part = part._replace(start=last.start, length_ms=last.length_ms + part.length_ms)
             found[-1] = part
@@ -423,24 +423,25 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> _Boot:
     return _Boot(found, [mark for mark, _ in marks], bracketed)
 
 
-def _doubts(ordered: Sequence[Attested | _Event]) -> list[str | None]:
+def _doubts(ordered: Sequence[Attested | _Event]) -> list[Doubt | None]:
     """For each item: why what follows it is not bracketed; None if it is. Rule T4."""
-    found: list[str | None] = [ONE_SIDED] * len(ordered)
+    found: list[Doubt | None] = ["one_sided"] * len(ordered)
     for index, item in enumerate(ordered[1:]):
         if isinstance(item, _Event) and item.lost:
-            found[index] = _LOST
+            found[index] = "records_lost"
     marks = [index for index, item in enumerate(ordered) if isinstance(item, Attested)]
     for first, second in pairwise(marks):
         one, other = ordered[first], ordered[second]
         assert isinstance(one, Attested)
         assert isinstance(other, Attested)
         between = [item for item in ordered[first + 1 : second] if isinstance(item, _Event)]
-        doubt = None
+        doubt: Doubt | None = None
         if [item.seq for item in between] != list(range(one.seq + 1, other.seq + 1)):
-            doubt = "records are missing"
+            doubt = "records_missing"
         elif any(item.lost for item in between):
-            doubt = _LOST
+            doubt = "records_lost"
         elif not clocks_agree(one, other):
-            doubt = CLOCKS_DISAGREE
-        found[first:second] = [doubt] * (second - first)
+            doubt = "clocks_disagree"
+        doubts: list[Doubt | None] = [doubt] * (second - first)
+        found[first:second] = doubts
     return found

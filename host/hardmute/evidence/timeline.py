@@ -11,23 +11,26 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
 from hardmute.evidence.anchors import Advance, Anchor, Bounds, advance, gravest, within
 from hardmute.evidence.observation import Observation
-from hardmute.evidence.reconstruction import CLOCKS_DISAGREE
 from hardmute.model import words
-from hardmute.model.answers import NOT_ATTESTED, weakest
+from hardmute.model.answers import NOT_ATTESTED, Cause, ProofLevel, Verdict, weakest
+from hardmute.model.clock import moment
+from hardmute.model.reasons import Note, in_words
 
 _STARTED = "power-on or restart"
-_RESTARTED = "the board was off or restarted"
+_RESTARTED = Note("off_or_restarted")
 # What an answer takes at most: so far a contact's times may be off.
 _ANSWER_MS = 2_000
 # What was on its way for longer does not say how things stand.
 _FRESH_MS = 1_000
-WENT_BACK = "the host's clock went back"
-WENT_FORWARD = "the host's clock went forward"
+_CLOCKS_DISAGREE = Note("clocks_disagree")
+WENT_BACK = Note("clock_went_back")
+WENT_FORWARD = Note("clock_went_forward")
 # Whatever else is said of such a time, it is not known to have been muted.
 _CLOCK_WAS_SET = (WENT_BACK, WENT_FORWARD)
 
@@ -36,19 +39,34 @@ class Interval(NamedTuple):
     """The line was ``state`` (a verdict) in [start, end), host time in ms since the epoch.
 
     ``cause``: why it became so, where that is known. ``proof``: the weakest of its parts.
-    ``note``: for a person. ``live_ms``: live time known to lie inside; for an unknown interval the
-    board's counter says it.
+    ``why``: what else is to be said of it. ``live_ms``: live time known to lie inside; for an
+    unknown interval the board's counter says it.
     ``plus_minus_ms``: how far each end may be off, where that was reckoned (0: it was not).
     """
 
     start_ms: int
     end_ms: int
-    state: str
-    cause: str | None
-    proof: str | None
-    note: str | None
+    state: Verdict
+    cause: Cause | None
+    proof: ProofLevel | None
+    why: Note | None
     live_ms: int
     plus_minus_ms: int = 0
+
+    @property
+    def start(self) -> datetime:
+        """``start_ms``, in UTC."""
+        return moment(self.start_ms)
+
+    @property
+    def end(self) -> datetime:
+        """``end_ms``, in UTC."""
+        return moment(self.end_ms)
+
+    @property
+    def note(self) -> str | None:
+        """``why``, in words."""
+        return None if self.why is None else words.note(self.why)
 
     @property
     def length_ms(self) -> int:
@@ -92,11 +110,11 @@ def intervals(observations: Iterable[Observation], since_ms: int, until_ms: int)
         last = now
     if lost is not None and last is not None:
         if before is not None:
-            said.gap(before, lost, "not asked")
+            said.gap(before, lost, Note("not_asked"))
         said.gap(lost, last, _reason(lost))
     elif before is not None and _took(before) > _FRESH_MS:
         # It was so at some time while it was on its way; nothing tells what came then.
-        said.draw(_gap(before.at_ms - _took(before), before.at_ms, words.REASONS["late"], 0))
+        said.draw(_gap(before.at_ms - _took(before), before.at_ms, _unreached("late"), 0))
     return _merge(clip(said.settled(), since_ms, until_ms))
 
 
@@ -136,7 +154,7 @@ class _Said:
         joint = None if before is None else _join(before, now)
         pieces = _fill(before, now, joint)
         if now.unsigned is not None:
-            pieces = [_doubted(piece, words.REASONS[NOT_ATTESTED]) for piece in pieces]
+            pieces = [_doubted(piece, _unreached(NOT_ATTESTED)) for piece in pieces]
         if lost is not None:
             lost_ms = _as_of(now, lost)
             if joint is not None and joint.start_ms is not None:
@@ -148,11 +166,11 @@ class _Said:
             self.draw(piece)
         self._times.append(now.at_ms)
 
-    def gap(self, start: Observation, end: Observation, note: str) -> None:
+    def gap(self, start: Observation, end: Observation, why: Note) -> None:
         """Nothing is known from ``start`` to ``end``."""
         joint = _join(start, end)
         start_ms = end.at_ms if joint.start_ms is None else joint.start_ms - _took(start)
-        pieces = [_gap(start_ms, end.at_ms, note, 0)]
+        pieces = [_gap(start_ms, end.at_ms, why, 0)]
         self._moved(start.at_ms - _took(start), end, joint, pieces)
         self.draw(pieces[0])
 
@@ -213,7 +231,7 @@ class _Said:
         for start_ms, end_ms, index, twice in gravest(drawn, self._passes):
             piece = cut(self._drawn[index], start_ms, end_ms)
             if twice and piece.state == "unknown":
-                piece = piece._replace(note=WENT_BACK)
+                piece = piece._replace(why=WENT_BACK)
             found.append(piece)
         if self._last is not None and (not found or found[-1].end_ms <= self._last.start_ms):
             found.append(self._last)
@@ -301,7 +319,7 @@ def overlay_journal(found: list[Interval], journaled: list[Interval]) -> list[In
         holes += [
             one
             for one in found
-            if one.note in _CLOCK_WAS_SET and (state == "muted" or not one.length_ms)
+            if one.why in _CLOCK_WAS_SET and (state == "muted" or not one.length_ms)
         ]
         holes.sort(key=_place)
         kept += _without([one for one in journaled if one.state == state], holes)
@@ -360,7 +378,7 @@ def _closed(found: list[Interval]) -> list[Interval]:
             and interval.state == "unknown"
             and last.end_ms == interval.start_ms
             and interval.length_ms <= last.plus_minus_ms
-            and interval.note not in _CLOCK_WAS_SET
+            and interval.why not in _CLOCK_WAS_SET
         ):
             closed[-1] = cut(last, last.start_ms, interval.end_ms)
         else:
@@ -373,7 +391,7 @@ def total_live_ms(found: Iterable[Interval]) -> int:
     return sum(interval.live_ms for interval in found)
 
 
-def total_ms(found: Iterable[Interval], state: str) -> int:
+def total_ms(found: Iterable[Interval], state: Verdict) -> int:
     """How long the line was ``state``, in ms."""
     return sum(interval.length_ms for interval in found if interval.state == state)
 
@@ -389,7 +407,7 @@ def _fill(before: Observation | None, now: Observation, joint: _Joint | None) ->
         found = _fill_same_boot(before, now, _Scale(first, second, joint))
         if joint.start_ms is not None and joint.start_ms < joint.known_ms:
             start_ms = joint.start_ms - _took(before)
-            found.insert(0, _gap(start_ms, joint.known_ms, CLOCKS_DISAGREE, 0))
+            found.insert(0, _gap(start_ms, joint.known_ms, _CLOCKS_DISAGREE, 0))
         return found
     # Every boot starts with the word "muted" and no change; whether power or watchdog caused it is
     # only told until the next change.
@@ -403,7 +421,7 @@ def _fill(before: Observation | None, now: Observation, joint: _Joint | None) ->
     scale = _Scale(None, second, _Joint(True, 0, booted_ms, booted_ms, True))
     found = _fill_same_boot(at_boot, now, scale)
     if joint is not None and not joint.fits:
-        found = [_doubted(piece, CLOCKS_DISAGREE) for piece in found]
+        found = [_doubted(piece, _CLOCKS_DISAGREE) for piece in found]
     if before is None or start_ms is None:
         return found
     return [_gap(start_ms - _took(before), booted_ms, _RESTARTED, 0), *found]
@@ -425,7 +443,7 @@ class _Scale(NamedTuple):
                 return found
         return self.second.at(uptime_ms)
 
-    def edge(self, uptime_ms: int, state: str) -> int:
+    def edge(self, uptime_ms: int, state: Verdict) -> int:
         """When ``state`` began: not before the contact before was asked for."""
         answered_ms = 0 if self.first is None else self.first.took_ms
         return max(self.joint.known_ms - answered_ms, self.at(uptime_ms).edge(state))
@@ -484,37 +502,41 @@ def _fill_same_boot(before: Observation, now: Observation, scale: _Scale) -> lis
             ),
             current,
         ]
-    unseen = "1 unseen change" if changes == 2 else f"{changes - 1} unseen changes"
-    note = f"{unseen}, live for {words.duration(live_ms)} of it"
-    return [_gap(start_ms, changed_ms, note, min(live_ms, max(0, changed_ms - start_ms))), current]
+    why = Note("unseen_changes", facts=(changes - 1, live_ms))
+    return [_gap(start_ms, changed_ms, why, min(live_ms, max(0, changed_ms - start_ms))), current]
 
 
-def _known(start_ms: int, end_ms: int, seen: Observation, cause: str | None) -> Interval:
+def _known(start_ms: int, end_ms: int, seen: Observation, cause: Cause | None) -> Interval:
     if seen.reason == NOT_ATTESTED:
         return _gap(start_ms, end_ms, _reason(seen), 0)
     live_ms = end_ms - start_ms if seen.verdict == "live" else 0
-    note = seen.reason
+    why = in_words(seen.reason) if seen.reason else None
     if seen.summary_of is not None:
-        note = f"{seen.summary_of} changes at once" + (f", {note}" if note else "")
-    return Interval(start_ms, end_ms, seen.verdict, cause, seen.proof, note, live_ms)
+        why = Note("changes_at_once", facts=(seen.summary_of, seen.reason))
+    return Interval(start_ms, end_ms, seen.verdict, cause, seen.proof, why, live_ms)
 
 
-def _doubted(interval: Interval, note: str) -> Interval:
+def _doubted(interval: Interval, why: Note) -> Interval:
     """What an answer that is in doubt tells of the time before it."""
     if interval.state != "muted":
         return interval
-    return _gap(interval.start_ms, interval.end_ms, note, 0)
+    return _gap(interval.start_ms, interval.end_ms, why, 0)
 
 
-def _gap(start_ms: int, end_ms: int, note: str, live_ms: int) -> Interval:
-    return Interval(start_ms, end_ms, "unknown", None, None, note, live_ms)
+def _gap(start_ms: int, end_ms: int, why: Note, live_ms: int) -> Interval:
+    return Interval(start_ms, end_ms, "unknown", None, None, why, live_ms)
 
 
-def _reason(lost: Observation) -> str:
-    return words.REASONS.get(lost.reason or "", "unreachable")
+def _reason(lost: Observation) -> Note:
+    return _unreached(lost.reason or "")
 
 
-def _overlay(filled: list[Interval], lost_ms: int, note: str, until_ms: int) -> list[Interval]:
+def _unreached(reason: str) -> Note:
+    # Of a reason that this version does not know, no more is to be said.
+    return Note("unreached", facts=(reason if reason in words.REASONS else "",))
+
+
+def _overlay(filled: list[Interval], lost_ms: int, why: Note, until_ms: int) -> list[Interval]:
     """While the host could not ask it did not know, whatever the board told afterwards."""
     kept: list[Interval] = []
     hidden_live_ms = 0
@@ -525,7 +547,7 @@ def _overlay(filled: list[Interval], lost_ms: int, note: str, until_ms: int) -> 
         shown = cut(interval, interval.start_ms, min(interval.end_ms, lost_ms))
         hidden_live_ms += interval.live_ms - shown.live_ms
         kept.append(shown)
-    kept.append(_gap(lost_ms, until_ms, note, hidden_live_ms))
+    kept.append(_gap(lost_ms, until_ms, why, hidden_live_ms))
     return kept
 
 
@@ -556,7 +578,7 @@ def _merge(found: list[Interval]) -> list[Interval]:
         joined = _joined(merged[-1], interval) if merged else None
         if joined is not None:
             merged[-1] = joined
-        elif interval.length_ms > 0 or index == len(found) - 1 or interval.note == WENT_BACK:
+        elif interval.length_ms > 0 or index == len(found) - 1 or interval.why == WENT_BACK:
             merged.append(interval)
     return merged
 
@@ -567,12 +589,12 @@ def _joined(last: Interval, interval: Interval) -> Interval | None:
         interval.state,
         interval.cause,
         interval.start_ms,
-    ) or (last.note != interval.note and interval.state == "unknown"):
+    ) or (last.why != interval.why and interval.state == "unknown"):
         return None
     return last._replace(
         end_ms=interval.end_ms,
         proof=weakest(last.proof, interval.proof),
-        note=interval.note or last.note,
+        why=interval.why or last.why,
         live_ms=last.live_ms + interval.live_ms,
         plus_minus_ms=max(last.plus_minus_ms, interval.plus_minus_ms),
     )

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from hardmute.evidence import macs
-from hardmute.evidence.batches import Batch, batch_of, runs, wrong_macs
+from hardmute.evidence.batches import Batch, batch_of, chunks, runs, wrong_macs
 from hardmute.evidence.chain import Chain, Stretch, piece_of
 from hardmute.evidence.entries import (
     GENESIS,
@@ -259,7 +259,7 @@ class Verifier:
 
     def take(self, rows: Iterable[Row]) -> None:
         """Check entries, as the log stores them."""
-        for columns in runs(rows):
+        for columns in runs(chunks(rows)):
             if not self._takes(self._batch_of(columns, *self.end)):
                 for row in zip(*columns, strict=True):
                     self._takes(self._batch_of(columns_of([row]), *self.end))

@@ -1,12 +1,12 @@
-"""MicroPython's own image for a board: given, cached, or downloaded with the user's consent."""
+"""MicroPython's own image for a board: given, cached, or downloaded with consent."""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
-import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from hardmute.flash import image
@@ -21,13 +21,13 @@ _OFFICIAL = "https://micropython.org/resources/firmware/RPI_PICO-20250415-v1.25.
 _TIMEOUT_S = 30
 
 
-def find(given: Path | None, *, download: bool) -> Path:
+def find(given: Path | None, consents: Callable[[str], bool] = lambda _address: False) -> Path:
     """A UF2 with MicroPython for the Raspberry Pi Pico.
 
     ``given``: the one to use. Otherwise one from the cache, the newest first; otherwise the
-    official one, if ``download`` or the person at the terminal consents. Raises `UsageError` for
-    a file that is anything else, and `LocalError` where there is none to be had, or one that is
-    not as the file SHA256SUMS beside it says.
+    official one, if ``consents`` says of its address that it may be downloaded. Raises
+    `UsageError` for a file that is anything else, and `LocalError` where there is none to be had,
+    or one that is not as the file SHA256SUMS beside it says.
     """
     if given is not None:
         try:
@@ -41,25 +41,13 @@ def find(given: Path | None, *, download: bool) -> Path:
     if cached:
         _check(cached[-1].read_bytes(), cached[-1])
         return cached[-1]
-    if download or _consents():
+    if consents(_OFFICIAL):
         return _download(folder / Path(_OFFICIAL).stem / NAME)
     raise LocalError(
         "There is no MicroPython image for the Pico yet: give one with --image FILE.uf2, or"
         f" download {_OFFICIAL} with --download (without a network, fetch it by other means), or"
         " build one from Debian's packages with `make -C firmware runtime`."
     )
-
-
-def _consents() -> bool:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    print(
-        f"This needs MicroPython for the Pico, once.\nDownload {_OFFICIAL} (0.7 MB)? [y/N] ",
-        end="",
-        file=sys.stderr,
-        flush=True,
-    )
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _download(to: Path) -> Path:

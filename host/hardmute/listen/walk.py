@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
 
 from hardmute.device.client import Session
 from hardmute.listen import timing
 from hardmute.listen.outcome import CannotTellError, Phases
 from hardmute.listen.path import LONGEST_DELAY_S
 from hardmute.listen.probe import Samples
-from hardmute.listen.screen import Screen
 from hardmute.listen.stream import Duplex
-from hardmute.model.answers import Status
+from hardmute.model.answers import State, Status
 from hardmute.model.clock import SYSTEM
 from hardmute.model.errors import UnreachableError
 from hardmute.sync.contact import Contact, Meeting
@@ -31,6 +31,18 @@ _STILL_S = 3.0
 def longest_s(seconds: float) -> float:
     """How long a walk takes at the most, ``seconds`` of it muted."""
     return 2 * PRESS_S + 2 * LIVE_S + seconds + 3 * _LEAD_S + 2 * LONGEST_DELAY_S
+
+
+class Screen(Protocol):
+    """What the person who is walked through it sees."""
+
+    def ask(self, words: str, /) -> AbstractContextManager[None]:
+        """The person is to do something; how long that takes is open."""
+        ...
+
+    def progress(self, words: str, done: Callable[[], float], /) -> AbstractContextManager[None]:
+        """Something goes on; ``done`` tells how far it is, 0 to 1."""
+        ...
 
 
 class Heard(NamedTuple):
@@ -58,6 +70,10 @@ class Follower:
         self._zero = float("inf")
         self.status: Status = next(self._events)
         self._take(self.status)
+
+    def is_in(self, state: State) -> bool:
+        """Whether the board said ``state`` last."""
+        return self.status.state == state
 
     def follow(self) -> None:
         """Take what the board says next; within a second or so. Raises `UnreachableError`."""
@@ -119,7 +135,7 @@ class Walk:
         # So that its journal, and its signature if it has one, bear it out.
         self._contact.meet()
         muted = self._contact.hear(cut)
-        if self._follower.status.state == "muted":
+        if self._follower.is_in("muted"):
             self._pressed("muted", "Press the button once more: live again.")
         connected = self._follower.status
         if connected.state == "live":
@@ -141,19 +157,19 @@ class Walk:
         phases = timing.phases(self._sound.played, recorded, self._rate, *at)
         return Heard(recorded, phases, muted, cut_ms)
 
-    def _hear(self, seconds: float, state: str, label: str) -> None:
+    def _hear(self, seconds: float, state: State, label: str) -> None:
         """Listen for so long, or until the board is no longer in ``state``."""
         start = self._sound.count
         count = round(seconds * self._rate)
         with self._screen.progress(label, lambda: (self._sound.count - start) / count):
-            while self._sound.count < start + count and self._follower.status.state == state:
+            while self._sound.count < start + count and self._follower.is_in(state):
                 self._next()
 
-    def _pressed(self, state: str, words: str) -> Status:
+    def _pressed(self, state: State, words: str) -> Status:
         """Ask for a press and wait until the board is no longer in ``state``."""
         patience = self._follower.patience()
         with self._screen.ask(words):
-            while self._follower.status.state == state:
+            while self._follower.is_in(state):
                 patience()
                 self._next()
         return self._follower.status

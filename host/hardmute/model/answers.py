@@ -6,14 +6,20 @@ breaks one of them is no answer.
 
 import binascii
 import re
-from typing import Any, NamedTuple, TypeGuard, cast
+from typing import Any, Literal, NamedTuple, TypeGuard, cast, get_args
 
 from hardmute.model.errors import FAULT, LIVE, OK, UNKNOWN, UnreachableError
 from muteboard import attest, journal, wire
 
-VERDICTS = ("muted", "live", "fault", "unknown")
-# How a verdict of "muted" is borne out, weakest first (DESIGN.md, "Words").
-PROOF_LEVELS = ("reported", "sensed", "attested", "heard")
+# The board's own words (`muteboard.wire`).
+State = Literal["muted", "live", "fault"]
+Cause = Literal["boot", "button", "host", "timer", "stuck", "fault", "watchdog"]
+# What the host concludes of a line, and how a verdict of "muted" is borne out, weakest first
+# (docs/design.md, "Words").
+Verdict = Literal["muted", "live", "fault", "unknown"]
+ProofLevel = Literal["reported", "sensed", "attested", "heard"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+PROOF_LEVELS: tuple[ProofLevel, ...] = get_args(ProofLevel)
 # The reason for which a "muted" of a board that this host is paired with is `unknown`.
 NOT_ATTESTED = "not_attested"
 
@@ -56,10 +62,10 @@ class JournalEnd(NamedTuple):
 class Status(NamedTuple):
     """A board's answer to ``status``, or a state event. Times in ms (docs/protocol.md)."""
 
-    state: str
+    state: State
     command: str
     sense: tuple[int, ...]
-    cause: str
+    cause: Cause
     since_ms: int
     uptime_ms: int
     boot: int
@@ -119,8 +125,8 @@ class Paired(NamedTuple):
 class Conclusion(NamedTuple):
     """The host's verdict, the level of its proof, and why it is not a better one."""
 
-    verdict: str
-    proof: str | None
+    verdict: Verdict
+    proof: ProofLevel | None
     reason: str | None
 
 
@@ -299,7 +305,7 @@ def conclude(status: Status, *, attested: bool = False, unsigned: str | None = N
     ``attested``: the board has signed it, for this host and just now. ``unsigned``: why it has
     not, if this host is paired with it: then "muted" counts for nothing, "live" and "fault" do.
     """
-    sensed = "attested" if attested else "sensed"
+    sensed: ProofLevel = "attested" if attested else "sensed"
     closed = sum(status.sense)
     if status.state == "fault":
         return Conclusion(
@@ -320,7 +326,7 @@ def conclude(status: Status, *, attested: bool = False, unsigned: str | None = N
     return Conclusion("live", sensed if status.sense else "reported", None)
 
 
-def exit_code(verdict: str, proof: str | None, require: str = "sensed") -> int:
+def exit_code(verdict: Verdict, proof: ProofLevel | None, require: ProofLevel = "sensed") -> int:
     """The exit code for a verdict when at least the proof level ``require`` is asked for."""
     if verdict == "live":
         return LIVE
@@ -331,7 +337,7 @@ def exit_code(verdict: str, proof: str | None, require: str = "sensed") -> int:
     return UNKNOWN
 
 
-def weakest(*proofs: str | None) -> str | None:
+def weakest(*proofs: ProofLevel | None) -> ProofLevel | None:
     """The weakest of these proof levels; None, no proof, is weaker than any."""
     return min(proofs, key=lambda proof: -1 if proof is None else PROOF_LEVELS.index(proof))
 

@@ -60,10 +60,14 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def moment(at_ms: int) -> datetime:
+    """``at_ms``, in ms since 1970-01-01 UTC, with the time zone UTC."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
 def iso_time(at_ms: int) -> str:
     """``at_ms`` as ISO 8601 in UTC, to the millisecond."""
-    moment = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment(at_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _run_us() -> int:

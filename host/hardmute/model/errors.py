@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# DESIGN.md, "On the host". LIVE means that the board is live, and nothing else ever.
+# docs/design.md, "On the host". LIVE means that the board is live, and nothing else ever.
 OK = 0
 LIVE = 1
 USAGE = 2

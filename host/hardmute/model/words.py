@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
+
+from hardmute.model.reasons import Code, Note
 
 CAUSES = {
     "boot": "power-on",
@@ -18,6 +21,7 @@ CAUSES = {
 
 # Why a state could not be had (the log's short words), for a person.
 REASONS = {
+    "cancelled": "nobody waited for its answer",
     "fake_id": "its USB serial number is another one",
     "late": "what it said had waited before it was read",
     "malformed_answer": "malformed answer",
@@ -40,6 +44,22 @@ REASONS = {
     "silent": "silent for 3 s",
     "unplugged": "unplugged",
     "wrong_board": "another board was there",
+}
+
+# Why a time is told as it is, where that needs no facts; also as doubts in other notes.
+NOTES: dict[Code, str] = {
+    "clock_went_back": "the host's clock went back",
+    "clock_went_forward": "the host's clock went forward",
+    "clocks_disagree": "the clocks of board and host disagree",
+    "no_attest_key": "this host has no key to check what the board signed",
+    "not_asked": "not asked",
+    "not_borne_out": "the board said muted, but a contact was closed",
+    "not_paired": "the board was not paired with this host: it signed nothing",
+    "off_or_restarted": "the board was off or restarted",
+    "one_sided": "not attested on both sides",
+    "pruned": "what showed it was pruned from this log",
+    "records_lost": "the board could not write all records",
+    "records_missing": "records are missing",
 }
 
 _ASK_AGAIN = "Ask again."
@@ -99,6 +119,35 @@ def unsigned(code: str | None) -> Unsigned:
 def claimed(code: str | None) -> str:
     """That a "muted" counts for nothing, in a clause."""
     return f'the board says "muted" but did not sign it ({unsigned(code).word})'
+
+
+def note(told: Note) -> str:
+    """A reason, in a clause. It may have words from an export: see `printable`."""
+    match told:
+        case Note("said", _, (text,)):
+            return str(text)
+        case Note("unreached", _, (str(reason),)):
+            return REASONS.get(reason, "unreachable")
+        case Note("by_journal", doubt) if doubt is not None:
+            return f"by the journal, {NOTES[doubt]}"
+        case Note("muted_but", doubt) if doubt is not None:
+            return f"muted by the journal, but {NOTES[doubt]}"
+        case Note("at_some_time", _, (state, int(ms))):
+            return f"{state} for {duration(ms)} at some time in it"
+        case Note("unseen_changes", _, (int(count), int(ms))):
+            changes = "1 unseen change" if count == 1 else f"{count} unseen changes"
+            return f"{changes}, live for {duration(ms)} of it"
+        case Note("changes_at_once", _, (count, reason)):
+            return f"{count} changes at once" + (f", {reason}" if reason else "")
+        case Note("no_key", _, pairings):
+            return no_key(pairings)
+        case _:
+            return NOTES[told.code]
+
+
+def no_key(pairings: Iterable[object]) -> str:
+    """That of these pairings no verify key was given, in a clause."""
+    return f"no key given for pairing {', '.join(map(str, pairings))}"
 
 
 def duration(ms: int) -> str:

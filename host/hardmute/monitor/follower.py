@@ -52,6 +52,7 @@ class Follower:
         timeout: float,
         show: Callable[[Observation], None],
         *,
+        board: str | None = None,
         clock: HostClock = SYSTEM,
         stop: threading.Event | None = None,
     ) -> None:
@@ -64,7 +65,7 @@ class Follower:
         # The board that is meant, by the log: it is waited for. Any other has to be there now.
         log = self._recorder.log
         self._meant = discovery.known_board(named, log) if log is not None else None
-        self._board: str | None = None
+        self._board = board
         self._device = named or "no port"
         self._simulated = False
         self._failures = 0
@@ -95,6 +96,11 @@ class Follower:
     def exit_code(self) -> int:
         """What the log's own health asks for."""
         return self._recorder.exit_code
+
+    @property
+    def evidence(self) -> errors.HardmuteError | None:
+        """What was found last of evidence that does not hold; None if nothing was."""
+        return self._recorder.evidence
 
     @property
     def log(self) -> Log | None:

@@ -1,20 +1,15 @@
-"""`hardmute sim`: a simulated board that other programs reach as they would a real one."""
+"""A simulated board that other programs reach as they would a real one."""
 
 from __future__ import annotations
 
-import json
 import os
-import queue
-import signal
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from hardmute.device import simulators
-from hardmute.model.errors import INTERRUPTED, OK, LocalError, UsageError
+from hardmute.model.errors import LocalError, UsageError
 from hardmute.sim.engine import Engine
 from hardmute.sim.usb import Cable, PtyCable, TcpCable
 from hardmute.sim.world import AFTERWARDS_US, DARK, START_LIMIT_US, World, WorldServer
@@ -139,67 +134,3 @@ def _cable(link: Path, tcp_port: int | None) -> Cable:
         return TcpCable(tcp_port)
     except OSError as error:
         raise UsageError(f"TCP port {tcp_port} cannot be used ({error}).") from error
-
-
-def serve(make: Callable[[bytes], Engine], board_id: bytes, tcp_port: int | None) -> int:
-    """Run a simulated board until Ctrl-C, SIGTERM or the key q. Returns the exit code.
-
-    ``make``: builds the board, given its id.
-    """
-    if tcp_port is None and os.name == "nt":
-        raise UsageError("Windows has no pseudo-terminals: give --tcp PORT (0 picks a free one).")
-    simulator = Simulator(make(board_id), board_id.hex(), tcp_port=tcp_port)
-    ended = threading.Event()
-    interrupted = threading.Event()
-    signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
-    signal.signal(signal.SIGINT, lambda _number, _frame: interrupted.set())
-    keys: queue.SimpleQueue[str] = queue.SimpleQueue()
-    interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    terminal = _terminal_modes() if interactive else None
-    try:
-        entry = simulator.entry
-        ready = {"device": entry.device, "world": entry.world, "board": entry.board}
-        if not interactive:
-            print(json.dumps(ready), flush=True)
-        else:
-            # Each fits a line of 80 characters, to be copied.
-            print(f"Board {entry.board} is simulated here.")
-            print("Space presses its button, q ends. In another terminal:")
-            print(f"  hardmute watch -d {entry.board}")
-            print(f"  hardmute world {entry.board} press", flush=True)
-            threading.Thread(
-                target=_read_keys, args=(keys, interrupted), name="keyboard", daemon=True
-            ).start()
-        while not (ended.is_set() or interrupted.is_set()):
-            simulator.step()
-            while not keys.empty():
-                key = keys.get()
-                if key == " ":
-                    simulator.press()
-                elif key == "q":
-                    ended.set()
-    finally:
-        simulator.close()
-        if terminal is not None:
-            terminal()
-    return INTERRUPTED if interrupted.is_set() else OK
-
-
-def _read_keys(keys: queue.SimpleQueue[str], interrupted: threading.Event) -> None:
-    import readchar
-
-    while True:
-        try:
-            keys.put(readchar.readkey())
-        except KeyboardInterrupt:
-            interrupted.set()
-
-
-def _terminal_modes() -> Callable[[], None] | None:
-    """What gives the terminal its present modes back: a key that is waited for changes them."""
-    if sys.platform == "win32":
-        return None
-    import termios
-
-    modes = termios.tcgetattr(sys.stdin)
-    return lambda: termios.tcsetattr(sys.stdin, termios.TCSANOW, modes)

@@ -33,7 +33,7 @@ def excerpt(log: Log, board: str, from_ms: int, to_ms: int) -> Excerpt:
         if not marks or findings:
             return Excerpt(board, 0, GENESIS, None, (), findings, log.hash_at, pair_records)
         first, last, record = _rows(log, board, marks, from_ms, to_ms)
-        row, before = _place_before(log, first)
+        row, before = _place_before(log, first, record)
         rows = list(log.rows(first, last))
 
     def hash_at(at: int) -> bytes | None:
@@ -56,7 +56,8 @@ def _marks(log: Log, board: str) -> tuple[list[Attested], list[verifier.Finding]
             findings.append(verifier.Finding(row, "is no attestation as hardmute writes it"))
             continue
         branch, boot, uptime_ms, seq, *times = said
-        marks.append(Attested(row, branch, boot, uptime_ms, seq, "", "", *times))
+        # Its times are asked for, and not its state.
+        marks.append(Attested(row, branch, boot, uptime_ms, seq, "unknown", None, *times))
     return marks, findings
 
 
@@ -129,10 +130,15 @@ def _record_of(log: Log, board: str, mark: Attested) -> Row | None:
     return record if is_it else None
 
 
-def _place_before(log: Log, first: int) -> tuple[int, bytes]:
-    """Row and hash of what comes before row ``first``, as the log or its checkpoint has it."""
+def _place_before(log: Log, first: int, known_row: Row | None = None) -> tuple[int, bytes]:
+    """Row and hash of what comes before row ``first``, as the log or its checkpoint has it.
+
+    ``known_row``: a row that was read, and is not read again.
+    """
     if first == 1:
         return 0, GENESIS
+    if known_row is not None and known_row[0] == first - 1:
+        return first - 1, known_row[5]
     known = log.hash_at(first - 1)
     if known is not None:
         return first - 1, known

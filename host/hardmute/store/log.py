@@ -13,12 +13,22 @@ import struct
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from hardmute.evidence import entries
 from hardmute.evidence.anchors import advance
-from hardmute.evidence.entries import GENESIS, KINDS, Entry, Row, canonical, entry_hash
+from hardmute.evidence.entries import (
+    GENESIS,
+    KINDS,
+    Columns,
+    Entry,
+    Row,
+    canonical,
+    columns_of,
+    entry_hash,
+)
 from hardmute.evidence.observation import NO_ROW, STILL_MS, Observation, observation_of, told
 from hardmute.model.clock import now_ms
 from hardmute.model.errors import (
@@ -116,6 +126,12 @@ class _Damage(Exception):  # noqa: N818 (never leaves this module)
 
 
 _COLUMNS = "row, at_ms, kind, board, body, hash"
+# Of entries of that kind and board; the row of any other comes as its complement, below 0. Without
+# the `+`, text would be the same as the number that it stands for.
+_ALIKE = (
+    "SELECT iif(+kind IS ?3 AND +board IS ?4, row, ~row), at_ms, body, hash FROM entry"
+    " WHERE row BETWEEN ?1 AND ?2 ORDER BY row"
+)
 _INSERT = f"INSERT INTO entry ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 (fixed text)
 
 
@@ -468,6 +484,28 @@ class Log:
         query = f"SELECT {_COLUMNS} FROM entry WHERE row BETWEEN ? AND ? ORDER BY row"  # noqa: S608 (fixed text)
         with self._guarded():
             yield from self._database.execute(query, (first, last))
+
+    def columns(self, first: int, last: int, most: int) -> Iterator[Columns]:
+        """The entries from row ``first``, which is 0 or more, to ``last``, as they are stored:
+        field by field, at most ``most`` at a time.
+
+        SQLite takes its time to hand out a field. Where all are records of one board, it is not
+        asked for the kind and the board of each.
+        """
+        found = self._first("SELECT board FROM entry WHERE row >= ? ORDER BY row", first)
+        board = None if found is None else cast("str | None", found[0])
+        with self._guarded():
+            rest = self._database.execute(_ALIKE, (first, last, "record", board))
+            while some := tuple(islice(rest, most)):
+                numbers, times, bodies, hashes = zip(*some, strict=True)
+                if min(numbers) < 0:
+                    break
+                kinds, boards = ("record",) * len(some), (board,) * len(some)
+                yield Columns(numbers, times, kinds, boards, bodies, hashes)
+                first = numbers[-1] + 1
+        others = self.rows(first, last)
+        while few := tuple(islice(others, most)):
+            yield columns_of(few)
 
     def record_before(self, board: str, row: int) -> int | None:
         """The row of the last record of ``board`` before ``row``."""

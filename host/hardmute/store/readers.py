@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from hardmute.evidence import verifier
-from hardmute.evidence.batches import Batch, batch_of, runs
+from hardmute.evidence.batches import CHUNK, Batch, batch_of, runs
 from hardmute.evidence.macs import EpochKeys, Keys
 from hardmute.evidence.observation import NO_ROW
 from hardmute.evidence.verifier import Verifier
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 # Rows that are read at a time.
-SEGMENT = 1 << 14
+SEGMENT = 1 << 13
 # A log with fewer rows is read here before other processes would have begun.
 SMALLEST = 1 << 16
 # Each takes 20 MB of memory.
@@ -199,7 +199,7 @@ def read(log: Log, keys: EpochKeys, segment: Segment) -> list[Batch]:
     """The batches of a segment of ``log``, up to the first one in which anything is wrong."""
     found: list[Batch] = []
     after, before = segment.after, segment.before
-    for columns in runs(log.rows(segment.first, segment.last)):
+    for columns in runs(log.columns(segment.first, segment.last, CHUNK)):
         batch = batch_of(columns, after, before, keys)
         if not batch.is_sound:
             break

@@ -14,9 +14,11 @@ from hardmute.evidence.anchors import gravest
 from hardmute.evidence.entries import Entry, record_of, stored
 from hardmute.evidence.listening import Heard
 from hardmute.evidence.observation import NO_ROW
-from hardmute.evidence.reconstruction import COARSE_MS, ONE_SIDED, Part, checked_here, parts
+from hardmute.evidence.reconstruction import COARSE_MS, Part, checked_here, parts
 from hardmute.evidence.timeline import WENT_BACK, Interval, clip, cut, overlay_journal
 from hardmute.evidence.verifier import Verifier
+from hardmute.model.answers import ProofLevel
+from hardmute.model.reasons import in_words
 from hardmute.store import keys
 from hardmute.store.excerpt import excerpt
 from hardmute.store.log import Log
@@ -59,8 +61,8 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
         found.append(interval)
         joins = True
     found += _may_have_been_twice(found)
-    said = [(one.start_ms, one.end_ms, one.state) for one in found]
-    found = [cut(found[index], start_ms, end_ms) for start_ms, end_ms, index, _ in gravest(said)]
+    drawn = [(one.start_ms, one.end_ms, one.state) for one in found]
+    found = [cut(found[index], start_ms, end_ms) for start_ms, end_ms, index, _ in gravest(drawn)]
     listened = listening.within(entries, since_ms, until_ms)
     return clip(_with_heard(found, listened), since_ms, until_ms)
 
@@ -127,9 +129,9 @@ def _with_heard(found: list[Interval], listened: list[Heard]) -> list[Interval]:
             within = interval.start_ms <= one.from_ms and one.to_ms <= interval.end_ms
             if within and interval.state == one.verdict == "muted":
                 # The rest of it was not listened to, so its proof stays.
-                marked[index] = interval._replace(note=one.told)
+                marked[index] = interval._replace(why=in_words(one.told))
     leaks = [
-        Interval(one.from_ms, one.to_ms, "fault", None, "heard", one.told, 0)
+        Interval(one.from_ms, one.to_ms, "fault", None, "heard", in_words(one.told), 0)
         for one in sorted(listened, key=lambda one: one.from_ms)
         if one.is_leak
     ]
@@ -141,7 +143,7 @@ def _interval(part: Part) -> Interval | None:
     start_ms, end_ms = part.start.middle, part.end.middle
     if part.state == "unknown" or edge_ms > COARSE_MS or start_ms >= end_ms:
         return None
-    if part.state == "muted" and part.note not in (None, ONE_SIDED):
+    if part.state == "muted" and part.doubt not in (None, "one_sided"):
         return None
     return Interval(
         start_ms,
@@ -149,13 +151,13 @@ def _interval(part: Part) -> Interval | None:
         part.state,
         part.cause,
         _proof(part),
-        part.faults or None,
+        in_words(part.faults) if part.faults else None,
         end_ms - start_ms if part.state == "live" else 0,
         edge_ms,
     )
 
 
-def _proof(part: Part) -> str | None:
+def _proof(part: Part) -> ProofLevel | None:
     if part.bracketed:
         return "attested"
     # As an answer that tells a fault has none.

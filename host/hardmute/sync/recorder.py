@@ -27,6 +27,8 @@ class _Trouble:
 
     def __init__(self) -> None:
         self.exit_code = errors.OK
+        # What was told last of evidence that does not hold.
+        self.evidence: errors.HardmuteError | None = None
         self._told = ""
 
     def tell(self, error: errors.HardmuteError) -> None:
@@ -35,6 +37,8 @@ class _Trouble:
             notices.tell(str(error))
             self._told = str(error)
         self.exit_code = errors.worst(self.exit_code, error.exit_code)
+        if error.exit_code == errors.TAMPERED:
+            self.evidence = error
 
     def is_over(self) -> None:
         """Should the same happen again, it is told again."""
@@ -95,6 +99,16 @@ class Recorder:
     @property
     def exit_code(self) -> int:
         return self._trouble.exit_code
+
+    @property
+    def evidence(self) -> errors.HardmuteError | None:
+        """What was told last of evidence that does not hold; None if nothing was."""
+        return self._trouble.evidence
+
+    def require_evidence(self) -> None:
+        """Raise what was told of evidence that does not hold, for a caller with no exit code."""
+        if self.evidence is not None:
+            raise self.evidence
 
     def _begin(self, patience_s: float) -> None:
         try:

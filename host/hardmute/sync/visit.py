@@ -41,21 +41,23 @@ def visit(
     source: str,
     ask: Ask,
     *,
+    board: str | None = None,
     turn: Turn = "usual",
     tell: Callable[[Observation, Identity], None] = lambda _, _identity: None,
     is_over: Callable[[], bool] | None = None,
 ) -> Visited:
     """Open a board, ``ask`` it, log what it said.
 
-    ``named`` and ``turn``: see `discovery.open_board`. ``source``: the command that the log
-    names. ``tell`` gets the answer before the rest of the board's history is fetched. ``is_over``:
-    whether nobody waits for the answer any more; the visit ends with `PortWantedError` then,
-    within 0.1 s.
+    ``named`` and ``turn``: see `discovery.open_board`. ``board``: the id that must answer there;
+    None: any. ``source``: the command that the log names. ``tell`` gets the answer before the rest
+    of the board's history is fetched. ``is_over``: whether nobody waits for the answer any more;
+    the visit ends within 0.1 s then, with `UnreachableError`, reason ``cancelled``.
     Raises `UsageError` where nothing tells which board is meant.
     """
     try:
         with discovery.open_board(named, timeout, recorder.log, turn, is_over=is_over) as found:
             session, identity = found
+            _require(board, session, identity)
             contact = begin_contact(recorder, identity, session, source)
             met = ask(session, contact)
             observation = record_seen(recorder, met, identity, session, source)
@@ -64,10 +66,19 @@ def visit(
             return Visited(observation, None)
     except errors.UnreachableError as error:
         if is_over is not None and is_over():
-            raise
+            raise errors.UnreachableError(
+                "The board was not asked: nobody waits for its answer any more.", "cancelled"
+            ) from None
         # Its traceback would keep the log open.
         told = error.with_traceback(None)
         return Visited(record_unseen(recorder, named, told, source), told)
+
+
+def _require(board: str | None, session: Session, identity: Identity) -> None:
+    if board not in (None, identity.board):
+        raise errors.UnreachableError(
+            f"{session.device} is board {identity.board} now, not {board}.", "wrong_board"
+        )
 
 
 def ask_once(_: Session, contact: Contact) -> Meeting:

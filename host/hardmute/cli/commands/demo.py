@@ -22,8 +22,7 @@ from typing import Any
 from hardmute.cli import console
 from hardmute.cli.commands.sim import check_engine, find_image
 from hardmute.device.discovery import open_board
-from hardmute.evidence.reconstruction import CLOCKS_DISAGREE
-from hardmute.model import errors
+from hardmute.model import errors, words
 from hardmute.model.errors import FAULT, LIVE, OK, UNKNOWN
 from hardmute.sim.world import act
 from hardmute.system import paths
@@ -36,7 +35,7 @@ _PROVEN_S = 2.0
 # A simulated board on a busy machine runs behind the wall clock.
 _TIMER_TIMEOUT_S = 120.0
 # What `verify --json` and `prove` say then.
-_BEHIND = ('"not_fresh"', CLOCKS_DISAGREE)
+_BEHIND = ('"not_fresh"', words.NOTES["clocks_disagree"])
 
 
 # And what any command says of a board whose answers come too late.
@@ -310,7 +309,7 @@ class _Walk:
         )
 
     def _show_log(self) -> None:
-        from hardmute.cli.commands.log_view import print_timeline
+        from hardmute.cli.timelines import print_timeline
         from hardmute.model.clock import now_ms
         from hardmute.store.log import Log
         from hardmute.sync.timelines import read_timelines

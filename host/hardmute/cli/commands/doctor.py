@@ -43,7 +43,7 @@ def doctor(args: Namespace) -> int:
             console.complain(_RULE_GOES)
         return errors.OK
     findings: list[Finding] = []
-    for alike in _alike(examine(args, machine.here())):
+    for alike in _alike(examine(args.device, args.timeout, machine.here())):
         findings += alike
         if not args.json:
             names = ", ".join(finding.name for finding in alike)
@@ -62,17 +62,16 @@ def _alike(found: Iterable[Finding]) -> Iterator[list[Finding]]:
         yield list(alike)
 
 
-def examine(args: Namespace, computer: Machine) -> Iterator[Finding]:
+def examine(named: str | None, timeout: float, computer: Machine) -> Iterator[Finding]:
     """All checks, in the order in which their failures explain each other."""
     folder = paths.data_dir()
     log, trouble = _open_log(folder / paths.LOG_NAME)
-    named: str | None = args.device
     if _is_simulated(named, log) or (named is not None and "://" in named):
         for name in ports.NAMES:
             yield skipped(name, "what was named is on no USB socket of this computer")
     else:
         yield from ports.check(computer, *_ports(named))
-    yield from board.check(args, computer, log)
+    yield from board.check(named, timeout, computer, log)
     yield from store.check(computer, folder, log, trouble)
 
 

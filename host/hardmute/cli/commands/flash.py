@@ -10,21 +10,18 @@ from contextlib import closing, contextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import muteboard
-from hardmute.cli import console, service
-from hardmute.cli.commands import flash_esp32, query
+from hardmute.cli import console, micropython, service
+from hardmute.cli.commands import flash_esp32, status
 from hardmute.device import client, discovery
-from hardmute.flash import bootsel, circuitpy, drives, image, prompt, runtime, targets, tree, uf2
+from hardmute.flash import bootsel, circuitpy, drives, image, prompt, targets, tree, uf2
 from hardmute.model import errors
 from hardmute.model.answers import Identity
 from hardmute.model.clock import SYSTEM
 from hardmute.sync.recorder import Recorder
 from muteboard import boards
-
-if TYPE_CHECKING:
-    pass
 
 # How long a board may take to come back: by itself, and with somebody's hands. In seconds.
 _RESTART_S = 60.0
@@ -87,14 +84,7 @@ def flash(args: Namespace) -> int:
     with _progress() as progress:
         job.run(progress)
     device = _await_board(args, job, before)
-    verifying = {
-        "command": "verify",
-        "device": device,
-        "require": "sensed",
-        "listen": False,
-        "json": False,
-    }
-    return query.verify(Namespace(**{**vars(args), **verifying}))
+    return status.verify_one(device, args.timeout)
 
 
 def whole_uf2(runtime_image: image.Image, board: str | None) -> tuple[bytes, dict[str, bytes]]:
@@ -142,8 +132,8 @@ def _running_job(args: Namespace, target: targets.Target, recorder: Recorder) ->
     _refuse_image(args)
 
     def run(progress: Progress) -> None:
-        named = Namespace(device=_named(args, target), timeout=args.timeout)
-        device = service.wait_for("maintenance", named, recorder)
+        named = _named(args, target)
+        device = service.wait_for("maintenance", named, args.timeout, recorder)
         with prompt.opened(device, args.timeout) as board:
             _install(args, board, progress)
 
@@ -232,8 +222,8 @@ def _running_circuitpy_job(
         return None
 
     def run(progress: Progress) -> None:
-        named = Namespace(device=_named(args, target), timeout=args.timeout)
-        drive = Path(service.wait_for("maintenance", named, recorder, look))
+        named = _named(args, target)
+        drive = Path(service.wait_for("maintenance", named, args.timeout, recorder, look))
         circuitpy.describe(drive)
         circuitpy.install(drive, content, progress)
 
@@ -311,7 +301,7 @@ _JOBS: dict[str, Callable[[Namespace, targets.Target, Recorder], Job]] = {
 
 
 def _image(args: Namespace) -> image.Image:
-    return image.load(runtime.find(args.image, download=args.download))
+    return image.load(micropython.find(args.image, download=args.download))
 
 
 def _board_word(args: Namespace) -> str | None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import muteboard
-from hardmute.cli import service
+from hardmute.cli import micropython, service
 from hardmute.cli.commands import flash_esp32
-from hardmute.flash import bootsel, circuitpy, drives, image, prompt, runtime, targets, tree, uf2
+from hardmute.flash import bootsel, circuitpy, drives, image, prompt, targets, tree, uf2
 from hardmute.model import errors
 from hardmute.model.answers import Identity
 from hardmute.sync.recorder import Recorder
@@ -39,7 +39,7 @@ def _running(args: Namespace, target: targets.Target, recorder: Recorder) -> lis
     identity = target.identity
     assert identity is not None
     print(f"It says that its firmware is {identity.firmware}.")
-    named = Namespace(device=args.device or identity.board, timeout=args.timeout)
+    named = args.device or identity.board
     if identity.port == targets.PORTS["circuitpython"]:
 
         def look(meant: Identity) -> str | None:
@@ -48,9 +48,9 @@ def _running(args: Namespace, target: targets.Target, recorder: Recorder) -> lis
                     return str(drive)
             return None
 
-        drive = service.wait_for("maintenance", named, recorder, look)
+        drive = service.wait_for("maintenance", named, args.timeout, recorder, look)
         return _circuitpy(args, target._replace(place=drive), recorder)
-    device = service.wait_for("maintenance", named, recorder)
+    device = service.wait_for("maintenance", named, args.timeout, recorder)
     return _prompt(args, target._replace(place=device), recorder)
 
 
@@ -78,7 +78,7 @@ def _bootsel(args: Namespace, _target: targets.Target, _recorder: Recorder) -> l
 def _compare_image(args: Namespace, held: image.Image) -> list[str]:
     """How the program outside the file system differs from the image that is at hand."""
     try:
-        file = runtime.find(args.image, download=False)
+        file = micropython.find(args.image, download=False)
     except errors.LocalError:
         print(
             f"MicroPython itself ({held.version}) was not compared: no image is here; --image "

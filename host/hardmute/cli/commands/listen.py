@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from hardmute.cli import console
 from hardmute.cli.commands import recording
 from hardmute.cli.outcome import draw, print_outcome, verdict_code
+from hardmute.cli.screen import Screen
 from hardmute.device import discovery
 from hardmute.device.client import Session
 from hardmute.evidence import listening
@@ -21,7 +22,6 @@ from hardmute.listen.detector import judge
 from hardmute.listen.devices import Device
 from hardmute.listen.evidence import When
 from hardmute.listen.outcome import CannotTellError, Outcome
-from hardmute.listen.screen import Screen
 from hardmute.listen.stream import RATE, Duplex
 from hardmute.listen.walk import Follower, Heard, Walk
 from hardmute.model import errors, words
@@ -216,11 +216,11 @@ def _warn(say: Callable[[str], None], microphone: Device, speaker: Device, secon
 
 
 def _wait_until_live(follower: Follower, say: Callable[[str], None]) -> None:
-    if follower.status.state == "live":
+    if follower.is_in("live"):
         return
     say("Press the button: to begin with, the microphone must be live.")
     patience = follower.patience()
-    while follower.status.state != "live":
+    while not follower.is_in("live"):
         patience()
         follower.follow()
 

@@ -39,7 +39,7 @@ def pair(args: Namespace) -> int:
             raise errors.RefusedError(
                 "This board keeps no journal, so it cannot be paired.", "unsupported"
             )
-    device = service.wait_for("setup", args, recorder)
+    device = service.wait_for("setup", args.device, args.timeout, recorder)
     with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
         contact = Contact(session, identity, recorder)
         # What this pairing ends belongs into the log before it.
@@ -88,7 +88,7 @@ def unpair(args: Namespace) -> int:
             not held.paired or (held.key is not None and _is_ours(session, board, held.key))
         )
     if ends:
-        device = service.wait_for("setup", args, recorder)
+        device = service.wait_for("setup", args.device, args.timeout, recorder)
         with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
             contact = Contact(session, identity, recorder)
             contact.fetch()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardmute.cli import console
-from hardmute.cli.commands.log_view import parse_time
+from hardmute.cli.when import parse_time
 from hardmute.device.discovery import board_for, known_board
 from hardmute.evidence.entries import Entry, canonical, export_line, read_export
 from hardmute.evidence.proof import (
@@ -17,21 +17,17 @@ from hardmute.evidence.proof import (
     Proof,
     Proven,
     counts_for_nothing,
-    examine,
-    examine_export,
-    no_key,
 )
 from hardmute.evidence.receipt import About, check_receipt, make_receipt
-from hardmute.evidence.reconstruction import CLOCKS_DISAGREE, NOT_BORNE_OUT, ONE_SIDED
-from hardmute.evidence.verifier import Keys, verified
+from hardmute.evidence.verifier import Keys
 from hardmute.model import errors, words
 from hardmute.model.answers import is_board_id
 from hardmute.model.clock import iso_time, now_ms
-from hardmute.store import keys
-from hardmute.store.excerpt import excerpt
+from hardmute.model.reasons import Code, Doubt, Note
 from hardmute.store.keys import load_verify_keys
 from hardmute.store.log import Log
 from hardmute.store.receipts import read_receipt, require_name, write_receipt
+from hardmute.sync.history import Examined, examined, examined_export
 from hardmute.sync.recorder import Recorder
 from hardmute.system import paths
 
@@ -41,27 +37,23 @@ if TYPE_CHECKING:
 
 _SIMULATED = "a simulated board: no real microphone was cut by it"
 _LONGEST_TITLE = 80
-# Why a time is unknown that no attestation stands around.
-_NOT_PAIRED = "the board was not paired with this host: it signed nothing"
-_PRUNED = "what showed it was pruned from this log"
-_UNCHECKED = "this host has no key to check what the board signed"
 _GIVE_KEY = "give the verify key of that pairing: --key FILE"
-# What to do about a reason, by a part of its text.
-_STEPS = {
-    ONE_SIDED: (
+# What to do about a reason.
+_STEPS: dict[Code, str] = {
+    "one_sided": (
         "have the board sign before and after the time that matters: run `hardmute verify` then,"
         " or keep `hardmute watch` running"
     ),
-    _NOT_PAIRED: "pair it, for the times to come: `hardmute pair --verify-key FILE`",
-    _PRUNED: "check an export or a receipt that was made before `hardmute log prune`",
-    _UNCHECKED: _GIVE_KEY,
-    no_key(()).strip(): _GIVE_KEY,
-    CLOCKS_DISAGREE: "keep the host's clock right: `hardmute doctor` checks it",
-    NOT_BORNE_OUT: "have the contacts checked: `hardmute doctor`",
-    "off or restarted": "keep the board powered; after a restart run `hardmute status`",
-    "could not write": "have the board's flash checked: `hardmute doctor`",
-    "records are missing": "see what is missing: `hardmute log verify`",
-    "at some time in it": "meet the board more often: keep `hardmute watch` running",
+    "not_paired": "pair it, for the times to come: `hardmute pair --verify-key FILE`",
+    "pruned": "check an export or a receipt that was made before `hardmute log prune`",
+    "no_attest_key": _GIVE_KEY,
+    "no_key": _GIVE_KEY,
+    "clocks_disagree": "keep the host's clock right: `hardmute doctor` checks it",
+    "not_borne_out": "have the contacts checked: `hardmute doctor`",
+    "off_or_restarted": "keep the board powered; after a restart run `hardmute status`",
+    "records_lost": "have the board's flash checked: `hardmute doctor`",
+    "records_missing": "see what is missing: `hardmute log verify`",
+    "at_some_time": "meet the board more often: keep `hardmute watch` running",
 }
 
 
@@ -91,12 +83,13 @@ def prove(args: Namespace) -> int:
     log = Log(paths.log_file())
     try:
         board = met.board if met is not None and met.board else _board(args.device, log)
-        shown = _shown(log, board, from_ms, to_ms, secrets)
+        shown = examined(log, board, from_ms, to_ms, secrets)
+        told = _told(shown.proof, log, shown.entries, keyed=bool(secrets))
         if args.receipt is not None:
-            _write(args.receipt, log, shown, secrets, title)
+            _write(args.receipt, log, shown, told, secrets, title)
     finally:
         log.close()
-    _print(shown.told, as_json=args.json, steps=_steps(shown.told))
+    _print(told, as_json=args.json, steps=_steps(told))
     if args.receipt is not None and not args.json:
         console.detail(f"receipt: {args.receipt}")
     return errors.worst(shown.proof.exit_code, errors.OK if met is None else met.exit_code)
@@ -128,18 +121,8 @@ def _prove_export(args: Namespace, from_ms: int, to_ms: int, secrets: Keys) -> i
         )
     if not boards:
         raise errors.UsageError(_no_attestation(args))
-    check = verified(lambda: rows, secrets)
-    proof = examine_export(check, rows, boards[0], from_ms, to_ms, secrets)
-    if not secrets and not proof.findings:
-        why = "the export agrees with itself; nothing was checked"
-        unknown = Proven(from_ms, to_ms, "unknown", None, 0, why)
-        proof = proof._replace(intervals=[unknown], heard=[])
-    simulated = any(
-        row[3] == boards[0] and row[2] == "observation" and '"simulated":true' in row[4]
-        for row in rows
-    )
+    proof = examined_export(rows, boards[0], from_ms, to_ms, secrets)
     steps = _steps(proof) if secrets else ["give the board's verify key: --key FILE"]
-    proof = proof._replace(simulated=simulated, unchecked=not proof.fitting)
     _print(proof, as_json=args.json, steps=steps)
     return proof.exit_code
 
@@ -221,36 +204,6 @@ def _last_signed(log: Log, named: str | None) -> str | None:
     return f"; the board last signed at {words.local_time(newest.body['sent_ms'])}"
 
 
-class _Shown(NamedTuple):
-    """What the log shows, and by what. ``told``: with reasons as a person needs them."""
-
-    entries: list[Entry]
-    key_ids: dict[int, str]
-    proof: Proof
-    told: Proof
-    log_hash: Callable[[int], bytes | None]
-
-
-def _shown(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> _Shown:
-    newest = log.newest(board, "attestation")
-    if newest is not None and newest.at_ms > now_ms():
-        raise errors.UsageError(
-            "The host's clock was set back since the board last attested, at "
-            f"{words.local_time(newest.at_ms)}: run `hardmute status` first, then prove."
-        )
-    found = excerpt(log, board, from_ms, to_ms)
-    try:
-        entries = [] if found.findings else found.entries(EVIDENCE)
-    except (ValueError, TypeError, RecursionError):
-        # Hardmute has not written one of them: `examine` says which.
-        entries = []
-    held = keys.attest_keys(board, () if secrets else log.pairings(board))
-    proof = examine(found, from_ms, to_ms, secrets, held)
-    proof = proof._replace(simulated=board not in log.real_boards())
-    told = _told(proof, log, entries, keyed=bool(secrets))
-    return _Shown(entries, found.key_ids(), proof, told, found.log_hash)
-
-
 def _told(proof: Proof, log: Log, entries: Sequence[Entry], *, keyed: bool) -> Proof:
     """``proof`` with the true reason wherever no attestation stands on both sides, or did once."""
     marks = [entry.body for entry in entries if entry.kind == "attestation"]
@@ -260,33 +213,48 @@ def _told(proof: Proof, log: Log, entries: Sequence[Entry], *, keyed: bool) -> P
         # Nor does that count whose nonce commits to an entry that was pruned.
         bound = (body["received_ms"] for body in marks if body["log_row"] >= first_row - 1)
         pruned_ms = max(pruned_ms, next(bound, proof.to_ms))
-    reason = ONE_SIDED
+    reason: Doubt = "one_sided"
     if not marks and log.paired(proof.board) is None:
-        reason = _NOT_PAIRED
+        reason = "not_paired"
     elif marks and not keyed and not proof.counted:
-        reason = _UNCHECKED
+        reason = "no_attest_key"
 
     def told(interval: Proven) -> Proven:
-        if interval.note is None or interval.state != "unknown":
+        if not interval.notes or interval.state != "unknown":
             return interval
         pruned = interval.start_ms < pruned_ms
-        note = interval.note.replace(ONE_SIDED, _PRUNED if pruned else reason)
-        if pruned and _PRUNED not in note:
-            note = f"{note}; {_PRUNED}"
-        return interval._replace(note=note)
+        true: Doubt = "pruned" if pruned else reason
+        notes = [
+            note._replace(
+                code=true if note.code == "one_sided" else note.code,
+                doubt=true if note.doubt == "one_sided" else note.doubt,
+            )
+            for note in interval.notes
+        ]
+        if pruned and not any("pruned" in (note.code, note.doubt) for note in notes):
+            notes.append(Note("pruned"))
+        return interval._replace(notes=tuple(notes))
 
     return proof._replace(intervals=[told(interval) for interval in proof.intervals])
 
 
 def _steps(told: Proof) -> list[str]:
     """What to do about the reasons in it, each once."""
-    notes = [one.note for one in told.intervals if one.state == "unknown" and one.note]
+    reasons = [
+        {reason for note in one.notes for reason in (note.code, note.doubt)}
+        for one in told.intervals
+        if one.state == "unknown"
+    ]
     return list(
-        dict.fromkeys(step for note in notes for reason, step in _STEPS.items() if reason in note)
+        dict.fromkeys(
+            step for known in reasons for reason, step in _STEPS.items() if reason in known
+        )
     )
 
 
-def _write(file: Path, log: Log, shown: _Shown, secrets: Keys, title: str | None) -> None:
+def _write(
+    file: Path, log: Log, shown: Examined, told: Proof, secrets: Keys, title: str | None
+) -> None:
     if not secrets:
         console.complain(
             "Without --key the receipt is not signed: a check of it shows what the board"
@@ -302,7 +270,7 @@ def _write(file: Path, log: Log, shown: _Shown, secrets: Keys, title: str | None
     if file.suffix.lower() == ".html":
         from hardmute.render.receipt_page import page
 
-        written = page(content, shown.told)
+        written = page(content, told)
     else:
         written = f"{canonical(content)}\n"
     write_receipt(file, written.encode())
@@ -330,13 +298,14 @@ def _sign(args: Namespace, secrets: Keys, title: str | None) -> int:
     log = Log(paths.log_file())
     try:
         _require_in_log(args.sign, content, log)
-        shown = _shown(log, claim.board, claim.from_ms, claim.to_ms, secrets)
+        shown = examined(log, claim.board, claim.from_ms, claim.to_ms, secrets)
         if not shown.proof.findings:
             _require_follows(args.sign, claim, shown.proof)
-        _write(args.receipt, log, shown, secrets, title or content["title"])
+        told = _told(shown.proof, log, shown.entries, keyed=True)
+        _write(args.receipt, log, shown, told, secrets, title or content["title"])
     finally:
         log.close()
-    _print(shown.told, as_json=args.json, steps=_steps(shown.told))
+    _print(told, as_json=args.json, steps=_steps(told))
     if not args.json:
         console.detail(f"signed receipt: {args.receipt}")
     return shown.proof.exit_code
@@ -384,7 +353,7 @@ def _require_follows(file: Path, claim: Proof, proof: Proof) -> None:
             f"{file} was not signed: it claims {one.state} from {words.local_time(one.start_ms)}"
         )
         if proof.without_key:
-            raise errors.UsageError(f"{said}, and there was {no_key(proof.without_key)}.")
+            raise errors.UsageError(f"{said}, and there was {words.no_key(proof.without_key)}.")
         raise errors.EvidenceError(f"{said}, and this host's log does not show that.")
 
 
@@ -483,7 +452,7 @@ def _shown_json(proof: Proof) -> dict[str, Any]:
         "verdict": proof.verdict,
         "intervals": [
             {
-                **interval._asdict(),
+                **interval.shown._asdict(),
                 "start": iso_time(interval.start_ms),
                 "end": iso_time(interval.end_ms),
             }

@@ -1,19 +1,26 @@
-"""The commands of the simulated board."""
+"""`hardmute sim` and `hardmute world`: the simulated board, and what happens to it."""
 
 from __future__ import annotations
 
 import json
+import os
+import queue
 import random
 import secrets
+import signal
+import sys
+import threading
 from argparse import Namespace
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hardmute.device import simulators
 from hardmute.model.answers import is_board_id
-from hardmute.model.errors import OK, MissingExtraError, UnreachableError, UsageError
+from hardmute.model.errors import INTERRUPTED, OK, MissingExtraError, UnreachableError, UsageError
 from hardmute.model.settings import parse
 from hardmute.sim.engine import Engine
 from hardmute.sim.physics import Physics
+from hardmute.sim.server import Simulator
 from hardmute.sim.world import HELP, act
 from muteboard import config
 
@@ -32,9 +39,10 @@ def check_engine(args: Namespace) -> None:
 
 def find_image(args: Namespace) -> Image:
     """MicroPython for the emulated Pico, as the options say. Raises as `runtime.find` does."""
-    from hardmute.flash import image, runtime
+    from hardmute.cli import micropython
+    from hardmute.flash import image
 
-    found = image.load(runtime.find(args.image, download=args.download))
+    found = image.load(micropython.find(args.image, download=args.download))
     image.check_room(found)
     return found
 
@@ -42,22 +50,81 @@ def find_image(args: Namespace) -> Image:
 def sim(args: Namespace) -> int:
     """`hardmute sim`."""
     check_engine(args)
-    from hardmute.sim.server import serve
-
     board_id = _board_id(args.id)
     settings = config.dump({**config.DEFAULTS, **parse(args.set)})
+    if args.tcp is None and os.name == "nt":
+        raise UsageError("Windows has no pseudo-terminals: give --tcp PORT (0 picks a free one).")
+    board = _board(args, board_id, settings)
+    return _serve(Simulator(board, board_id.hex(), tcp_port=args.tcp))
 
-    def make(unique_id: bytes) -> Engine:
-        # Chance is contact bounce and unpowered RAM here, no secret; the same seed, the same run.
-        chance = random.Random(0)  # noqa: S311
-        physics = Physics(args.contacts, chance)
-        if args.engine == "rp2040":
-            return _emulated(args, physics, unique_id, settings, chance)
-        from hardmute.sim.board import SimulatedBoard
 
-        return SimulatedBoard(physics, unique_id, settings)
+def _board(args: Namespace, unique_id: bytes, settings: bytes) -> Engine:
+    # Chance is contact bounce and unpowered RAM here, no secret; the same seed, the same run.
+    chance = random.Random(0)  # noqa: S311
+    physics = Physics(args.contacts, chance)
+    if args.engine == "rp2040":
+        return _emulated(args, physics, unique_id, settings, chance)
+    from hardmute.sim.board import SimulatedBoard
 
-    return serve(make, board_id, args.tcp)
+    return SimulatedBoard(physics, unique_id, settings)
+
+
+def _serve(simulator: Simulator) -> int:
+    """Run a simulated board until Ctrl-C, SIGTERM or the key q. Returns the exit code."""
+    ended = threading.Event()
+    interrupted = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
+    signal.signal(signal.SIGINT, lambda _number, _frame: interrupted.set())
+    keys: queue.SimpleQueue[str] = queue.SimpleQueue()
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    terminal = _terminal_modes() if interactive else None
+    try:
+        entry = simulator.entry
+        ready = {"device": entry.device, "world": entry.world, "board": entry.board}
+        if not interactive:
+            print(json.dumps(ready), flush=True)
+        else:
+            # Each fits a line of 80 characters, to be copied.
+            print(f"Board {entry.board} is simulated here.")
+            print("Space presses its button, q ends. In another terminal:")
+            print(f"  hardmute watch -d {entry.board}")
+            print(f"  hardmute world {entry.board} press", flush=True)
+            threading.Thread(
+                target=_read_keys, args=(keys, interrupted), name="keyboard", daemon=True
+            ).start()
+        while not (ended.is_set() or interrupted.is_set()):
+            simulator.step()
+            while not keys.empty():
+                key = keys.get()
+                if key == " ":
+                    simulator.press()
+                elif key == "q":
+                    ended.set()
+    finally:
+        simulator.close()
+        if terminal is not None:
+            terminal()
+    return INTERRUPTED if interrupted.is_set() else OK
+
+
+def _read_keys(keys: queue.SimpleQueue[str], interrupted: threading.Event) -> None:
+    import readchar
+
+    while True:
+        try:
+            keys.put(readchar.readkey())
+        except KeyboardInterrupt:
+            interrupted.set()
+
+
+def _terminal_modes() -> Callable[[], None] | None:
+    """What gives the terminal its present modes back: a key that is waited for changes them."""
+    if sys.platform == "win32":
+        return None
+    import termios
+
+    modes = termios.tcgetattr(sys.stdin)
+    return lambda: termios.tcsetattr(sys.stdin, termios.TCSANOW, modes)
 
 
 def world(args: Namespace) -> int:

@@ -1,26 +1,22 @@
-"""`hardmute log verify`, `export` and `prune`: the log as evidence. No board need be present."""
+"""`hardmute log verify`: the log as evidence. No board need be present."""
 
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from hardmute.cli import console
-from hardmute.cli.commands.log_view import incident_json, parse_time, print_incidents
 from hardmute.evidence import verifier
-from hardmute.evidence.entries import GENESIS, Entry, export_header, export_line, read_export
+from hardmute.evidence.entries import GENESIS, Entry, read_export
 from hardmute.evidence.key_fit import require_fit
 from hardmute.model import errors, words
-from hardmute.model.answers import is_board_id
+from hardmute.render.incidents import incident_json, incident_lines
 from hardmute.store import readers
 from hardmute.store.keys import load_verify_keys
-from hardmute.store.log import Log, paired_boards
-from hardmute.sync.recorder import Recorder
+from hardmute.store.log import Log
 from hardmute.system import paths
-from hardmute.system.new_file import new_file
 
 
 def verify(args: Namespace) -> int:
@@ -121,88 +117,6 @@ def _head(given: str) -> bytes:
     return head
 
 
-def export(args: Namespace) -> int:
-    """`hardmute log export FILE.jsonl`."""
-    log = Log(paths.log_file())
-    try:
-        with new_file(args.export) as stream:
-            stream.write(f"{export_header()}\n".encode("ascii"))
-            row, head = 0, GENESIS
-            for entry in log.entries():
-                stream.write(f"{export_line(entry)}\n".encode("ascii"))
-                row, head = entry.row, entry.hash
-    finally:
-        log.close()
-    print(f"{args.export}: up to entry {row}")
-    print(f"head {row} {head.hex()}")
-    return errors.OK
-
-
-def prune(args: Namespace) -> int:
-    """`hardmute log prune --before T`: a person is asked first, unless ``--yes`` is given.
-
-    Then the boards that are there sign the checkpoint.
-    """
-    before_ms = parse_time(args.before)
-    log = Log(paths.log_file())
-    try:
-        first, last = log.first_row(), log.last_before(before_ms)
-        if first <= last and not args.yes:
-            _ask(first, last, before_ms)
-        checkpoint = log.prune(before_ms)
-    finally:
-        log.close()
-    if checkpoint is None:
-        print(f"Nothing in the log is older than {words.local_time(before_ms)}.")
-        return errors.OK
-    print(f"Removed up to entry {checkpoint.body['row']}; the rest verifies from a checkpoint.")
-    recorder = Recorder()
-    boards = [board for board in paired_boards(checkpoint) if is_board_id(board)]
-    signers = [board for board in boards if _has_signed(board, checkpoint, recorder, args.timeout)]
-    for board in signers:
-        print(f"Board {board} has signed the checkpoint.")
-    if not boards:
-        print("This host is paired with no board, so nothing signs the checkpoint.")
-    elif not signers:
-        print("The checkpoint is open until the next `hardmute status` of a paired board.")
-    return recorder.exit_code
-
-
-def _ask(first: int, last: int, before_ms: int) -> None:
-    """Raise `UsageError` unless a person says that these entries may be removed."""
-    if not sys.stdin.isatty():
-        raise errors.UsageError("Nobody is there to be asked: --yes answers. Nothing was removed.")
-    question = (
-        f"Remove entries {first} to {last}, older than {words.local_time(before_ms)}, for good?"
-        " `hardmute log export FILE` keeps a copy. [y/N] "
-    )
-    if console.answer(question).lower() not in ("y", "yes"):
-        raise errors.UsageError("Nothing was removed.")
-
-
-def _has_signed(board: str, checkpoint: Entry, recorder: Recorder, timeout: float) -> bool:
-    """Whether ``board`` is there, and the log has its attestation of the ``checkpoint`` now."""
-
-    from hardmute.device import discovery
-    from hardmute.sync import visit
-    from hardmute.sync.contact import Contact
-
-    try:
-        with discovery.open_board(board, timeout, recorder.log) as (session, identity):
-            contact = Contact(session, identity, recorder)
-            visit.record_seen(recorder, contact.meet(), identity, session, "prune")
-            contact.finish()
-    except (errors.UnreachableError, errors.UsageError) as error:
-        if not (isinstance(error, errors.UnreachableError) and error.reason == "not_connected"):
-            recorder.note(f"Board {board} was not asked. {error}")
-    newest = recorder.use(lambda log: log.newest(board, "attestation"))
-    return (
-        newest is not None
-        and newest.body["checked"] is True
-        and newest.body["log_row"] >= checkpoint.row
-    )
-
-
 def _as_json(report: verifier.Report, said: Outcome) -> dict[str, Any]:
     return {
         # Null: not known.
@@ -252,7 +166,8 @@ def _print(report: verifier.Report, said: Outcome, expected: bytes | None) -> No
         _print_branch(branch, pruned=report.first_row > 1)
     if report.unbound:
         console.detail(f"{report.unbound} attestations are bound to entries that were pruned")
-    print_incidents(report.incidents)
+    for line in incident_lines(report.incidents):
+        console.detail(line)
     print(f"head {report.head_row} {report.head.hex()}")
     if expected is None:
         console.detail("note the head: an older copy of this log is found only with --expect-head")

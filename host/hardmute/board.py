@@ -1,0 +1,329 @@
+"""Boards, for programs: what they say, as values that tell what is known and what is not.
+
+Each call does what the command of that name does: it opens the board's port, asks, writes what it
+heard into this host's log, and gives the port back. Between two calls nothing is held, so that
+`hardmute mute` and other programs get the port. A `Board` may be used by several threads.
+
+No call connects a line: only the button does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from copy import copy
+from typing import Self
+
+from hardmute.device import discovery, simulators
+from hardmute.device.client import STREAM_SILENCE_S, Session
+from hardmute.device.holder import Turn
+from hardmute.evidence.observation import Observation
+from hardmute.model import errors
+from hardmute.model.answers import Identity, JournalEnd
+from hardmute.model.clock import SYSTEM, HostClock
+from hardmute.monitor.follower import Follower
+from hardmute.sync.contact import Contact, Meeting
+from hardmute.sync.recorder import Recorder
+from hardmute.sync.visit import Ask, ask_once, ask_twice, cut, unseen_now, visit
+from muteboard import journal
+
+TIMEOUT_S = 3.0
+
+
+def open_board(name: str | None = None, *, timeout: float = TIMEOUT_S) -> Board:
+    """The board that ``name`` means, once it has said hello.
+
+    ``name``: its id, its label on this host, its port or its address (``rfc2217://HOST:PORT``,
+    ``socket://HOST:PORT``). Without one: the only real board that is connected. ``timeout``: how
+    long an answer may take, in seconds; a call takes at most three times that.
+
+    It opens the port of the board, or those where it may be, and the log, to look up the label.
+
+    Raises `UnreachableError` if the board does not answer: treat that as ``unknown``. Raises
+    `UsageError` if the name means no board, or several boards fit.
+    """
+    log = Recorder().log
+    with discovery.open_board(name, timeout, log) as (session, identity):
+        # A port stays what was asked for; any other name means this board, wherever it is.
+        named = identity.board if name is None or not discovery.is_port(name) else name
+        return Board(identity, session.device, named, timeout)
+
+
+def boards(*, timeout: float = TIMEOUT_S) -> list[Board]:
+    """Every board that is connected and answers; simulated ones that run on this host too.
+
+    It says hello to each port that can be a board's, to all at once, and takes one ``timeout`` (in
+    seconds). Ports that another program holds are left out: use `open_board` for a board that you
+    expect, which says why it cannot be reached.
+    """
+    found = {one.device: one.identity for one in discovery.find(timeout, Recorder().log, "usual")}
+    for entry in simulators.running():
+        if entry.device not in found:
+            try:
+                with discovery.open_board(entry.device, timeout, None) as (_, identity):
+                    found[entry.device] = identity
+            except errors.UnreachableError:
+                continue
+    return [
+        Board(identity, device, identity.board, timeout)
+        for device, identity in found.items()
+        if identity is not None
+    ]
+
+
+class Board:
+    """A board, as `open_board` and `boards` give it.
+
+    ``id``: 4 to 64 hex digits. ``device``: the port where it answered. ``firmware``: its version.
+    ``simulated``: no real microphone is cut by it. ``contacts``: how many sense contacts it has;
+    with none it can only report.
+    """
+
+    def __init__(self, identity: Identity, device: str, named: str, timeout: float) -> None:
+        self.id = identity.board
+        self.device = device
+        self.firmware = identity.firmware
+        self.simulated = identity.simulated
+        self.contacts = identity.contacts
+        self._named = named
+        self._timeout = timeout
+        self._is_over: Callable[[], bool] | None = None
+
+    def __repr__(self) -> str:
+        return f"<hardmute.Board {self.id} at {self.device}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held between calls, so there is nothing to close."""
+
+    @property
+    def label(self) -> str | None:
+        """What this host calls the board; None without a label. Reads the log."""
+        log = Recorder().log
+        return None if log is None else log.label(self.id)
+
+    def until(self, is_over: Callable[[], bool]) -> Board:
+        """This board, for somebody who may stop waiting: once ``is_over()``, its calls end with
+        `UnreachableError`, reason ``cancelled``, and give the port back. That takes 0.1 s, or one
+        time-out while another program holds the port. The thread that calls asks ``is_over``.
+        """
+        found = copy(self)
+        found._is_over = is_over  # noqa: SLF001 (of the same class)
+        return found
+
+    def read(self) -> Observation:
+        """What the board says now, as `hardmute status` does. Takes up to three time-outs.
+
+        The verdict is ``muted``, ``live``, ``fault`` or ``unknown``. It is ``unknown`` whenever
+        the state cannot be known, for whatever cause; `Observation.reason` has the short word.
+
+        Raises `EvidenceError` if what the board says does not fit what is known of it or of its
+        keys: then its word is worth nothing.
+        """
+        return self._visit("status", ask_once)
+
+    def verify(self) -> Observation:
+        """As `read`, but asked twice, and the clocks of board and host must agree on the time in
+        between; as `hardmute verify` does. Always writes a row into the log.
+        """
+        return self._visit("verify", ask_twice)
+
+    def mute(self) -> Observation:
+        """Cut the line, and read until the board does not say ``live`` any more.
+
+        The line is cut only if the verdict is ``muted``. Programs that follow the board give their
+        port up for it. Raises as `read`.
+        """
+        return self._visit("mute", cut, "mute")
+
+    def sync(self) -> int:
+        """Fetch what the log lacks of the board's journal. Returns how many it still lacks.
+
+        Each contact fetches at most 10,752 records, and takes at most three time-outs; there are
+        as many contacts as bring anything. Raises `UnreachableError` if the board does not answer,
+        `LogError` if the log cannot be used, and as `read`.
+        """
+        lacks = self._sync_once()
+        while lacks and (now := self._sync_once()) < lacks:
+            lacks = now
+        return lacks
+
+    def _sync_once(self) -> int:
+        ends: list[JournalEnd | None] = []
+
+        def ask(_: Session, contact: Contact) -> Meeting:
+            met = contact.meet()
+            ends.append(met.status.journal)
+            return met
+
+        recorder = Recorder()
+        visited = visit(
+            recorder,
+            self._named,
+            self._timeout,
+            "status",
+            ask,
+            board=self.id,
+            is_over=self._is_over,
+        )
+        recorder.require_evidence()
+        if visited.error is not None:
+            raise visited.error
+        end = ends[-1]
+        if end is None:
+            return 0
+        if recorder.log is None:
+            raise errors.LogError("The log cannot be used, so nothing is fetched into it.")
+        _, newest = recorder.log.journal_end(self.id) or (0, None)
+        return max(0, end.seq - (0 if newest is None else journal.Record(newest).seq))
+
+    def watch(
+        self, stop: threading.Event | None = None, *, notify: Callable[[], None] | None = None
+    ) -> Watch:
+        """Each change of the board's state, from the present one on, until ``stop`` is set.
+
+        It survives what `hardmute watch` survives: the board is unplugged, restarted, or asked by
+        a `mute` meanwhile. It never ends by itself: what cannot be known is ``unknown``. A program
+        that takes its time gets the newest change alone; the log has them all. What it gets was
+        known at most 3 s before it gets it.
+
+        The board is followed in a thread of its own, which ends with the iterator, or within 0.1 s
+        or one time-out after ``stop`` was set. It logs changes, and a row a minute. ``notify`` is
+        called in that thread when there is news; it must return at once. Raises as `read`.
+        """
+        return Watch(self._named, self.id, self._timeout, stop or threading.Event(), notify)
+
+    def _visit(self, source: str, ask: Ask, turn: Turn = "usual") -> Observation:
+        recorder = Recorder()
+        visited = visit(
+            recorder,
+            self._named,
+            self._timeout,
+            source,
+            ask,
+            board=self.id,
+            turn=turn,
+            is_over=self._is_over,
+        )
+        recorder.require_evidence()
+        return visited.observation
+
+
+class Watch(Iterator[Observation]):
+    """The changes of one board, of which only the newest waits to be taken: see `Board.watch`."""
+
+    def __init__(
+        self,
+        named: str,
+        board: str,
+        timeout: float,
+        stop: threading.Event,
+        notify: Callable[[], None] | None,
+        clock: HostClock = SYSTEM,
+    ) -> None:
+        self._board = board
+        self._stop = stop
+        self._clock = clock
+        self._newest: Observation | None = None
+        self._given: Observation | None = None
+        # "unknown" was given because the newest could not be known to hold any more.
+        self._is_doubted = False
+        # It has no reference to this iterator, which ends it when it is forgotten.
+        self._shown = _Shown()
+        self._thread = threading.Thread(
+            target=_follow,
+            args=(self._shown, named, board, timeout, stop, notify, clock),
+            name="hardmute-watch",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def __next__(self) -> Observation:
+        with self._shown.has_news:
+            while (found := self.poll()) is None:
+                self._shown.has_news.wait(0.1)
+            return found
+
+    def __del__(self) -> None:
+        if hasattr(self, "_thread"):
+            self._stop.set()
+
+    def join(self) -> None:
+        """Wait until the board is not followed any more, after ``stop`` was set."""
+        self._thread.join()
+
+    def poll(self) -> Observation | None:
+        """The next change, if there is one; without waiting. Raises `StopIteration` at the end."""
+        newest = self._shown.newest
+        is_old = newest is None or (newest is self._given and not self._is_doubted)
+        if is_old or self._stop.is_set():
+            self._check_end()
+            return None
+        assert newest is not None
+        if newest.verdict != "unknown" and self._is_stale():
+            # This program, or the computer, was stopped since the board was heard.
+            if self._is_doubted:
+                return None
+            self._is_doubted = True
+            return unseen_now(
+                "late", self._board, newest.device, newest.simulated, "watch", self._clock
+            )
+        self._is_doubted = False
+        self._given = newest
+        return newest
+
+    def _check_end(self) -> None:
+        failure, self._shown.failure = self._shown.failure, None
+        if failure is not None:
+            self._stop.set()
+            raise failure
+        if self._stop.is_set() or not self._thread.is_alive():
+            raise StopIteration
+
+    def _is_stale(self) -> bool:
+        follower = self._shown.follower
+        heard_s = self._clock.now_s() if follower is None else follower.heard_s
+        return self._clock.now_s() - heard_s > STREAM_SILENCE_S
+
+
+class _Shown:
+    """What a thread that follows a board shows to an iterator."""
+
+    def __init__(self) -> None:
+        self.has_news = threading.Condition()
+        self.newest: Observation | None = None
+        self.failure: errors.HardmuteError | None = None
+        self.follower: Follower | None = None
+
+
+def _follow(
+    shown: _Shown,
+    named: str,
+    board: str,
+    timeout: float,
+    stop: threading.Event,
+    notify: Callable[[], None] | None,
+    clock: HostClock,
+) -> None:
+    def tell() -> None:
+        with shown.has_news:
+            shown.has_news.notify_all()
+        if notify is not None:
+            notify()
+
+    def show(observation: Observation) -> None:
+        shown.newest = observation
+        if shown.follower is not None and shown.follower.evidence is not None:
+            raise shown.follower.evidence
+        tell()
+
+    try:
+        # Here, for the log belongs to the thread that opens it.
+        shown.follower = Follower(named, timeout, show, board=board, clock=clock, stop=stop)
+        shown.follower.run()
+    except errors.HardmuteError as error:
+        shown.failure = error
+    finally:
+        tell()
