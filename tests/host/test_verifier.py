@@ -272,11 +272,11 @@ def test_P6_entries_swapped_under_new_hashes_are_found(long: Case) -> None:
 
 
 def test_P6_any_bit_of_a_record_flipped_under_new_hashes_is_found(long: Case) -> None:
-    for index in long.of("record"):
+    for number, index in enumerate(long.of("record")):
         data = record_of(long.entries[index].body)
         end = next((at + 1 for at in long.of("attestation") if at > index), None)
         # Another eleventh of the bits of each, which has no factor in common with the 8 of a byte.
-        for bit in range(index % 11, 8 * len(data), 11):
+        for bit in range(number % 11, 8 * len(data), 11):
             flipped = bytearray(data)
             flipped[bit // 8] ^= 1 << bit % 8
             # What follows the next attestation need not be read.
