@@ -114,14 +114,15 @@ wheel: $(VENV)/lint.stamp
 	build/wheel-venv/bin/python -m pip install --quiet build/wheel/*.whl
 	build/wheel-venv/bin/hardmute --help >/dev/null
 	cd build && wheel-venv/bin/python -c \
-	  'from hardmute import board_files; board_files.micropython()'
+	  'from hardmute.flash import board_files; board_files.micropython()'
 	build/wheel-venv/bin/hardmute demo --svg build/wheel/demo.svg >/dev/null
 	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32,listen]"
 	cd build && wheel-venv/bin/python -c \
-	  'from hardmute import littlefs_image as image; from hardmute.flash import tree; \
+	  'from hardmute.flash import littlefs_image as image, tree; \
 	  files = tree.program(); assert "muteboard/app.mpy" in files; \
 	  assert image.unpack(image.pack(files, 1 << 20)) == files'
-	cd build && wheel-venv/bin/python -c 'from hardmute.listen import detector, offline'
+	cd build && wheel-venv/bin/python -c \
+	  'from hardmute.cli.commands import recording; from hardmute.listen import detector'
 	@echo "the wheel works in a clean environment: $$(ls build/wheel/*.whl)"
 
 bench: images
