@@ -143,15 +143,9 @@ def test_maintenance_is_told_by_the_prompt(host: Host, monkeypatch: pytest.Monke
     hands.append(["power-on", "--hold", "10.5"])
 
     class Time:
-        """What passes between two looks at the board; then the person does the next thing."""
+        """Between two looks at the board the person does the next thing."""
 
-        now = 0.0
-
-        def monotonic(self) -> float:
-            return self.now
-
-        def sleep(self, seconds: float) -> None:
-            self.now += seconds
+        def sleep(self, _seconds: float) -> None:
             if hands:
                 act(host.world, hands.pop(0))
 
