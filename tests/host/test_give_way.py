@@ -28,7 +28,7 @@ from hardmute.device.client import Session
 from hardmute.device.holder import PortHolder, Turn
 from hardmute.evidence.observation import Observation
 from hardmute.model.clock import SYSTEM, iso_time, now_ms
-from hardmute.model.errors import INTERRUPTED, OK, UNKNOWN, PortWantedError
+from hardmute.model.errors import INTERRUPTED, OK, UNKNOWN, PortHeldError, PortWantedError
 from hardmute.monitor import follower
 from muteboard import wire
 
@@ -236,6 +236,34 @@ def test_mute_finds_the_board_that_is_watched_by_itself_or_by_its_id(
     told = [[watcher.next()["verdict"] for _ in range(4)] for watcher in watchers[:1]]
     assert told == [["live", "muted", "live", "muted"]]
     assert watchers[1].next()["verdict"] == "live"
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(("turn", "waits_s"), [("meet", 90), ("usual", 3), ("mute", 3)])
+def test_a_prove_lets_a_measurement_end(turn: Turn, waits_s: float) -> None:
+    now_s = 0.0
+
+    def clock() -> float:
+        nonlocal now_s
+        now_s += 1.5
+        return now_s
+
+    with PortHolder("/dev/one", 1, "listen"):
+        with pytest.raises(PortHeldError), PortHolder("/dev/one", 3, turn, clock=clock):
+            pass
+        assert waits_s <= now_s <= waits_s + 6
+    # Where the measurement ends in time, the board is met.
+    now_s = 0.0
+    with ExitStack() as listening:
+        listening.enter_context(PortHolder("/dev/one", 1, "listen"))
+
+        def ends() -> float:
+            if clock() > 30:
+                listening.close()
+            return now_s
+
+        with PortHolder("/dev/one", 3, "meet", clock=ends):
+            assert now_s > 30
 
 
 def test_mutes_that_ask_at_once_all_succeed(sim: Sim, start: Start) -> None:

@@ -39,7 +39,7 @@ def test_P6_a_time_until_now_ends_with_what_the_board_signs_then(
     keys.save_verify_key(key, BOARD, 1, device.made.secrets[BOARD, 1])
     with plugged_in(device):
         assert cli("status").code == errors.OK
-        start = iso_time(now_ms())
+        start = iso_time(now_ms() - 1)
         told = cli("prove", "--from", start, *until, "--key", key, "--receipt", receipt, "--json")
     assert told.code == errors.OK
     assert told.json["verdict"] == "muted"
@@ -63,7 +63,7 @@ def test_P6_a_meeting_that_gives_its_port_to_a_mute_is_held_after_it(
 
     with plugged_in(device):
         assert cli("status").code == errors.OK
-        start = iso_time(now_ms())
+        start = iso_time(now_ms() - 1)
         monkeypatch.setattr(Contact, "meet", once)
         told = cli("prove", "--from", start)
     assert (told.code, told.err, given) == (errors.OK, "", ["port"])
@@ -100,7 +100,7 @@ def test_P5_an_incident_of_the_meeting_is_told(home: Path, cli: Cli) -> None:
     device = is_paired(home, "key")
     with plugged_in(device):
         assert cli("status").code == errors.OK
-        start = iso_time(now_ms())
+        start = iso_time(now_ms() - 1000)
         device.attests = "wrong_mac"
         told = cli("prove", "--from", start)
     assert told.code == errors.TAMPERED
@@ -112,7 +112,7 @@ def test_P5_a_board_that_contradicts_itself_is_a_fault_now(home: Path, cli: Cli)
     device = is_paired(home, "key")
     with plugged_in(device):
         assert cli("status").code == errors.OK
-        start = iso_time(now_ms())
+        start = iso_time(now_ms() - 1)
         device.lie = lambda said: {**said, "state": "live", "command": "connected", "sense": [1]}
         told = cli("prove", "--from", start)
     assert told.code == errors.FAULT

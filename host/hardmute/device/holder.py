@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 from urllib.parse import quote, urlsplit
 
 from hardmute.model import notices, words
@@ -35,6 +35,8 @@ _TELL_S = 1.0
 # A watch shows what it heard last for up to 3 s, and boards speak each second: so long may a watch
 # that gave its port away wait for it without a word.
 _BACK_S = 2.0
+# A `verify --listen` takes at most this long, once the button was pressed: a `prove` lets it end.
+_LISTENS_S = 90.0
 # A request that was not renewed for so long counts for nothing.
 _LAPSES_S = 2.0
 # Addresses of servers with one port each, and what names this host there.
@@ -98,7 +100,8 @@ class PortHolder:
         finally:
             if self._request is not None:
                 self._request.end()
-        note = {"pid": os.getpid(), "command": " ".join(["hardmute", *sys.argv[1:]])[:200]}
+        command = " ".join(["hardmute", *sys.argv[1:]])[:200]
+        note = {"pid": os.getpid(), "command": command, "turn": self._turn}
         # A full disk costs the note, not the lock.
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
@@ -108,24 +111,27 @@ class PortHolder:
     def _wait(self) -> None:
         """Wait for the lock. Raises `OSError` where files cannot be locked."""
         begun = self._clock()
-        told = self._turn != "mute"
+        told = self._turn not in ("mute", "meet")
         while not (self._is_our_turn() and try_lock(self._fd)):
             if self._request is not None:
                 self._request.make()
             waited = self._clock() - begun
-            if waited >= self._timeout:
+            if waited >= self._timeout and waited >= self._patience_s():
                 if try_lock(self._fd):
                     # Who goes first has not taken it all that time: that process is stopped.
                     return
                 raise PortHeldError(self._refusal(), self._device)
             if waited >= _TELL_S and not told:
                 holder = _read_holder(self._fd)
-                notices.tell(
-                    f"Waiting for {self._device}, which {holder} holds: press the button to mute"
-                    " now."
-                )
+                now = ": press the button to mute now" if self._turn == "mute" else ""
+                notices.tell(f"Waiting for {self._device}, which {holder} holds{now}.")
                 told = True
-            time.sleep(min(_POLL_S, self._timeout - waited))
+            time.sleep(_POLL_S)
+
+    def _patience_s(self) -> float:
+        """How long it waits: a `prove` lets a measurement end, and then meets the board."""
+        listens = self._turn == "meet" and _note(self._fd).get("turn") == "listen"
+        return max(self._timeout, _LISTENS_S) if listens else self._timeout
 
     def _is_our_turn(self) -> bool:
         """Whether nobody who goes first asks for the port."""
@@ -295,9 +301,18 @@ def _complain_of_locks(folder: Path, why: str) -> None:
     )
 
 
+def _note(fd: int) -> dict[str, Any]:
+    """What the holder of an open lock file has written into it; empty if that cannot be read."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        os.lseek(fd, 0, os.SEEK_SET)
+        note = json.loads(os.read(fd, 4096))
+        if isinstance(note, dict):
+            return cast("dict[str, Any]", note)
+    return {}
+
+
 def _read_holder(fd: int) -> str:
-    os.lseek(fd, 0, os.SEEK_SET)
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        note: dict[str, Any] = json.loads(os.read(fd, 4096))
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        note = _note(fd)
         return f"process {int(note['pid'])} ({words.printable(str(note['command']))})"
     return "another hardmute process"
