@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 def pairs(words) -> list[tuple[str, str]]:
-    """Each two different ones, in both orders."""
-    return [(one, other) for one in words for other in words if one != other]
+    """Each two different ones, once."""
+    return [(one, other) for at, one in enumerate(words) for other in words[:at]]
 
 
 palettes = pytest.mark.parametrize("palette", lamp.PALETTES)
@@ -148,7 +148,7 @@ LOOKS = (lamp.MUTED, lamp.LIVE, lamp.WARNING, lamp.SETUP)
 
 
 @palettes
-@pytest.mark.parametrize(("one", "other"), pairs(LOOKS))
+@pytest.mark.parametrize(("one", "other"), pairs(LOOKS) + pairs(LOOKS[::-1]))
 def test_P7_no_brightness_makes_one_colour_look_like_another(one, other, palette):
     eye = EYES["three kinds of cones"]
     target = hue(shown(one, palette)[0], eye)
