@@ -28,6 +28,8 @@ from hardmute.sync.visit import Ask, ask_once, ask_twice, cut, unseen_now, visit
 from muteboard import journal
 
 TIMEOUT_S = 3.0
+# What a call tells is to be fresh when it returns: the rest of the history is for `Board.sync`.
+_HISTORY_S = 0.5
 
 
 def open_board(name: str | None = None, *, timeout: float = TIMEOUT_S) -> Board:
@@ -118,6 +120,7 @@ class Board:
 
         The verdict is ``muted``, ``live``, ``fault`` or ``unknown``. It is ``unknown`` whenever
         the state cannot be known, for whatever cause; `Observation.reason` has the short word.
+        What it says was so at most 3 s before it returns.
 
         Raises `EvidenceError` if what the board says does not fit what is known of it or of its
         keys: then its word is worth nothing.
@@ -206,9 +209,17 @@ class Board:
             board=self.id,
             turn=turn,
             is_over=self._is_over,
+            history_s=_HISTORY_S,
         )
         recorder.require_evidence()
-        return visited.observation
+        seen = visited.observation
+        if (
+            seen.verdict == "muted"
+            and SYSTEM.now_s() - (seen.run_us or 0) / 1e6 > STREAM_SILENCE_S
+        ):
+            # This program, or the computer, was stopped since the board answered.
+            return unseen_now("late", self.id, seen.device, seen.simulated, source, SYSTEM)
+        return seen
 
 
 class Watch(Iterator[Observation]):

@@ -244,6 +244,15 @@ def test_P5_what_waited_is_not_given_as_the_present(sim: Sim) -> None:
     changes.join()
 
 
+def test_P5_an_answer_that_got_old_is_no_muted(sim: Sim, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = hardmute.open_board(sim.board)
+    # The computer slept between the answer and its reader.
+    later = SYSTEM._replace(run_us=lambda: SYSTEM.run_us() + 60_000_000)
+    monkeypatch.setattr(board, "SYSTEM", later)
+    for seen in (found.read(), found.verify(), found.mute()):
+        assert (seen.verdict, seen.reason) == ("unknown", "late")
+
+
 def test_only_the_newest_change_waits(sim: Sim) -> None:
     stop = threading.Event()
     news = threading.Semaphore(0)

@@ -33,16 +33,6 @@ class Shown(NamedTuple):
     plus_minus_ms: int
     note: str | None
 
-    @property
-    def start(self) -> datetime:
-        """``start_ms``, in UTC."""
-        return moment(self.start_ms)
-
-    @property
-    def end(self) -> datetime:
-        """``end_ms``, in UTC."""
-        return moment(self.end_ms)
-
 
 class Proven(NamedTuple):
     """The line was ``state`` in [start, end), ms since the epoch; ends known to plus_minus_ms.

@@ -45,6 +45,7 @@ def visit(
     turn: Turn = "usual",
     tell: Callable[[Observation, Identity], None] = lambda _, _identity: None,
     is_over: Callable[[], bool] | None = None,
+    history_s: float | None = None,
 ) -> Visited:
     """Open a board, ``ask`` it, log what it said.
 
@@ -52,7 +53,8 @@ def visit(
     None: any. ``source``: the command that the log names. ``tell`` gets the answer before the rest
     of the board's history is fetched. ``is_over``: whether nobody waits for the answer any more;
     the visit ends within 0.1 s then, with `UnreachableError`, reason ``cancelled``.
-    Raises `UsageError` where nothing tells which board is meant.
+    ``history_s``: how long the rest of the history may take, in seconds; None: what is left of the
+    contact's time. Raises `UsageError` where nothing tells which board is meant.
     """
     try:
         with discovery.open_board(named, timeout, recorder.log, turn, is_over=is_over) as found:
@@ -62,7 +64,7 @@ def visit(
             met = ask(session, contact)
             observation = record_seen(recorder, met, identity, session, source)
             tell(observation, identity)
-            contact.finish()
+            contact.finish(history_s)
             return Visited(observation, None)
     except errors.UnreachableError as error:
         if is_over is not None and is_over():

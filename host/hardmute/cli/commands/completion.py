@@ -22,7 +22,7 @@ def completion(args: argparse.Namespace) -> int:
 def _complete_files(parser: argparse.ArgumentParser) -> None:
     for action in parser._actions:  # noqa: SLF001 (there is no other way to them)
         if action.type is Path:
-            action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab's
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab reads this attribute
         choices = cast("object", action.choices)
         if isinstance(choices, dict):
             for command in cast("dict[str, argparse.ArgumentParser]", choices).values():
