@@ -148,7 +148,7 @@ LOOKS = (lamp.MUTED, lamp.LIVE, lamp.WARNING, lamp.SETUP)
 
 
 @palettes
-@pytest.mark.parametrize(("one", "other"), pairs(LOOKS) + pairs(LOOKS[::-1]))
+@pytest.mark.parametrize(("one", "other"), pairs(LOOKS) + pairs(tuple(reversed(LOOKS))))
 def test_P7_no_brightness_makes_one_colour_look_like_another(one, other, palette):
     eye = EYES["three kinds of cones"]
     target = hue(shown(one, palette)[0], eye)
