@@ -174,7 +174,7 @@ def test_P5_a_board_whose_clock_drifts_is_known_all_day(ppm: int) -> None:
     assert total(found, "live") == pytest.approx(12 * 60_000, abs=12 * 200)
 
 
-def test_P5_a_row_a_minute_goes_on_when_the_clock_is_set_back_by_a_day() -> None:
+def test_P5_a_row_a_minute_goes_on_when_the_clock_is_a_day_back() -> None:
     world = World(muted_for(600_000), chance=Random(1), steps={100_000: -DAY})
     world.watch(600_000)
     after = [row for row in world.recorder.rows if row.at_ms < START_MS]
@@ -211,7 +211,7 @@ LIES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_P5_a_board_that_lies_about_its_uptime_makes_nothing_muted(lie: str) -> None:
+def test_P5_a_board_that_lies_of_its_uptime_makes_nothing_muted(lie: str) -> None:
     history = [
         Part(0, 30_000, "muted", 1),
         Part(30_000, 33_000, "live", 1),
@@ -230,7 +230,7 @@ def test_P5_a_board_that_lies_about_its_uptime_makes_nothing_muted(lie: str) -> 
     assert len(states) >= 2
 
 
-def test_P5_a_watch_that_was_stopped_shows_unknown_and_logs_what_it_missed(
+def test_P5_a_paused_watch_shows_unknown_and_logs_what_it_missed(
     sim: Sim, watch: StartWatch, cli: Cli
 ) -> None:
     follower = watch(sim.board)

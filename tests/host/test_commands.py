@@ -254,7 +254,7 @@ def test_list_shows_a_port_that_does_not_answer_as_unknown(
 @pytest.mark.parametrize(
     "words", [("list",), ("config", "get"), ("config", "set", "mode=toggle"), ("name", "Kitchen")]
 )
-def test_a_board_that_has_gone_is_logged_as_unknown_by_every_command(
+def test_every_command_logs_a_board_that_has_gone_as_unknown(
     sim: Sim, cli: Cli, logged: Logged, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     assert cli("-d", sim.device, "status").code == 0
@@ -324,7 +324,7 @@ def test_watch_for_a_person_ends_with_ctrl_c(sim: Sim, home: Path) -> None:
         assert process.stderr.read() == ""
 
 
-def test_watch_logs_its_last_sight_when_a_service_manager_ends_it(
+def test_watch_logs_its_last_sight_if_a_service_manager_ends_it(
     sim: Sim, watch: StartWatch, logged: Logged
 ) -> None:
     watcher = watch(sim.board)
@@ -942,7 +942,7 @@ def test_demo_fails_when_a_step_is_sabotaged(
 
 
 @pytest.mark.parametrize("emulated", [True, False])
-def test_demo_does_without_what_a_chip_that_runs_behind_is_refused(
+def test_demo_goes_on_without_what_a_late_chip_is_refused(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, emulated: bool
 ) -> None:
     """An emulated chip. Of the host's engine, which keeps time, it is a failure."""
@@ -967,7 +967,7 @@ def test_demo_does_without_what_a_chip_that_runs_behind_is_refused(
 
 
 @pytest.mark.parametrize(("passed", "error"), [(2, demo.TooSlowError), (1, demo.StepFailedError)])
-def test_demo_tells_a_chip_that_is_too_slow_from_one_that_does_not_work(
+def test_demo_tells_a_chip_too_slow_from_one_that_does_not_work(
     monkeypatch: pytest.MonkeyPatch, passed: int, error: type[Exception]
 ) -> None:
     def late(_words: list[str]) -> int:
@@ -1000,7 +1000,7 @@ def test_demo_runs_nothing_of_the_current_folder(
     assert not (tmp_path / "owned").exists()
 
 
-def test_every_child_of_ours_that_is_python_keeps_off_the_current_folder() -> None:
+def test_every_python_child_keeps_off_the_current_folder() -> None:
     """Each command that begins with this interpreter goes on with -P."""
     found = 0
     for source in Path(hardmute.__file__).parent.rglob("*.py"):

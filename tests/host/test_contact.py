@@ -365,7 +365,7 @@ def test_P6_several_boards_in_one_log(host: Host) -> None:
 # Interruptions.
 
 
-def test_P6_an_interrupted_fetch_loses_nothing_and_is_no_incident(host: Host) -> None:
+def test_P6_a_broken_off_fetch_loses_nothing_and_is_no_incident(host: Host) -> None:
     board = VirtualBoard()
     pair(board, host)
     many(board, 1_500)
@@ -598,7 +598,7 @@ def test_P5_a_replayed_attestation_is_found(host: Host) -> None:
     assert len(host.entries("attestation")) == 1
 
 
-def test_P5_a_board_that_an_app_pairs_in_setup_is_told_once_and_until_it_is_paired_here(
+def test_P5_a_pairing_by_an_app_is_told_until_it_is_paired_here(
     host: Host,
 ) -> None:
     board = VirtualBoard()
@@ -627,7 +627,7 @@ def test_P5_a_board_that_an_app_pairs_in_setup_is_told_once_and_until_it_is_pair
     log.close()
 
 
-def test_P5_a_host_that_never_paired_says_in_a_line_that_somebody_has(host: Host) -> None:
+def test_P5_a_host_that_never_paired_says_that_another_has(host: Host) -> None:
     board = VirtualBoard()
     assert host.visit(board).code == errors.OK
     board.power_on_holding_ms(3_500)
@@ -764,7 +764,7 @@ def test_P5_a_board_that_is_busy_is_asked_once_more(host: Host) -> None:
     assert (visit.verdict, visit.attested) == ("live", False)
 
 
-def test_P5_a_status_that_contradicts_what_was_signed_is_a_contradiction(host: Host) -> None:
+def test_P5_a_status_against_what_was_signed_is_a_contradiction(host: Host) -> None:
     board = VirtualBoard()
     pair(board, host)
     lie = altered("warnings", lambda message: {**message, "cause": "button"})
@@ -901,7 +901,7 @@ def test_P6_watch_fetches_at_the_start_at_changes_and_at_the_end(
     assert events(home)[4:] == [journal.MUTED]
 
 
-def test_P6_watch_goes_on_after_an_incident_and_ends_with_its_code(
+def test_P6_watch_goes_on_after_an_incident_and_ends_as_tampered(
     home: Path, start_sim: StartSim, watch: StartWatch
 ) -> None:
     first = start_sim(board="5eed0001")

@@ -171,7 +171,7 @@ def foreign(
 
 @pytest.mark.parametrize("records", ["with", "without"])
 @pytest.mark.parametrize("pairing", [0, 1, 2, 3, 9, 65_535, 1 << 32])
-def test_P5_answers_of_a_pairing_that_no_key_fits_count_for_nothing(
+def test_P5_answers_of_a_pairing_without_a_key_count_for_nothing(
     home: Path, cli: Any, pairing: int, records: str
 ) -> None:
     """The owner's is pairing 2; lower, equal and higher ones, with and without its records."""
@@ -247,7 +247,7 @@ def test_P5_prove_with_the_owners_key_counts_no_other_pairing(
 
 
 @pytest.mark.usefixtures("scene")
-def test_P5_a_receipt_with_the_owners_key_counts_no_other_pairing(
+def test_P5_the_owners_key_counts_no_other_pairing_of_a_receipt(
     cli: Any,
     scene: Scene,
     receipt: Callable[..., Content],
@@ -350,7 +350,7 @@ def test_P5_without_a_key_or_a_head_an_export_shows_nothing(cli: Any, scene: Sce
 
 
 @pytest.mark.parametrize("which", ["board", "pairing", "key id"])
-def test_P5_a_key_of_another_pairing_is_a_usage_error_that_names_both(
+def test_P5_a_key_of_another_pairing_is_an_error_that_names_both(
     cli: Any, scene: Scene, receipt: Callable[..., Content], which: str
 ) -> None:
     # The record of the pairing is among the evidence.
@@ -399,7 +399,7 @@ def test_P5_a_key_where_nothing_is_signed_is_told(cli: Any, scene: Scene, tmp_pa
     assert cli("prove", *span(times), "--key", scene.key).code == UNKNOWN
 
 
-def test_P5_a_wrong_signature_under_a_key_that_fits_is_never_a_usage_error(
+def test_P5_a_bad_signature_under_a_fitting_key_is_not_bad_usage(
     cli: Any, scene: Scene, receipt: Callable[..., Content]
 ) -> None:
     """Of one entry, of all of them, and where the receipt itself is not signed."""
@@ -420,7 +420,7 @@ def test_P5_a_wrong_signature_under_a_key_that_fits_is_never_a_usage_error(
             assert independent(file, scene.board.secrets) == TAMPERED
 
 
-def test_P5_a_receipt_signed_by_nobody_in_the_owners_name_is_altered(
+def test_P5_an_unsigned_receipt_in_the_owners_name_is_altered(
     cli: Any, scene: Scene, receipt: Callable[..., Content]
 ) -> None:
     content = receipt(scene.quiet, scene.key) | {"macs": {"1": ZEROS}}
@@ -435,7 +435,7 @@ def test_P5_a_receipt_signed_by_nobody_in_the_owners_name_is_altered(
 # A receipt that no key given has signed.
 
 
-def test_P5_the_times_of_a_receipt_that_is_not_signed_are_not_known(
+def test_P5_the_times_of_an_unsigned_receipt_are_not_known(
     cli: Any, scene: Scene, receipt: Callable[..., Content]
 ) -> None:
     """Moved onto a time in which the line was live (`receipt_times_shifted`)."""
@@ -458,7 +458,7 @@ def test_P5_the_times_of_a_receipt_that_is_not_signed_are_not_known(
     assert independent(file, scene.board.secrets) == UNKNOWN
 
 
-def test_P5_what_was_heard_is_not_known_from_a_receipt_that_is_not_signed(
+def test_P5_an_unsigned_receipt_does_not_tell_what_was_heard(
     cli: Any, scene: Scene, receipt: Callable[..., Content]
 ) -> None:
     """Put in by its holder (`receipt_heard_put_in`)."""
@@ -479,7 +479,7 @@ def test_P5_what_was_heard_is_not_known_from_a_receipt_that_is_not_signed(
     assert "claimed heard, by ear" in cli("prove", "--check", file, "--key", scene.key).out
 
 
-def test_P5_an_answer_in_the_place_of_a_signed_entry_is_not_signed(
+def test_P5_an_answer_in_a_signed_entrys_place_is_not_signed(
     cli: Any, scene: Scene, receipt: Callable[..., Content]
 ) -> None:
     """Under the same number."""
@@ -550,7 +550,7 @@ def busy(home: Path, chance: Random) -> Story:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_P5_nothing_that_a_forger_leaves_out_makes_a_verdict_better(home: Path, seed: int) -> None:
+def test_P5_no_verdict_gets_better_by_what_a_forger_leaves_out(home: Path, seed: int) -> None:
     """With the key: muted only when it was before. Without: never known."""
     chance = Random(seed)
     story = busy(home, chance)

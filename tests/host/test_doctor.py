@@ -280,7 +280,7 @@ def ask(script: Board, log: Log | None = None, now: int = NOW_MS) -> dict[str, F
     return {finding.name: finding for finding in found}
 
 
-def test_a_board_with_nothing_wrong_is_asked_hello_and_status_alone(home: Path) -> None:
+def test_a_board_with_nothing_wrong_gets_only_hello_and_status(home: Path) -> None:
     assert home
     script = Board(hello=changed(HELLO, firmware=muteboard.__version__))
     found = ask(script)
@@ -619,7 +619,7 @@ def test_files_that_others_can_read(
 # The rule.
 
 
-def test_the_udev_rule_is_for_the_very_boards_that_are_looked_for(cli: Cli) -> None:
+def test_the_udev_rule_is_for_the_boards_that_are_looked_for(cli: Cli) -> None:
     rule = cli("doctor", "--udev-rule")
     assert (rule.code, rule.err) == (0, "")
     lines = [line for line in rule.out.splitlines() if line and not line.startswith("#")]

@@ -74,7 +74,7 @@ def requests(kit: DevKit, *ops: str) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("hang", [False, True])
-def test_the_host_understands_what_the_firmware_sends_from_power_on(hang: bool) -> None:
+def test_the_host_understands_the_firmware_from_power_on(hang: bool) -> None:
     kit = DevKit()
 
     def script() -> Iterator[int]:

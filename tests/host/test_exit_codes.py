@@ -128,7 +128,7 @@ def test_P5_the_exit_code_is_the_state_without_standard_streams(
         ("2>/dev/full", ["-v", "config", "get"], UNKNOWN),
     ],
 )
-def test_P5_what_cannot_be_written_is_never_the_exit_code_of_live(
+def test_P5_a_failed_write_never_gives_the_exit_code_of_live(
     redirected: str, words: list[str], code: int, sim: Sim, cli: Cli
 ) -> None:
     assert cli("-d", sim.board, "status").code == OK
@@ -144,7 +144,7 @@ def test_P5_what_cannot_be_written_is_never_the_exit_code_of_live(
 
 @pytest.mark.parametrize("buffered", [True, False])
 @pytest.mark.parametrize(("words", "code"), [([], LOCAL), (["press"], LIVE_CODE), (["weld"], 4)])
-def test_P5_the_exit_code_is_the_state_where_it_cannot_be_printed(
+def test_P5_the_exit_code_tells_the_state_that_cannot_be_printed(
     words: list[str], code: int, buffered: bool, sim: Sim
 ) -> None:
     if words:

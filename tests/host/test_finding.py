@@ -132,9 +132,7 @@ def check_alone(usb: Usb_, wanted: Plugged) -> None:
 # A board that is known: one port is opened, and no byte goes to any other.
 
 
-def test_a_pico_is_known_by_its_usb_serial_number_before_it_was_ever_met(
-    usb: Usb_, cli: Cli
-) -> None:
+def test_a_pico_never_met_is_known_by_its_usb_serial_number(usb: Usb_, cli: Cli) -> None:
     others(usb)
     wanted = usb.plug(PICO, BOARD.upper(), "2-1")
     assert cli("-d", BOARD, "status").code == OK
@@ -238,7 +236,7 @@ def test_a_log_that_cannot_be_written_hides_no_state(usb: Usb_, cli: Cli, home: 
     "number",
     [None, "", "0001", "0", "000000000001", "0000", "1234567890", "123456789", "A50285BI", "FFFF"],
 )
-def test_a_bridge_with_a_default_serial_number_is_named_by_a_person(
+def test_a_person_names_a_bridge_with_a_default_serial_number(
     number: str | None, usb: Usb_, cli: Cli
 ) -> None:
     bridge = usb.plug(CP210X, number)
@@ -286,9 +284,7 @@ def test_another_bridge_is_not_the_one_that_is_known(usb: Usb_, cli: Cli) -> Non
 # Two with one id.
 
 
-def test_two_ports_with_the_wanted_serial_number_are_refused_and_not_opened(
-    usb: Usb_, cli: Cli
-) -> None:
+def test_two_ports_with_the_wanted_serial_are_refused_unopened(usb: Usb_, cli: Cli) -> None:
     two = [usb.plug(PICO, BOARD.upper(), "1-1"), usb.plug(PICO, BOARD.upper(), "1-2")]
     result = cli("-d", BOARD, "status")
     assert (result.code, result.out, usb.opened) == (USAGE, "", [])
@@ -432,7 +428,7 @@ def test_flash_asks_all_ports_at_once_and_a_silent_one_once(
     assert sorted(usb.opened) == sorted(port.port for port in usb.plugged)
 
 
-def test_a_board_in_maintenance_is_looked_for_at_its_own_port_and_at_new_ones(
+def test_maintenance_is_looked_for_at_its_own_and_at_new_ports(
     usb: Usb_, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers: list[Callable[[bytes], bytes | None]] = [Board()]
@@ -474,7 +470,7 @@ def test_a_board_is_not_guessed_while_another_port_is_held(
 
 
 @pytest.mark.parametrize("reason", ["port_held", "port_in_use", "no_permission"])
-def test_a_wanted_board_may_be_behind_a_port_that_cannot_be_asked(
+def test_a_wanted_board_may_be_at_a_port_that_cannot_be_asked(
     reason: str, monkeypatch: pytest.MonkeyPatch, usb: Usb_
 ) -> None:
     ports = [usb.plug(CIRCUITPY, "1", "1-1"), usb.plug(CIRCUITPY, "2", "1-2")]
@@ -494,7 +490,7 @@ def test_a_wanted_board_may_be_behind_a_port_that_cannot_be_asked(
 
 
 @pytest.mark.parametrize("reason", ["port_held", "port_in_use", "no_permission"])
-def test_P5_all_boards_are_not_muted_while_a_port_cannot_be_asked(
+def test_P5_all_boards_are_not_muted_if_a_port_cannot_be_asked(
     reason: str, monkeypatch: pytest.MonkeyPatch, usb: Usb_, cli: Cli
 ) -> None:
     usb.plug(CIRCUITPY, "1", "1-1")
@@ -553,7 +549,7 @@ def nothing() -> None:
     pass
 
 
-def test_a_watch_whose_board_is_unplugged_leaves_the_other_ports_alone(
+def test_a_watch_of_an_unplugged_board_leaves_other_ports_alone(
     usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board = usb.plug(CIRCUITPY, "known", "2-1", goes_at_watch())
@@ -590,7 +586,7 @@ def test_a_watch_whose_board_is_unplugged_leaves_the_other_ports_alone(
 
 
 @pytest.mark.parametrize("named", [BOARD, None], ids=["id", "none"])
-def test_a_watch_whose_board_is_gone_asks_the_other_ports_once_a_minute(
+def test_a_watch_of_a_lost_board_asks_other_ports_once_a_minute(
     named: str | None, usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board = usb.plug(CIRCUITPY, "known", "2-1")
@@ -603,7 +599,7 @@ def test_a_watch_whose_board_is_gone_asks_the_other_ports_once_a_minute(
     assert retries.passed_s > 240
 
 
-def test_a_port_that_cannot_be_asked_is_tried_again_at_each_retry(
+def test_a_port_that_cannot_be_asked_is_tried_at_each_retry(
     usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board = usb.plug(CIRCUITPY, "known", "2-1")
@@ -688,9 +684,7 @@ def test_P5_a_name_that_means_nothing_holds_up_no_cut(
     assert (result.code, result.out.count("MUTED")) == (UNKNOWN, 1)
 
 
-def test_a_known_board_that_is_named_with_others_is_cut_without_a_byte_to_foreign_ports(
-    usb: Usb_, cli: Cli
-) -> None:
+def test_to_cut_known_boards_sends_no_byte_to_foreign_ports(usb: Usb_, cli: Cli) -> None:
     wanted = [
         usb.plug(CIRCUITPY, "known", "2-1"),
         usb.plug(CP210X, "02A7B3", "2-2", Board(hello={**HELLO, "board": OTHER})),
@@ -720,9 +714,7 @@ def test_P5_all_boards_have_those_behind_bridges_that_are_known(usb: Usb_, cli: 
     assert [one.lines for one in foreign] == [[], []]
 
 
-def test_P5_a_labelled_board_behind_a_bridge_that_is_not_told_is_unknown(
-    usb: Usb_, cli: Cli
-) -> None:
+def test_P5_a_labelled_board_behind_an_untold_bridge_is_unknown(usb: Usb_, cli: Cli) -> None:
     bridge = usb.plug(CH340, None, "1-1")
     assert cli("-d", bridge.port, "name", "desk").code == OK
     bridge.lines.clear()
@@ -798,7 +790,7 @@ def test_an_id_works_without_a_log(usb: Usb_) -> None:
 # Who else looks for a board by its id.
 
 
-def test_prune_meets_a_paired_board_behind_the_bridge_that_is_known(
+def test_prune_meets_a_paired_board_behind_the_known_bridge(
     usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bridge = usb.plug(CP210X, "02A7B3")

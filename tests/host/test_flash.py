@@ -94,7 +94,7 @@ def test_P1_an_interrupted_copy_starts_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("frozen", [(), ("muteboard/app.py",)])
-def test_P6_what_may_lose_a_journal_is_confirmed_and_a_locked_update_loses_none(
+def test_P6_only_a_locked_update_goes_without_erase_journal(
     cli: Cli,
     sim: Sim,
     drive: Path,
@@ -222,7 +222,7 @@ def test_one_bit_below_the_files_is_found(cli: Cli, tmp_path: Path, picotool: Pa
 
 
 @pytest.mark.usefixtures("drive")
-def test_P6_a_locked_image_is_compared_and_its_journal_is_none_of_it(
+def test_P6_a_locked_image_is_compared_without_its_journal(
     cli: Cli, tmp_path: Path, picotool: Path
 ) -> None:
     locked = runtime(frozen=("muteboard/app.py",))
@@ -282,7 +282,7 @@ def test_what_differs_on_a_circuitpy_drive_is_named(cli: Cli, circuit: Path) -> 
     assert "muteboard/extra.py is not ours" in told.err
 
 
-def test_a_full_circuitpy_drive_is_refused_before_anything_changes(
+def test_a_full_circuitpy_drive_is_refused_before_any_change(
     cli: Cli, circuit: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (circuit / "code.py").write_text("print('hello')")
@@ -295,7 +295,7 @@ def test_a_full_circuitpy_drive_is_refused_before_anything_changes(
     assert (circuit / "code.py").read_text() == "print('hello')"
 
 
-def test_P1_a_circuitpy_drive_that_goes_away_in_the_middle_has_no_program(
+def test_P1_a_circuitpy_drive_gone_in_the_middle_has_no_program(
     circuit: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (circuit / "code.py").write_text("print('hello')")

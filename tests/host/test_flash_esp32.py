@@ -142,7 +142,7 @@ def test_an_image_that_was_cut_short_is_none(end: int) -> None:
 
 
 @pytest.mark.parametrize("changes", [0, 1, 5])
-def test_P1_unplugged_in_the_middle_nothing_starts_and_it_can_be_flashed_again(
+def test_P1_unplugged_in_a_flash_nothing_starts_until_the_next(
     chip: Esp32, usb: Socket, changes: int
 ) -> None:
     given = image()

@@ -175,7 +175,7 @@ def test_P2_twenty_handovers_connect_nothing(
     assert [row.at_ms for row in rows] == sorted(row.at_ms for row in rows)
 
 
-def test_mutes_of_a_paired_board_that_is_watched_leave_sound_evidence(
+def test_mutes_of_a_watched_paired_board_leave_sound_evidence(
     sim: Sim, start: Start, cli: Cli, tmp_path: Path
 ) -> None:
     key = pair(sim, cli, tmp_path)
@@ -193,7 +193,7 @@ def test_mutes_of_a_paired_board_that_is_watched_leave_sound_evidence(
     assert cli("-d", sim.board, "verify", "--require", "attested").code == OK
 
 
-def test_P6_prove_meets_the_board_that_is_watched_and_watch_goes_on(
+def test_P6_prove_meets_a_watched_board_and_watch_goes_on(
     sim: Sim, start: Start, cli: Cli, tmp_path: Path
 ) -> None:
     key = pair(sim, cli, tmp_path)
@@ -214,7 +214,7 @@ def test_P6_prove_meets_the_board_that_is_watched_and_watch_goes_on(
     assert shown[:2] == ["muted", "live"]
 
 
-def test_mute_finds_the_board_that_is_watched_by_itself_or_by_its_id(
+def test_mute_finds_a_watched_board_with_or_without_its_id(
     start_sim: StartSim, watch: StartWatch, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meant, other = start_sim(), start_sim()
@@ -375,7 +375,7 @@ def test_a_board_behind_a_held_port_is_not_told_as_missing(
     [["status"], ["mute"], ["verify"], ["config", "get"], ["prove", "--from", "1h"]],
     ids=lambda words: words[0],
 )
-def test_P5_a_refusal_by_who_holds_the_port_is_unknown_and_leaves_what_is_known(
+def test_P5_a_refusal_by_a_ports_holder_leaves_what_is_known(
     words: list[str], sim: Sim, cli: Cli, logged: Logged
 ) -> None:
     assert cli("-d", sim.board, "status").code == OK
@@ -388,7 +388,7 @@ def test_P5_a_refusal_by_who_holds_the_port_is_unknown_and_leaves_what_is_known(
     assert logged(sim.board) == known
 
 
-def test_a_list_leaves_what_is_known_of_a_board_whose_port_is_held(
+def test_a_list_leaves_what_is_known_of_a_board_with_a_held_port(
     sim: Sim, cli: Cli, logged: Logged
 ) -> None:
     assert cli("-d", sim.board, "status").code == OK
@@ -398,7 +398,7 @@ def test_a_list_leaves_what_is_known_of_a_board_whose_port_is_held(
     assert logged(sim.board) == known
 
 
-def test_P5_what_is_known_of_a_board_ends_where_only_the_port_of_another_is_held(
+def test_P5_another_boards_held_port_leaves_this_one_unknown(
     start_sim: StartSim, cli: Cli, monkeypatch: pytest.MonkeyPatch, logged: Logged
 ) -> None:
     sim, other = start_sim(), start_sim()
@@ -412,7 +412,7 @@ def test_P5_what_is_known_of_a_board_ends_where_only_the_port_of_another_is_held
     assert logged(other.board)[-1].reason == "port_held"
 
 
-def test_P5_what_watch_knows_ends_with_a_port_that_goes_after_it_was_held(
+def test_P5_what_watch_knows_ends_when_its_held_port_goes(
     sim: Sim, cli: Cli, monkeypatch: pytest.MonkeyPatch, logged: Logged
 ) -> None:
     holding = ExitStack()
@@ -483,9 +483,7 @@ def test_a_requester_that_was_stopped_keeps_nobody_away_for_long(sim: Sim, start
     assert mute.process.poll() is None
 
 
-def test_P5_a_mute_that_was_stopped_while_it_asked_stops_no_other(
-    sim: Sim, start: Start, cli: Cli
-) -> None:
+def test_P5_a_mute_stopped_while_it_asked_stops_no_other(sim: Sim, start: Start, cli: Cli) -> None:
     watcher = start("watch", "-d", sim.board)
     watcher.line()
     watcher.send(signal.SIGSTOP)
@@ -543,7 +541,7 @@ def waits(turn: Turn, timeout: float = 1.0) -> float:
         (["mute", "meet"], {"meet": 1.1, "mute": 0.1}),
     ],
 )
-def test_a_free_port_waits_for_those_who_go_first_but_not_for_ever(
+def test_a_free_port_waits_for_earlier_ones_but_not_for_ever(
     asked: list[Turn], expected: dict[Turn, float]
 ) -> None:
     with ExitStack() as stack:
@@ -632,7 +630,7 @@ def _folder(file: Path, _victim: Path) -> None:
 
 
 @pytest.mark.parametrize("plant", [_symlink, _hardlink, _fifo, _folder])
-def test_a_request_that_others_planted_is_neither_heeded_nor_written_to(
+def test_a_planted_request_is_neither_heeded_nor_written_to(
     plant: Callable[[Path, Path], None], sim: Sim, start: Start, cli: Cli, home: Path
 ) -> None:
     watcher = start("watch", "-d", sim.board)
@@ -728,7 +726,7 @@ def _event(request: dict[str, Any], **changes: object) -> bytes:
     return wire.frame({"event": "state", "watch": request["id"], **MUTED, **changes})
 
 
-def test_P5_mutes_one_after_the_other_leave_no_old_state_standing(
+def test_P5_mutes_in_a_row_leave_no_old_state_standing(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, logged: Logged
 ) -> None:
     """Each time that `watch` has the port again a `mute` wants it, before an event has come."""
@@ -757,7 +755,7 @@ def test_P5_mutes_one_after_the_other_leave_no_old_state_standing(
     assert {row.verdict for row in logged(BOARD)} == {"muted"}
 
 
-def test_P5_what_watch_heard_last_is_in_the_log_before_it_gives_the_port_up(
+def test_P5_watch_logs_what_it_heard_before_it_gives_the_port_up(
     start: Start, cli: Cli, monkeypatch: pytest.MonkeyPatch, logged: Logged
 ) -> None:
     watches = looks = mutes = 0
@@ -801,7 +799,7 @@ def test_P5_what_watch_heard_last_is_in_the_log_before_it_gives_the_port_up(
     assert [row.at_ms for row in rows] == sorted(row.at_ms for row in rows)
 
 
-def test_P5_what_another_process_logs_while_watch_reconnects_stands(
+def test_P5_what_others_log_while_watch_reconnects_stands(
     start: Start, cli: Cli, monkeypatch: pytest.MonkeyPatch, logged: Logged
 ) -> None:
     """A `mute` meets the board first when it is back; then `watch` does."""
@@ -871,7 +869,7 @@ def test_listening_gives_the_port_to_a_mute_and_proves_nothing(
     assert [mute.end()[0] for mute in mutes] == [OK]
 
 
-def test_listening_leaves_nobody_live_though_the_mute_that_asked_never_comes(
+def test_listening_leaves_nobody_live_if_the_mute_never_comes(
     sim: Sim, listen: Callable[..., Result]
 ) -> None:
     with ExitStack() as stack:

@@ -110,7 +110,7 @@ def test_it_counts_only_in_what_is_proven_muted(tell: Tell, cli: Any) -> None:
     assert (told.code, told.json["heard"]) == (3, [])
 
 
-def test_a_leak_that_was_heard_is_a_fault_whatever_the_board_says(tell: Tell, cli: Any) -> None:
+def test_a_heard_leak_is_a_fault_whatever_the_board_says(tell: Tell, cli: Any) -> None:
     tell(LEAK)
     told = cli("prove", "--from", at(2), "--to", at(30), "--json")
     assert (told.code, told.json["verdict"]) == (4, "fault")
@@ -122,7 +122,7 @@ def test_a_leak_that_was_heard_is_a_fault_whatever_the_board_says(tell: Tell, cl
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_P5_a_leak_counts_when_the_board_attests_before_it_is_stored(
+def test_P5_a_leak_counts_if_the_board_attests_before_its_row(
     tell: Tell, cli: Any, late: bool
 ) -> None:
     tell(LEAK, late=late)

@@ -771,7 +771,7 @@ def test_P5_a_late_answer_does_not_satisfy_the_next_request(cli: Any, attach: At
     assert (result.code, result.json["verdict"]) == (LIVE_CODE, "live")
 
 
-def test_P5_a_late_answer_does_not_satisfy_the_same_session_either() -> None:
+def test_P5_a_late_answer_does_not_satisfy_the_same_session() -> None:
     answers: list[bytes] = []
 
     def script(line: bytes) -> list[tuple[float, bytes]]:

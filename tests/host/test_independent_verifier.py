@@ -249,7 +249,7 @@ def test_both_accept_a_good_log(
     assert seen.count("record") == sum(entry.kind == "record" for entry in entries)
 
 
-def test_P6_both_find_an_incident_of_another_branch_than_the_newest_or_the_next(
+def test_P6_both_find_an_incident_of_no_new_branch(
     tmp_path: Path,
 ) -> None:
     """Where the beginning was pruned too: the checkpoint, or a record, says which is newest."""
@@ -562,7 +562,7 @@ def test_P6_nor_if_he_drops_the_attestations(tmp_path: Path) -> None:
     assert unseen
 
 
-def test_what_an_unpaired_board_wrote_can_be_rewritten_as_the_page_says(tmp_path: Path) -> None:
+def test_an_unpaired_boards_records_can_be_rewritten_as_told(tmp_path: Path) -> None:
     """No MAC: whoever has the log can make it anew. Both say it is good; a known head tells."""
     entries, secrets = made_by(unpaired, tmp_path)
     assert not secrets
@@ -575,7 +575,7 @@ def test_what_an_unpaired_board_wrote_can_be_rewritten_as_the_page_says(tmp_path
     assert not is_good(text_of(with_record(entries, at, bytes(record), relink=False)), {})
 
 
-def test_P6_both_say_the_same_of_records_changed_where_no_key_helps(tmp_path: Path) -> None:
+def test_P6_both_say_the_same_of_changes_where_no_key_helps(tmp_path: Path) -> None:
     """Every rule of a record, with nothing but the two verifiers to find that it is broken."""
     entries, _secrets = made_by(unpaired_in_the_middle, tmp_path)
     entries = [entry for entry in entries if entry.kind == "record"]
@@ -694,7 +694,7 @@ def test_P6_both_count_what_a_later_signature_commits_to(told: Told) -> None:
     assert [told.own(*span) for span in spans] == [OK, OK, OK, UNKNOWN]
 
 
-def test_P6_both_refuse_the_key_of_a_pairing_before_the_board_was_reflashed(told: Told) -> None:
+def test_P6_both_refuse_the_key_of_a_pairing_before_a_reflash(told: Told) -> None:
     """K1: what tells that is before the part of the log that is read."""
     story = told.story
     for _ in range(4):
@@ -782,7 +782,7 @@ def test_it_says_how_it_is_called(words: list[str], tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_it_imports_nothing_of_ours_and_needs_the_standard_library_alone() -> None:
+def test_it_imports_only_the_standard_library() -> None:
     tree = ast.parse(Path(independent_verifier.__file__).read_text(encoding="ascii"))
     names = set()
     for node in ast.walk(tree):

@@ -101,7 +101,7 @@ def test_P5_a_board_that_was_off_is_unknown(told: Story) -> None:
 
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("why", ["overrun", "incident", "tampered"])
-def test_P5_where_the_journal_is_not_whole_it_shows_nothing_as_muted(
+def test_P5_where_the_journal_has_a_gap_it_shows_nothing_muted(
     told: Story, unpaired: Story, paired: bool, why: str
 ) -> None:
     story = told if paired else unpaired
@@ -120,7 +120,7 @@ def test_P5_where_the_journal_is_not_whole_it_shows_nothing_as_muted(
     assert "attested" not in {one.proof for one in shown(story)}
 
 
-def test_P6_contacts_date_the_journal_of_a_board_that_signs_nothing(unpaired: Story) -> None:
+def test_P6_contacts_date_the_journal_of_an_unpaired_board(unpaired: Story) -> None:
     lives: list[int] = []
     for _ in range(3):
         unpaired.pass_minutes(60)
@@ -189,9 +189,7 @@ def test_P5_a_start_that_no_host_saw_lies_between_its_neighbours(unpaired: Story
 
 
 @pytest.mark.parametrize("back_ms", [20, 30 * MINUTE])
-def test_P6_a_clock_that_was_set_back_takes_nothing_else_of_the_journal(
-    told: Story, back_ms: int
-) -> None:
+def test_P6_a_clock_set_back_takes_nothing_else_of_the_journal(told: Story, back_ms: int) -> None:
     for _ in range(3):
         told.pass_minutes(60)
         told.board.live_for(10 * MINUTE)
@@ -207,7 +205,7 @@ def test_P6_a_clock_that_was_set_back_takes_nothing_else_of_the_journal(
     assert sum(one.length_ms for one in found if one.state == "unknown") <= 10_000
 
 
-def test_P5_what_a_contact_saw_live_is_not_hidden_by_what_the_journal_knows_less_well() -> None:
+def test_P5_the_journal_does_not_hide_what_a_contact_saw_live() -> None:
     contacts = [interval(0, 900, "muted"), interval(900, 1000, "live", 100)]
     journaled = [interval(0, 1000, "muted")._replace(plus_minus_ms=200, proof="attested")]
     found = overlay_journal(contacts, journaled)

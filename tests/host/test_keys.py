@@ -171,7 +171,7 @@ def test_attest_keys_are_kept_until_they_are_forgotten(home: Path) -> None:
     assert keys.load_attest_key(BOARD) is None
 
 
-def test_an_attest_key_that_an_older_version_saved_is_of_no_known_pairing(home: Path) -> None:
+def test_an_older_versions_attest_key_is_of_no_known_pairing(home: Path) -> None:
     (home / "keys").mkdir()
     file = home / "keys" / f"{BOARD}.json"
     file.write_text(json.dumps({"board": BOARD, "attest_key": KEY.hex()}))
@@ -185,7 +185,7 @@ def test_a_damaged_attest_key_makes_room_for_the_next_pairing(home: Path) -> Non
     assert keys.load_attest_keys(BOARD) == [keys.attest_key_of(2, KEY)]
 
 
-def test_P5_a_key_of_a_pairing_that_was_not_made_here_is_not_used() -> None:
+def test_P5_a_key_of_a_pairing_not_made_here_is_not_used() -> None:
     """A program that runs as the user could have put it there."""
     key = keys.attest_key_of(1, KEY)
     keys.save_attest_key(BOARD, key)

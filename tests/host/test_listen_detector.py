@@ -128,7 +128,7 @@ def test_a_leak_is_heard_and_measured(leak_db: float) -> None:
     assert found.least_db < leak_db < found.most_db
 
 
-def test_a_leak_below_what_is_required_is_no_leak_and_above_it_is() -> None:
+def test_a_leak_counts_exactly_above_what_is_required() -> None:
     room = ROOM._replace(leak_db=65.0)
     assert outcome(room, required_db=60).verdict == "muted"
     assert outcome(room, required_db=69).verdict == "live"
@@ -153,7 +153,7 @@ def test_a_leak_that_rises_with_frequency_is_heard() -> None:
     assert found.leak_db == pytest.approx(40, abs=4)
 
 
-def test_a_leak_in_one_band_is_heard_though_the_whole_is_quiet_enough() -> None:
+def test_a_leak_in_one_band_is_heard_though_the_whole_is_quiet() -> None:
     taken = take(ROOM._replace(leak_db=0.0), 1)
     start, stop = taken.phases.muted
     recorded = taken.recorded.copy()

@@ -94,7 +94,7 @@ def ends(library: Library) -> tuple[Stream, Stream]:
     return microphone, speaker
 
 
-def test_what_is_heard_counts_from_the_first_sample_that_is_played(
+def test_what_is_heard_counts_from_the_first_played_sample(
     sound: Duplex, library: Library
 ) -> None:
     """So a delay is not negative, whichever side begins, but for what a sound server swallows."""

@@ -16,7 +16,7 @@ CUT_S, END_S, CONNECTED_S, STOP_S = 4.0, 7.5, 8.0, 11.0
 @pytest.mark.parametrize("ahead_s", [0.0, 0.4])
 @pytest.mark.parametrize("burst_s", [0.0, 0.3])
 @pytest.mark.parametrize("arrives_s", [-0.002, 0.01, 0.5])
-def test_P5_no_live_sample_in_the_muted_phase_whatever_the_buffers(
+def test_P5_no_buffer_brings_a_live_sample_into_the_muted_phase(
     ahead_s: float, burst_s: float, arrives_s: float
 ) -> None:
     """``ahead_s``: how far ahead of the sound the probe is given; ``burst_s``: in blocks so

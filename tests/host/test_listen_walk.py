@@ -157,7 +157,7 @@ def test_the_boards_moments_decide(seen: list[tuple[int, int, int]]) -> None:
 
 
 @pytest.mark.usefixtures("seen")
-def test_P5_muted_that_is_not_signed_is_unknown_while_it_is_listened_to() -> None:
+def test_P5_unsigned_muted_is_unknown_while_it_is_listened_to() -> None:
     scene = Scene({MUTE: ["muted"], AGAIN: ["live"]})
     scene.unsigned = "busy"
     state = scene.through().muted.conclusion.verdict

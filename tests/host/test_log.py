@@ -175,7 +175,7 @@ def test_processes_that_write_at_once_lose_nothing(home: Path) -> None:
     assert kept_aside(home) == []
 
 
-def test_a_copy_taken_at_any_moment_holds_all_that_was_acknowledged(home: Path) -> None:
+def test_a_copy_at_any_moment_holds_all_that_was_acknowledged(home: Path) -> None:
     log = Log(home / "log.sqlite3")
     copies: list[Path] = []
     for number in range(50):
@@ -492,7 +492,7 @@ def test_a_garbage_write_ahead_log_is_kept_aside(
 
 
 @pytest.mark.parametrize("innocent", [b"", bytes(32), bytes(5000), b"\x37\x7f\x06", b"\xa5" * 32])
-def test_what_a_power_cut_leaves_of_a_write_ahead_log_is_no_damage(
+def test_a_write_ahead_log_after_a_power_cut_is_no_damage(
     innocent: bytes, cli: Any, device: Device, file: Path, home: Path
 ) -> None:
     """Nothing was synced behind the header, so no row was acknowledged in it."""
@@ -661,7 +661,7 @@ def test_nothing_is_set_aside_over_an_older_one(home: Path) -> None:
     ]
 
 
-def test_a_write_ahead_log_left_behind_is_not_played_into_a_new_log(home: Path) -> None:
+def test_a_stray_write_ahead_log_is_not_played_into_a_new_log(home: Path) -> None:
     old = Log(home / "old.sqlite3")
     old.add(contact())
     shutil.copy(f"{old.file}-wal", home / "log.sqlite3-wal")
@@ -813,7 +813,7 @@ def test_a_device_belongs_to_the_board_that_was_last_there(home: Path) -> None:
     log.close()
 
 
-def test_a_board_that_had_its_label_first_is_simulated_all_the_same(home: Path) -> None:
+def test_a_board_that_got_its_label_first_counts_as_simulated(home: Path) -> None:
     log = Log(home / "log.sqlite3")
     log.set_label(BOARD, "desk")
     log.add(contact()._replace(simulated=True))

@@ -381,7 +381,7 @@ def test_P6_contacts_go_on_after_a_prune(made: Home) -> None:
     assert made.host.log.newest(BOARD, "record") is not None
 
 
-def test_P6_an_incident_after_a_prune_does_not_hide_the_journals_end(made: Home) -> None:
+def test_P6_a_journals_end_shows_after_a_prune_and_an_incident(made: Home) -> None:
     made.clock.pass_ms(1)
     end = made.host.log.journal_end(BOARD)
     made.host.log.prune(made.host.now_ms)
@@ -391,7 +391,7 @@ def test_P6_an_incident_after_a_prune_does_not_hide_the_journals_end(made: Home)
     assert made.host.log.journal_end(BOARD) == (2, None)
 
 
-def test_P6_an_epoch_whose_beginning_is_not_known_is_pruned_without_a_count(home: Path) -> None:
+def test_P6_an_epoch_of_unknown_beginning_is_pruned_uncounted(home: Path) -> None:
     clock = Clock()
     board = MadeBoard(clock)
     host = MadeHost(home / "log.sqlite3", clock)
@@ -444,7 +444,7 @@ def test_P6_a_prune_asks_first(
         assert ("--yes" in result.err) == (typed is None)
 
 
-def test_after_a_prune_nothing_says_that_the_board_was_not_paired(made: Home, cli: Any) -> None:
+def test_after_a_prune_nothing_calls_the_board_unpaired(made: Home, cli: Any) -> None:
     made.host.log.close()
     assert cli("log", "prune", "--yes", "--before", "0s").code == OK
     span = ("--from", _iso(START_MS), "--to", "0s")
@@ -477,7 +477,7 @@ def test_what_was_pruned_is_in_no_file_any_more(made: Home) -> None:
     database.close()
 
 
-def test_P6_a_process_that_has_the_log_open_goes_on_after_a_prune(made: Home) -> None:
+def test_P6_a_process_with_the_log_open_goes_on_after_a_prune(made: Home) -> None:
     other = MadeHost(made.file, made.clock)
     other.observe(made.board)
     made.clock.pass_ms(1)

@@ -96,7 +96,7 @@ def test_pair_changes_nothing_where_the_key_could_not_be_written(
     assert cli("-d", sim.board, "verify", "--require", "attested").code == errors.UNKNOWN
 
 
-def test_pair_says_what_to_do_when_the_key_is_not_written_after_all(
+def test_pair_says_what_to_do_when_the_key_was_not_written(
     sim: Sim, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "verify.key"
@@ -194,7 +194,7 @@ def test_P5_a_host_that_has_lost_its_key_is_paired_all_the_same(
     assert (told.code, told.json["proof"]) == (errors.OK, "attested")
 
 
-def test_unpair_leaves_a_board_alone_that_is_paired_with_another_host(
+def test_unpair_leaves_a_board_paired_with_another_host_alone(
     sim: Sim, cli: Cli, tmp_path: Path
 ) -> None:
     open_setup(sim)

@@ -187,7 +187,7 @@ def test_the_name_of_a_holder_cannot_speak_to_the_terminal(
 
 
 @pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])
-def test_what_others_plant_in_the_runtime_folder_is_not_written_to(
+def test_what_others_plant_in_the_runtime_folder_stays_unwritten(
     plant: Callable[[Path, Path], None], cli: Any, home: Path
 ) -> None:
     victim = home / "precious"

@@ -80,7 +80,7 @@ def test_P1_power_off_cuts_at_once_and_the_contact_follows() -> None:
     assert not is_live(board)
 
 
-def test_P1_no_coil_current_while_booting_whatever_the_button_does() -> None:
+def test_P1_no_coil_current_in_a_boot_whatever_the_button_does() -> None:
     board = VirtualBoard()
     for at_ms in range(0, 200, 7):
         board.board.power_off()
@@ -141,7 +141,7 @@ def test_P1_three_hangs_in_a_minute_stay_cut_until_a_power_cycle() -> None:
     assert is_live(board)
 
 
-def test_P1_a_reset_out_of_setup_leaves_the_line_cut_until_a_power_cycle() -> None:
+def test_P1_a_reset_in_setup_leaves_the_line_cut_until_power_off() -> None:
     board = VirtualBoard()
     board.power_on_holding_ms(3_500)
     assert board.status()["service"] == "setup"
@@ -187,9 +187,7 @@ def test_P1_crashes_far_apart_do_not_lock() -> None:
 @pytest.mark.parametrize(
     ("hold_ms", "service"), [(3_500, "setup"), (9_000, "setup"), (10_500, "maintenance")]
 )
-def test_P1_button_held_at_power_on_never_connects_before_the_next_power_cycle(
-    hold_ms: int, service: str
-) -> None:
+def test_P1_button_held_at_power_on_connects_nothing_that_time(hold_ms: int, service: str) -> None:
     board = VirtualBoard()
     board.power_on_holding_ms(hold_ms)
     assert board.look()["lamp"]["colour"] == "blue"
@@ -340,7 +338,7 @@ def test_P2_the_running_board_takes_no_wish_over_its_port(
 @pytest.mark.parametrize("hang", [False, True], ids=["running", "CPU hung"])
 @pytest.mark.parametrize("offset_us", [0, 1, 337, 999])
 @pytest.mark.parametrize("contacts", [1, 2])
-def test_P3_the_coil_is_released_at_the_microsecond_of_the_first_edge(
+def test_P3_the_coil_is_released_at_the_first_edges_microsecond(
     offset_us: int, contacts: int, hang: bool
 ) -> None:
     board = live_board(contacts=contacts)
@@ -373,7 +371,7 @@ def test_P3_the_press_that_cuts_does_not_connect_again() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_P3_ten_thousand_bouncing_presses_toggle_exactly_once_each(seed: int) -> None:
+def test_P3_ten_thousand_bouncing_presses_toggle_once_each(seed: int) -> None:
     """2,500 a seed. Each is pressed for longer than bounce and debounce, or only brushed."""
     chance = Random(seed)
     board = VirtualBoard(seed=seed)
@@ -437,7 +435,7 @@ def test_P4_welded_contact_is_a_fault_and_not_muted(sim: Sim, cli: Cli) -> None:
         assert "MUTED" not in shown.out
 
 
-def test_P4_a_second_contact_that_welds_is_named_while_the_first_still_cuts(
+def test_P4_a_second_weld_is_named_while_the_first_contact_cuts(
     start_sim: StartSim, cli: Cli
 ) -> None:
     sim = start_sim("--contacts", 2)
@@ -454,15 +452,13 @@ def test_P4_a_second_contact_that_welds_is_named_while_the_first_still_cuts(
     assert (told.code, sorted(told.json["faults"])) == (4, ["closed:1", "closed:2"])
 
 
-def test_P4_a_contact_that_closes_by_itself_while_muted_is_a_fault(sim: Sim, cli: Cli) -> None:
+def test_P4_a_contact_that_closes_by_itself_in_muted_is_a_fault(sim: Sim, cli: Cli) -> None:
     assert cli("-d", sim.board, "status").code == 0
     sim.act("weld")
     assert cli("-d", sim.board, "status").code == 4
 
 
-def test_P4_a_fault_ends_with_all_contacts_open_and_a_press_and_is_then_muted(
-    sim: Sim, cli: Cli
-) -> None:
+def test_P4_open_contacts_and_a_press_end_a_fault_in_muted(sim: Sim, cli: Cli) -> None:
     def code() -> int:
         return cli("-d", sim.board, "status").code
 
@@ -584,7 +580,7 @@ def test_P7_the_lamp_follows_the_contact_not_the_command() -> None:
 
 
 @pytest.mark.parametrize("contacts", [1, 3])
-def test_P7_the_lamp_is_steady_red_when_the_contacts_are_open_and_only_then(contacts: int) -> None:
+def test_P7_the_lamp_is_steady_red_only_with_open_contacts(contacts: int) -> None:
     board = VirtualBoard(contacts=contacts)
     steady_red = board.physics.lamp
     connected_ms = 0
@@ -668,7 +664,7 @@ def test_P8_the_timer_mutes_at_the_exact_millisecond(mode: str, max_live_s: int)
     assert told["remute_in_ms"] is None
 
 
-def test_P8_the_lamp_warns_for_the_last_minute_and_the_status_counts_down() -> None:
+def test_P8_the_lamp_warns_a_minute_and_the_status_counts_down() -> None:
     board = VirtualBoard(max_live_s=75)
     board.press()
     left_ms = board.status()["remute_in_ms"]

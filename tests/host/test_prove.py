@@ -91,7 +91,7 @@ def test_P6_muted_between_two_attestations_is_muted_throughout(
     assert proof.signed == (3 if with_key else 0)
 
 
-def test_P6_many_attestations_and_seals_in_between_are_one_interval(scene: Scene) -> None:
+def test_P6_attestations_and_seals_in_between_are_one_interval(scene: Scene) -> None:
     scene.attest()
     start = scene.now
     for _ in range(30):
@@ -144,9 +144,7 @@ def test_P4_a_fault_is_no_muted(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("side", ["before", "after", "neither"])
-def test_P5_without_an_attestation_on_both_sides_nothing_is_claimed(
-    scene: Scene, side: str
-) -> None:
+def test_P5_nothing_is_claimed_without_attestations_at_both_ends(scene: Scene, side: str) -> None:
     if side == "before":
         scene.attest()
     start = scene.now
@@ -162,7 +160,7 @@ def test_P5_without_an_attestation_on_both_sides_nothing_is_claimed(
     assert proof.intervals[0].note
 
 
-def test_P5_what_is_wider_than_the_attestations_is_proven_in_part(scene: Scene) -> None:
+def test_P5_what_exceeds_the_attestations_is_proven_in_part(scene: Scene) -> None:
     scene.pass_minutes(10)
     scene.attest()
     scene.pass_minutes(10)
@@ -293,7 +291,7 @@ class Rows:
 @pytest.mark.parametrize("steps", [0, 1, 3])
 @pytest.mark.parametrize("by_ms", [-2000, -20 * MINUTE, 2000])
 @pytest.mark.parametrize("met", ["live", "quiet", "another board between"])
-def test_a_day_is_proven_from_its_own_rows_and_four_for_each_clock_step(
+def test_a_day_is_proven_from_its_rows_and_four_per_clock_step(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, steps: int, by_ms: int, met: str
 ) -> None:
     """Its rows: from the last attestation before it to the first one after it.
@@ -372,7 +370,7 @@ def test_P4_an_answer_while_the_contacts_settle_is_no_muted(scene: Scene) -> Non
     assert states(scene.prove(start, end)) == ["live"]
 
 
-def test_P4_an_answer_between_the_record_and_the_relay_is_no_muted(scene: Scene) -> None:
+def test_P4_an_answer_between_record_and_relay_is_not_muted(scene: Scene) -> None:
     scene.attest()
     scene.pass_minutes(1)
     scene.board.go_live()
@@ -390,7 +388,7 @@ def test_P4_an_answer_between_the_record_and_the_relay_is_no_muted(scene: Scene)
 @pytest.mark.parametrize(
     ("command", "sense", "told"), [("connected", 0, "live"), ("cut", 1, "unknown")]
 )
-def test_P4_muted_that_the_contacts_do_not_bear_out_is_not_claimed(
+def test_P4_muted_is_not_claimed_against_the_contacts(
     scene: Scene, command: str, sense: int, told: str
 ) -> None:
     scene.board.command, scene.board.sense = command, sense
@@ -405,7 +403,7 @@ def test_P4_muted_that_the_contacts_do_not_bear_out_is_not_claimed(
     assert told != "unknown" or "a contact was closed" in (proof.intervals[0].note or "")
 
 
-def test_P4_contacts_that_had_not_opened_at_the_start_may_have_since(scene: Scene) -> None:
+def test_P4_contacts_closed_at_the_start_may_have_opened_since(scene: Scene) -> None:
     scene.board.sense = 1
     scene.board.note(journal.CONFIG)
     scene.board.sense = 0
@@ -440,7 +438,7 @@ def test_P5_an_incident_in_between_proves_nothing(scene: Scene) -> None:
     assert states(scene.prove(start, end)) == ["unknown"]
 
 
-def test_P5_without_the_verify_key_only_what_an_attest_key_held_here_fits_counts(
+def test_P5_without_verify_keys_only_attest_keys_held_here_count(
     scene: Scene,
 ) -> None:
     """Whatever the log says that was checked."""
@@ -480,7 +478,7 @@ def test_P6_weeks_without_a_host_are_told_afterwards(scene: Scene) -> None:
     assert live.end_ms - live.start_ms < MINUTE + 4 * 10 * 24 * HOUR * 100 // 1_000_000
 
 
-def test_P6_boots_that_no_host_saw_are_bounded_by_their_neighbours(scene: Scene) -> None:
+def test_P6_boots_that_no_host_saw_are_bounded_by_neighbours(scene: Scene) -> None:
     scene.attest()
     start = scene.now
     scene.pass_minutes(1)
@@ -688,7 +686,7 @@ def test_P5_a_clock_set_back_after_a_live_time_hides_nothing(
     assert cli("prove", "--check", str(receipt), "--key", str(key)).code in (1, 3)
 
 
-def test_P5_a_clock_behind_the_newest_attestation_proves_nothing_yet(
+def test_P5_a_clock_behind_the_last_attestation_proves_nothing(
     cli: Any, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cli("prove", "--from", at(2), "--to", at(30)).code == 0
@@ -732,7 +730,7 @@ def test_P6_an_invented_prune_frees_no_time(
         assert cli("prove", *span, *more).code == 3
 
 
-def test_P6_a_receipt_made_right_after_a_prune_is_what_its_check_finds(
+def test_P6_a_receipt_made_right_after_a_prune_passes_its_check(
     cli: Any, story: Story, tmp_path: Path
 ) -> None:
     """Of what was pruned the checkpoint knows the last hash, and the receipt has it too."""
@@ -748,7 +746,7 @@ def test_P6_a_receipt_made_right_after_a_prune_is_what_its_check_finds(
     assert cli("prove", "--check", receipt, "--key", key).code == made.code
 
 
-def test_P6_after_a_prune_a_time_is_proven_from_the_second_contact_on(
+def test_P6_after_a_prune_the_second_contact_starts_the_proof(
     cli: Any, story: Story, tmp_path: Path
 ) -> None:
     key = key_of(story, tmp_path)

@@ -50,7 +50,7 @@ def test_P6_a_time_until_now_ends_with_what_the_board_signs_then(
     assert cli("prove", "--check", receipt, "--key", key).code == errors.OK
 
 
-def test_P6_a_meeting_that_gives_its_port_to_a_mute_is_held_after_it(
+def test_P6_a_meeting_that_gives_way_to_a_mute_is_held_after_it(
     home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device, meet, given = is_paired(home, "key"), Contact.meet, list[str]()

@@ -112,7 +112,7 @@ def forged(made: Path, change: Callable[[dict[str, Any]], None]) -> dict[str, An
         ("verdict", lambda _: "live"),
     ],
 )
-def test_P6_a_receipt_rewritten_by_somebody_without_the_key_is_found(
+def test_P6_a_receipt_rewritten_without_the_key_is_found(
     made: Path, key: Path, field: str, value: Any
 ) -> None:
     def change(content: dict[str, Any]) -> None:
@@ -125,9 +125,7 @@ def test_P6_a_receipt_rewritten_by_somebody_without_the_key_is_found(
     assert (checked.proof.exit_code, checked.proof.intervals) == (5, [])
 
 
-def test_P6_an_entry_of_a_receipt_deleted_doubled_or_swapped_is_found(
-    made: Path, key: Path
-) -> None:
+def test_P6_a_deleted_doubled_or_swapped_receipt_entry_is_found(made: Path, key: Path) -> None:
     """Under a new hash, by somebody without the key."""
     secrets = keys.load_verify_keys([key])
     entries = json.loads(made.read_text())["entries"]
@@ -355,7 +353,7 @@ def test_P5_the_key_of_a_board_before_it_was_reflashed_is_told(
     )
 
 
-def test_P5_after_a_reflash_the_evidence_is_of_the_new_pairing_of_that_number(
+def test_P5_after_a_reflash_evidence_is_of_the_new_pairing(
     cli: Any, story: Story, key: Path, late: tuple[str, ...], tmp_path: Path
 ) -> None:
     """Each part of the log is checked with its own key, and the other one is told."""

@@ -194,7 +194,7 @@ def test_states_and_proofs_are_no_plain_strings() -> None:
 SPEAKS_WITH_A_CHILD = {"store.readers"}
 
 
-def test_below_the_command_line_nobody_prints_or_reads_a_terminal() -> None:
+def test_nothing_below_the_cli_prints_or_reads_a_terminal() -> None:
     """What a person is to know goes through `model.notices`."""
     found = set[str]()
     for module, file in MODULES.items():

@@ -82,7 +82,7 @@ def test_config_set_says_what_to_hold_and_waits_for_it(
     assert cli("-d", sim.board, "config", "get", "--json").json["config"]["max_live_s"] == 600
 
 
-def test_config_set_gives_up_after_five_minutes_and_changes_nothing(
+def test_config_set_gives_up_after_five_minutes_with_no_change(
     sim: Sim, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hands = Hands(monkeypatch)
@@ -94,7 +94,7 @@ def test_config_set_gives_up_after_five_minutes_and_changes_nothing(
     assert cli("-d", sim.board, "config", "get", "--json").json["config"]["max_live_s"] == 3600
 
 
-def test_waiting_says_how_it_ends_and_is_shorter_with_nobody_at_a_terminal(
+def test_waiting_says_how_it_ends_and_is_shorter_off_a_terminal(
     sim: Sim, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hands = Hands(monkeypatch)
@@ -194,7 +194,7 @@ def test_a_board_at_the_prompt_is_told_so(home: Path, cli: Cli) -> None:
     assert "`hardmute flash` mends" in told.err
 
 
-def test_a_prompt_that_is_there_from_the_beginning_says_nothing_of_which_board_is_meant(
+def test_an_early_prompt_does_not_tell_which_board_is_meant(
     home: Path,
 ) -> None:
     assert home

@@ -85,7 +85,7 @@ def test_P5_a_command_for_one_board_takes_no_other(cli: Cli, line: str) -> None:
     assert (told.code, told.out) == (2, "")
 
 
-def test_P5_all_boards_are_those_that_are_there_and_those_with_a_label(
+def test_P5_all_boards_are_those_found_and_those_with_a_label(
     start_sim: StartSim, cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugged, labelled, unnamed = start_sim(), start_sim(), start_sim()

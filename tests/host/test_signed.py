@@ -642,7 +642,7 @@ class Trouble:
 
 
 @pytest.mark.parametrize("how", ["locked", "full"])
-def test_P6_watch_goes_on_logging_after_its_log_could_not_be_written(
+def test_P6_watch_logs_on_after_its_log_could_not_be_written(
     home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """Rows, records and attestations; it says when it is back, and ends with 6."""
@@ -695,7 +695,7 @@ def test_P6_watch_goes_on_logging_after_its_log_could_not_be_written(
     assert report.findings == []
 
 
-def test_P6_a_live_moment_of_a_board_that_does_not_count_it_is_logged(
+def test_P6_a_live_moment_is_logged_though_the_board_counts_none(
     home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says that nothing has changed since, and is muted again."""
@@ -808,7 +808,7 @@ def test_P5_a_signature_that_is_old_covers_nothing(
 
 
 @pytest.mark.parametrize("silent", ["attest", "all"])
-def test_P5_muted_is_shown_no_longer_while_the_next_signature_is_waited_for(
+def test_P5_muted_is_not_shown_while_a_new_signature_is_awaited(
     home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, silent: str
 ) -> None:
     now = 1000.0
@@ -937,7 +937,7 @@ def _is_garbage(file: Path) -> None:
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("attests", ["ok", "busy", "not_paired", "unsupported", "wrong_mac"])
 @pytest.mark.parametrize("breaks", [_is_unreadable, _is_of_the_future, _is_garbage])
-def test_P5_a_host_that_cannot_know_whether_it_is_paired_says_no_muted(
+def test_P5_a_host_unsure_whether_it_is_paired_says_no_muted(
     home: Path, cli: Cli, breaks: Callable[[Path], None], attests: str, state: str
 ) -> None:
     """The key is lost, and the log cannot be read."""
@@ -986,7 +986,7 @@ def test_P5_a_log_that_was_set_aside_forgets_no_pairing(home: Path, cli: Cli) ->
         assert cli("status").code == errors.OK
 
 
-def test_P5_a_log_that_was_set_aside_pairs_no_host_that_had_ended_it(home: Path, cli: Cli) -> None:
+def test_P5_a_log_set_aside_pairs_no_host_that_had_unpaired(home: Path, cli: Cli) -> None:
     device = is_paired(home, "ended")
     log = Log(home / "log.sqlite3")
     log._set_aside(_Damage())
@@ -995,7 +995,7 @@ def test_P5_a_log_that_was_set_aside_pairs_no_host_that_had_ended_it(home: Path,
         assert cli("status").code == errors.OK
 
 
-def test_P5_a_log_that_becomes_unreadable_during_a_watch_ends_no_pairing(
+def test_P5_a_log_that_gets_unreadable_in_a_watch_keeps_pairings(
     home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = is_paired(home, "log")
@@ -1043,7 +1043,7 @@ def test_P5_pruning_the_log_ends_no_pairing(home: Path, cli: Cli) -> None:
         ("ended", "ok", "This host is paired with no board"),
     ],
 )
-def test_P6_a_prune_has_its_checkpoint_signed_or_says_that_it_is_open(
+def test_P6_a_prunes_checkpoint_is_signed_or_told_as_open(
     home: Path, cli: Cli, pairing: str, attests: str, words: str
 ) -> None:
     device = is_paired(home, pairing)
@@ -1062,9 +1062,7 @@ def test_P6_a_prune_has_its_checkpoint_signed_or_says_that_it_is_open(
         log.close()
 
 
-def test_P6_a_prune_without_the_board_says_that_the_checkpoint_is_open(
-    home: Path, cli: Cli
-) -> None:
+def test_P6_a_prune_without_the_board_tells_its_open_checkpoint(home: Path, cli: Cli) -> None:
     is_paired(home, "log and key")
     told = cli("log", "prune", "--yes", "--before", "0s")
     assert (told.code, told.err) == (errors.OK, "")

@@ -62,7 +62,7 @@ def test_a_relay_releases_late() -> None:
     assert bare.closed_at(10_000, 12_999, 13_000, 50_000) == [True, True, False, False]
 
 
-def test_a_coil_that_is_released_in_time_never_closes_the_contact() -> None:
+def test_a_coil_released_in_time_never_closes_the_contact() -> None:
     bare = Bare()
     bare.physics.drive(coil=True)
     bare.physics.advance(2_000)
@@ -215,7 +215,7 @@ def test_a_stuck_button_is_a_warning_after_ten_seconds() -> None:
     assert board.look()["line"] == "connected"
 
 
-def test_a_flood_that_nobody_reads_the_answers_of_stays_in_two_small_buffers() -> None:
+def test_a_flood_with_unread_answers_stays_in_two_small_buffers() -> None:
     board = VirtualBoard()
     requests = b'{"id":1,"op":"status"}\n' * 100
     taken = 0
@@ -471,7 +471,7 @@ def test_a_world_without_somebody_who_waits_goes_on(sim: Sim) -> None:
     assert sim.look()["power"] == "on"
 
 
-def test_time_that_the_host_slept_through_does_not_pass_for_the_board(home: Path) -> None:
+def test_time_that_the_host_slept_does_not_pass_for_the_board(home: Path) -> None:
     assert home
     now_s = [1000.0]
     simulator = Simulator(board(), "5eed", tcp_port=None, clock=lambda: now_s[0])

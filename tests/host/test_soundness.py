@@ -121,7 +121,7 @@ def test_P5_what_the_matrix_grants_is_so(
             )
 
 
-def test_P5_both_verifiers_refuse_a_receipt_of_a_time_that_was_twice(tmp_path: Path) -> None:
+def test_P5_both_verifiers_refuse_a_receipt_of_a_repeated_time(tmp_path: Path) -> None:
     """Even from a holder of the key: its evidence shows that the clock was set back."""
     story = Story(tmp_path / "log.sqlite3")
     story.attest()

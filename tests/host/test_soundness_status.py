@@ -51,7 +51,7 @@ def test_P5_no_swapped_board_has_status_say_muted(home: Path, cli: Cli, part: in
 
 
 @pytest.mark.parametrize("attacker", ["thief", "app", "app in setup"])
-def test_P5_whoever_has_the_attest_key_can_answer_in_the_boards_place(
+def test_P5_a_thief_of_the_attest_key_can_answer_for_the_board(
     home: Path, cli: Cli, attacker: str
 ) -> None:
     assert MATRIX[soundness.STATUS, "", attacker] == {"answers"}

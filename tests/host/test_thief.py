@@ -315,7 +315,7 @@ def live_ms(entry: Entry) -> int:
     return entry.body["statement"]["live_ms"] if entry.kind == "attestation" else 0
 
 
-def test_he_can_rewrite_the_open_epoch_in_a_log_whose_head_nobody_knows(loot: Loot) -> None:
+def test_he_can_rewrite_the_open_epoch_if_nobody_knows_the_head(loot: Loot) -> None:
     """With the attestations after it dropped; but not where somebody has the head."""
     opened = [
         at
@@ -369,7 +369,7 @@ def test_he_can_answer_in_the_boards_place_from_now_on(loot: Loot) -> None:
     assert is_good(text_of(loot.made.entries()), loot.secrets, loot.known_head)
 
 
-def test_he_can_cut_the_logs_tail_up_to_the_newest_head_that_somebody_knows(loot: Loot) -> None:
+def test_he_can_cut_the_logs_tail_up_to_the_newest_known_head(loot: Loot) -> None:
     for rows in range(len(loot.log) + 1):
         shorter = text_of(loot.log[:rows])
         assert judged(shorter, loot.secrets) != TAMPERED

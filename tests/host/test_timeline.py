@@ -248,7 +248,7 @@ def test_notes(seen: list[Observation], notes: list[str | None]) -> None:
     assert [part.note for part in intervals(seen, 0, FOREVER) if part.length_ms] == notes
 
 
-def test_a_clock_that_goes_back_is_told_and_nothing_is_concluded_across_it() -> None:
+def test_a_clock_that_goes_back_is_told_and_ends_conclusions() -> None:
     seen = [
         told(5_000, "live", 4_000, 1, live=1_000),
         told(4_500, "live", 3_000, 1, live=1_500, on=-1_000, ran=5_500),
@@ -287,7 +287,7 @@ def test_clipping(
     assert total_live_ms(found) == live_ms
 
 
-def test_the_order_of_contacts_in_one_millisecond_does_not_matter_to_the_sum() -> None:
+def test_contacts_in_one_millisecond_sum_the_same_in_any_order() -> None:
     seen = [
         told(400, "muted", 0, 0),
         told(400, "live", 400, 1),
@@ -445,7 +445,7 @@ def test_more_contacts_never_hide_live_time(case: tuple[list[Part], list[Observa
         )
 
 
-def test_P5_live_time_that_grew_without_a_change_is_of_another_start() -> None:
+def test_P5_live_time_grown_without_a_change_is_of_another_start() -> None:
     """Under the same number: one that could not be counted."""
     seen = [told(1_000, "muted", 500, 2), told(700_000, "muted", 650_000, 2, live=600_019)]
     found = intervals(seen, 0, FOREVER)

@@ -194,9 +194,7 @@ def test_P6_any_bit_of_an_export_that_is_flipped_is_found(short: Case, tmp_path:
     assert verifier.verified(lambda: read_export(file), {}).report().findings == []
 
 
-def test_P6_an_export_cut_short_anywhere_but_at_a_lines_end_is_found(
-    short: Case, tmp_path: Path
-) -> None:
+def test_P6_an_export_cut_short_inside_a_line_is_found(short: Case, tmp_path: Path) -> None:
     whole = "".join(f"{export_line(entry)}\n" for entry in short.entries)
     file = tmp_path / "export.jsonl"
     file.write_text(whole)
@@ -271,7 +269,7 @@ def test_P6_entries_swapped_under_new_hashes_are_found(long: Case) -> None:
             assert long.findings(rechained(entries), keys=False), (first, second)
 
 
-def test_P6_any_bit_of_a_record_flipped_under_new_hashes_is_found(long: Case) -> None:
+def test_P6_any_flipped_bit_of_a_record_with_new_hashes_is_found(long: Case) -> None:
     for number, index in enumerate(long.of("record")):
         data = record_of(long.entries[index].body)
         end = next((at + 1 for at in long.of("attestation") if at > index), None)
@@ -365,7 +363,7 @@ def test_P6_the_key_of_another_board_or_pairing_is_no_key(long: Case) -> None:
     assert said.count("key id") == 2
 
 
-def test_P6_a_board_that_was_reflashed_is_checked_with_either_key(tmp_path: Path) -> None:
+def test_P6_a_reflashed_board_is_checked_with_either_key(tmp_path: Path) -> None:
     """It counts its pairings anew, so that two keys have one number."""
     clock = Clock()
     first, again = MadeBoard(clock), MadeBoard(clock, seed=2)

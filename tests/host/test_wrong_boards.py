@@ -222,7 +222,7 @@ def test_no_other_image_is_emulated(
 
 
 @pytest.mark.parametrize("command", ["sim", "demo"])
-def test_a_file_system_of_ours_never_covers_what_the_image_brings(
+def test_our_file_system_never_covers_what_the_image_brings(
     cli: Cli, tmp_path: Path, command: str
 ) -> None:
     """However the program came to reach there."""
