@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -79,6 +80,13 @@ class Result(NamedTuple):
 
 
 Cli = Callable[..., Result]
+
+
+def check_sentence(err: str) -> None:
+    """One line, which a terminal shows as it stands, and which ends as a sentence does."""
+    assert re.fullmatch(r"[^\n]+[.?!]\n", err), err
+    assert err.removesuffix("\n").isprintable(), err
+    assert "Traceback" not in err
 
 
 def use_clock(patch: pytest.MonkeyPatch, clock: HostClock) -> None:

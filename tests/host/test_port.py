@@ -8,7 +8,6 @@ import grp
 import itertools
 import json
 import os
-import re
 import signal
 import socket
 import sqlite3
@@ -28,6 +27,7 @@ import serial
 from fake_device import MISSING, MUTED, Board, changed, on, pty_device, stable_name
 from serial import serialposix
 
+from conftest import check_sentence
 from hardmute.device import client
 from hardmute.device.holder import PortHolder, port_key
 from hardmute.model.errors import FAULT, OK, UNKNOWN, USAGE, UnreachableError
@@ -35,11 +35,6 @@ from hardmute.system import paths
 from muteboard import wire
 
 _END_S = 10
-
-
-def check_sentence(err: str) -> None:
-    assert re.fullmatch(r"[^\n]+[.?!]\n", err), err
-    assert "Traceback" not in err
 
 
 def reasons(home: Path) -> list[str | None]:
