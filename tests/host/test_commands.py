@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import pytest
 
 import hardmute
 import muteboard
-from conftest import Cli, Sim, StartSim, StartWatch
+from conftest import Cli, Logged, Sim, StartSim, StartWatch, plug_in
 from hardmute.cli.commands import demo
 from hardmute.device import client, discovery, simulators
 from hardmute.device.discovery import Port
@@ -31,7 +30,6 @@ from hardmute.model.clock import now_ms
 from hardmute.model.words import REASONS
 from hardmute.store.log import Log
 
-Logged = Callable[[str | None], list[Observation]]
 MINUTE = 60_000
 
 
@@ -43,15 +41,6 @@ def as_logged(told: dict[str, Any]) -> Observation:
         if fields[key] is not None:
             fields[key] = tuple(fields[key])
     return Observation(**fields)
-
-
-def plug_in(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
-    """Let the operating system list these ports as a real board's."""
-
-    def serial_ports(*, bridges: bool) -> list[Port]:  # noqa: ARG001 (the real signature)
-        return [Port(device, None, (0x2E8A, 0x0005)) for device in devices]
-
-    monkeypatch.setattr(discovery, "serial_ports", serial_ports)
 
 
 # status

@@ -12,7 +12,7 @@ import pytest
 from fake_device import BOARD, HELLO, MUTED, Board, changed, pty_device
 
 import muteboard
-from conftest import Cli, Sim, StartSim, StartWatch
+from conftest import Cli, Sim, StartSim, StartWatch, plug_in
 from evidence_maker import Story
 from hardmute.cli.commands import doctor
 from hardmute.device import discovery, holder
@@ -637,15 +637,6 @@ def test_the_udev_rule_is_for_the_boards_that_are_looked_for(cli: Cli) -> None:
 # All of it, on a running board.
 
 
-def plug_in(monkeypatch: pytest.MonkeyPatch, *sims: Sim) -> None:
-    """Let the operating system list the ports of these as a Pico's."""
-
-    def serial_ports(*, bridges: bool) -> list[Port]:  # noqa: ARG001 (the real signature)
-        return [Port(sim.device, None, PICO.ids) for sim in sims]
-
-    monkeypatch.setattr(discovery, "serial_ports", serial_ports)
-
-
 def test_doctor_finds_nothing_wrong_with_a_simulated_board(sim: Sim, cli: Cli, home: Path) -> None:
     assert cli("-d", sim.device, "name", "desk").code == 0
     before = {file: file.read_bytes() for file in home.glob("log*")}
@@ -677,7 +668,7 @@ def test_a_real_port_is_checked_as_one(
 ) -> None:
     """A pseudo-terminal in the place of a Pico's port: all but ModemManager depends on us."""
     monkeypatch.setattr("hardmute.device.simulators.running", list)
-    plug_in(monkeypatch, sim)
+    plug_in(monkeypatch, sim.device)
     found = {check["name"]: check for check in cli("doctor", "--json").json["checks"]}
     assert found["usb"]["result"] == "pass"
     assert found["permission"]["result"] == "pass"
@@ -725,7 +716,7 @@ def test_doctor_does_not_guess_among_several_boards(
     start_sim: StartSim, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boards = [start_sim(), start_sim()]
-    plug_in(monkeypatch, *boards)
+    plug_in(monkeypatch, *(one.device for one in boards))
     told = cli("doctor", "--json")
     assert (told.code, told.out) == (errors.USAGE, "")
     assert all(one.board in told.err for one in boards)

@@ -20,15 +20,13 @@ import pytest
 from fake_device import BOARD, LIVE, MUTED, Board, on, tcp_device
 
 import hardmute
-from conftest import Cli, Sim
+from conftest import Cli, Logged, Sim
 from hardmute.cli import parser as command_line
 from hardmute.cli.main import main
 from hardmute.device import client
-from hardmute.evidence.observation import Observation
 from hardmute.model.errors import INTERRUPTED, LOCAL, OK, UNKNOWN, USAGE
 from hardmute.model.errors import LIVE as LIVE_CODE
 
-Logged = Callable[[str | None], list[Observation]]
 STREAMS = ("stdin", "stdout", "stderr")
 NOWHERE = "/dev/hardmute-is-not-here"
 

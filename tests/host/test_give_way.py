@@ -20,19 +20,18 @@ from typing import Any
 import pytest
 from fake_device import BOARD, MUTED, Board, Last, ScriptedPort, on, tcp_device
 
-from conftest import Cli, Result, Sim, StartSim, StartWatch, use_clock
+from conftest import Cli, Logged, Result, Sim, StartSim, StartWatch, use_clock
+from conftest import plug_in as listed
 from hardmute.cli.commands import listen as listening
 from hardmute.device import client, discovery, simulators
 from hardmute.device import holder as port_holder
 from hardmute.device.client import Session
 from hardmute.device.holder import PortHolder, Turn
-from hardmute.evidence.observation import Observation
 from hardmute.model.clock import SYSTEM, iso_time, now_ms
 from hardmute.model.errors import INTERRUPTED, OK, UNKNOWN, PortHeldError, PortWantedError
 from hardmute.monitor import follower
 from muteboard import wire
 
-Logged = Callable[[str | None], list[Observation]]
 _END_S = 30
 _BUTTON = "press the button"
 
@@ -103,8 +102,7 @@ def press_until_live(sim: Sim) -> None:
 def pair(sim: Sim, cli: Cli, folder: Path) -> Path:
     """Pair the board with this host. The verify key's file."""
     key = folder / "key.json"
-    sim.act("power-off")
-    sim.act("power-on", "--hold", 3.3)
+    sim.open_setup()
     assert cli("-d", sim.board, "pair", "--verify-key", key).code == OK
     sim.act("power-off", "power-on")
     return key
@@ -112,11 +110,7 @@ def pair(sim: Sim, cli: Cli, folder: Path) -> Path:
 
 def plug_in(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
     """Let these be the ports of real boards."""
-
-    def serial_ports(*, bridges: bool) -> list[discovery.Port]:  # noqa: ARG001 (the real signature)
-        return [discovery.Port(device, None, (0x2E8A, 0x0005)) for device in devices]
-
-    monkeypatch.setattr(discovery, "serial_ports", serial_ports)
+    listed(monkeypatch, *devices)
     monkeypatch.setattr(simulators, "running", list)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_signed import Device, clock_of, is_paired, plugged_in
+from paired_device import Device, clock_of, is_paired, plugged_in
 
 from conftest import Cli, use_clock
 from evidence_maker import BOARD

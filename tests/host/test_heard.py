@@ -8,52 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from listening_maker import MUTED, body_of
 
 import independent_verifier
 from evidence_maker import BOARD, START_MS, Story, at
 from hardmute.evidence.entries import export_line
 from hardmute.evidence.listening import KIND
-from hardmute.listen import evidence
-from hardmute.listen.devices import Device
-from hardmute.listen.evidence import When
-from hardmute.listen.outcome import Band, Outcome
+from hardmute.listen.outcome import Outcome
 
-MUTED = Outcome(
-    "muted",
-    None,
-    83.21,
-    None,
-    float("inf"),
-    -40.0,
-    -98.7,
-    120.3,
-    -31.2,
-    5.0,
-    tuple(Band(low, 1.26 * low, -48.0, -106.5, 75.5) for low in (1000.0, 2000.0)),
-)
 LEAK = Outcome("live", None, 39.5, 40.0, 40.5, -40.0, -80.0, 120.3, -31.2, 5.0, ())
-MICROPHONE = Device("input", "usb.mic", "A microphone", 0, "usb.mic", None, False, True)
-SPEAKER = Device("output", "pci.speaker", "A speaker", 0, "pci.speaker", None, False, True)
-
-
 Tell = Callable[..., Story]
-
-
-def body_of(outcome: Outcome, start_ms: int, **changes: Any) -> dict[str, Any]:
-    """An entry that a microphone was listened to for 5 s, while its board said muted."""
-    made = evidence.body(
-        outcome,
-        state="muted",
-        when=When(start_ms, start_ms + 5000, 1, 0, 5000),
-        required_db=60.0,
-        confidence=1e-6,
-        microphone=MICROPHONE,
-        speaker=SPEAKER,
-        rate=48_000,
-        versions={"hardmute": "0.1.0"},
-        simulated=False,
-    )
-    return made | changes
 
 
 @pytest.fixture

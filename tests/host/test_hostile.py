@@ -45,7 +45,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from serial.urlhandler import protocol_socket
 
-from conftest import check_sentence
+from conftest import check_sentence, plug_in
 from hardmute.device import discovery
 from hardmute.device.client import STREAM_SILENCE_S, Session
 from hardmute.evidence.observation import Observation, seen
@@ -89,13 +89,6 @@ def earlier(home: Path) -> Observation:
     log.add(EARLIER)
     log.close()
     return EARLIER
-
-
-def plug_in(monkeypatch: pytest.MonkeyPatch, *ports: discovery.Port) -> None:
-    def serial_ports(*, bridges: bool) -> list[discovery.Port]:  # noqa: ARG001 (the real signature)
-        return list(ports)
-
-    monkeypatch.setattr(discovery, "serial_ports", serial_ports)
 
 
 def rows(home: Path) -> list[tuple[str | None, str, str | None]]:

@@ -12,14 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_heard import MUTED, body_of
-from test_listen_devices import PortAudio
-from test_listen_offline import record
-from test_pairing import open_setup
-from test_prove import key_of
+from listening_maker import MUTED, PortAudio, body_of, record
 
 from conftest import Cli, Sim, StartWatch
-from evidence_maker import BOARD, Story, at
+from evidence_maker import BOARD, Story, at, key_of
 from hardmute.cli import parser
 from hardmute.cli.commands import listen
 from hardmute.cli.commands.recording import write_probe
@@ -188,7 +184,7 @@ def test_list_config_and_doctor(sim: Sim, cli: Cli, start_sim: Any) -> None:
 
 
 def test_pair_and_unpair(sim: Sim, cli: Cli, tmp_path: Path) -> None:
-    open_setup(sim)
+    sim.open_setup()
     holds([cli("-d", sim.board, "pair", "--verify-key", tmp_path / "key", "--json").json], "pair")
     holds([cli("-d", sim.board, "unpair", "--json").json], "unpair")
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from listening_maker import PortAudio
 
 from conftest import Sim
 from hardmute.listen import devices
@@ -30,38 +30,6 @@ LISTED = [
     device("input", "pci.monitor", virtual="monitor"),
     device("output", "usb.out"),
 ]
-
-
-class PortAudio(ModuleType):
-    """The library, with devices of its own; only what lists them."""
-
-    class PortAudioError(Exception):
-        pass
-
-    def __init__(self, names: list[str], broken: bool = False) -> None:
-        super().__init__("sounddevice")
-        self.__version__ = "0"
-        self.default = type("default", (), {"device": (0, 1)})
-        self._names = names
-        self._broken = broken
-
-    def query_devices(self) -> list[dict[str, Any]]:
-        if self._broken:
-            raise self.PortAudioError("no host API")
-        return [
-            {
-                "name": name,
-                "index": index,
-                "hostapi": 0,
-                "max_input_channels": 1 - index % 2,
-                "max_output_channels": index % 2,
-            }
-            for index, name in enumerate(self._names)
-        ]
-
-    def query_hostapis(self, index: int) -> dict[str, str]:
-        assert index == 0
-        return {"name": "Core Audio"}
 
 
 @pytest.fixture

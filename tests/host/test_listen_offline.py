@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from listening_maker import record
 from numpy.typing import NDArray
 
-from hardmute.listen import signals, wav
+from hardmute.listen import wav
 
 RATE = 48_000
-# As the file is laid out: live, time to press, muted, time to press, live.
-MUTED_S = (6.0, 11.4)
 
 
 @pytest.fixture(scope="module")
@@ -23,32 +22,6 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     file = tmp_path_factory.mktemp("probe") / "probe.wav"
     write_probe(file, 2.0)
-    return file
-
-
-def record(
-    probe: Path,
-    file: Path,
-    *,
-    rate: int = 44_100,
-    begin_s: float = 3.3,
-    leak_db: float | None = None,
-    level_db: float = -20.0,
-) -> Path:
-    """What another device makes of it: it began at another time, and has another clock."""
-    played, its_rate = wav.read(probe)
-    chance = np.random.default_rng(1)
-    step = its_rate / rate * (1 + 50e-6)
-    heard = signals.delayed(
-        played, -begin_s * its_rate, step, round(len(played) / step + 8 * rate)
-    )
-    at = np.arange(len(heard)) / rate - begin_s
-    cut = (at > MUTED_S[0]) & (at < MUTED_S[1])
-    heard *= 10 ** (level_db / 20)
-    heard += 1e-3 * chance.standard_normal(len(heard))
-    heard[cut] *= 0.0 if leak_db is None else 10 ** (-leak_db / 20)
-    heard += 3e-5 * chance.standard_normal(len(heard))
-    wav.write(file, heard, rate)
     return file
 
 

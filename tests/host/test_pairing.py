@@ -17,12 +17,6 @@ from hardmute.store import keys
 from muteboard import attest
 
 
-def open_setup(sim: Sim) -> None:
-    """The button held at power-on, for long enough."""
-    sim.act("power-off")
-    sim.act("power-on", "--hold", 3.3)
-
-
 def leave_setup(sim: Sim) -> None:
     sim.act("power-off", "power-on")
 
@@ -33,7 +27,7 @@ def private(file: Path) -> bool:
 
 def test_pair_guides_through_setup_and_proves_itself(sim: Sim, cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "verify.key"
-    hands = threading.Timer(1.5, open_setup, [sim])
+    hands = threading.Timer(1.5, sim.open_setup)
     hands.start()
     told = cli("-d", sim.board, "pair", "--verify-key", file)
     hands.join()
@@ -51,7 +45,7 @@ def test_pair_guides_through_setup_and_proves_itself(sim: Sim, cli: Cli, tmp_pat
 
 def test_the_keys_are_what_the_format_says(sim: Sim, cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "verify.key"
-    open_setup(sim)
+    sim.open_setup()
     told = cli("-d", sim.board, "pair", "--verify-key", file, "--json")
     assert told.code == errors.OK
     stored = json.loads(file.read_text())
@@ -73,7 +67,7 @@ def test_pair_overwrites_nothing(sim: Sim, cli: Cli, tmp_path: Path) -> None:
     file.write_text("precious")
     dangling = tmp_path / "link"
     dangling.symlink_to(tmp_path / "nowhere")
-    open_setup(sim)
+    sim.open_setup()
     for name in (file, dangling):
         told = cli("-d", sim.board, "pair", "--verify-key", name)
         assert told.code == errors.USAGE
@@ -88,7 +82,7 @@ def test_pair_changes_nothing_where_the_key_could_not_be_written(
     sim: Sim, cli: Cli, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "file").write_text("")
-    open_setup(sim)
+    sim.open_setup()
     told = cli("-d", sim.board, "pair", "--verify-key", tmp_path / name)
     assert told.code == errors.USAGE
     assert "Nothing was changed" in told.err
@@ -100,7 +94,7 @@ def test_pair_says_what_to_do_when_the_key_was_not_written(
     sim: Sim, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "verify.key"
-    open_setup(sim)
+    sim.open_setup()
 
     def full(*_: object) -> None:
         raise errors.LocalError("The disk is full.")
@@ -116,7 +110,7 @@ def test_pair_says_what_to_do_when_the_key_was_not_written(
 
 
 def test_pairing_again_keeps_the_old_evidence(sim: Sim, cli: Cli, tmp_path: Path) -> None:
-    open_setup(sim)
+    sim.open_setup()
     files = [tmp_path / "first.key", tmp_path / "second.key"]
     assert cli("-d", sim.board, "pair", "--verify-key", files[0]).code == errors.OK
     told = cli("-d", sim.board, "pair", "--verify-key", files[1])
@@ -147,7 +141,7 @@ def test_pair_gives_up_after_its_patience(
 
 
 def test_P5_verify_attested(sim: Sim, cli: Cli, tmp_path: Path) -> None:
-    open_setup(sim)
+    sim.open_setup()
     assert cli("-d", sim.board, "pair", "--verify-key", tmp_path / "k").code == errors.OK
     leave_setup(sim)
     told = cli("-d", sim.board, "verify", "--require", "attested")
@@ -166,7 +160,7 @@ def test_P5_verify_attested(sim: Sim, cli: Cli, tmp_path: Path) -> None:
 
 
 def test_unpair_ends_it_on_the_board_and_here(sim: Sim, cli: Cli, tmp_path: Path) -> None:
-    open_setup(sim)
+    sim.open_setup()
     assert cli("-d", sim.board, "pair", "--verify-key", tmp_path / "k").code == errors.OK
     told = cli("-d", sim.board, "unpair", "--json")
     assert told.code == errors.OK
@@ -180,7 +174,7 @@ def test_unpair_ends_it_on_the_board_and_here(sim: Sim, cli: Cli, tmp_path: Path
 def test_P5_a_host_that_has_lost_its_key_is_paired_all_the_same(
     sim: Sim, cli: Cli, tmp_path: Path, home: Path
 ) -> None:
-    open_setup(sim)
+    sim.open_setup()
     assert cli("-d", sim.board, "pair", "--verify-key", tmp_path / "k").code == errors.OK
     (home / "keys" / f"{sim.board}.json").rename(tmp_path / "key")
     told = cli("-d", sim.board, "status", "--json")
@@ -197,7 +191,7 @@ def test_P5_a_host_that_has_lost_its_key_is_paired_all_the_same(
 def test_unpair_leaves_a_board_paired_with_another_host_alone(
     sim: Sim, cli: Cli, tmp_path: Path
 ) -> None:
-    open_setup(sim)
+    sim.open_setup()
     assert cli("-d", sim.board, "pair", "--verify-key", tmp_path / "one").code == errors.OK
     [ours] = keys.load_attest_keys(sim.board)
     assert cli("-d", sim.board, "pair", "--verify-key", tmp_path / "two").code == errors.OK

@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 
 import independent_verifier
-from evidence_maker import BOARD, MadeBoard, Story, at, copy_of, hash_of, write_export
+from evidence_maker import BOARD, MadeBoard, Story, at, copy_of, hash_of, key_of, write_export
 from hardmute.evidence import reconstruction, verifier
 from hardmute.evidence.entries import Entry, canonical, export_line, stored, stored_entry
 from hardmute.evidence.proof import Proof, examine
 from hardmute.model.clock import iso_time
-from hardmute.store import keys
 from hardmute.store.excerpt import excerpt
 from hardmute.store.log import Log
 from muteboard import attest, journal
@@ -536,14 +535,6 @@ def test_two_attestations_of_one_moment_agree(scene: Scene) -> None:
 
 
 # The command.
-
-
-def key_of(story: Story, folder: Path) -> Path:
-    """A file with the story's verify key."""
-    ((board, pairing), secret) = next(iter(story.board.secrets.items()))
-    file = folder / "key.json"
-    keys.save_verify_key(file, board, pairing, secret)
-    return file
 
 
 @pytest.mark.usefixtures("story")

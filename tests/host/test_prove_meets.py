@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_commands import Logged
-from test_signed import is_paired, plugged_in
+from paired_device import is_paired, plugged_in
 
-from conftest import Cli
+from conftest import Cli, Logged
 from evidence_maker import BOARD, MINUTE, Story, at
 from hardmute.device import discovery
 from hardmute.model import errors

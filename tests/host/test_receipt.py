@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import independent_verifier
-from evidence_maker import BOARD, MINUTE, START_MS, MadeBoard, Story, at, shown
+from evidence_maker import BOARD, MINUTE, START_MS, MadeBoard, Story, at, key_of, shown
 from hardmute.evidence import receipt
 from hardmute.evidence.entries import (
     Entry,
@@ -38,10 +38,7 @@ from muteboard import attest, journal
 
 @pytest.fixture
 def key(story: Story, tmp_path: Path) -> Path:
-    file = tmp_path / "verify-key.json"
-    ((board, pairing), secret) = next(iter(story.board.secrets.items()))
-    keys.save_verify_key(file, board, pairing, secret)
-    return file
+    return key_of(story, tmp_path)
 
 
 @pytest.fixture

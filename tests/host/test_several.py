@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 from fake_device import pty_device
-from test_commands import plug_in as listed
-from test_log import DAMAGE
 
 from conftest import Cli, StartSim, StartWatch
+from conftest import plug_in as listed
 from hardmute.device import discovery, simulators
 from hardmute.device.client import Session
 from hardmute.store.log import Log
@@ -232,7 +231,7 @@ def test_P5_labels_that_a_damaged_log_had_are_missed(
     sim = start_sim()
     plug_in(monkeypatch, sim.device)
     cli("-d", sim.board, "name", "Common room")
-    DAMAGE["all garbage"](home / "log.sqlite3")
+    (home / "log.sqlite3").write_bytes(os.urandom(20_000))
     assert cli("status", "--all").code == 5
 
 

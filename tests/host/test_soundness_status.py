@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from test_signed import ATTESTS, Device, is_paired, plugged_in
+from paired_device import ATTESTS, Device, is_paired, plugged_in
 
 import soundness
 from conftest import Cli
