@@ -1045,7 +1045,7 @@ def test_P4_a_press_that_toggles_the_latch_twice_is_no_fault(interlock: Port, mo
 def test_P2_P3_storm_on_the_interlock(
     interlock: Port, monkeypatch: pytest.MonkeyPatch, mode: str, delay_ms: int
 ) -> None:
-    """As `tests/host/test_press_storm.py`, for presses that the interlock's filter can tell."""
+    """As `tests/host/sim/test_press_storm.py`; the interlock's filter can tell these presses."""
     monkeypatch.setitem(press_storm.KINDS, "stumble", 0)
     chip = interlock.chip
     chip.latch_delay_ms = delay_ms

@@ -38,24 +38,24 @@ from muteboard import wire
 
 # Pseudo-terminals, flock and termios: these are about what Windows does not have.
 _POSIX = [
-    "test_doctor.py",
-    "test_exit_codes.py",
-    "test_finding.py",
-    "test_flash.py",
-    "test_flash_esp32.py",
-    "test_give_way.py",
-    "test_growth.py",
-    "test_hostile.py",
-    "test_log.py",
-    "test_new_file.py",
-    "test_port.py",
-    "test_service.py",
-    "test_several.py",
-    "test_signed.py",
-    "test_soundness_status.py",
+    "cli/test_exit_codes.py",
+    "cli/test_service.py",
+    "device/test_finding.py",
+    "device/test_give_way.py",
+    "device/test_hostile.py",
+    "device/test_port.py",
+    "device/test_several.py",
+    "doctor/test_doctor.py",
+    "flash/test_flash.py",
+    "flash/test_flash_esp32.py",
+    "store/test_growth.py",
+    "store/test_log.py",
+    "sync/test_signed.py",
+    "sync/test_soundness_status.py",
+    "system/test_new_file.py",
 ]
 # The clocks of a Linux host.
-_LINUX = ["test_processes.py"]
+_LINUX = ["monitor/test_processes.py"]
 collect_ignore = (_POSIX if os.name == "nt" else []) + (_LINUX if sys.platform != "linux" else [])
 
 # A shell ignores Ctrl-C for what it starts in the background, and children inherit that; the tests

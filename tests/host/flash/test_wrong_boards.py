@@ -30,7 +30,7 @@ from hardmute.model import errors
 from hardmute.sim import rp2040
 from muteboard import boards
 
-VECTORS = Path(__file__).parent.parent / "vectors" / "machines.txt"
+VECTORS = Path(__file__).parents[2] / "vectors" / "machines.txt"
 LISTED = [
     line.split("\t") for line in VECTORS.read_text().splitlines() if not line.startswith("#")
 ]

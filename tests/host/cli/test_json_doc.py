@@ -23,7 +23,7 @@ from hardmute.evidence.entries import canonical
 from hardmute.evidence.listening import KIND
 from hardmute.listen.outcome import CannotTellError
 
-DOC = (Path(__file__).parents[2] / "docs" / "json.md").read_text("utf-8")
+DOC = (Path(__file__).parents[3] / "docs" / "json.md").read_text("utf-8")
 TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),

@@ -1,7 +1,7 @@
 """`hardmute flash` on an ESP32: the real esptool against a chip with the ROM loader's protocol.
 
-The images are synthetic (tests/host/esp32_image_maker.py): no official one can be had where this
-project is made, and nothing here says that one of them runs.
+The images are synthetic (tests/host/flash/esp32_image_maker.py): no official one can be had where
+this project is made, and nothing here says that one of them runs.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def test_P5_a_board_that_denies_its_pairing_is_not_muted(
 
 
 def test_the_words_in_the_log_are_the_documented_ones() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "evidence.md").read_text("utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "evidence.md").read_text("utf-8")
     _, table = page.split("| `unsigned` |")
     for code in UNSIGNED:
         assert f"`{code}`" in table.partition("\n\n")[0]

@@ -753,7 +753,7 @@ def test_help_fits_a_screen(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_sentence_says_what_3_means(cli: Cli) -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     pages = [root / "README.md", root / "docs" / "threat-model.md"]
     for said in (cli("--help").out, *(page.read_text("utf-8") for page in pages)):
         words = " ".join(said.replace("|", " ").split())
@@ -794,7 +794,7 @@ def test_no_command_at_all_shows_the_short_help(cli: Cli) -> None:
 
 
 def test_nobody_is_sent_to_an_index_where_hardmute_is_not() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     files = [*(root / "host").rglob("*.py"), *root.glob("*.md"), *root.glob("*/*.md")]
     advice = re.compile(r"\b(pip3?|pipx|uvx?|tool) (install |run |add )?['\"]?hardmute\b")
     assert [file.name for file in files if advice.search(file.read_text("utf-8"))] == []

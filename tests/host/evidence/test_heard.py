@@ -157,7 +157,7 @@ def test_P6_the_attestation_after_it_commits_to_it(tell: Tell) -> None:
 
 def test_the_body_is_as_the_page_says() -> None:
     """And of whole numbers, for two programs could write a fraction differently."""
-    page = (Path(__file__).parents[2] / "docs" / "evidence.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "evidence.md").read_text(encoding="utf-8")
     section = page.partition("### `listening`")[2].partition("\n## ")[0]
     body = body_of(MUTED, START_MS)
     for field in body:
