@@ -44,6 +44,7 @@ _POSIX = [
     "test_growth.py",
     "test_hostile.py",
     "test_log.py",
+    "test_monitor_settings.py",
     "test_new_file.py",
     "test_port.py",
     "test_service.py",
