@@ -52,8 +52,8 @@ _POSIX = [
     "test_signed.py",
     "test_soundness_status.py",
 ]
-# The clocks of a Linux host.
-_LINUX = ["test_processes.py"]
+# The clocks of a Linux host, and its service manager.
+_LINUX = ["test_processes.py", "test_service_manager.py"]
 collect_ignore = (_POSIX if os.name == "nt" else []) + (_LINUX if sys.platform != "linux" else [])
 
 # A shell ignores Ctrl-C for what it starts in the background, and children inherit that; the tests
