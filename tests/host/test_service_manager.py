@@ -176,7 +176,7 @@ def test_P5_a_blocked_event_loop_is_not_alive(address: str, referee: Referee) ->
             service.stdin.write("block\n")
             assert service.stdout.readline() == "blocked\n"
             referee.waiting()
-            # Five of its turns, in which a thread of the process goes on.
+            # Five times as long as between two of them.
             referee.socket.settimeout(1)
             with pytest.raises(TimeoutError):
                 referee.hear()

@@ -157,7 +157,15 @@ def _add_watch(command: argparse.ArgumentParser) -> None:
         "only `hardmute mute` gets the port. `watch` then takes it back and follows on."
     )
     _add_common(command)
-    _add_json(command, "a JSON object for each change, a line each")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json", action="store_true", help="a JSON object for each change, a line each"
+    )
+    form.add_argument(
+        "--format",
+        choices=("waybar", "i3", "polybar", "tmux", "swiftbar", "plain"),
+        help="for a status bar (docs/bars.md): each change in the words of that bar",
+    )
 
 
 def _add_state(command: argparse.ArgumentParser) -> None:
@@ -174,13 +182,18 @@ def _add_status(command: argparse.ArgumentParser) -> None:
         "own. Otherwise give the board a label: --all then says unknown, and -d PORT\n"
         "asks it."
     )
-    _add_several(command)
+    _add_several(command, short=True)
     _add_all(command)
 
 
-def _add_several(command: argparse.ArgumentParser) -> None:
+def _add_several(command: argparse.ArgumentParser, *, short: bool = False) -> None:
     _add_common(command, several=True)
-    _add_json(command, "one JSON object; of several boards, a list")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json", action="store_true", help="one JSON object; of several boards, a list"
+    )
+    if short:
+        form.add_argument("--short", action="store_true", help="one short line, for a status bar")
 
 
 def _add_all(command: argparse.ArgumentParser) -> None:

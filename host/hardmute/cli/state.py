@@ -17,6 +17,13 @@ def label(log: Log | None, board: str | None) -> str:
     return f"{named} ({board})" if named else f"board {board}"
 
 
+def short_label(log: Log | None, board: str | None) -> str:
+    """What a person calls ``board``, or its id."""
+    if board is None:
+        return "unknown board"
+    return (log.label(board) if log is not None else None) or board
+
+
 def why(observation: Observation) -> str:
     """What belongs to the verdict, in one line."""
     if observation.state is None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import muteboard
 from hardmute.cli import console
-from hardmute.cli.state import print_observation
+from hardmute.cli.state import print_observation, short_label
 from hardmute.device import discovery
 from hardmute.device.holder import Turn
 from hardmute.evidence.observation import Observation
@@ -29,7 +29,7 @@ class Asked(NamedTuple):
     """What ``command`` wants to know of a board, and how it tells that.
 
     ``timeout``: for each answer, in seconds. ``json``: print JSON. ``require``: the least proof
-    level for exit code 0. ``explain``: say what the verdict rests on.
+    level for exit code 0. ``explain``: say what the verdict rests on. ``short``: print one line.
     """
 
     command: str
@@ -39,11 +39,12 @@ class Asked(NamedTuple):
     turn: Turn = "usual"
     require: ProofLevel = "sensed"
     explain: bool = False
+    short: bool = False
 
 
 def status(args: Namespace) -> int:
     """`hardmute status`."""
-    return _of_each(args, Asked("status", ask_once, args.timeout, args.json))
+    return _of_each(args, Asked("status", ask_once, args.timeout, args.json, short=args.short))
 
 
 def mute(args: Namespace) -> int:
@@ -102,6 +103,8 @@ def _of_each(args: Namespace, asked: Asked) -> int:
         code = errors.worst(code, one)
     if asked.json:
         code = errors.worst(code, _told(lambda: print(json.dumps(rows))))
+    if asked.short:
+        code = errors.worst(code, _told(lambda: print(_short(recorder.log, rows))))
     return code
 
 
@@ -186,7 +189,9 @@ def _print_state(
     firmware: str | None,
     rows: Rows | None,
 ) -> None:
-    if asked.json:
+    if asked.short and rows is None:
+        print(_short(recorder.log, [observation.as_json()]))
+    elif asked.json or asked.short:
         matches = None if firmware is None else firmware == muteboard.__version__
         told = {"firmware": firmware, "firmware_matches": matches}
         row = observation.as_json() | told
@@ -200,6 +205,22 @@ def _print_state(
             _print_firmware(firmware)
         if asked.explain and observation.verdict != "unknown":
             _explain(observation, asked.require)
+
+
+def _short(log: Log | None, rows: Rows) -> str:
+    """All of ``rows`` in one line."""
+    from hardmute.render import bars
+
+    shown = [
+        bars.shown_of(
+            short_label(log, row["board"]) if row["board"] else row["device"] or "unknown board",
+            row["verdict"],
+            row["reason"],
+            simulated=row.get("simulated", False),
+        )
+        for row in rows
+    ]
+    return bars.line("plain", shown)
 
 
 def _print_firmware(firmware: str) -> None:

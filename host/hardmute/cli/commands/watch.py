@@ -7,11 +7,12 @@ import sys
 from argparse import Namespace
 
 from hardmute.cli import console
-from hardmute.cli.state import label, why
+from hardmute.cli.state import label, short_label, why
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors, words
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor.follower import Follower
+from hardmute.render import bars
 
 
 def watch(args: Namespace) -> int:
@@ -29,15 +30,33 @@ def watch(args: Namespace) -> int:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
-    return follow(args.device, args.timeout, args.json, SYSTEM)
+    if args.format is None:
+        return follow(args.device, args.timeout, args.json, SYSTEM)
+    form: bars.Format = args.format
+    print(bars.begin(form), flush=True)
+    try:
+        return follow(args.device, args.timeout, args.json, SYSTEM, form)
+    finally:
+        # A bar keeps the last line that it got.
+        print(bars.line(form, []), flush=True)
 
 
-def follow(device: str | None, timeout: float, as_json: bool, clock: HostClock) -> int:
-    """Follow a board, print what changes, return the exit code."""
+def follow(
+    device: str | None,
+    timeout: float,
+    as_json: bool,
+    clock: HostClock,
+    form: bars.Format | None = None,
+) -> int:
+    """Follow a board, print what changes, return the exit code. ``form``: as bars have it."""
 
     def show(observation: Observation) -> None:
         if as_json:
             print(json.dumps(observation.as_json()), flush=True)
+            return
+        if form is not None:
+            seen = bars.shown(short_label(follower.log, observation.board), observation)
+            print(bars.line(form, [seen]), flush=True)
             return
         stamp = words.local_time(observation.at_ms)
         board = label(follower.log, observation.board)
