@@ -47,7 +47,7 @@ _POSIX = [
     "test_monitor_settings.py",
     "test_new_file.py",
     "test_port.py",
-    "test_service.py",
+    "test_service_mode.py",
     "test_several.py",
     "test_signed.py",
     "test_soundness_status.py",
