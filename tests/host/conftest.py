@@ -51,6 +51,7 @@ _POSIX = [
     "test_several.py",
     "test_signed.py",
     "test_soundness_status.py",
+    "test_user_service.py",
 ]
 # The clocks of a Linux host, and its service manager.
 _LINUX = ["test_processes.py", "test_service_manager.py"]

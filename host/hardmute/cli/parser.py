@@ -182,6 +182,24 @@ def _add_monitor(command: argparse.ArgumentParser) -> None:
     _add_json(command, "a JSON object for each change, a line each")
 
 
+def _add_service(command: argparse.ArgumentParser) -> None:
+    command.epilog = (
+        "Linux: a unit of your systemd. macOS: a launchd agent. Windows: a task at logon.\n"
+        "Those of macOS and Windows were never run."
+    )
+    actions = command.add_subparsers(dest="action", metavar="install|status|remove", required=True)
+    for name, summary in (
+        ("install", "run it now and in each session; may be repeated"),
+        ("status", "does it run? (0: yes, 6: no)"),
+        ("remove", "stop it, and remove what `install` wrote"),
+    ):
+        action = actions.add_parser(name, help=summary, formatter_class=_Formatter)
+        _add_common(action, device=False, timeout=False)
+        if name != "status":
+            action.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+        action.set_defaults(run=f"service:{name}")
+
+
 def _add_state(command: argparse.ArgumentParser) -> None:
     _add_common(command)
     _add_json(command)
@@ -599,6 +617,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "status": ("status:status", "is the line cut?", _add_status),
     "watch": ("watch:watch", "follow a board until Ctrl-C", _add_watch),
     "monitor": ("monitor:monitor", "follow all boards, for all commands", _add_monitor),
+    "service": ("service:status", "have the system run the monitor", _add_service),
     "mute": ("asking:mute", "cut the line; nothing here connects it", _add_mute),
     "verify": ("asking:verify", "verdict and proof level, checked afresh", _add_verify),
     "audio": ("audio:audio", "microphones and speakers for `verify --listen`", _add_audio),
