@@ -11,6 +11,7 @@ from argparse import Namespace
 import muteboard
 from hardmute.cli.commands.watch import print_change
 from hardmute.model import errors
+from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor.feed import Feed
 from hardmute.monitor.monitor import Monitor
 from hardmute.monitor.server import Server, only_monitor
@@ -18,12 +19,17 @@ from hardmute.monitor.server import Server, only_monitor
 
 def monitor(args: Namespace) -> int:
     """`hardmute monitor`: until Ctrl-C, or until a service manager ends it."""
+    return run(args, SYSTEM)
+
+
+def run(args: Namespace, clock: HostClock) -> int:
+    """As `monitor`, by this ``clock``."""
     with only_monitor():
-        return asyncio.run(_run(args))
+        return asyncio.run(_run(args, clock))
 
 
-async def _run(args: Namespace) -> int:
-    followed = Monitor(args.devices, timeout=args.timeout)
+async def _run(args: Namespace, clock: HostClock) -> int:
+    followed = Monitor(args.devices, timeout=args.timeout, clock=clock)
     ended = _ended_by_signals()
     about = {"pid": os.getpid(), "version": muteboard.__version__}
     server = Server(followed, about)
