@@ -207,7 +207,9 @@ def test_P1_mute_cuts_beside_a_monitor_that_is_stopped(
     sim.act("press")
     running.send(signal.SIGSTOP)
     told = cli("-d", sim.board, "mute")
-    assert (told.code, sim.look()["line"]) == (0, "cut")
+    assert sim.look()["line"] == "cut"
+    # It may have been stopped in the middle of a row, and then holds the log as well.
+    assert told.code in (0, 6)
     assert f"Process {running.process.pid} (hardmute monitor" in told.err
     running.send(signal.SIGCONT)
     wait_for(lambda: (known := running.knows(sim.board)) and known.observation.verdict == "muted")
