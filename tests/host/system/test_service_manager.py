@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import Sim
 from hardmute.system.service_manager import ServiceManager
 
 # 0.4 s: the service tells every 0.2 s that its event loop turns.
@@ -69,6 +71,41 @@ class Referee:
             return heard
         finally:
             self.socket.settimeout(10)
+
+
+def test_P5_the_monitor_tells_that_it_works_or_not(sim: Sim, tmp_path: Path) -> None:
+    referee = Referee(str(tmp_path / "notify"))
+    notify = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": str(WATCHDOG_US)}
+    with (
+        referee.socket,
+        subprocess.Popen(
+            [sys.executable, "-m", "hardmute", "monitor", "-d", sim.board],
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, **notify},
+        ) as monitor,
+    ):
+        killer = threading.Timer(60, monitor.kill)
+        killer.start()
+        try:
+            referee.socket.settimeout(30)
+            assert referee.hear() == "READY=1\nSTATUS=1 board"
+            assert referee.hear() == "WATCHDOG=1"
+            monitor.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, monitor.pid, os.WSTOPPED)
+            referee.waiting()
+            # Five times as long as between two of them.
+            referee.socket.settimeout(1)
+            with pytest.raises(TimeoutError):
+                referee.hear()
+            referee.socket.settimeout(30)
+            monitor.send_signal(signal.SIGCONT)
+            referee.hear_until("WATCHDOG=1")
+            monitor.terminate()
+            referee.hear_until("STOPPING=1")
+            assert monitor.wait(30) == 0
+        finally:
+            killer.cancel()
+            monitor.kill()
 
 
 @pytest.fixture(params=["path", "abstract"])
