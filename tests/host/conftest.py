@@ -39,7 +39,8 @@ from muteboard import wire
 # Pseudo-terminals, flock and termios: these are about what Windows does not have.
 _POSIX = [
     "cli/test_exit_codes.py",
-    "cli/test_service.py",
+    "cli/test_service_mode.py",
+    "cli/test_user_service.py",
     "device/test_finding.py",
     "device/test_give_way.py",
     "device/test_hostile.py",
@@ -48,14 +49,15 @@ _POSIX = [
     "doctor/test_doctor.py",
     "flash/test_flash.py",
     "flash/test_flash_esp32.py",
+    "monitor/test_monitor_settings.py",
     "store/test_growth.py",
     "store/test_log.py",
     "sync/test_signed.py",
     "sync/test_soundness_status.py",
     "system/test_new_file.py",
 ]
-# The clocks of a Linux host.
-_LINUX = ["monitor/test_processes.py"]
+# The clocks of a Linux host, and its service manager.
+_LINUX = ["monitor/test_processes.py", "system/test_service_manager.py"]
 collect_ignore = (_POSIX if os.name == "nt" else []) + (_LINUX if sys.platform != "linux" else [])
 
 # A shell ignores Ctrl-C for what it starts in the background, and children inherit that; the tests
