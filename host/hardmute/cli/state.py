@@ -6,6 +6,7 @@ from hardmute.cli import console
 from hardmute.evidence.observation import Observation
 from hardmute.model import words
 from hardmute.model.answers import NOT_ATTESTED, warning_text
+from hardmute.render.observations import why
 from hardmute.store.log import Log
 
 
@@ -15,22 +16,6 @@ def label(log: Log | None, board: str | None) -> str:
         return "unknown board"
     named = log.label(board) if log is not None else None
     return f"{named} ({board})" if named else f"board {board}"
-
-
-def why(observation: Observation) -> str:
-    """What belongs to the verdict, in one line."""
-    if observation.state is None:
-        return words.REASONS.get(observation.reason or "", "")
-    if observation.reason == NOT_ATTESTED:
-        parts = [words.claimed(observation.unsigned)]
-    else:
-        parts = [words.CAUSES.get(observation.cause or "", ""), observation.reason or ""]
-    if observation.service not in (None, "none"):
-        parts.append(f"in {observation.service}")
-    parts += [warning.replace("_", " ") for warning in observation.warnings or ()]
-    if observation.simulated:
-        parts.append("simulated")
-    return ", ".join(filter(None, parts))
 
 
 def print_observation(log: Log | None, observation: Observation) -> None:

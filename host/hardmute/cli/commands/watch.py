@@ -7,11 +7,12 @@ import sys
 from argparse import Namespace
 
 from hardmute.cli import console
-from hardmute.cli.state import label, why
+from hardmute.cli.state import label
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors, words
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor.follower import Follower
+from hardmute.render.observations import why
 
 
 def watch(args: Namespace) -> int:
