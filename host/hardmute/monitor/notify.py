@@ -57,6 +57,8 @@ class _Board:
     failed: str | None = None
     cut_s: float | None = None
     retry_s: float = 0.0
+    # Somebody has pressed the button of its notification, and is told each time what came of it.
+    by_hand: bool = False
     cutting: asyncio.Task[None] | None = None
     # When the quiet hours began for which this has cut the line.
     quiet: datetime | None = None
@@ -139,7 +141,7 @@ class Notifications:
         if self._is_open(board):
             again = now_s - board.raised_s >= self._remind.after_s
             if board.cut_s is not None and not board.cutting and now_s - board.cut_s >= _CUT_S:
-                again = again or board.failed != _NOT_MUTED
+                again = again or board.by_hand or board.failed is None
                 board.cut_s, board.failed = None, _NOT_MUTED
             idle_s, unused_s = board.idle_s, self._remind.unused_s
             if idle_s is not None and unused_s is not None and not board.unused:
@@ -172,19 +174,19 @@ class Notifications:
 
     def _cut(self, board: _Board, quiet: datetime | None) -> None:
         if board.cutting is None:
+            board.by_hand = quiet is None
             board.cutting = self._tasks.create_task(self._cut_now(board, quiet))
 
     async def _cut_now(self, board: _Board, quiet: datetime | None) -> None:
-        before, again = board.failed, False
+        again = False
         try:
             async with asyncio.timeout(_MUTE_S):
                 await self._mute(board.told.board)
             board.quiet, board.cut_s = quiet, self._clock.now_s()
             again = quiet is not None and board.told.observation.verdict == "muted"
         except (HardmuteError, TimeoutError) as error:
+            again = board.by_hand or board.failed is None
             board.failed, board.cut_s = str(error) or _NO_ANSWER, None
-            # To somebody who has just pressed the button it is told each time.
-            again = quiet is None or board.failed != before
         board.cutting, board.retry_s = None, self._clock.now_s() + _CUT_S
         self._say(board, again=again)
 
