@@ -114,8 +114,9 @@ class _Card:
     serial: int = 0
     asked: Literal["notify", "close"] | None = None
     late: asyncio.TimerHandle | None = None
-    # Seconds of the loop: after an error not before then.
+    # Seconds of the loop: after an error not before then. It is tried again by itself.
     not_before: float = 0.0
+    later: asyncio.TimerHandle | None = None
 
     def forget(self) -> None:
         """The service is another one now, and has no such note."""
@@ -144,10 +145,10 @@ class _Session:
     markup: bool = False
     buttons: bool = False
     abandoned: set[int] = field(default_factory=set[int])
-    # Serials of questions: what the service can do, whether it could be started, and who it is.
-    asked: int = 0
-    started: int = 0
+    # Serials of questions: who it is, whether it could be started, and what it can do.
     named: int = 0
+    started: int = 0
+    asked: int = 0
 
 
 class Desktop:
@@ -219,9 +220,8 @@ class Desktop:
                 while not gone.done():
                     self._watch_over(session)
                     if not session.owner:
-                        # Where one is installed that the bus can start, it starts it.
-                        session.started = self._call(
-                            _BUS, _BUS_PATH, _BUS, "StartServiceByName", "su", SERVICE, 0
+                        session.named = self._call(
+                            _BUS, _BUS_PATH, _BUS, "GetNameOwner", "s", SERVICE
                         )
                     elif not session.ready:
                         self._meet(session)
@@ -298,12 +298,18 @@ class Desktop:
         else:
             card.allowance.refill()
             if loop.time() < card.not_before or not card.allowance.take():
+                if card.later is None:
+                    card.later = loop.call_later(1.0, self._step_later, card)
                 return
             card.asked, card.sent, card.again = "notify", card.note, False
             member, signature = "Notify", "susssasa{sv}i"
             body = self._words(session, card.note, card.number)
         card.serial = self._call(session.owner, PATH, SERVICE, member, signature, *body)
         card.late = loop.call_later(_ANSWER_S, self._fail, _SILENT)
+
+    def _step_later(self, card: _Card) -> None:
+        card.later = None
+        self._step(card)
 
     @staticmethod
     def _words(session: _Session, note: Note, replaces: int) -> list[object]:
@@ -339,14 +345,16 @@ class Desktop:
                     self._close(str(message.sender), message.body[0])
             elif serial == session.asked:
                 self._met(session, message if fine else None)
-            elif serial == session.started:
+            elif serial == session.named and not session.owner:
                 if fine:
-                    session.named = self._call(_BUS, _BUS_PATH, _BUS, "GetNameOwner", "s", SERVICE)
-                elif not session.owner:
-                    self._fail(_NO_SERVICE)
-            elif serial == session.named:
-                if fine and not session.owner:
                     self._owned(session, str(message.body[0]))
+                else:
+                    # Where one is installed that the bus can start, it starts it.
+                    session.started = self._call(
+                        _BUS, _BUS_PATH, _BUS, "StartServiceByName", "su", SERVICE, 0
+                    )
+            elif serial == session.started and not session.owner and not fine:
+                self._fail(_NO_SERVICE)
             else:
                 for tag, card in self._cards.items():
                     if card.serial == serial:
