@@ -51,8 +51,8 @@ _POSIX = [
     "test_signed.py",
     "test_soundness_status.py",
 ]
-# The clocks of a Linux host.
-_LINUX = ["test_processes.py"]
+# The clocks of a Linux host, and its list of processes.
+_LINUX = ["test_monitor_hooks.py", "test_processes.py"]
 collect_ignore = (_POSIX if os.name == "nt" else []) + (_LINUX if sys.platform != "linux" else [])
 
 # A shell ignores Ctrl-C for what it starts in the background, and children inherit that; the tests
