@@ -91,6 +91,9 @@ def use_clock(patch: pytest.MonkeyPatch, clock: HostClock) -> None:
 def _not_the_user_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # A test without `home` reads no keys of whoever runs it, and leaves none behind.
     monkeypatch.setenv("HARDMUTE_HOME", str(tmp_path / "home"))
+    # Nor has it anything to do with the desktop.
+    for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

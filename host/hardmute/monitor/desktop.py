@@ -14,9 +14,10 @@ import html
 import os
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from hardmute.model import notices
+from hardmute.model import notices, words
 from hardmute.model.allowance import Allowance
 from hardmute.model.errors import LocalError, MissingExtraError
 
@@ -55,6 +56,7 @@ _CALLS = 6
 # Why a notification was closed, by the specification: somebody dismissed it; we closed it.
 _DISMISSED = 2
 _CRITICAL = 2
+_LONGEST_NAME = 40
 
 
 class Note(NamedTuple):
@@ -451,16 +453,55 @@ class Desktop:
             self._events.lost(tag)
 
 
+def session_bus() -> str | None:
+    """The address of this session's bus; None where there is none."""
+    address = os.environ.get("DBUS_SESSION_BUS_ADDRESS")
+    folder = os.environ.get("XDG_RUNTIME_DIR")
+    if not address and folder and Path(folder, "bus").exists():
+        return f"unix:path={folder}/bus"
+    return address or None
+
+
+async def receiver(address: str | None = None) -> str:
+    """The name and the version of the service that shows notifications here. It shows nothing.
+
+    Takes 5 s at most. Raises `LocalError` where nobody would see one now, and why.
+    """
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            bus = await connect(address)
+            try:
+                return await _asked(bus)
+            finally:
+                bus.disconnect()
+                await _gone(bus)
+    except TimeoutError as error:
+        raise LocalError(_SILENT) from error
+
+
+async def _asked(bus: MessageBus) -> str:
+    from dbus_fast import Message, MessageType
+
+    # Where one is installed that the bus can start, this starts it.
+    question = Message(
+        destination=SERVICE, path=PATH, interface=SERVICE, member="GetServerInformation"
+    )
+    try:
+        answer = await bus.call(question)
+    except (OSError, EOFError) as error:
+        raise LocalError(_BUS_DOWN) from error
+    if answer.message_type is not MessageType.METHOD_RETURN or answer.signature != "ssss":
+        raise LocalError(_NO_SERVICE)
+    name, _, version, _ = (words.printable(str(one))[:_LONGEST_NAME] for one in answer.body)
+    return f"{name} {version}".strip()
+
+
 async def connect(address: str | None = None) -> MessageBus:
     """A connection to this session's bus, or to the one at ``address``.
 
     Raises `LocalError`, and `MissingExtraError` where the extra ``notify`` is not installed.
     """
-    if address is None:
-        address = os.environ.get("DBUS_SESSION_BUS_ADDRESS")
-        folder = os.environ.get("XDG_RUNTIME_DIR")
-        if not address and folder:
-            address = f"unix:path={folder}/bus"
+    address = session_bus() if address is None else address
     try:
         from dbus_fast import DBusFastError
         from dbus_fast.aio import MessageBus

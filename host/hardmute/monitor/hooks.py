@@ -1,7 +1,7 @@
 """Programs that are run, and a webhook that is called, as the state of a board changes.
 
 A hook gets one JSON object: what `Observation.as_json` has, with ``event``, ``board``, ``label``,
-``incident``, ``reminder`` (nothing has changed) and ``sent_at``. docs/monitor.md has the fields.
+``incident``, ``reminder`` (nothing has changed) and ``sent_at``. docs/hooks.md has the fields.
 """
 
 from __future__ import annotations
