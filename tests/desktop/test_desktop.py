@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -33,14 +34,14 @@ _LATE_S = 20.0
 class Rig:
     """A sink on a real bus. Its clocks are moved by the test; the bus has its own time."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, memory: Path | None = None) -> None:
         self.time = Time(datetime(2026, 11, 30, 12))  # noqa: DTZ001 (local time)
         self.feed = Feed()
         self.alerts: list[Told] = []
         self.mutes: list[str] = []
 
         def screen(events: Events) -> Desktop:
-            self.desktop = Desktop(events, address)
+            self.desktop = Desktop(events, address, memory)
             return self.desktop
 
         self.sink = Notifications(
@@ -78,8 +79,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def running(address: str) -> AsyncIterator[Rig]:
-    rig = Rig(address)
+async def running(address: str, memory: Path | None = None) -> AsyncIterator[Rig]:
+    rig = Rig(address, memory)
     task = asyncio.create_task(rig.sink.run(rig.feed, rig.mute))
     try:
         yield rig
@@ -181,7 +182,10 @@ def test_mute_works_where_the_service_closes_what_was_pressed(bus: Bus) -> None:
             await until(lambda: bool(rig.mutes))
             await rig.settle()
             # That it is closed may be asked for before it is known.
-            assert service.calls in ([("Notify", 0, LIVE)], [("Notify", 0, LIVE), ("Close", 1, "")])
+            assert service.calls in (
+                [("Notify", 0, LIVE)],
+                [("Notify", 0, LIVE), ("Close", 1, "")],
+            )
 
     run(scenario())
 
@@ -409,6 +413,85 @@ def test_doctor_says_whether_somebody_would_see_a_notification(bus: Bus, tmp_pat
             assert service.calls == []
         bus.kill()
         assert await checked() == ("warn", desktop._BUS_DOWN)
+
+    run(scenario())
+
+
+def test_a_connection_that_is_lost_leaves_no_second_one(bus: Bus) -> None:
+    async def scenario() -> None:
+        async with serving(bus.address) as service, running(bus.address) as rig:
+            rig.tell("live")
+            await until(lambda: bool(service.open))
+            await rig.settle()
+            before = rig.desktop._session
+            assert before is not None
+            before.bus._sock.shutdown(socket.SHUT_RDWR)
+            await until(lambda: rig.desktop._session not in (None, before))
+            rig.tell("fault")
+            await rig.settle()
+            await until(lambda: len(service.calls) > 1)
+            await rig.settle()
+            (shown,) = service.open.values()
+            assert shown.title == "Desk: fault, the microphone may be live"
+            assert service.twice == []
+
+    run(scenario())
+
+
+MONITOR = """\
+import asyncio, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+from test_desktop import Rig, until
+async def main():
+    rig = Rig(sys.argv[3], Path(sys.argv[4]))
+    rig.tell("live")
+    rig.tell("fault", board="0002", label="Room")
+    asyncio.create_task(rig.sink.run(rig.feed, rig.mute))
+    await until(lambda: len(rig.desktop._cards) == 2)
+    await rig.settle()
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+def test_what_a_killed_monitor_left_is_taken_over(bus: Bus, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        here = Path(__file__).parent
+        memory = tmp_path / "notifications.json"
+        async with serving(bus.address) as service:
+            killed = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", MONITOR, str(here), str(here.parent)),
+                *(bus.address, str(memory)),
+                stdout=asyncio.subprocess.PIPE,
+            )
+            assert killed.stdout is not None
+            assert await killed.stdout.readline() == b"ready\n"
+            assert len(service.open) == 2
+            killed.kill()
+            await killed.wait()
+            async with running(bus.address, memory) as rig:
+                rig.tell("live")
+                await until(lambda: len(service.open) == 1)
+                await rig.settle()
+                assert [one.title for one in service.open.values()] == [LIVE]
+                assert service.twice == []
+            assert service.open == {}
+        # Another service's numbers are no business of ours; nor is what is no file of ours.
+        for text in (
+            memory.read_text(),
+            "[]",
+            '{"numbers": {"x": "y"}}',
+            '{"numbers": [1]}',
+            "{",
+            "",
+        ):
+            memory.write_text(text)
+            async with serving(bus.address) as service, running(bus.address, memory) as rig:
+                rig.tell("live")
+                await until(lambda: bool(service.open))
+                assert service.calls == [("Notify", 0, LIVE)]
 
     run(scenario())
 

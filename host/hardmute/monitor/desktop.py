@@ -11,15 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import html
+import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from hardmute.model import notices, words
 from hardmute.model.allowance import Allowance
 from hardmute.model.errors import LocalError, MissingExtraError
+from hardmute.system import paths
 
 if TYPE_CHECKING:
     from dbus_fast.aio import MessageBus
@@ -142,26 +146,57 @@ class _Session:
 
     # A `MessageBus`, whose types are not complete.
     bus: Any
+    bus_id: str = ""
     owner: str = ""
     ready: bool = False
     markup: bool = False
     buttons: bool = False
     abandoned: set[int] = field(default_factory=set[int])
-    # Serials of questions: who it is, whether it could be started, and what it can do.
+    # Serials of questions: which bus it is, who the service is, whether it could be started, and
+    # what it can do.
+    identity: int = 0
     named: int = 0
     started: int = 0
     asked: int = 0
 
 
+class _Open(NamedTuple):
+    """What is open at a service: which bus it is on, its name there, and each tag's number."""
+
+    bus: str = ""
+    owner: str = ""
+    numbers: Mapping[str, int] = MappingProxyType({})
+
+
+def _recalled(memory: Path | None) -> _Open:
+    """What a process before this one left open."""
+    if memory is not None:
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            found = _Open(**json.loads(memory.read_text(encoding="utf-8")))
+            if all(number in range(1, 1 << 32) for number in found.numbers.values()):
+                return found
+    return _Open()
+
+
+def of_this_session(events: Events) -> Desktop:
+    """The desktop of this session."""
+    return Desktop(events, memory=paths.runtime_dir("monitor") / "notifications.json")
+
+
 class Desktop:
     """The `Screen` of a Linux desktop.
 
-    ``address``: of the bus; None: this session's.
+    ``address``: of the bus; None: this session's. ``memory``: the file that knows what is open,
+    for the next process if this one is killed; None: nobody else knows.
     """
 
-    def __init__(self, events: Events, address: str | None = None) -> None:
+    def __init__(
+        self, events: Events, address: str | None = None, memory: Path | None = None
+    ) -> None:
         self._events = events
         self._address = address
+        self._memory = memory
+        self._open = _recalled(memory)
         self._cards: dict[str, _Card] = {}
         self._session: _Session | None = None
         self._trouble: str | None = None
@@ -171,12 +206,7 @@ class Desktop:
         return self._trouble
 
     def show(self, tag: str, note: Note | None, *, again: bool = False) -> None:
-        card = self._cards.get(tag)
-        if card is None:
-            if note is None:
-                return
-            clock = asyncio.get_running_loop().time
-            card = self._cards[tag] = _Card(Allowance(_CALLS, clock))
+        card = self._card(tag)
         card.note = note
         if note is None:
             card.again = card.dismissed = False
@@ -185,6 +215,13 @@ class Desktop:
         self._step(card)
         if self._trouble is not None and card.asked is None:
             self._lose(tag, card)
+
+    def _card(self, tag: str) -> _Card:
+        card = self._cards.get(tag)
+        if card is None:
+            clock = asyncio.get_running_loop().time
+            card = self._cards[tag] = _Card(Allowance(_CALLS, clock))
+        return card
 
     async def run(self) -> None:
         if sys.platform != "linux":
@@ -215,6 +252,8 @@ class Desktop:
         self._session = session = _Session(bus)
         bus.add_message_handler(self._hear)
         try:
+            # Answers come in the order of the questions.
+            session.identity = self._call(_BUS, _BUS_PATH, _BUS, "GetId", "")
             for match in _MATCHES:
                 self._call(_BUS, _BUS_PATH, _BUS, "AddMatch", "s", match)
             gone = asyncio.ensure_future(_gone(bus))
@@ -345,6 +384,8 @@ class Desktop:
                 if fine and message.signature == "u":
                     # The service that was replaced shows it still.
                     self._close(str(message.sender), message.body[0])
+            elif serial == session.identity and fine:
+                session.bus_id = str(message.body[0])
             elif serial == session.asked:
                 self._met(session, message if fine else None)
             elif serial == session.named and not session.owner:
@@ -360,7 +401,7 @@ class Desktop:
             else:
                 for tag, card in self._cards.items():
                     if card.serial == serial:
-                        self._answered(tag, card, message if fine else None)
+                        self._answered(session, tag, card, message if fine else None)
                         break
 
     def _signal(self, session: _Session, message: Message) -> None:
@@ -383,6 +424,7 @@ class Desktop:
                 by_hand = message.body[1] == _DISMISSED
                 card.dismissed = by_hand and card.asked is None and not card.again
                 card.sent = None
+                self._remember(session)
 
     def _owned(self, session: _Session, owner: str) -> None:
         """The service is another one now, or none."""
@@ -422,10 +464,31 @@ class Desktop:
         session.buttons = "actions" in answer.body[0]
         session.ready = True
         self._trouble = None
+        self._recall(session)
         for card in self._cards.values():
             self._step(card)
 
-    def _answered(self, tag: str, card: _Card, answer: Message | None) -> None:
+    def _remember(self, session: _Session) -> None:
+        """Note what is open, and where."""
+        numbers = {tag: card.number for tag, card in self._cards.items() if card.number}
+        self._open = _Open(session.bus_id, session.owner, numbers)
+        if self._memory is not None:
+            partial = self._memory.with_suffix(".partial")
+            # What cannot be noted is closed by this process alone.
+            with contextlib.suppress(OSError):
+                partial.write_text(json.dumps(self._open._asdict()), encoding="utf-8")
+                partial.replace(self._memory)
+
+    def _recall(self, session: _Session) -> None:
+        """Take over what is open at this very service since a connection before."""
+        if (self._open.bus, self._open.owner) != (session.bus_id, session.owner):
+            return
+        for tag, number in self._open.numbers.items():
+            card = self._card(tag)
+            if not card.number and card.asked is None:
+                card.number, card.sent = number, None
+
+    def _answered(self, session: _Session, tag: str, card: _Card, answer: Message | None) -> None:
         asked = card.asked
         card.settled()
         if asked == "close":
@@ -438,6 +501,7 @@ class Desktop:
         else:
             card.not_before = asyncio.get_running_loop().time() + _AGAIN_S
             self._fail(_REFUSED)
+        self._remember(session)
         self._step(card)
 
     def _fail(self, trouble: str) -> None:

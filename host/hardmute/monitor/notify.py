@@ -15,7 +15,7 @@ from hardmute.model import notices, words
 from hardmute.model.answers import Verdict
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.model.errors import HardmuteError
-from hardmute.monitor.desktop import Desktop, Events, Note, Screen
+from hardmute.monitor.desktop import Events, Note, Screen, of_this_session
 from hardmute.monitor.feed import Feed, Mute, Told
 from hardmute.monitor.recording import Recording, SoundServer
 from hardmute.monitor.settings import Remind
@@ -78,7 +78,7 @@ class Notifications:
         remind: Remind,
         alert: Callable[[Told], None],
         *,
-        screen: Callable[[Events], Screen] | None = Desktop,
+        screen: Callable[[Events], Screen] | None = of_this_session,
         records: Recording | None = None,
         clock: HostClock = SYSTEM,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

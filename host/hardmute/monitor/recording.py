@@ -15,6 +15,8 @@ from hardmute.monitor.aside import aside
 Recording = Callable[[], Awaitable[bool | None]]
 
 _ANSWER_S = 3.0
+# What the server itself connects has no client.
+_NO_CLIENT = 0xFFFFFFFF
 # What a mixer shows as a moving bar is not recorded.
 _METERS = ("peaks",)
 
@@ -59,4 +61,9 @@ def _recorded(library: ModuleType) -> bool | None:
 
 def _records(stream: Any, monitors: set[int]) -> bool:
     # One that is corked waits; the monitor of a speaker has no microphone in it.
-    return not (stream.corked or stream.source in monitors or stream.resample_method in _METERS)
+    return not (
+        stream.corked
+        or stream.client in (None, _NO_CLIENT)
+        or stream.source in monitors
+        or stream.resample_method in _METERS
+    )
