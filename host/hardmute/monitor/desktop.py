@@ -173,7 +173,7 @@ def _recalled(memory: Path | None) -> _Open:
     if memory is not None:
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
             found = _Open(**json.loads(memory.read_text(encoding="utf-8")))
-            if all(number in range(1, 1 << 32) for number in found.numbers.values()):
+            if all(type(one) is int and 0 < one < 1 << 32 for one in found.numbers.values()):
                 return found
     return _Open()
 
