@@ -345,6 +345,8 @@ def test_P2_only_a_press_connects_and_no_mute_is_forgotten(
                 story.run()
             except BaseException:
                 print(f"story {seed}:", *story.told, sep="\n")
+                if story.life is not None:
+                    story.life.kill()
                 raise
         # The next one finds a new server.
         sound.stop(signal.SIGKILL)

@@ -12,7 +12,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, cast
@@ -80,8 +80,23 @@ def _library() -> _Library:
             "libpulse is missing, which reaches the sound server: on Debian and Ubuntu"
             " `sudo apt-get install libpulse0`."
         ) from error
+
+    def connection(name: str) -> Any:
+        made = client.PulseAsync(name)
+        made.waiting_futures = _Pending()
+        return made
+
     lost = (control.PulseError, control.PulseDisconnected, below.CallError)
-    return _Library(client.PulseAsync, lost, control.PulseOperationFailed)
+    return _Library(connection, lost, control.PulseOperationFailed)
+
+
+class _Pending(set["asyncio.Future[None]"]):
+    """What waits for answers. The client wakes up all of it when the server is gone, and fails at
+    the first one that has its answer already: the others would wait for ever.
+    """
+
+    def __iter__(self) -> Iterator[asyncio.Future[None]]:
+        return iter([future for future in super().__iter__() if not future.done()])
 
 
 class Record:
@@ -344,7 +359,6 @@ class OsMute:
             self._news.set()
 
     async def _asked(self, question: Awaitable[_Answer]) -> _Answer:
-        # One at a time: when a connection ends the client wakes up only one for sure.
         self._asked_s = _now_s()
         try:
             return await question
@@ -432,9 +446,15 @@ class OsMute:
                     await change(source, muted=True)
         else:
             to_release = self._left & record.names
-        for source in listed:
-            if source.mute and source.name in to_release:
-                await change(source, muted=False)
+        released = [
+            await change(source, muted=False)
+            for source in listed
+            if source.mute and source.name in to_release
+        ]
+        if any(released):
+            # PulseAudio remembers a mute only after it has answered. Once it answers something
+            # else, it does not mute the source again when it is started again.
+            await self._asked(self._connection.server_info())
         # What is not there may come back as it was: PulseAudio remembers a mute by name.
         present = {source.name for source in listed}
         muted = {source.name for source in listed if self._seen[source.index]}
