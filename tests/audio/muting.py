@@ -202,7 +202,6 @@ class Life:
         self._world = world
         self.said: list[str] = []
         self.cuts: list[str] = []
-        self.released: list[list[str]] | None = None
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(_END_S)
         self._socket.connect(str(socket_path))
@@ -261,7 +260,15 @@ class Life:
         self._close()
         return released
 
+    def refusal(self) -> str:
+        """Why `release` does nothing."""
+        refused = self._until("refused")
+        self._close()
+        return refused
+
     def kill(self) -> None:
+        if self._lines.closed:
+            return
         os.kill(self._pid, signal.SIGKILL)
         # Until the system has closed all that it had.
         with contextlib.suppress(ConnectionResetError):

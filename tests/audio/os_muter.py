@@ -17,7 +17,7 @@ import sys
 from typing import Any
 
 from hardmute.evidence.observation import unseen
-from hardmute.model.errors import UnreachableError
+from hardmute.model.errors import LocalError, UnreachableError
 from hardmute.monitor import os_mute, settings
 from hardmute.monitor.feed import Feed, Told
 
@@ -102,8 +102,11 @@ async def live(connection: socket.socket) -> None:
     os.environ.update(first["environment"])
     writer.write(json.dumps({"pid": os.getpid()}).encode() + b"\n")
     if first["release"]:
-        released = await os_mute.release()
-        writer.write(json.dumps({"released": released}).encode() + b"\n")
+        try:
+            what: dict[str, Any] = {"released": await os_mute.release()}
+        except LocalError as error:
+            what = {"refused": str(error)}
+        writer.write(json.dumps(what).encode() + b"\n")
         await writer.drain()
     else:
         await Life(reader, writer).run(first["settings"])

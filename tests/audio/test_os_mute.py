@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 import signal
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -350,3 +351,236 @@ def test_P2_only_a_press_connects_and_no_mute_is_forgotten(
                 raise
         # The next one finds a new server.
         sound.stop(signal.SIGKILL)
+
+
+# One thing at a time, with a monitor that has one board.
+
+Begin = Callable[..., Life]
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="hm-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def world() -> World:
+    return World("a")
+
+
+@pytest.fixture
+def begin(births: Path, home: Path, sound: SoundServer, world: World) -> Iterator[Begin]:
+    begun: list[Life] = []
+
+    def start(*, knows: bool = True, **chosen: bool) -> Life:
+        life = Life(births, home, sound, world, **(chosen or {"follow": True, "lead": True}))
+        begun.append(life)
+        for board in world.live if knows else ():
+            life.tell(board)
+        life.settle()
+        return life
+
+    yield start
+    for life in begun:
+        life.kill()
+
+
+def test_a_cut_line_mutes_and_a_press_releases(
+    begin: Begin, sound: SoundServer, world: World
+) -> None:
+    sound.add("headset")
+    sound.mute("headset", muted=True)
+    life = begin()
+    assert sound.muted() == {"mic": True, "headset": True}
+    sound.add("webcam")
+    life.settle()
+    assert sound.muted()["webcam"], "a new microphone follows"
+    world.press("a")
+    life.tell("a")
+    life.settle()
+    assert sound.muted() == {"mic": False, "headset": True, "webcam": False}
+    assert (life.said, life.cuts) == ([], [])
+
+
+def test_P5_only_lines_that_are_known_to_be_cut_mute(begin: Begin, sound: SoundServer) -> None:
+    """Of all boards. What is muted stays so until a line is live."""
+    world = World("a", "b")
+    world.lost.add("b")
+    life = begin(knows=False)
+
+    def told(**verdicts: str) -> bool:
+        for board, verdict in verdicts.items():
+            life._send(["told", board, verdict])
+        life.settle()
+        return sound.muted()["mic"]
+
+    assert not told()
+    assert not told(a="unknown")
+    assert not told(a="muted", b="unknown")
+    assert not told(b="fault")
+    assert not told(b="live")
+    assert told(b="muted")
+    assert told(a="unknown", b="fault")
+    sound.add("headset")
+    assert told()
+    assert not sound.muted()["headset"]
+    assert not told(a="live")
+
+
+def test_P2_a_mute_of_the_system_cuts_and_its_unmute_is_a_notice(
+    begin: Begin, sound: SoundServer, world: World
+) -> None:
+    world.press("a")
+    life = begin()
+    sound.add("headset")
+    life.settle()
+    sound.mute("headset", muted=True)
+    life.settle()
+    assert world.live["a"], "it is not the default microphone"
+    sound.mute("mic", muted=True, by_pactl=True)
+    life.settle()
+    assert not world.live["a"]
+    assert life.said == []
+    sound.mute("mic", muted=False, by_pactl=True)
+    life.settle()
+    assert life.said == [
+        "A microphone was unmuted in the system, but the line is still cut: press the button of a."
+    ]
+    assert world.record == [("press", "a", True), ("mute", "a", False)]
+    assert not sound.muted()["mic"], "it is left alone until the next cut"
+    world.press("a")
+    life.tell("a")
+    life.settle()
+    world.press("a")
+    life.tell("a")
+    life.settle()
+    assert sound.muted()["mic"]
+
+
+def test_P5_an_unmute_says_nothing_of_a_line_that_is_not_known(
+    begin: Begin, sound: SoundServer, world: World
+) -> None:
+    life = begin()
+    world.lost.add("a")
+    life.tell("a")
+    life.settle()
+    sound.mute("mic", muted=False)
+    life.settle()
+    assert life.said == []
+
+
+def test_a_line_that_a_mute_of_the_system_cannot_cut_is_told(
+    begin: Begin, sound: SoundServer, world: World
+) -> None:
+    world.press("a")
+    world.lost.add("a")
+    life = begin()
+    sound.mute("mic", muted=True)
+    life.settle()
+    assert life.cuts == ["a"]
+    (said,) = life.said
+    assert "the line of a could not be cut. The board does not answer." in said
+
+
+def test_a_killed_monitor_s_mute_is_released_by_the_next(
+    begin: Begin, sound: SoundServer, births: Path, home: Path, world: World
+) -> None:
+    life = begin()
+    life.kill()
+    assert sound.muted()["mic"]
+    # Before it knows of any board.
+    life = begin(knows=False)
+    assert not sound.muted()["mic"]
+    life.tell("a")
+    life.settle()
+    life.kill()
+    assert sound.muted()["mic"]
+    assert Life(births, home, sound, world).release() == [["mic"], []]
+    assert not sound.muted()["mic"]
+    assert Life(births, home, sound, world).release() == [[], []]
+
+
+def test_release_says_which_microphones_are_not_there(
+    begin: Begin, sound: SoundServer, births: Path, home: Path, world: World
+) -> None:
+    sound.add("headset")
+    begin().kill()
+    sound.remove("headset")
+    assert Life(births, home, sound, world).release() == [["mic"], ["headset"]]
+    sound.add("headset")
+    assert sound.muted()["headset"] or IS_PIPEWIRE
+    Life(births, home, sound, world).release()
+    assert not sound.muted()["headset"]
+
+
+def test_one_process_has_the_mute_of_the_system(
+    begin: Begin, births: Path, home: Path, sound: SoundServer, world: World
+) -> None:
+    life = begin()
+    assert life.trouble() is None
+    other = Life(births, home, sound, world, follow=True)
+    assert "Another hardmute process" in str(other.trouble())
+    assert "Another hardmute process" in Life(births, home, sound, world).refusal()
+    other.end()
+    life.settle()
+    assert sound.muted()["mic"]
+
+
+def test_a_server_that_is_gone_and_one_that_hangs_are_told(
+    begin: Begin, births: Path, home: Path, sound: SoundServer, world: World
+) -> None:
+    begin().kill()
+    sound.stop()
+    assert "No sound server answers" in Life(births, home, sound, world).refusal()
+    sound.start()
+    life = begin()
+    sound.stop()
+    await_trouble(life, "No sound server answers")
+    sound.start()
+    life.settle()
+    assert life.trouble() is None
+    sound.freeze(frozen=True)
+    world.press("a")
+    life.tell("a")
+    await_trouble(life, "The sound server does not answer")
+    started = time.monotonic()
+    life.end()
+    assert time.monotonic() - started < 1.5
+    sound.freeze(frozen=False)
+    # It was asked, and may do so yet; if not, it is in the record.
+    begin(knows=False)
+    assert not sound.muted()["mic"]
+
+
+def await_trouble(life: Life, begins: str) -> None:
+    deadline = time.monotonic() + 20.0
+    while not (life.trouble() or "").startswith(begins):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_what_cannot_be_written_down_is_not_muted(
+    begin: Begin, sound: SoundServer, home: Path
+) -> None:
+    (home / "os-mute.partial").mkdir()
+    life = begin()
+    assert not sound.muted()["mic"]
+    assert "cannot be written (Is a directory)" in str(life.trouble())
+    (home / "os-mute.partial").rmdir()
+    life.settle()
+    assert sound.muted()["mic"]
+    assert life.trouble() is None
+
+
+def test_a_damaged_record_is_told_and_nothing_is_released(
+    begin: Begin, sound: SoundServer, home: Path, world: World
+) -> None:
+    sound.mute("mic", muted=True)
+    (home / "os-mute.json").write_text('{"version": 1, "sources": ["mic", 1]}')
+    world.press("a")
+    life = begin()
+    (said,) = life.said
+    assert "was damaged" in said
+    assert sound.muted()["mic"]
+    assert not (home / "os-mute.json").exists()
