@@ -28,7 +28,7 @@ def place() -> Iterator[Path]:
         yield Path(name).resolve()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def births(place: Path) -> Iterator[Path]:
     with lives(place) as socket:
         yield socket
@@ -194,9 +194,10 @@ class Story:
         self.sound.mute(name, muted=False, by_pactl=self.chance.random() < 0.03)
         self.theirs.discard(name)
         self.unsure.discard(name)
-        if not self.is_settled:
+        if not self.is_settled or self.wanted() == "release":
+            # It may be the first thing that the monitor sees after a cut.
             self.perhaps_spared.add(name)
-        elif muted[name] and self.wanted() != "release":
+        elif muted[name]:
             self.spared.add(name)
         self.is_settled = False
 

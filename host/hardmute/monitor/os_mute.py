@@ -311,12 +311,17 @@ class OsMute:
         except LocalError as error:
             self._tell(str(error))
         self._left = record.names
-        while not self._ends.is_set():
+        while True:
             try:
                 await self._serve(library, record, feed, mute)
             except library.lost:
                 self._trouble = _NO_SERVER
+            if self._ends.is_set():
+                return
             await self._pause()
+            # The server may be back since it was looked for: a last time if it has something ours.
+            if self._ends.is_set() and not record.names:
+                return
 
     async def _pause(self) -> None:
         pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
