@@ -82,8 +82,8 @@ def test_the_words_of_a_command_end_at_the_command_line() -> None:
 
 # Where a command stands with others that are closely related to it.
 STANDS_WITH = {
-    "mute": "status",
-    "verify": "status",
+    "mute": "asking",
+    "verify": "asking",
     "unpair": "pair",
     "forget": "name",
     "world": "sim",
@@ -91,10 +91,12 @@ STANDS_WITH = {
 # A command that begins or ends as another one does, and the parts of a long one.
 COMMANDS_THAT_CALL = {
     "demo": {"sim"},
-    "flash": {"flash_esp32", "flash_verify", "status"},
+    "flash": {"flash_esp32", "flash_verify", "asking"},
     "flash_verify": {"flash_esp32"},
     "listen": {"recording"},
-    "status": {"listen"},
+    "asking": {"listen"},
+    "monitor": {"watch"},
+    "status": {"asking"},
 }
 
 

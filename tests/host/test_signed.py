@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from conftest import Cli, use_clock
 from evidence_maker import BOARD, Clock, MadeBoard, Story, hold
-from hardmute.cli.commands import status, watch
+from hardmute.cli.commands import asking
 from hardmute.cli.main import main
 from hardmute.device import discovery
 from hardmute.device.client import Session
@@ -425,14 +425,14 @@ def test_P5_a_device_that_answers_late_holds_no_command(
     becomes(device.made, state)
     # It does not cut.
     monkeypatch.setattr(device.made, "mute", lambda _cause: None)
-    tell = status._tell
+    tell = asking._tell
     took_s: list[float] = []
 
     def tells(*args: Any, **more: Any) -> int:
         took_s.append(device.port.now - device.begun)
         return tell(*args, **more)
 
-    monkeypatch.setattr(status, "_tell", tells)
+    monkeypatch.setattr(asking, "_tell", tells)
     with plugged_in(device):
         told = cli(*words, "--json", "--timeout", "1")
     assert told.code in (errors.UNKNOWN, STATES[state])
@@ -825,7 +825,7 @@ def test_P5_muted_is_shown_no_longer_while_the_next_signature_is_waited_for(
 
             super().__init__(named, timeout, shows, **more)
 
-    monkeypatch.setattr(watch, "Follower", Shows)
+    monkeypatch.setattr(follower, "Follower", Shows)
 
     def falls_silent() -> None:
         nonlocal now

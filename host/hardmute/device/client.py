@@ -540,7 +540,7 @@ def _opened(
             over = is_over is not None and is_over()
             return over or (holder.gives_way and holder.is_wanted())
 
-        port = _open(device, timeout)
+        port = _open(device, timeout, shared=holder.is_shared)
         try:
             session = Session(
                 port,
@@ -556,7 +556,8 @@ def _opened(
                 port.close()
 
 
-def _open(device: str, timeout: float) -> Port:
+def _open(device: str, timeout: float, *, shared: bool = False) -> Port:
+    """``shared``: though another process, which hangs, has it open."""
     remote = device.lower().startswith(_REMOTE)
     settings: dict[str, Any] = {} if remote else {"write_timeout": timeout}
     try:
@@ -564,7 +565,7 @@ def _open(device: str, timeout: float) -> Port:
             _remote_url(device, timeout) if remote else device,
             baudrate=BAUD,
             timeout=timeout,
-            exclusive=True,
+            exclusive=not shared,
             do_not_open=True,
             **settings,
         )
