@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -113,8 +114,12 @@ class SoundServer:
             shutil.rmtree(self._state, ignore_errors=True)
 
     def freeze(self, *, frozen: bool) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+        with socket.socket(socket.AF_UNIX) as asked:
+            asked.connect(self.address.removeprefix("unix:"))
+            pid, _, _ = struct.unpack(
+                "3i", asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            )
+        os.kill(pid, signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def sources(self) -> dict[str, Any]:
         """The microphones that are there, by name."""
@@ -295,3 +300,4 @@ def lives(folder: Path) -> Generator[Path]:
     finally:
         process.terminate()
         process.wait(_END_S)
+        path.unlink()
