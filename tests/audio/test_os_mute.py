@@ -4,6 +4,7 @@ to the server, its sources and the monitor; and nothing that hardmute muted is f
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import tempfile
@@ -14,6 +15,12 @@ from random import Random
 
 import pytest
 
+from conftest import BOARD, simulated
+from hardmute import aio
+from hardmute.monitor.feed import Feed, Told
+from hardmute.monitor.os_mute import OsMute
+from hardmute.monitor.settings import OsMute as Chosen
+from hardmute.sim.world import act
 from muting import IS_PIPEWIRE, Life, SoundServer, World, lives
 
 STORIES = 1000
@@ -585,3 +592,54 @@ def test_a_damaged_record_is_told_and_nothing_is_released(
     assert "was damaged" in said
     assert sound.muted()["mic"]
     assert not (home / "os-mute.json").exists()
+
+
+def test_P2_a_real_board_s_line_and_the_mute_of_the_system(
+    home: Path, sound: SoundServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The firmware on a simulated board: what its relay does, and not what anybody says."""
+    monkeypatch.setenv("HARDMUTE_HOME", str(home))
+    monkeypatch.setenv("PULSE_SERVER", sound.address)
+    said: list[str] = []
+
+    async def until(what: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20.0):
+            while not what():
+                await asyncio.sleep(0.02)
+
+    async def live_with(address: str) -> None:
+        def line() -> str:
+            return act(address, ["look"])["line"]
+
+        board = await aio.open_board(BOARD)
+        feed = Feed()
+
+        async def cut(_: str) -> None:
+            await board.mute()
+
+        async def follow() -> None:
+            async for observation in board.watch():
+                feed.tell(Told(board.id, "Desk", observation))
+
+        sink = OsMute(Chosen(follow=True, lead=True), said.append, settle_s=0.0)
+        tasks = [asyncio.create_task(one) for one in (follow(), sink.run(feed, cut))]
+        await until(lambda: sound.muted()["mic"])
+        assert line() == "cut"
+        act(address, ["press"])
+        await until(lambda: not sound.muted()["mic"])
+        assert line() == "connected"
+        sound.mute("mic", muted=True)
+        await until(lambda: line() == "cut")
+        told = feed.of(board.id)
+        await until(lambda: feed.of(board.id) is not told)
+        sound.mute("mic", muted=False)
+        await until(lambda: bool(said))
+        assert line() == "cut"
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    with simulated() as address:
+        asyncio.run(live_with(address))
+    assert [one.rpartition(":")[2] for one in said] == [" press the button of Desk."]
+    assert sound.muted() == {"mic": False}

@@ -373,6 +373,8 @@ class OsMute:
     async def _look(self, library: _Library, record: Record, feed: Feed, mute: Mute) -> None:
         """See what others have changed, and do what is to be done."""
         connection = self._connection
+        # Before the list: who muted a source before a cut is then seen to have done so.
+        wanted = self._wanted(feed)
         usual = (await self._asked(connection.server_info())).default_source_name
         listed = [
             source
@@ -397,7 +399,7 @@ class OsMute:
         if is_unmuted:
             self._say_still_cut(feed)
         try:
-            self._trouble = await self._follow(library, record, feed, listed)
+            self._trouble = await self._follow(library, record, feed, wanted, listed)
         except LocalError as error:
             self._trouble = str(error)
 
@@ -408,7 +410,7 @@ class OsMute:
         return "mute" if verdicts == {"muted"} else "hold"
 
     async def _follow(
-        self, library: _Library, record: Record, feed: Feed, listed: list[Any]
+        self, library: _Library, record: Record, feed: Feed, wanted: _Wanted, listed: list[Any]
     ) -> str | None:
         """Mute or release sources. Returns what the sound server refused, for people.
 
@@ -431,7 +433,6 @@ class OsMute:
             if names != record.names:
                 await asyncio.to_thread(record.write, names)
 
-        wanted = self._wanted(feed)
         if wanted == "release":
             self._spared.clear()
             to_release = record.names
@@ -446,7 +447,7 @@ class OsMute:
             ]
             await store(record.names | {source.name for source in to_mute})
             for source in to_mute:
-                # The disk took its time.
+                # The list and the disk took their time.
                 if self._wanted(feed) == "mute":
                     await change(source, muted=True)
         else:
@@ -456,12 +457,13 @@ class OsMute:
             for source in listed
             if source.mute and source.name in to_release
         ]
+        there = {source.index for source in listed}
         if any(released):
-            # PulseAudio remembers a mute only after it has answered. Once it answers something
-            # else, it does not mute the source again when it is started again.
-            await self._asked(self._connection.server_info())
+            # PulseAudio answers before it remembers a change. It has remembered it for what is
+            # still there when it is asked once more.
+            there &= {one.index for one in await self._asked(self._connection.source_list())}
         # What is not there may come back as it was: PulseAudio remembers a mute by name.
-        present = {source.name for source in listed}
+        present = {source.name for source in listed if source.index in there}
         muted = {source.name for source in listed if self._seen[source.index]}
         await store(record.names - (present - muted))
         return refused
