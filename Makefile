@@ -28,7 +28,7 @@ help:
 	@echo "make test-chip"
 	@echo "             the firmware as it is flashed, on an emulated Pico"
 	@echo "make test-audio"
-	@echo "             by ear, on a real PulseAudio (three minutes, in real time)"
+	@echo "             by ear, and the mute of the system, on a real PulseAudio (five minutes)"
 	@echo "make test-peers"
 	@echo "             a board on the network, behind ser2net and socat"
 	@echo "make test-pages"
