@@ -232,8 +232,11 @@ class Life:
             if "mute" in heard:
                 board = heard["mute"]
                 self.cuts.append(board)
-                self._send(["cut", board, self._world.mute(board)])
-                self.tell(board)
+                heard_by_board = self._world.mute(board)
+                # A life that ends does not wait for the answer.
+                with contextlib.suppress(BrokenPipeError):
+                    self._send(["cut", board, heard_by_board])
+                    self.tell(board)
             if what in heard:
                 return heard[what]
 

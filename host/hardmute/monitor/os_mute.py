@@ -31,7 +31,7 @@ _LARGEST = 1 << 15
 # PulseAudio's "no index": a source that is not the monitor of a sink is a microphone.
 _NO_INDEX = 0xFFFFFFFF
 # Pauses before the sound server is tried again, in seconds; the last one again and again.
-_BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 # A sound server that takes longer does not answer.
 _SLOW_S = 2.0
 # What is left of the second that a sink has to clean up.
