@@ -9,9 +9,9 @@ import contextlib
 import io
 import os
 import sys
-from typing import TextIO
 
 from hardmute.model import errors, notices
+from hardmute.model.typed import TextIO
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,7 +14,6 @@ import re
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, Protocol, cast
 
 import serial
 
@@ -34,6 +33,7 @@ from hardmute.model.answers import (
 )
 from hardmute.model.clock import SYSTEM
 from hardmute.model.errors import PortWantedError, RefusedError, UnreachableError, UsageError
+from hardmute.model.typed import TYPE_CHECKING, Any, cast
 from muteboard import journal, wire
 
 # RP2040 and native USB ports ignore it; the ESP32 DevKitC's bridge needs it. Not 1200, which
@@ -102,18 +102,21 @@ def _random_id() -> int:
     return int.from_bytes(os.urandom(4)) % wire.ID_LIMIT
 
 
-class Port(Protocol):
-    """What a session needs of an open pyserial port."""
+if TYPE_CHECKING:
+    from typing import Protocol
 
-    timeout: float | None
-    write_timeout: float | None
+    class Port(Protocol):
+        """What a session needs of an open pyserial port."""
 
-    @property
-    def in_waiting(self) -> int: ...
-    def read(self, size: int = 1, /) -> bytes: ...
-    def write(self, b: bytes, /) -> int | None: ...
-    def reset_output_buffer(self) -> None: ...
-    def close(self) -> None: ...
+        timeout: float | None
+        write_timeout: float | None
+
+        @property
+        def in_waiting(self) -> int: ...
+        def read(self, size: int = 1, /) -> bytes: ...
+        def write(self, b: bytes, /) -> int | None: ...
+        def reset_output_buffer(self) -> None: ...
+        def close(self) -> None: ...
 
 
 class Session:

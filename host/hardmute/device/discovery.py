@@ -16,7 +16,6 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
 
 from hardmute.device import client, simulators
 from hardmute.device.holder import Turn
@@ -30,6 +29,7 @@ from hardmute.model.errors import (
     UnreachableError,
     UsageError,
 )
+from hardmute.model.typed import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from hardmute.model.usb import Usb
 
 # USB vendors under whose ids, with any product, a hardmute board can show up (their udev rule is
@@ -73,32 +73,35 @@ _Said = TypeVar("_Said")
 _WINDOWS_PORT = re.compile(r"(\\\\\.\\)?COM\d+", re.IGNORECASE)
 
 
-class KnownBoards(Protocol):
-    """What this host keeps of boards that it has met: `hardmute.Log` does."""
+if TYPE_CHECKING:
+    from typing import Protocol
 
-    def boards(self) -> list[tuple[str, str | None, bool]]:
-        """Every board ever met: id, label, whether it is simulated."""
-        ...
+    class KnownBoards(Protocol):
+        """What this host keeps of boards that it has met: `hardmute.Log` does."""
 
-    def real_boards(self) -> list[str]:
-        """The ids of those that are not simulated."""
-        ...
+        def boards(self) -> list[tuple[str, str | None, bool]]:
+            """Every board ever met: id, label, whether it is simulated."""
+            ...
 
-    def board_named(self, label: str) -> str | None:
-        """The id of the board with this label."""
-        ...
+        def real_boards(self) -> list[str]:
+            """The ids of those that are not simulated."""
+            ...
 
-    def board_last_at(self, device: str) -> str | None:
-        """The id of the board that was last met at ``device``."""
-        ...
+        def board_named(self, label: str) -> str | None:
+            """The id of the board with this label."""
+            ...
 
-    def usb(self, board: str) -> Usb | None:
-        """The USB device that ``board`` was last behind."""
-        ...
+        def board_last_at(self, device: str) -> str | None:
+            """The id of the board that was last met at ``device``."""
+            ...
 
-    def learn_usb(self, board: str, usb: Usb) -> None:
-        """Keep that ``board`` is behind this USB device."""
-        ...
+        def usb(self, board: str) -> Usb | None:
+            """The USB device that ``board`` was last behind."""
+            ...
+
+        def learn_usb(self, board: str, usb: Usb) -> None:
+            """Keep that ``board`` is behind this USB device."""
+            ...
 
 
 class Port(NamedTuple):

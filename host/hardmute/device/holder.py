@@ -21,11 +21,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, cast
 from urllib.parse import quote, urlsplit
 
 from hardmute.model import notices, words
 from hardmute.model.errors import PortHeldError
+from hardmute.model.typed import Any, Literal, Self, cast
 from hardmute.system import paths
 from hardmute.system.file_lock import try_lock
 

@@ -3,12 +3,14 @@
 A simulated board is only ever used when it is named, so nothing here is a default.
 """
 
+from __future__ import annotations
+
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from hardmute.device.holder import port_key
+from hardmute.model.typed import NamedTuple
 from hardmute.system import paths
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple, cast
 
 from hardmute.model import strict_json
 from hardmute.model.errors import EvidenceError, LocalError, NewerError
+from hardmute.model.typed import Any, NamedTuple, cast
 from muteboard import journal
 
 # What entry 1 is chained to.

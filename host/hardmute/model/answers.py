@@ -4,11 +4,13 @@ Device strings are untrusted: every field has a type, a range and an alphabet, a
 breaks one of them is no answer.
 """
 
+from __future__ import annotations
+
 import binascii
 import re
-from typing import Any, Literal, NamedTuple, TypeGuard, cast, get_args
 
 from hardmute.model.errors import FAULT, LIVE, OK, UNKNOWN, UnreachableError
+from hardmute.model.typed import Any, Literal, NamedTuple, TypeGuard, cast, get_args
 from muteboard import attest, journal, wire
 
 # The board's own words (`muteboard.wire`).
@@ -194,7 +196,7 @@ def parse_status(answer: dict[str, Any], identity: Identity | None = None) -> St
     return status
 
 
-def _stated(fields: "_Fields") -> dict[str, Any]:
+def _stated(fields: _Fields) -> dict[str, Any]:
     """What both answers say of the state."""
     return {
         "state": fields.choice("state", wire.STATES),
@@ -279,7 +281,7 @@ def parse_paired(answer: dict[str, Any]) -> Paired:
     )
 
 
-def _journal_end(fields: "_Fields") -> JournalEnd:
+def _journal_end(fields: _Fields) -> JournalEnd:
     return JournalEnd(
         seq=fields.integer("seq", high=_MAX_SEQ),
         head=fields.hex("head", attest.MAC) if fields.has("head") else None,

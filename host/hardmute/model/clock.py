@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+
+from hardmute.model.typed import NamedTuple
 
 
 class Moment(NamedTuple):

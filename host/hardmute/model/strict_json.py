@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+
+from hardmute.model.typed import Any, NoReturn
 
 # A text up to this size is parsed whatever it holds.
 _SMALL = 1 << 13

@@ -9,11 +9,11 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hardmute.model import strict_json
 from hardmute.model.answers import is_board_id
 from hardmute.model.errors import LocalError, UsageError
+from hardmute.model.typed import TYPE_CHECKING, Any, NamedTuple, cast
 from hardmute.system import paths
 from hardmute.system.new_file import new_file
 from muteboard import attest

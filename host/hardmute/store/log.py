@@ -5,6 +5,8 @@ Everything is an entry (docs/evidence.md), in one SQLite file. Every contact add
 that process logs instead. Wall time is the host's.
 """
 
+from __future__ import annotations
+
 import contextlib
 import glob
 import os
@@ -15,7 +17,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
 
 from hardmute.evidence import entries
 from hardmute.evidence.anchors import advance
@@ -39,6 +40,7 @@ from hardmute.model.errors import (
     NewerLogError,
     UsageError,
 )
+from hardmute.model.typed import Any, NamedTuple, cast
 from hardmute.model.usb import Usb
 from hardmute.system.file_lock import try_lock
 from muteboard import journal

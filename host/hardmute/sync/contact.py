@@ -18,7 +18,6 @@ import hmac
 import os
 from collections.abc import Callable, Generator
 from itertools import pairwise
-from typing import Any, NamedTuple
 
 from hardmute.device.client import Session
 from hardmute.evidence import anchors
@@ -30,6 +29,7 @@ from hardmute.model.allowance import Allowance
 from hardmute.model.answers import Attested, Conclusion, Identity, JournalEnd, Status, conclude
 from hardmute.model.clock import SYSTEM, HostClock, Moment
 from hardmute.model.errors import EvidenceError, PortWantedError, RefusedError, UnreachableError
+from hardmute.model.typed import Any, NamedTuple
 from hardmute.store import keys
 from hardmute.store.log import ELSEWHERE, Log, Pairing
 from hardmute.sync.journal_import import MOST_BREAKS, Intake

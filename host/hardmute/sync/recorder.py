@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors, notices
+from hardmute.model.typed import TypeVar
 from hardmute.model.usb import Usb
 from hardmute.store.log import Log, Pairing, paired_by
 from hardmute.system import paths

@@ -6,9 +6,9 @@ import contextlib
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import BinaryIO
 
 from hardmute.model.errors import LocalError, UsageError
+from hardmute.model.typed import BinaryIO
 
 
 @contextlib.contextmanager

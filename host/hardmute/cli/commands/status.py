@@ -7,7 +7,6 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import muteboard
 from hardmute.cli import console
@@ -17,6 +16,7 @@ from hardmute.device.holder import Turn
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors
 from hardmute.model.answers import PROOF_LEVELS, Identity, ProofLevel, exit_code
+from hardmute.model.typed import Any, NamedTuple
 from hardmute.store.log import Log
 from hardmute.sync.recorder import Recorder
 from hardmute.sync.visit import VERIFY_PAUSE_S, Ask, ask_once, ask_twice, cut, visit
