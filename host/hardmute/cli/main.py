@@ -6,6 +6,7 @@ No exception ends in Python's own exit code for one, which is 1: that means "liv
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import sys
@@ -17,6 +18,9 @@ from hardmute.model.typed import TextIO
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns its exit code (`hardmute.model.errors`)."""
     _open_streams()
+    if arguments is None:
+        # Nothing that a command loads is garbage. See `_run`.
+        gc.disable()
     words = sys.argv[1:] if arguments is None else arguments
     try:
         code = _run(words)
@@ -42,7 +46,12 @@ def _run(words: list[str]) -> int:
         return errors.OK if end.code is None else int(end.code)
     notices.show_by(_complain)
     try:
-        return parser.resolve(args.run)(args)
+        command = parser.resolve(args.run)
+        if not gc.isenabled():
+            # What is loaded is not looked through, neither from now on nor at the end.
+            gc.freeze()
+            gc.enable()
+        return command(args)
     except errors.HardmuteError as error:
         if args.verbose:
             _print_traceback()

@@ -80,7 +80,7 @@ _NOT_OURS = ("no_answer", "not_hardmute", "malformed_answer", "refused")
 # At MicroPython's prompt; the first newline ends what was half typed there. The prompt echoes it,
 # with quotes between the words that the answer has none between.
 _ASK_PROMPT = b"\r\nprint('hardmute', __import__('machine').unique_id().hex())\r\n"
-_PROMPT_ID = re.compile(rb"\nhardmute ([0-9a-f]{4,64})\r\n")
+_PROMPT_ID = rb"\nhardmute ([0-9a-f]{4,64})\r\n"
 
 _REFUSALS = {
     "bad_op": "The board's firmware does not know this request: update it.",
@@ -223,7 +223,7 @@ class Session:
         while (data := self._read()) is not None:
             # As much as a prompt says; a flood is no prompt.
             heard = (heard + data)[-4096:]
-            if found := _PROMPT_ID.search(heard):
+            if found := re.search(_PROMPT_ID, heard):
                 return found[1].decode()
         return None
 

@@ -13,9 +13,7 @@ import math
 import os
 import re
 import sys
-import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
-from pathlib import Path
 
 from hardmute.device import client, simulators
 from hardmute.device.holder import Turn
@@ -54,11 +52,9 @@ _RP2_MICROPYTHON = (0x2E8A, 0x0005)
 # factory ("0001" on every CP2102: Silicon Labs AN721; github.com/espressif/esptool/issues/1026),
 # zeros or no number at all (CH340); one number is on a whole kind of counterfeit FT232R
 # (softsolder.com/2016/09/02/counterfeit-ftdi-usb-serial-adapter-roundup). Windows appends an "A".
-_DEFAULT_SERIAL = re.compile(
-    r"0*[0-9]{0,4}|(.)\1*|0?123456789?0?|0123456789abcdef|a50285bia?", re.IGNORECASE
-)
+_DEFAULT_SERIAL = r"(?i:0*[0-9]{0,4}|(.)\1*|0?123456789?0?|0123456789abcdef|a50285bia?)"
 # Where Linux shows ports on the USB, and the names that it gives them.
-_DEV = Path("/dev")
+_DEV = "/dev"
 _USB_PORTS = ("ttyACM*", "ttyUSB*")
 # How long a board may take to start, and after how long a port is asked again that has not
 # answered, in seconds.
@@ -70,7 +66,7 @@ NOT_ASKED = ("port_held", "port_in_use", "no_permission")
 _Place = TypeVar("_Place")
 _Said = TypeVar("_Said")
 
-_WINDOWS_PORT = re.compile(r"(\\\\\.\\)?COM\d+", re.IGNORECASE)
+_WINDOWS_PORT = r"(?i:(\\\\\.\\)?COM\d+)"
 
 
 if TYPE_CHECKING:
@@ -208,13 +204,15 @@ def _listed() -> Iterable[Any]:
     except (TypeError, ValueError):
         if sys.platform != "linux":
             raise
+    from glob import glob
+
     from serial.tools.list_ports_linux import SysFS
 
     listed: list[Any] = []
     for name in _USB_PORTS:
-        for device in _DEV.glob(name):
+        for device in glob(os.path.join(_DEV, name)):
             with contextlib.suppress(TypeError, ValueError):
-                listed.append(SysFS(str(device)))
+                listed.append(SysFS(device))
     return listed
 
 
@@ -328,6 +326,7 @@ def at_once(
     """
     if not ports:
         return
+    import threading
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     over = threading.Event()
@@ -377,7 +376,9 @@ def open_board(
 
 def is_port(named: str) -> bool:
     """Whether ``named`` is a port or an address, rather than a board."""
-    return "://" in named or named.startswith("/") or _WINDOWS_PORT.fullmatch(named) is not None
+    if "://" in named or named.startswith("/"):
+        return True
+    return re.fullmatch(_WINDOWS_PORT, named) is not None
 
 
 def board_for(named: str | None, log: KnownBoards) -> str | None:
@@ -487,7 +488,7 @@ def _is_told(port: Port, board: str, kept: Usb | None, ports: list[Port]) -> boo
     if not port.is_bridge:
         return True
     same = [one for one in ports if one.is_bridge and one.serial == port.serial]
-    return len(same) == 1 and not _DEFAULT_SERIAL.fullmatch(port.serial.strip())
+    return len(same) == 1 and not re.fullmatch(_DEFAULT_SERIAL, port.serial.strip())
 
 
 def _known_places(log: KnownBoards | None, ports: list[Port]) -> list[Port]:

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from hardmute.model.typed import NamedTuple
 
@@ -83,8 +82,8 @@ def _run_us() -> int:
 
 
 def _run() -> str:
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id") as stream:
+        return stream.read().strip()
     return _OF_THIS_PROCESS
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import muteboard
 from hardmute.cli import console
-from hardmute.cli.state import print_observation
 from hardmute.device import discovery
 from hardmute.device.holder import Turn
 from hardmute.evidence.observation import Observation
@@ -195,6 +194,8 @@ def _print_state(
         else:
             rows.append(row)
     else:
+        from hardmute.cli.state import print_observation
+
         print_observation(recorder.log, observation)
         if firmware is not None:
             _print_firmware(firmware)
