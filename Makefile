@@ -15,6 +15,7 @@ export PIP_CACHE_DIR := $(CURDIR)/build/cache/pip
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/cache/python
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 
+PEER_PACKAGES := ser2net socat systemd
 AUDIO_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
 
 .DEFAULT_GOAL := help
@@ -30,7 +31,7 @@ help:
 	@echo "make test-audio"
 	@echo "             by ear, on a real PulseAudio (three minutes, in real time)"
 	@echo "make test-peers"
-	@echo "             a board on the network, behind ser2net and socat"
+	@echo "             a board behind ser2net and socat; what systemd says of our unit"
 	@echo "make test-pages"
 	@echo "             the pages of receipts in Chromium: narrow and wide, light and dark"
 	@echo "make test-shells"
@@ -71,8 +72,8 @@ test-audio: $(VENV)/test.stamp
 	HARDMUTE_SOUND_SERVER=$(SOUND) $(BIN)/python -m pytest -q -n 2 tests/audio
 
 test-peers: $(VENV)/test.stamp
-	@for needed in ser2net socat; do command -v $$needed >/dev/null || { \
-	  echo "$$needed is missing: sudo apt-get install --no-install-recommends ser2net socat"; \
+	@for needed in ser2net socat systemd-analyze; do command -v $$needed >/dev/null || { \
+	  echo "$$needed is missing: sudo apt-get install --no-install-recommends $(PEER_PACKAGES)"; \
 	  exit 1; }; done
 	$(BIN)/python -m pytest -q tests/peers
 
@@ -131,7 +132,7 @@ bench: images
 
 soak: $(VENV)/test.stamp
 	HARDMUTE_SOAK=1 $(BIN)/python -m pytest -q tests/emulator/test_memory.py \
-		tests/host/test_soundness.py -k "memory or no_word_is_false"
+		tests/host/evidence/test_soundness.py -k "memory or no_word_is_false"
 
 release: $(VENV)/lint.stamp
 	rm -rf dist

@@ -14,13 +14,16 @@ import sys
 from hardmute.model import errors, notices
 from hardmute.model.typed import TextIO
 
+# Objects that a process makes before the collector looks for garbage among them.
+_MANY = 50_000
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns its exit code (`hardmute.model.errors`)."""
     _open_streams()
     if arguments is None:
-        # Nothing that a command loads is garbage. See `_run`.
-        gc.disable()
+        # What a command loads is no garbage: it need not be looked for in that all the time.
+        gc.set_threshold(_MANY)
     words = sys.argv[1:] if arguments is None else arguments
     try:
         code = _run(words)
@@ -33,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
             _fail_inside(error, verbose="-v" in words or "--verbose" in words)
     # Both, for Python would try once more at its end, and end with 120.
     written = _is_written(sys.stdout), _is_written(sys.stderr)
+    if arguments is None:
+        # Nor at the end, when all of it goes.
+        gc.freeze()
     return errors.LOCAL if code == errors.OK and not all(written) else code
 
 
@@ -46,12 +52,7 @@ def _run(words: list[str]) -> int:
         return errors.OK if end.code is None else int(end.code)
     notices.show_by(_complain)
     try:
-        command = parser.resolve(args.run)
-        if not gc.isenabled():
-            # What is loaded is not looked through, neither from now on nor at the end.
-            gc.freeze()
-            gc.enable()
-        return command(args)
+        return parser.resolve(args.run)(args)
     except errors.HardmuteError as error:
         if args.verbose:
             _print_traceback()

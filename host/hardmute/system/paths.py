@@ -31,6 +31,23 @@ def data_dir() -> str:
     return platformdirs.user_data_dir("hardmute", appauthor=False)
 
 
+def config_dir() -> Path:
+    """The folder of the settings. It may not exist."""
+    from pathlib import Path
+
+    home = os.environ.get("HARDMUTE_HOME")
+    if home:
+        return Path(home)
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("hardmute", appauthor=False))
+
+
+def settings_file() -> Path:
+    """The settings of `hardmute monitor` (TOML). It may not exist."""
+    return config_dir() / "monitor.toml"
+
+
 def log_place() -> str:
     """Where the log (SQLite) is, if there is one."""
     return os.path.join(data_dir(), LOG_NAME)
