@@ -176,7 +176,7 @@ def test_a_hook_gets_the_whole_event_and_no_shell(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_one_that_hangs_delays_nothing_and_is_killed_with_its_children(
+def test_a_hung_program_delays_nothing_and_its_children_die_too(
     programs: Programs, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     monkeypatch.setattr(hooks, "_LONGEST_S", 3.0)
@@ -257,7 +257,7 @@ def test_a_hook_that_does_not_work_is_one_sentence_once(
     run(scenario())
 
 
-def test_it_is_known_before_it_is_needed_and_forgotten_once_it_works(tmp_path: Path) -> None:
+def test_a_fault_is_known_in_time_and_forgotten_once_it_works(tmp_path: Path) -> None:
     async def scenario() -> None:
         program = tmp_path / "program"
         async with running(Hooks(on_live=(str(program),))) as rig:
@@ -374,7 +374,7 @@ def test_P5_a_webhook_that_fails_gets_the_newest_later(
     run(scenario())
 
 
-def test_a_webhook_that_is_away_is_tried_again_and_delays_no_program(
+def test_a_webhook_away_is_tried_again_and_delays_no_program(
     secret: str, programs: Programs
 ) -> None:
     async def scenario() -> None:
@@ -413,9 +413,7 @@ def make_certificate(key: Path, certificate: Path) -> None:
     certificate.write_bytes(made.public_bytes(pem))
 
 
-def test_a_webhook_whose_certificate_nobody_vouches_for_gets_nothing(
-    secret: str, tmp_path: Path
-) -> None:
+def test_a_webhook_with_an_unvouched_certificate_gets_nothing(secret: str, tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     make_certificate(key, certificate)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
