@@ -138,7 +138,7 @@ bench: images
 
 soak: $(VENV)/test.stamp
 	HARDMUTE_SOAK=1 $(BIN)/python -m pytest -q tests/emulator/test_memory.py \
-		tests/host/test_soundness.py -k "memory or no_word_is_false"
+		tests/host/evidence/test_soundness.py -k "memory or no_word_is_false"
 
 release: $(VENV)/lint.stamp
 	rm -rf dist

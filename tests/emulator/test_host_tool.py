@@ -156,7 +156,7 @@ def test_maintenance_is_told_by_the_prompt(host: Host, monkeypatch: pytest.Monke
     assert host.look()["line"] == "cut"
 
 
-def test_P1_P6_an_interrupted_update_starts_nothing_and_the_next_one_keeps_what_was(
+def test_P1_P6_a_broken_update_starts_nothing_and_loses_nothing(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HARDMUTE_HOME", host.environment["HARDMUTE_HOME"])

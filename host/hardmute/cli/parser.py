@@ -20,7 +20,7 @@ exit: 0 muted or done; 1 live; 2 usage; 3 unknown, less proof than required, or
 # What `--device` is stored under begins with this.
 _NAMED = "named by "
 # The commands that ask several boards, one after the other.
-_OF_SEVERAL = ("status", "mute", "verify")
+_OF_SEVERAL = ("status", "mute", "verify", "monitor")
 # The view of `hardmute log` that nobody names: `log FILE` is short for it.
 _OF_A_FILE = "of"
 # Options that `hardmute log FILE` may have before the file, and that take a word.
@@ -41,6 +41,8 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
             text = text.replace("\n\noptions:", "", 1)
             text = text.replace("\n\ncommands:", "", 1)
             text = text.replace(f"\n\n{_EXIT_CODES}", f"\n{_EXIT_CODES}")
+            told = tuple(f"    {name} " for name in _TOLD_BY_ANOTHER)
+            text = "".join(line for line in text.splitlines(True) if not line.startswith(told))
         return text
 
     def _format_action(self, action: argparse.Action) -> str:
@@ -157,6 +159,17 @@ def _add_watch(command: argparse.ArgumentParser) -> None:
         "only `hardmute mute` gets the port. `watch` then takes it back and follows on."
     )
     _add_common(command)
+    _add_json(command, "a JSON object for each change, a line each")
+
+
+def _add_monitor(command: argparse.ArgumentParser) -> None:
+    command.epilog = (
+        "It follows each real board that is connected or has a label; with -d, only those\n"
+        "that you name. It logs as `watch` does. Other commands of yours get their answer\n"
+        "from it, or the board's port for as long as they need it. It runs on Linux; on\n"
+        "macOS and Windows it was never run."
+    )
+    _add_common(command, several=True)
     _add_json(command, "a JSON object for each change, a line each")
 
 
@@ -571,15 +584,16 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "list": ("list:list_boards", "boards, their ports and states", _add_list),
     "status": ("status:status", "is the line cut?", _add_status),
     "watch": ("watch:watch", "follow a board until Ctrl-C", _add_watch),
-    "mute": ("status:mute", "cut the line; nothing here connects it", _add_mute),
-    "verify": ("status:verify", "verdict and proof level, checked afresh", _add_verify),
+    "monitor": ("monitor:monitor", "follow all boards, for all commands", _add_monitor),
+    "mute": ("asking:mute", "cut the line; nothing here connects it", _add_mute),
+    "verify": ("asking:verify", "verdict and proof level, checked afresh", _add_verify),
     "audio": ("audio:audio", "microphones and speakers for `verify --listen`", _add_audio),
-    "pair": ("pair:pair", "make the keys for proof (in setup)", _add_pair),
+    "pair": ("pair:pair", "make the keys for proof; `unpair` ends that", _add_pair),
     "unpair": ("pair:unpair", "end a board's pairing (in setup)", _add_state),
     "log": ("log:show", "what was live, when, for how long, and why", _add_log),
     "prove": ("prove:prove", "was it cut all the time from T to T?", _add_prove),
     "config": ("config:config", "read or change a board's settings", _add_config),
-    "name": ("name:name", "give a board a label on this host", _add_name),
+    "name": ("name:name", "give a board a label here; `forget` drops it", _add_name),
     "forget": ("name:forget", "drop a board's label; its log stays", _add_forget),
     "flash": ("flash:flash", "put the firmware on a board, or update it", _add_flash),
     "doctor": ("doctor:doctor", "what is wrong, and what to do about it", _add_doctor),
@@ -588,6 +602,8 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "demo": ("demo:demo", "see it all on a simulated board", _add_demo),
     "completion": ("completion:completion", "shell completion script", _add_completion),
 }
+# Commands that the line of another one tells of: a screen has no more lines.
+_TOLD_BY_ANOTHER = ("unpair", "forget")
 _DEFAULTS: dict[str, object] = {
     "timeout": 3.0, "verbose": False, "since": None, "until": None,
     "all": False, "json": False, "csv": None, "of": None,

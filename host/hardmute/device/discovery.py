@@ -118,6 +118,11 @@ class Port(NamedTuple):
         return Usb(self.serial, self.location, self.ids)
 
     @property
+    def usb_device(self) -> str:
+        """The USB device that it is one interface of."""
+        return (self.location or "").partition(":")[0] or self.device
+
+    @property
     def is_bridge(self) -> bool:
         """Whether anything may be behind it."""
         return self.ids in _BRIDGE_IDS
@@ -140,10 +145,16 @@ class Search:
 
     A port is asked when it is new, for as long as a board takes to start; then rarely. Ports that
     were there while the board was met elsewhere are not new. ``clock`` is in seconds.
+    ``is_taken``: whether another board is known to be at this device: it is not asked.
     """
 
-    def __init__(self, clock: Callable[[], float] = SYSTEM.now_s) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = SYSTEM.now_s,
+        is_taken: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._clock = clock
+        self._is_taken = is_taken
         # Since when a port is there, and when it was asked last; before the first listing, nothing
         # is known of either.
         self._since: dict[Port, float] | None = None
@@ -155,7 +166,8 @@ class Search:
         old = self._since
         self._since = {p: old.get(p, now) if old is not None else -math.inf for p in ports}
         self._asked = {p: min(self._asked[p], now) for p in self._since if p in self._asked}
-        due = [port for port in ports if port in always or self._is_due(port, now)]
+        free = [port for port in ports if not self._is_taken(port.device)]
+        due = [port for port in free if port in always or self._is_due(port, now)]
         self._asked |= dict.fromkeys(due, now)
         return due
 
@@ -232,24 +244,34 @@ def places(board: str, log: KnownBoards | None, search: Search) -> list[Port]:
 def find(timeout: float, log: KnownBoards | None, turn: Turn) -> list[Found]:
     """Say hello on every port that can be a board's, on all at once: in one time-out.
 
-    Bridges are asked if ``log`` tells by their serial numbers which boards are behind them, and
-    simulated boards if they have a label. ``turn`` as for `client.connect`; with "mute" each board
-    is cut as soon as its hello is there.
+    These are the `candidates`. ``turn`` as for `client.connect`; with "mute" each board is cut as
+    soon as its hello is there.
+    """
+    told = candidates(log)
+    found = _ask(list(told), timeout, turn, lambda _: True)
+    boards = {port.device: board for port, board in told.items()}
+    return [one._replace(told=boards[one.device]) for one in found]
+
+
+def candidates(log: KnownBoards | None) -> dict[Port, str | None]:
+    """Ports that can be a board's, and the id of the board that is there by its serial number.
+
+    Bridges are among them if ``log`` tells which boards are behind them, and simulated boards if
+    they have a label. None is opened.
     """
     ports = serial_ports(bridges=True)
-    told: dict[str, str] = {}
+    told: dict[Port, str] = {}
     labelled: set[str] = set()
     for board, label, _ in log.boards() if log is not None else ():
         kept = log.usb(board) if log is not None else None
-        told |= {port.device: board for port in ports if _is_told(port, board, kept, ports)}
+        told |= {port: board for port in ports if _is_told(port, board, kept, ports)}
         if label is not None:
             labelled.add(board)
-    asked = [port for port in ports if not port.is_bridge or port.device in told]
-    asked += [
-        Port(entry.device, None, None) for entry in simulators.running() if entry.board in labelled
-    ]
-    found = _ask(asked, timeout, turn, lambda _: True)
-    return [one._replace(told=told.get(one.device)) for one in found]
+    found = {port: told.get(port) for port in ports if not port.is_bridge or port in told}
+    for entry in simulators.running():
+        if entry.board in labelled:
+            found[Port(entry.device, None, None)] = None
+    return found
 
 
 def cut(named: Sequence[str], timeout: float, log: KnownBoards | None) -> None:
@@ -425,7 +447,7 @@ def _place_of(
     kept = log.usb(board) if log is not None else None
     told = _told(board, kept, ports)
     # Where a device has several ports, its number is that of each.
-    devices = {(port.location or "").partition(":")[0] or port.device: port for port in told}
+    devices = {port.usb_device: port for port in told}
     if len(devices) > 1:
         raise UsageError(_one_id(board, [port.device for port in devices.values()]))
     if kept is not None and len(told) > 1:

@@ -4,8 +4,9 @@ The operating system's file lock decides, so a holder that died leaves nothing b
 content only names the holder.
 
 A holder that only follows a board gives its port to a `mute` that asks for it, and to a `prove`
-that is to meet the board. The request is a second file beside the first. It counts for two
-seconds, and who asks renews it all the time: a process that is stopped or dead asks for nothing.
+that is to meet the board; a `monitor` gives it to each command that asks. The request is a second
+file beside the first. It counts for two seconds, and who asks renews it all the time: a process
+that is stopped or dead asks for nothing.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _TELL_S = 1.0
 _BACK_S = 2.0
 # A `verify --listen` takes at most this long, once the button was pressed: a `prove` lets it end.
 _LISTENS_S = 90.0
+# So long may a monitor take to give a port to `mute`, which then opens it beside the monitor.
+_HANGS_S = 1.0
 # A request that was not renewed for so long counts for nothing.
 _LAPSES_S = 2.0
 # Addresses of servers with one port each, and what names this host there.
@@ -45,16 +48,20 @@ _LOOPBACK = ("127.0.0.1", "::1")
 
 # Why a process wants a port. ``mute``: to cut the line, which cannot wait. ``meet``: to have the
 # board sign once, for a `prove`. ``follow``: to follow a board; ``back``: to go on with that
-# afterwards. ``listen``: to follow it for a measurement, which would be lost. ``usual``: else.
-Turn = Literal["mute", "meet", "back", "follow", "listen", "usual"]
+# afterwards. ``listen``: to follow it for a measurement, which would be lost. ``monitor``: to
+# follow it whenever nobody else does anything. ``usual``: else.
+Turn = Literal["mute", "meet", "back", "listen", "usual", "follow", "monitor"]
 # These ask whoever holds the port for it, each in a file of its own; the first goes first.
-_ASKING: tuple[Turn, ...] = ("mute", "meet", "back")
+_ASKING: tuple[Turn, ...] = ("mute", "meet", "back", "listen", "usual")
+# Those that go first where one does not ask.
+_BEFORE: dict[Turn, tuple[Turn, ...]] = {"follow": ("mute", "meet", "back"), "monitor": _ASKING}
 # Those that get the port from one that holds it.
 _GIVES_TO: dict[Turn, tuple[Turn, ...]] = {
     "meet": ("mute",),
     "listen": ("mute",),
     "follow": ("mute", "meet"),
     "back": ("mute", "meet"),
+    "monitor": ("mute", "meet", "listen", "usual"),
 }
 
 
@@ -69,17 +76,19 @@ class PortHolder:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._device = device
-        self._timeout = _BACK_S if turn == "back" else timeout
+        self._timeout = _BACK_S if turn in ("back", "monitor") else timeout
         self._turn: Turn = turn
         self._clock = clock
         self._file = _lock_file(device)
         self._fd = -1
         self._request = _Request(self._file_of(turn)) if turn in _ASKING else None
-        first = _ASKING[: _ASKING.index(turn)] if turn in _ASKING else _ASKING
+        first = _ASKING[: _ASKING.index(turn)] if turn in _ASKING else _BEFORE[turn]
         self._first = [self._file_of(other) for other in first]
         self._wanting = [self._file_of(other) for other in _GIVES_TO.get(turn, ())]
         # The requests that this one gives way to.
         self._yielded: set[bytes] = set()
+        # Whether a process that hangs still has the port open.
+        self.is_shared = False
 
     def __enter__(self) -> Self:
         self._fd = _open(self._file)
@@ -100,6 +109,8 @@ class PortHolder:
         finally:
             if self._request is not None:
                 self._request.end()
+        if self.is_shared:
+            return self
         command = " ".join(["hardmute", *sys.argv[1:]])[:200]
         note = {"pid": os.getpid(), "command": command, "turn": self._turn}
         # A full disk costs the note, not the lock.
@@ -116,6 +127,14 @@ class PortHolder:
             if self._request is not None:
                 self._request.make()
             waited = self._clock() - begun
+            if waited >= min(_HANGS_S, self._timeout) and self._holder_hangs():
+                notices.tell(
+                    f"{_read_holder(self._fd).capitalize()} holds {self._device} and hangs: the"
+                    " board is asked beside it."
+                )
+                self.is_shared = True
+                self._close()
+                return
             if waited >= self._timeout and waited >= self._patience_s():
                 if try_lock(self._fd):
                     # Who goes first has not taken it all that time: that process is stopped.
@@ -133,10 +152,19 @@ class PortHolder:
         listens = self._turn == "meet" and _note(self._fd).get("turn") == "listen"
         return max(self._timeout, _LISTENS_S) if listens else self._timeout
 
+    def _holder_hangs(self) -> bool:
+        """Whether a cut waits for a monitor, which gives a port at once while it runs."""
+        return self._turn == "mute" and _note(self._fd).get("turn") == "monitor"
+
     def _is_our_turn(self) -> bool:
         """Whether nobody who goes first asks for the port."""
         self._yielded = {asked for file in self._first if (asked := _asked(file))}
         return not self._yielded
+
+    @property
+    def name(self) -> str:
+        """What the port's files are called, without the ending."""
+        return self._file.stem
 
     @property
     def gives_way(self) -> bool:
@@ -233,6 +261,24 @@ def _read_request(fd: int) -> bytes:
     return token if 0 <= age_s < _LAPSES_S else b""
 
 
+def folder() -> Path:
+    """Where the locks and the requests are."""
+    return paths.runtime_dir("ports")
+
+
+def asked_for(folder: Path) -> set[str]:
+    """The `PortHolder.name` of each port that somebody asks for; maybe in vain, or no longer."""
+    names: set[str] = set()
+    with contextlib.suppress(OSError), os.scandir(folder) as files:
+        for file in files:
+            name, _, turn = file.name.rpartition(".")
+            if turn in _ASKING:
+                with contextlib.suppress(OSError):
+                    if file.stat(follow_symlinks=False).st_size:
+                        names.add(name)
+    return names
+
+
 def holder_of(device: str) -> str | None:
     """The hardmute process that holds ``device``, in words; None if none does."""
     try:
@@ -273,7 +319,7 @@ def port_key(device: str) -> str:
 def _lock_file(device: str) -> Path:
     # Its end tells ports apart; a file name ends at 255 bytes.
     name = quote(os.fsencode(port_key(device)), safe="")[-200:]
-    return paths.runtime_dir("ports") / f"{name}.lock"
+    return folder() / f"{name}.lock"
 
 
 def _open(file: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:

@@ -25,6 +25,7 @@ REASONS = {
     "fake_id": "its USB serial number is another one",
     "late": "what it said had waited before it was read",
     "malformed_answer": "malformed answer",
+    "monitor_hangs": "the monitor did not answer",
     "no_answer": "no answer",
     "no_board": "no board connected",
     "no_permission": "no permission to open the port",

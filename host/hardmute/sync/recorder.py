@@ -131,8 +131,7 @@ class Recorder:
 
         Not for within a contact, whose parts go by one and the same log. Whether it was stored.
         """
-        if self.log is None:
-            self._begin(0)
+        self.retry()
         if self.use(lambda log: (action(log),)) is None:
             self._missing += 1
             return False
@@ -143,6 +142,11 @@ class Recorder:
             self._trouble.is_over()
             self.use(lambda log: log.wait_for_others(_PATIENCE_S))
         return True
+
+    def retry(self) -> None:
+        """Try to open the log, if it cannot be used."""
+        if self.log is None:
+            self._begin(0)
 
     def use(self, action: Callable[[Log], _T]) -> _T | None:
         """What ``action`` returns; None without a log, or when it fails for the log's own reasons,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import muteboard
 from hardmute.cli import console, micropython, service
-from hardmute.cli.commands import flash_esp32, status
+from hardmute.cli.commands import asking, flash_esp32
 from hardmute.device import client, discovery
 from hardmute.flash import bootsel, circuitpy, drives, image, prompt, targets, tree, uf2
 from hardmute.model import errors
@@ -84,7 +84,7 @@ def flash(args: Namespace) -> int:
     with _progress() as progress:
         job.run(progress)
     device = _await_board(args, job, before)
-    return status.verify_one(device, args.timeout)
+    return asking.verify_one(device, args.timeout)
 
 
 def whole_uf2(runtime_image: image.Image, board: str | None) -> tuple[bytes, dict[str, bytes]]:
