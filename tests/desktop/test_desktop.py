@@ -382,6 +382,23 @@ def test_a_board_that_flaps_cannot_flood_a_desktop(
     run(scenario())
 
 
+def test_many_boards_at_once_are_all_shown_and_all_closed(bus: Bus) -> None:
+    """A bus refuses more than 128 calls of one connection that wait for an answer."""
+
+    async def scenario() -> None:
+        async with serving(bus.address) as service:
+            async with running(bus.address) as rig:
+                for number in range(300):
+                    rig.tell("live", board=f"{number:04x}", label=f"Desk {number}")
+                await until(lambda: len(service.open) == 300)
+                await rig.settle()
+                assert rig.sink.trouble is None
+            assert service.open == {}
+            assert len(service.calls) == 600
+
+    run(scenario())
+
+
 def test_an_error_is_believed(bus: Bus) -> None:
     async def scenario() -> None:
         async with serving(bus.address) as service, running(bus.address) as rig:
