@@ -15,6 +15,7 @@ export PIP_CACHE_DIR := $(CURDIR)/build/cache/pip
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/cache/python
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 
+PEER_PACKAGES := ser2net socat systemd
 AUDIO_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
 
 .DEFAULT_GOAL := help
@@ -32,7 +33,7 @@ help:
 	@echo "make test-desktop"
 	@echo "             notifications on a real session bus (dbus-daemon)"
 	@echo "make test-peers"
-	@echo "             a board on the network, behind ser2net and socat"
+	@echo "             a board behind ser2net and socat; what systemd says of our unit"
 	@echo "make test-pages"
 	@echo "             the pages of receipts in Chromium: narrow and wide, light and dark"
 	@echo "make test-shells"
@@ -78,8 +79,8 @@ test-desktop: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -q tests/desktop
 
 test-peers: $(VENV)/test.stamp
-	@for needed in ser2net socat; do command -v $$needed >/dev/null || { \
-	  echo "$$needed is missing: sudo apt-get install --no-install-recommends ser2net socat"; \
+	@for needed in ser2net socat systemd-analyze; do command -v $$needed >/dev/null || { \
+	  echo "$$needed is missing: sudo apt-get install --no-install-recommends $(PEER_PACKAGES)"; \
 	  exit 1; }; done
 	$(BIN)/python -m pytest -q tests/peers
 

@@ -25,7 +25,7 @@ import serial.tools.list_ports
 from evidence_maker import Story
 from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
 from hardmute.cli.main import main
-from hardmute.device import discovery
+from hardmute.device import discovery, simulators
 from hardmute.device.discovery import Port
 from hardmute.evidence.observation import Observation
 from hardmute.model.clock import HostClock
@@ -39,7 +39,8 @@ from muteboard import wire
 # Pseudo-terminals, flock and termios: these are about what Windows does not have.
 _POSIX = [
     "cli/test_exit_codes.py",
-    "cli/test_service.py",
+    "cli/test_service_mode.py",
+    "cli/test_user_service.py",
     "device/test_finding.py",
     "device/test_give_way.py",
     "device/test_hostile.py",
@@ -48,14 +49,19 @@ _POSIX = [
     "doctor/test_doctor.py",
     "flash/test_flash.py",
     "flash/test_flash_esp32.py",
+    "monitor/test_monitor_settings.py",
     "store/test_growth.py",
     "store/test_log.py",
     "sync/test_signed.py",
     "sync/test_soundness_status.py",
     "system/test_new_file.py",
 ]
-# The clocks of a Linux host, and its list of processes.
-_LINUX = ["monitor/test_hooks.py", "monitor/test_processes.py"]
+# The clocks of a Linux host, its service manager, and its list of processes.
+_LINUX = [
+    "monitor/test_monitor_hooks.py",
+    "monitor/test_processes.py",
+    "system/test_service_manager.py",
+]
 collect_ignore = (_POSIX if os.name == "nt" else []) + (_LINUX if sys.platform != "linux" else [])
 
 # A shell ignores Ctrl-C for what it starts in the background, and children inherit that; the tests
@@ -110,6 +116,15 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, *ports: str | Port) -> None:
         return listed
 
     monkeypatch.setattr(discovery, "serial_ports", serial_ports)
+
+
+def plug_in_real(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
+    """Let the simulated boards at these ports be real ones, which nothing else tells of."""
+    running = simulators.running
+    monkeypatch.setattr(
+        simulators, "running", lambda: [one for one in running() if one.device not in devices]
+    )
+    plug_in(monkeypatch, *devices)
 
 
 @pytest.fixture(autouse=True)

@@ -97,12 +97,21 @@ def print_state(
     firmware: str | None,
     *,
     as_json: bool,
+    short: bool = False,
     rows: Rows | None = None,
 ) -> None:
     """Print a state and the firmware's version; None for a board that did not answer.
 
-    ``rows``: what `--json` prints is put there instead.
+    ``short``: in one line for `short_line`. ``rows``: what that or `--json` prints is put there
+    instead.
     """
+    if short:
+        row = observation.as_json() | {"label": label}
+        if rows is None:
+            print(short_line([row]))
+        else:
+            rows.append(row)
+        return
     ours = muteboard.__version__
     if as_json:
         matches = None if firmware is None else firmware == ours
@@ -118,6 +127,24 @@ def print_state(
         console.detail(f"firmware {firmware}, as this hardmute carries it")
     elif firmware is not None:
         console.detail(f"firmware {firmware}; this hardmute carries {ours}: update the older")
+
+
+def short_line(rows: Rows) -> str:
+    """What `--short` prints of boards."""
+    from hardmute.render import bars
+
+    return bars.line(
+        "plain",
+        [
+            bars.shown_of(
+                row.get("label") or row["board"] or row["device"] or "unknown board",
+                row["verdict"],
+                row["reason"],
+                simulated=row.get("simulated", False),
+            )
+            for row in rows
+        ],
+    )
 
 
 def told_code(tell: Callable[[], object]) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Cli, Sim
-from hardmute.cli import service
+from hardmute.cli import service_mode
 from hardmute.model import errors
 from hardmute.store import keys
 from muteboard import attest
@@ -133,7 +133,7 @@ def test_pairing_again_keeps_the_old_evidence(sim: Sim, cli: Cli, tmp_path: Path
 def test_pair_gives_up_after_its_patience(
     sim: Sim, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_MINUTES_ALONE", 0)
+    monkeypatch.setattr(service_mode, "_MINUTES_ALONE", 0)
     told = cli("-d", sim.board, "pair", "--verify-key", tmp_path / "verify.key")
     assert told.code == errors.UNKNOWN
     assert "nothing was changed" in told.err

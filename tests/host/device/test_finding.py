@@ -21,7 +21,7 @@ from fake_device import BOARD, HELLO, LIVE, MUTED, Board, Device, on, pty_device
 from serial.tools import list_ports, list_ports_linux
 
 from conftest import Cli
-from hardmute.cli import service
+from hardmute.cli import service_mode
 from hardmute.cli.commands import log_prune, watch
 from hardmute.device import client, discovery
 from hardmute.device.holder import PortHolder, Turn
@@ -446,7 +446,7 @@ def test_maintenance_is_looked_for_at_its_own_and_at_new_ports(
             meet_all_at_once(monkeypatch, "board_at_prompt", [known, *new])
 
     monkeypatch.setattr(time, "sleep", into_maintenance)
-    assert service.wait_for("maintenance", BOARD, 0.3, Recorder()) == new[1].port
+    assert service_mode.wait_for("maintenance", BOARD, 0.3, Recorder()) == new[1].port
     assert [len(port.lines) for port in foreign] == [2] * len(foreign)
 
 

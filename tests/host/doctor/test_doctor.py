@@ -31,7 +31,7 @@ PICO = Port("/dev/ttyACM0", "e6614c311b8a4f2d", (0x2E8A, 0x0005))
 BRIDGE = Port("/dev/ttyUSB0", None, (0x10C4, 0xEA60))
 NOW_MS = 1_800_000_000_000
 NAMES = [*ports.NAMES, "board", "firmware", "state", "pairing", "board_clock"]
-NAMES += ["clock", "log", "disk", "file_modes", "notifications"]
+NAMES += ["clock", "log", "disk", "file_modes", "monitor_settings", "monitor", "notifications"]
 
 
 def write(file: Path, content: str) -> None:
@@ -664,6 +664,25 @@ def test_doctor_finds_nothing_wrong_with_a_simulated_board(sim: Sim, cli: Cli, h
     assert {line.split()[0] for line in lines} == {"PASS", "SKIPPED"}
     assert "a simulated one, answers at" in shown.out
     assert "\x1b" not in shown.out
+
+
+def test_settings_with_a_mistake_fail_with_its_line(sim: Sim, cli: Cli, home: Path) -> None:
+    (home / "monitor.toml").write_text('\nquiet = "25:00-08:00"\n')
+    told = cli("doctor", "-d", sim.board, "--json")
+    assert told.code == errors.LOCAL
+    found = {check["name"]: check for check in told.json["checks"]}["monitor_settings"]
+    assert found["result"] == "fail"
+    assert f"{home / 'monitor.toml'}, line 2: quiet must be" in found["text"]
+
+
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_a_system_where_nobody_has_run_the_monitor_is_told(
+    computer: Computer, system: str
+) -> None:
+    assert doctor._monitor(computer.machine()).result == "pass"
+    found = doctor._monitor(computer.machine(system=system))
+    assert found.result == "warn"
+    assert "nobody has run `hardmute monitor` and `hardmute service`" in found.text
 
 
 def test_a_real_port_is_checked_as_one(
