@@ -29,7 +29,7 @@ help:
 	@echo "make test-chip"
 	@echo "             the firmware as it is flashed, on an emulated Pico"
 	@echo "make test-audio"
-	@echo "             by ear, on a real PulseAudio (three minutes, in real time)"
+	@echo "             by ear, and the mute of the system, on a real PulseAudio (five minutes)"
 	@echo "make test-desktop"
 	@echo "             notifications on a real session bus (dbus-daemon)"
 	@echo "make test-peers"

@@ -66,7 +66,7 @@ def _alike(found: Iterable[Finding]) -> Iterator[list[Finding]]:
 
 def examine(named: str | None, timeout: float, computer: Machine) -> Iterator[Finding]:
     """All checks, in the order in which their failures explain each other."""
-    folder = paths.data_dir()
+    folder = Path(paths.data_dir())
     log, trouble = _open_log(folder / paths.LOG_NAME)
     if _is_simulated(named, log) or (named is not None and "://" in named):
         for name in ports.NAMES:
@@ -77,6 +77,7 @@ def examine(named: str | None, timeout: float, computer: Machine) -> Iterator[Fi
     yield from store.check(computer, folder, log, trouble)
     yield _settings()
     yield _monitor(computer)
+    yield _notifications(computer)
 
 
 def _settings() -> Finding:
@@ -100,7 +101,6 @@ def _monitor(computer: Machine) -> Finding:
         "nobody has run `hardmute monitor` and `hardmute service` on this system yet",
         "Hold what they say against `hardmute status`, and report what they do.",
     )
-    yield _notifications(computer)
 
 
 def _notifications(computer: Machine) -> Finding:
