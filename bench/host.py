@@ -284,7 +284,9 @@ _ENTRY = {
 _REFUSE = """
 import contextlib, re, sys, time
 from pathlib import Path
-from hardmute import errors, receipt
+from hardmute.evidence import receipt
+from hardmute.model import errors
+from hardmute.store import receipts
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 before, start = peak(), time.process_time()

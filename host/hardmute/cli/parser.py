@@ -159,7 +159,16 @@ def _add_watch(command: argparse.ArgumentParser) -> None:
         "only `hardmute mute` gets the port. `watch` then takes it back and follows on."
     )
     _add_common(command)
-    _add_json(command, "a JSON object for each change, a line each")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json", action="store_true", help="a JSON object for each change, a line each"
+    )
+    form.add_argument(
+        "--format",
+        choices=("waybar", "i3", "polybar", "tmux", "swiftbar", "plain"),
+        metavar="BAR",
+        help="for a status bar: waybar, i3, polybar, tmux, swiftbar, plain (docs/bars.md)",
+    )
 
 
 def _add_monitor(command: argparse.ArgumentParser) -> None:
@@ -171,6 +180,24 @@ def _add_monitor(command: argparse.ArgumentParser) -> None:
     )
     _add_common(command, several=True)
     _add_json(command, "a JSON object for each change, a line each")
+
+
+def _add_service(command: argparse.ArgumentParser) -> None:
+    command.epilog = (
+        "Linux: a unit of your systemd. macOS: a launchd agent. Windows: a task at logon.\n"
+        "Those of macOS and Windows were never run."
+    )
+    actions = command.add_subparsers(dest="action", metavar="install|status|remove", required=True)
+    for name, summary in (
+        ("install", "run it now and in each session; may be repeated"),
+        ("status", "does it run? (0: yes, 6: no)"),
+        ("remove", "stop it, and remove what `install` wrote"),
+    ):
+        action = actions.add_parser(name, help=summary, formatter_class=_Formatter)
+        _add_common(action, device=False, timeout=False)
+        if name != "status":
+            action.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+        action.set_defaults(run=f"service:{name}")
 
 
 def _add_state(command: argparse.ArgumentParser) -> None:
@@ -187,13 +214,18 @@ def _add_status(command: argparse.ArgumentParser) -> None:
         "own. Otherwise give the board a label: --all then says unknown, and -d PORT\n"
         "asks it."
     )
-    _add_several(command)
+    _add_several(command, short=True)
     _add_all(command)
 
 
-def _add_several(command: argparse.ArgumentParser) -> None:
+def _add_several(command: argparse.ArgumentParser, *, short: bool = False) -> None:
     _add_common(command, several=True)
-    _add_json(command, "one JSON object; of several boards, a list")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json", action="store_true", help="one JSON object; of several boards, a list"
+    )
+    if short:
+        form.add_argument("--short", action="store_true", help="one short line, for a status bar")
 
 
 def _add_all(command: argparse.ArgumentParser) -> None:
@@ -585,6 +617,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "status": ("status:status", "is the line cut?", _add_status),
     "watch": ("watch:watch", "follow a board until Ctrl-C", _add_watch),
     "monitor": ("monitor:monitor", "follow all boards, for all commands", _add_monitor),
+    "service": ("service:status", "have the system run the monitor", _add_service),
     "mute": ("asking:mute", "cut the line; nothing here connects it", _add_mute),
     "verify": ("asking:verify", "verdict and proof level, checked afresh", _add_verify),
     "audio": ("audio:audio", "microphones and speakers for `verify --listen`", _add_audio),

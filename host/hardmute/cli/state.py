@@ -11,6 +11,7 @@ from hardmute.cli import console
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors, words
 from hardmute.model.answers import NOT_ATTESTED, warning_text
+from hardmute.render.observations import why
 
 if TYPE_CHECKING:
     from hardmute.store.log import Log
@@ -29,22 +30,6 @@ def name(board: str | None, label: str | None) -> str:
     if board is None:
         return "unknown board"
     return f"{label} ({board})" if label else f"board {board}"
-
-
-def why(observation: Observation) -> str:
-    """What belongs to the verdict, in one line."""
-    if observation.state is None:
-        return words.REASONS.get(observation.reason or "", "")
-    if observation.reason == NOT_ATTESTED:
-        parts = [words.claimed(observation.unsigned)]
-    else:
-        parts = [words.CAUSES.get(observation.cause or "", ""), observation.reason or ""]
-    if observation.service not in (None, "none"):
-        parts.append(f"in {observation.service}")
-    parts += [warning.replace("_", " ") for warning in observation.warnings or ()]
-    if observation.simulated:
-        parts.append("simulated")
-    return ", ".join(filter(None, parts))
 
 
 def print_observation(label: str | None, observation: Observation) -> None:
@@ -112,12 +97,21 @@ def print_state(
     firmware: str | None,
     *,
     as_json: bool,
+    short: bool = False,
     rows: Rows | None = None,
 ) -> None:
     """Print a state and the firmware's version; None for a board that did not answer.
 
-    ``rows``: what `--json` prints is put there instead.
+    ``short``: in one line for `short_line`. ``rows``: what that or `--json` prints is put there
+    instead.
     """
+    if short:
+        row = observation.as_json() | {"label": label}
+        if rows is None:
+            print(short_line([row]))
+        else:
+            rows.append(row)
+        return
     ours = muteboard.__version__
     if as_json:
         matches = None if firmware is None else firmware == ours
@@ -133,6 +127,24 @@ def print_state(
         console.detail(f"firmware {firmware}, as this hardmute carries it")
     elif firmware is not None:
         console.detail(f"firmware {firmware}; this hardmute carries {ours}: update the older")
+
+
+def short_line(rows: Rows) -> str:
+    """What `--short` prints of boards."""
+    from hardmute.render import bars
+
+    return bars.line(
+        "plain",
+        [
+            bars.shown_of(
+                row.get("label") or row["board"] or row["device"] or "unknown board",
+                row["verdict"],
+                row["reason"],
+                simulated=row.get("simulated", False),
+            )
+            for row in rows
+        ],
+    )
 
 
 def told_code(tell: Callable[[], object]) -> int:

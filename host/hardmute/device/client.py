@@ -14,12 +14,13 @@ import re
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import serial
 
 from hardmute.device import simulators
-from hardmute.device.holder import PortHolder, Turn
+from hardmute.device.holder import PortHolder, Turn, asked_for
 from hardmute.model.answers import (
     Attested,
     Identity,
@@ -120,8 +121,8 @@ class Session:
     """Requests to one board, each answered within ``timeout`` seconds or not at all.
 
     ``is_wanted``: whether somebody else is to have the port; while it is awaited, the session then
-    ends with `PortWantedError`. ``new_id`` gives request ids; ``clock`` is in seconds, and goes on
-    while the host sleeps.
+    ends with `PortWantedError`. It is asked each ``glance_s`` seconds, and by `wake`. ``new_id``
+    gives request ids; ``clock`` is in seconds, and goes on while the host sleeps.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class Session:
         *,
         simulated: bool = False,
         is_wanted: Callable[[], bool] | None = None,
+        glance_s: float = _GLANCE_S,
         new_id: Callable[[], int] = _random_id,
         clock: Callable[[], float] = SYSTEM.now_s,
     ) -> None:
@@ -141,6 +143,7 @@ class Session:
         # no way to know.
         self._simulated = simulated
         self._is_wanted = is_wanted
+        self._glance_s = glance_s
         self._timeout = timeout
         self._new_id = new_id
         self._clock = clock
@@ -193,6 +196,13 @@ class Session:
     def left_s(self) -> float:
         """How long what is asked for now may take in all, in seconds; see `within`."""
         return self._limit - self._clock()
+
+    def wake(self) -> None:
+        """Ask ``is_wanted`` now, where a port can be woken; in any thread."""
+        if cancel := getattr(self._port, "cancel_read", None):
+            # It may be closed just now.
+            with contextlib.suppress(*_PORT_ERRORS):
+                cancel()
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Generator[None]:
@@ -421,7 +431,7 @@ class Session:
             if self._is_wanted is not None:
                 if self._is_wanted():
                     raise PortWantedError(self.device)
-                left = min(left, _GLANCE_S)
+                left = min(left, self._glance_s)
             try:
                 # pyserial asks the system for all of a port's settings each time.
                 if self._port.timeout != left:
@@ -530,6 +540,21 @@ def firmware_or_prompt(
         return found
 
 
+# Sessions of this process that glance at nothing by themselves, by `PortHolder.name`.
+_WOKEN: dict[str, Session] = {}
+
+
+def wake_wanted(folder: Path) -> None:
+    """Have each session with the turn "monitor" end whose port somebody asks for.
+
+    To be called as often as the sessions of others glance: ten times a second. ``folder``: as
+    `holder.folder` gives it.
+    """
+    for name in asked_for(folder) & _WOKEN.keys():
+        if session := _WOKEN.get(name):
+            session.wake()
+
+
 @contextlib.contextmanager
 def _opened(
     device: str, timeout: float, turn: Turn = "usual", is_over: Callable[[], bool] | None = None
@@ -541,6 +566,7 @@ def _opened(
             return over or (holder.gives_way and holder.is_wanted())
 
         port = _open(device, timeout, shared=holder.is_shared)
+        wakes = turn == "monitor" and hasattr(port, "cancel_read")
         try:
             session = Session(
                 port,
@@ -548,9 +574,14 @@ def _opened(
                 timeout,
                 simulated=simulators.is_simulated(device),
                 is_wanted=is_wanted if holder.gives_way or is_over is not None else None,
+                # Ten glances a second, of each of many boards, cost more than all else.
+                glance_s=math.inf if wakes else _GLANCE_S,
             )
+            if wakes:
+                _WOKEN[holder.name] = session
             yield session, terminal
         finally:
+            _WOKEN.pop(holder.name, None)
             terminal.restore_unless_kept()
             with contextlib.suppress(*_PORT_ERRORS):
                 port.close()

@@ -162,6 +162,11 @@ class PortHolder:
         return not self._yielded
 
     @property
+    def name(self) -> str:
+        """What the port's files are called, without the ending."""
+        return self._file.stem
+
+    @property
     def gives_way(self) -> bool:
         """Whether there is anybody to whom this one gives the port."""
         return bool(self._wanting)
@@ -256,6 +261,24 @@ def _read_request(fd: int) -> bytes:
     return token if 0 <= age_s < _LAPSES_S else b""
 
 
+def folder() -> Path:
+    """Where the locks and the requests are."""
+    return paths.runtime_dir("ports")
+
+
+def asked_for(folder: Path) -> set[str]:
+    """The `PortHolder.name` of each port that somebody asks for; maybe in vain, or no longer."""
+    names: set[str] = set()
+    with contextlib.suppress(OSError), os.scandir(folder) as files:
+        for file in files:
+            name, _, turn = file.name.rpartition(".")
+            if turn in _ASKING:
+                with contextlib.suppress(OSError):
+                    if file.stat(follow_symlinks=False).st_size:
+                        names.add(name)
+    return names
+
+
 def holder_of(device: str) -> str | None:
     """The hardmute process that holds ``device``, in words; None if none does."""
     try:
@@ -296,7 +319,7 @@ def port_key(device: str) -> str:
 def _lock_file(device: str) -> Path:
     # Its end tells ports apart; a file name ends at 255 bytes.
     name = quote(os.fsencode(port_key(device)), safe="")[-200:]
-    return paths.runtime_dir("ports") / f"{name}.lock"
+    return folder() / f"{name}.lock"
 
 
 def _open(file: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:

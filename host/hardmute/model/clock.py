@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import time
@@ -81,6 +82,7 @@ def _run_us() -> int:
     return time.monotonic_ns() // 1000
 
 
+@functools.cache
 def _run() -> str:
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

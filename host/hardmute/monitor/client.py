@@ -141,7 +141,7 @@ def late(seen: Observation, source: str, clock: HostClock = SYSTEM) -> Observati
     )
 
 
-def connect() -> Connection | None:
+def connect(clock: HostClock = SYSTEM) -> Connection | None:
     """A connection to the monitor of this user; None if none runs.
 
     Raises `UnreachableError` if it is there and cannot be used.
@@ -165,19 +165,19 @@ def connect() -> Connection | None:
         plug.close()
         return None
     try:
-        return Connection(plug)
+        return Connection(plug, clock)
     except OSError:
         plug.close()
         return None
 
 
-def board(named: str | None, source: str) -> Entry | None:
+def board(named: str | None, source: str, clock: HostClock = SYSTEM) -> Entry | None:
     """What the monitor knows of the board that ``named`` means: id, label or port.
 
     None if no monitor runs, or if it does not follow that board. ``named`` None: the only real
     board. Raises `HangsError`.
     """
-    connection = connect()
+    connection = connect(clock)
     if connection is None:
         return None
     with contextlib.closing(connection):

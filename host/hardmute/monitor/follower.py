@@ -89,6 +89,7 @@ class Follower:
         # Why the board is not to be followed, though it is there.
         self._barred: errors.UnreachableError | None = None
         self._woken = threading.Event()
+        self._session: Session | None = None
         self._identity: Identity | None = None
         self._heard_s = self._now_s()
         # When a board that has not signed is asked again at the earliest (`_now_s`).
@@ -151,13 +152,16 @@ class Follower:
         return self._device
 
     def wake(self) -> None:
-        """Look for a board that is lost now: something was plugged in."""
+        """Look for a board that is lost now: something was plugged in. Or see that it is over."""
         self._woken.set()
+        if self._session is not None:
+            self._session.wake()
 
     def bar(self, error: errors.UnreachableError | None) -> None:
         """Follow the board no more, for this reason; or again."""
-        self._barred = error
-        self._woken.set()
+        if error is not self._barred:
+            self._barred = error
+            self.wake()
 
     @property
     def heard_s(self) -> float:
@@ -247,6 +251,7 @@ class Follower:
             contact = Contact(
                 session, identity, self._recorder, bounds=self._bounds, clock=self._clock
             )
+            self._session = session
             try:
                 self._follow_events(session, identity, contact)
             except errors.PortWantedError:
@@ -262,6 +267,8 @@ class Follower:
                     session.hello()
                     contact.meet()
                 raise
+            finally:
+                self._session = None
 
     def _follow_events(self, session: Session, identity: Identity, contact: Contact) -> None:
         def take(heard: Meeting, *, show: bool = True) -> None:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from hardmute.device import discovery
+from hardmute.device import client, discovery, holder
 from hardmute.device.discovery import Port
-from hardmute.device.holder import port_key
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors
 from hardmute.model.answers import Identity
@@ -24,7 +23,7 @@ from hardmute.sync.visit import cut, visit
 
 # How often ports are listed, and what is known of the boards is looked at, in seconds.
 _LOOK_S = 1.0
-_TICK_S = 0.25
+_TICK_S = 0.1
 # New ports that are asked at once.
 _ASKED_AT_ONCE = 8
 # How long boards get to log their last row at the end, in seconds.
@@ -87,8 +86,12 @@ class Monitor:
                 if station.is_followed and (known := station.known) and not known.simulated
             ]
         elif discovery.is_port(named):
-            key = port_key(named)
-            found = [one for one in self.stations if one.device and port_key(one.device) == key]
+            key = holder.port_key(named)
+            found = [
+                station
+                for station in self.stations
+                if station.device is not None and holder.port_key(station.device) == key
+            ]
         else:
             found = [
                 station
@@ -143,7 +146,9 @@ class Monitor:
         return visited.observation
 
     async def _tell_forever(self, looking: asyncio.Task[None]) -> None:
+        requests = holder.folder()
         while not looking.done():
+            client.wake_wanted(requests)
             self._tell()
             if self._has_looked and all(one.known is not None for one in self.stations):
                 self.is_ready.set()
@@ -171,7 +176,7 @@ class Monitor:
         recorder = await loop.run_in_executor(lister, Recorder)
         listed_before: set[Port] = set()
         while True:
-            listed = await loop.run_in_executor(lister, _list, recorder)
+            listed = await loop.run_in_executor(lister, _list, recorder, not self._only)
             self._labels = listed.labels
             if not self._only:
                 self._meet_all(listed)
@@ -234,8 +239,7 @@ class Monitor:
                 places.setdefault(board, set()).add(port.usb_device)
         for board, station in self._stations.items():
             twin = board in self._twins.values() or len(places.get(board, ())) > 1
-            error = errors.UnreachableError(f"Two boards have the id {board}.", "one_id")
-            station.bar(error if twin else None)
+            station.bar(twin)
 
     def _follow(self, named: str, board: str | None) -> None:
         key = board or named
@@ -259,7 +263,7 @@ class Monitor:
             station.join(max(0.0, until - self._clock.now_s()))
 
 
-def _list(recorder: Recorder) -> _Listed:
+def _list(recorder: Recorder, ports: bool) -> _Listed:
     # After trouble the log is tried again.
     recorder.retry()
     log = recorder.log
@@ -269,7 +273,7 @@ def _list(recorder: Recorder) -> _Listed:
         labels[board] = label
         if label is not None and not simulated:
             expected.append(board)
-    return _Listed(discovery.candidates(log), labels, expected)
+    return _Listed(discovery.candidates(log) if ports else {}, labels, expected)
 
 
 def _essence(told: Told) -> tuple[object, ...]:

@@ -93,11 +93,13 @@ class Station:
         if self._follower is not None:
             self._follower.wake()
 
-    def bar(self, error: errors.UnreachableError | None) -> None:
-        """Follow the board no more, for this reason; or again."""
-        self._barred = error
-        if self._follower is not None:
-            self._follower.bar(error)
+    def bar(self, twin: bool) -> None:
+        """Follow the board no more while there is another one with its id; then again."""
+        if twin is (self._barred is None):
+            said = f"Two boards have the id {self._board}."
+            self._barred = errors.UnreachableError(said, "one_id") if twin else None
+            if self._follower is not None:
+                self._follower.bar(self._barred)
 
     def stop(self) -> None:
         """Follow the board no more. `join` waits until the last row is logged."""

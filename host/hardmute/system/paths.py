@@ -24,6 +24,21 @@ def data_dir() -> Path:
     return Path(platformdirs.user_data_dir("hardmute", appauthor=False))
 
 
+def config_dir() -> Path:
+    """The folder of the settings. It may not exist."""
+    home = os.environ.get("HARDMUTE_HOME")
+    if home:
+        return Path(home)
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("hardmute", appauthor=False))
+
+
+def settings_file() -> Path:
+    """The settings of `hardmute monitor` (TOML). It may not exist."""
+    return config_dir() / "monitor.toml"
+
+
 def log_file() -> Path:
     """The log (SQLite). The folder is made on demand, readable by its owner only."""
     return private(data_dir()) / LOG_NAME

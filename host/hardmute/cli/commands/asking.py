@@ -12,7 +12,7 @@ from argparse import Namespace
 from typing import NamedTuple
 
 from hardmute.cli import console
-from hardmute.cli.state import Rows, print_state, told_code
+from hardmute.cli.state import Rows, print_state, short_line, told_code
 from hardmute.device import discovery
 from hardmute.device.holder import Turn
 from hardmute.evidence.observation import Observation
@@ -27,7 +27,7 @@ class Asked(NamedTuple):
     """What ``command`` wants to know of a board, and how it tells that.
 
     ``timeout``: for each answer, in seconds. ``json``: print JSON. ``require``: the least proof
-    level for exit code 0. ``explain``: say what the verdict rests on.
+    level for exit code 0. ``explain``: say what the verdict rests on. ``short``: print one line.
     """
 
     command: str
@@ -37,11 +37,12 @@ class Asked(NamedTuple):
     turn: Turn = "usual"
     require: ProofLevel = "sensed"
     explain: bool = False
+    short: bool = False
 
 
 def status(args: Namespace) -> int:
     """`hardmute status`, without a monitor."""
-    return _of_each(args, Asked("status", ask_once, args.timeout, args.json))
+    return _of_each(args, Asked("status", ask_once, args.timeout, args.json, short=args.short))
 
 
 def mute(args: Namespace) -> int:
@@ -100,6 +101,8 @@ def _of_each(args: Namespace, asked: Asked) -> int:
         code = errors.worst(code, one)
     if asked.json:
         code = errors.worst(code, told_code(lambda: print(json.dumps(rows))))
+    if asked.short:
+        code = errors.worst(code, told_code(lambda: print(short_line(rows))))
     return code
 
 
@@ -168,7 +171,7 @@ def _tell(
     def tell() -> None:
         log, board = recorder.log, observation.board
         label = log.label(board) if log is not None and board is not None else None
-        print_state(observation, label, firmware, as_json=asked.json, rows=rows)
+        print_state(observation, label, firmware, as_json=asked.json, short=asked.short, rows=rows)
         if asked.explain and not asked.json and observation.verdict != "unknown":
             _explain(observation, asked.require)
 

@@ -27,7 +27,9 @@ def status(args: Namespace) -> int:
 
 def _tell(args: Namespace, known: client.Entry) -> int:
     seen = known.observation
-    told = told_code(lambda: print_state(seen, known.label, known.firmware, as_json=args.json))
+    told = told_code(
+        lambda: print_state(seen, known.label, known.firmware, as_json=args.json, short=args.short)
+    )
     return errors.worst(exit_code(seen.verdict, seen.proof, "sensed"), known.exit_code, told)
 
 
@@ -40,5 +42,5 @@ def _unknown(args: Namespace, error: client.HangsError) -> int:
     seen = record_unseen(recorder, args.device, error, "status")
     console.complain(error)
     label = recorder.log.label(seen.board) if recorder.log is not None and seen.board else None
-    told = told_code(lambda: print_state(seen, label, None, as_json=args.json))
+    told = told_code(lambda: print_state(seen, label, None, as_json=args.json, short=args.short))
     return errors.worst(errors.UNKNOWN, recorder.exit_code, told)

@@ -6,12 +6,17 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from hardmute.cli import console, state
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors, words
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor import client
+from hardmute.render.observations import why
+
+if TYPE_CHECKING:
+    from hardmute.render.bars import Format
 
 
 def watch(args: Namespace) -> int:
@@ -20,6 +25,19 @@ def watch(args: Namespace) -> int:
     What the monitor follows is read from the monitor, for as long as it runs.
     """
     end_by_signals()
+    if args.format is None:
+        return _watch(args)
+    from hardmute.render import bars
+
+    print(bars.begin(args.format), flush=True)
+    try:
+        return _watch(args)
+    finally:
+        # A bar keeps the last line that it got.
+        print(bars.line(args.format, []), flush=True)
+
+
+def _watch(args: Namespace) -> int:
     device = args.device
     try:
         told = client.changes(device, "watch")
@@ -27,8 +45,8 @@ def watch(args: Namespace) -> int:
         console.complain(error)
         return error.exit_code
     if told is not None:
-        device = _read(told, as_json=args.json)
-    return follow(device, args.timeout, args.json, SYSTEM)
+        device = _read(told, as_json=args.json, form=args.format)
+    return follow(device, args.timeout, args.json, SYSTEM, args.format)
 
 
 def end_by_signals() -> None:
@@ -49,30 +67,44 @@ def end_by_signals() -> None:
             signal.signal(number, end)
 
 
-def print_change(observation: Observation, label: str | None, *, as_json: bool) -> None:
-    """Print what has changed, on a line."""
+def print_change(
+    observation: Observation, label: str | None, *, as_json: bool, form: Format | None = None
+) -> None:
+    """Print what has changed, on a line. ``form``: as a bar has it."""
     if as_json:
         print(json.dumps(observation.as_json()), flush=True)
         return
+    if form is not None:
+        from hardmute.render import bars
+
+        shown = bars.shown(label or observation.board or "unknown board", observation)
+        print(bars.line(form, [shown]), flush=True)
+        return
     stamp = words.local_time(observation.at_ms)
     board = state.name(observation.board, label)
-    console.headline(observation.verdict, f"{stamp}  {board}  {state.why(observation)}")
+    console.headline(observation.verdict, f"{stamp}  {board}  {why(observation)}")
     sys.stdout.flush()
 
 
-def _read(told: Iterator[client.Entry], *, as_json: bool) -> str | None:
+def _read(told: Iterator[client.Entry], *, as_json: bool, form: Format | None) -> str | None:
     """Print what the monitor tells of a board until it ends. Returns the board's id."""
     board: str | None = None
     try:
         for known in told:
             board = known.observation.board
-            print_change(known.observation, known.label, as_json=as_json)
+            print_change(known.observation, known.label, as_json=as_json, form=form)
     except errors.UnreachableError as error:
         console.complain(error)
     return board
 
 
-def follow(device: str | None, timeout: float, as_json: bool, clock: HostClock) -> int:
+def follow(
+    device: str | None,
+    timeout: float,
+    as_json: bool,
+    clock: HostClock,
+    form: Format | None = None,
+) -> int:
     """Follow a board, print what changes, return the exit code."""
     # It takes longer to load than the monitor to answer.
     from hardmute.monitor.follower import Follower
@@ -80,7 +112,7 @@ def follow(device: str | None, timeout: float, as_json: bool, clock: HostClock) 
     def show(observation: Observation) -> None:
         log, board = follower.log, observation.board
         label = log.label(board) if log is not None and board is not None else None
-        print_change(observation, label, as_json=as_json)
+        print_change(observation, label, as_json=as_json, form=form)
 
     follower = Follower(device, timeout, show, clock=clock)
     try:
