@@ -33,7 +33,9 @@ def analyze(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def written(tmp_path: Path, python: str, home: str) -> Path:
-    service = units.service("linux", python, tmp_path, {"HARDMUTE_HOME": home})
+    service = units.service(
+        "linux", [python, "-P", "-m", "hardmute", "monitor"], tmp_path, {"HARDMUTE_HOME": home}
+    )
     file = tmp_path / service.file.name
     file.write_bytes(service.text.encode(service.encoding))
     return file
