@@ -25,7 +25,7 @@ import serial.tools.list_ports
 from evidence_maker import Story
 from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
 from hardmute.cli.main import main
-from hardmute.device import discovery
+from hardmute.device import discovery, simulators
 from hardmute.device.discovery import Port
 from hardmute.evidence.observation import Observation
 from hardmute.model.clock import HostClock
@@ -112,6 +112,15 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, *ports: str | Port) -> None:
         return listed
 
     monkeypatch.setattr(discovery, "serial_ports", serial_ports)
+
+
+def plug_in_real(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
+    """Let the simulated boards at these ports be real ones, which nothing else tells of."""
+    running = simulators.running
+    monkeypatch.setattr(
+        simulators, "running", lambda: [one for one in running() if one.device not in devices]
+    )
+    plug_in(monkeypatch, *devices)
 
 
 @pytest.fixture(autouse=True)

@@ -10,22 +10,12 @@ from pathlib import Path
 import pytest
 from fake_device import pty_device
 
-from conftest import Cli, StartSim, StartWatch
-from conftest import plug_in as listed
-from hardmute.device import discovery, simulators
+from conftest import Cli, StartSim, StartWatch, plug_in_real
+from hardmute.device import discovery
 from hardmute.device.client import Session
 from hardmute.store.log import Log
 
 GONE = "c0ffee01"
-
-
-def plug_in(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
-    """Let the simulated boards at these ports be real ones, which nothing else tells of."""
-    running = simulators.running
-    monkeypatch.setattr(
-        simulators, "running", lambda: [one for one in running() if one.device not in devices]
-    )
-    listed(monkeypatch, *devices)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +78,7 @@ def test_P5_all_boards_are_those_found_and_those_with_a_label(
     start_sim: StartSim, cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugged, labelled, unnamed = start_sim(), start_sim(), start_sim()
-    plug_in(monkeypatch, plugged.device)
+    plug_in_real(monkeypatch, plugged.device)
     assert cli("-d", labelled.board, "name", "Common room").code == 0
     told = cli("status", "--all", "--json")
     assert told.code == 0
@@ -133,7 +123,7 @@ def test_P5_a_port_that_another_holds_may_be_a_board(
     start_sim: StartSim, cli: Cli, monkeypatch: pytest.MonkeyPatch, watch: StartWatch
 ) -> None:
     sim, other = start_sim(), start_sim()
-    plug_in(monkeypatch, sim.device, other.device)
+    plug_in_real(monkeypatch, sim.device, other.device)
     watch(sim.device).next()
     told = cli("status", "--all", "--json", "--timeout", "0.2")
     assert told.code == 3
@@ -164,7 +154,7 @@ def test_P5_a_board_that_hangs_is_unknown(
 ) -> None:
     sim, other = start_sim(), start_sim()
     with pty_device(lambda _: b"") as foreign:
-        plug_in(monkeypatch, foreign.address, other.device, sim.device)
+        plug_in_real(monkeypatch, foreign.address, other.device, sim.device)
         # Nothing says that a board of ours is behind the first port.
         told = cli("status", "--all", "--json", "--timeout", "0.3")
         assert (told.code, len(told.json)) == (0, 2)
@@ -206,7 +196,7 @@ def test_P2_mute_tries_all_before_it_ends(
 
 def test_P5_mute_all(start_sim: StartSim, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     boards = [start_sim(), start_sim()]
-    plug_in(monkeypatch, *(board.device for board in boards))
+    plug_in_real(monkeypatch, *(board.device for board in boards))
     for board in boards:
         board.act("press")
     told = cli("mute", "--all")
@@ -219,7 +209,7 @@ def test_P5_two_boards_with_one_id_are_not_muted(
     start_sim: StartSim, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sim = start_sim()
-    plug_in(monkeypatch, sim.device, sim.device)
+    plug_in_real(monkeypatch, sim.device, sim.device)
     told = cli("status", "--all", "--json")
     assert told.code == 3
     assert [row["verdict"] for row in told.json] == ["unknown"]
@@ -229,7 +219,7 @@ def test_P5_labels_that_a_damaged_log_had_are_missed(
     start_sim: StartSim, cli: Cli, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     sim = start_sim()
-    plug_in(monkeypatch, sim.device)
+    plug_in_real(monkeypatch, sim.device)
     cli("-d", sim.board, "name", "Common room")
     (home / "log.sqlite3").write_bytes(os.urandom(20_000))
     assert cli("status", "--all").code == 5

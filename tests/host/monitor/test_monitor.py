@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_several import plug_in
 
-from conftest import Cli, Result, Sim, StartSim, StartWatch
+from conftest import Cli, Result, Sim, StartSim, StartWatch, plug_in_real
 from hardmute.model.answers import Verdict
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor import client, server
@@ -350,17 +349,17 @@ def test_P5_boards_that_come_and_go_are_followed(
     start_sim: StartSim, inside: Callable[..., Inside], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = start_sim(), start_sim()
-    plug_in(monkeypatch, one.device)
+    plug_in_real(monkeypatch, one.device)
     running = inside()
     assert running.verdict(one.board) == "muted"
     assert running.verdict(other.board) is None
-    plug_in(monkeypatch, one.device, other.device)
+    plug_in_real(monkeypatch, one.device, other.device)
     wait_for(lambda: running.verdict(other.board) == "muted")
     one.act("unplug")
-    plug_in(monkeypatch, other.device)
+    plug_in_real(monkeypatch, other.device)
     wait_for(lambda: running.verdict(one.board) == "unknown")
     one.act("replug", "press")
-    plug_in(monkeypatch, one.device, other.device)
+    plug_in_real(monkeypatch, one.device, other.device)
     wait_for(lambda: running.verdict(one.board) == "live")
     assert running.verdict(other.board) == "muted"
 
@@ -368,7 +367,7 @@ def test_P5_boards_that_come_and_go_are_followed(
 def test_P5_a_board_with_a_label_that_is_not_there_is_unknown(
     sim: Sim, cli: Cli, inside: Callable[..., Inside], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plug_in(monkeypatch, sim.device)
+    plug_in_real(monkeypatch, sim.device)
     log = Log(home / "log.sqlite3")
     log.set_label("c0ffee01", "Meeting room 2")
     log.close()
