@@ -56,8 +56,12 @@ _POSIX = [
     "sync/test_soundness_status.py",
     "system/test_new_file.py",
 ]
-# The clocks of a Linux host, and its service manager.
-_LINUX = ["monitor/test_processes.py", "system/test_service_manager.py"]
+# The clocks of a Linux host, its service manager, and its list of processes.
+_LINUX = [
+    "monitor/test_monitor_hooks.py",
+    "monitor/test_processes.py",
+    "system/test_service_manager.py",
+]
 collect_ignore = (_POSIX if os.name == "nt" else []) + (_LINUX if sys.platform != "linux" else [])
 
 # A shell ignores Ctrl-C for what it starts in the background, and children inherit that; the tests
@@ -127,6 +131,9 @@ def plug_in_real(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
 def _not_the_user_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # A test without `home` reads no keys of whoever runs it, and leaves none behind.
     monkeypatch.setenv("HARDMUTE_HOME", str(tmp_path / "home"))
+    # Nor has it anything to do with the desktop.
+    for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from hardmute.cli import console
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors, words
 from hardmute.model.answers import NOT_ATTESTED, warning_text
+from hardmute.render.observations import why
 
 if TYPE_CHECKING:
     from hardmute.store.log import Log
@@ -29,22 +30,6 @@ def name(board: str | None, label: str | None) -> str:
     if board is None:
         return "unknown board"
     return f"{label} ({board})" if label else f"board {board}"
-
-
-def why(observation: Observation) -> str:
-    """What belongs to the verdict, in one line."""
-    if observation.state is None:
-        return words.REASONS.get(observation.reason or "", "")
-    if observation.reason == NOT_ATTESTED:
-        parts = [words.claimed(observation.unsigned)]
-    else:
-        parts = [words.CAUSES.get(observation.cause or "", ""), observation.reason or ""]
-    if observation.service not in (None, "none"):
-        parts.append(f"in {observation.service}")
-    parts += [warning.replace("_", " ") for warning in observation.warnings or ()]
-    if observation.simulated:
-        parts.append("simulated")
-    return ", ".join(filter(None, parts))
 
 
 def print_observation(label: str | None, observation: Observation) -> None:

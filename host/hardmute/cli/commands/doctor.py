@@ -6,6 +6,7 @@ is paired sign.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -24,7 +25,7 @@ from hardmute.doctor.finding import Finding, failed, passed, skipped, warned
 from hardmute.doctor.machine import Machine
 from hardmute.model import errors
 from hardmute.model.answers import is_board_id
-from hardmute.monitor import settings
+from hardmute.monitor import desktop, settings
 from hardmute.store.log import Log
 from hardmute.system import paths
 
@@ -99,6 +100,23 @@ def _monitor(computer: Machine) -> Finding:
         "nobody has run `hardmute monitor` and `hardmute service` on this system yet",
         "Hold what they say against `hardmute status`, and report what they do.",
     )
+    yield _notifications(computer)
+
+
+def _notifications(computer: Machine) -> Finding:
+    """Whether somebody could see a notification of `hardmute monitor` now."""
+    name = "notifications"
+    if not computer.linux:
+        return skipped(name, "notifications are built for Linux only")
+    if desktop.session_bus() is None:
+        return skipped(name, "this process has no session bus, so no desktop shows notifications")
+    try:
+        service = asyncio.run(desktop.receiver())
+    except errors.MissingExtraError as error:
+        return skipped(name, str(error))
+    except errors.LocalError as error:
+        return warned(name, str(error), "")
+    return passed(name, f"{service} shows the notifications of `hardmute monitor`")
 
 
 def _open_log(file: Path) -> tuple[Log | None, errors.HardmuteError | None]:

@@ -13,6 +13,7 @@ from hardmute.evidence.observation import Observation
 from hardmute.model import errors, words
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor import client
+from hardmute.render.observations import why
 
 if TYPE_CHECKING:
     from hardmute.render.bars import Format
@@ -81,7 +82,7 @@ def print_change(
         return
     stamp = words.local_time(observation.at_ms)
     board = state.name(observation.board, label)
-    console.headline(observation.verdict, f"{stamp}  {board}  {state.why(observation)}")
+    console.headline(observation.verdict, f"{stamp}  {board}  {why(observation)}")
     sys.stdout.flush()
 
 
