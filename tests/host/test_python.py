@@ -277,24 +277,6 @@ def test_times_without_a_zone_are_refused(home: Path) -> None:
     log.close()
 
 
-@pytest.mark.parametrize(
-    "program",
-    ["import hardmute", "from hardmute.cli.main import main; main(['--version'])"],
-    ids=["import", "--version"],
-)
-def test_what_needs_nothing_loads_nothing(home: Path, program: str) -> None:
-    heavy = ("serial", "sqlite3", "json", "rich", "platformdirs", "asyncio")
-    tell = f"import sys; print([name for name in {heavy} if name in sys.modules])"
-    told = subprocess.run(
-        [sys.executable, "-c", f"{program}; {tell}"],
-        cwd=home,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert told.stdout.splitlines()[-1] == "[]"
-
-
 def test_all_that_it_names_is_there() -> None:
     for name in hardmute.__all__:
         assert getattr(hardmute, name) is not None

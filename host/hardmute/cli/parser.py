@@ -7,10 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Collection
 from importlib import import_module
-from pathlib import Path
 
 import muteboard
 from hardmute.model.errors import USAGE
+from hardmute.model.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _EXIT_CODES = """\
 exit: 0 muted or done; 1 live; 2 usage; 3 unknown, less proof than required, or
@@ -58,7 +61,7 @@ def _help_width() -> int:
         return 78
 
 
-def build_parser(only: Collection[str] = ()) -> argparse.ArgumentParser:
+def build_parser(only: Collection[str] | None = None) -> argparse.ArgumentParser:
     """The parser of the whole command line, or of the commands in ``only``."""
     parser = argparse.ArgumentParser(
         prog="hardmute",
@@ -77,7 +80,7 @@ def build_parser(only: Collection[str] = ()) -> argparse.ArgumentParser:
     )
 
     for name, (run, summary, add_options) in _COMMANDS.items():
-        if only and name not in only:
+        if only is not None and name not in only:
             continue
         command = commands.add_parser(
             name,
@@ -147,6 +150,13 @@ def _number(lowest: float, highest: float, unit: str) -> Callable[[str], float]:
 
 seconds = _number(0.01, 3600, " seconds")
 seconds.__name__ = "seconds"
+
+
+def _file(given: str) -> Path:
+    # It would take as long as all else of the parser.
+    from pathlib import Path
+
+    return Path(given)
 
 
 def _add_json(command: argparse.ArgumentParser, words: str = "one JSON object") -> None:
@@ -282,12 +292,12 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
         help="how likely the verdict may be wrong (1e-6)",
     )
     command.add_argument(
-        "--recording", type=Path, metavar="FILE.wav", help="judge a recording made elsewhere"
+        "--recording", type=_file, metavar="FILE.wav", help="judge a recording made elsewhere"
     )
     command.add_argument(
-        "--probe", type=Path, metavar="FILE.wav", help="what was played for it (`audio probe`)"
+        "--probe", type=_file, metavar="FILE.wav", help="what was played for it (`audio probe`)"
     )
-    command.add_argument("--svg", type=Path, metavar="FILE", help="draw what was heard")
+    command.add_argument("--svg", type=_file, metavar="FILE", help="draw what was heard")
 
 
 def _add_devices(command: argparse.ArgumentParser) -> None:
@@ -315,7 +325,7 @@ def _add_audio(command: argparse.ArgumentParser) -> None:
     )
     _add_common(action, device=False, timeout=False)
     _add_seconds(action)
-    action.add_argument("file", type=Path, metavar="FILE.wav")
+    action.add_argument("file", type=_file, metavar="FILE.wav")
     action.set_defaults(run="recording:write")
 
 
@@ -323,7 +333,7 @@ def _add_pair(command: argparse.ArgumentParser) -> None:
     _add_state(command)
     command.add_argument(
         "--verify-key",
-        type=Path,
+        type=_file,
         metavar="FILE",
         required=True,
         help="new file for the key that checks all evidence; it belongs offline",
@@ -348,13 +358,13 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     _add_common(view, timeout=False)
     _add_window(view)
     _add_forms(view)
-    view.add_argument("of", type=Path, metavar="FILE.jsonl")
+    view.add_argument("of", type=_file, metavar="FILE.jsonl")
     view = views.add_parser("plot", help="timeline as SVG", formatter_class=_Formatter)
     _add_common(view, timeout=False)
     _add_window(view)
-    view.add_argument("file", type=Path, metavar="FILE.svg")
+    view.add_argument("file", type=_file, metavar="FILE.svg")
     view.add_argument(
-        "of", nargs="?", type=Path, metavar="FILE.jsonl", help="an export; none: this host's log"
+        "of", nargs="?", type=_file, metavar="FILE.jsonl", help="an export; none: this host's log"
     )
     view.set_defaults(run="log:plot")
     view = views.add_parser(
@@ -364,13 +374,13 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view.add_argument(
         "file",
         nargs="?",
-        type=Path,
+        type=_file,
         metavar="FILE.jsonl",
         help="an export (3 without --key or --expect-head); none: this host's log",
     )
     view.add_argument(
         "--key",
-        type=Path,
+        type=_file,
         action="append",
         default=[],
         metavar="FILE",
@@ -383,7 +393,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view.set_defaults(run="log_verify:verify")
     view = views.add_parser("export", help="all of it as JSON lines", formatter_class=_Formatter)
     _add_common(view, device=False, timeout=False)
-    view.add_argument("export", type=Path, metavar="FILE.jsonl", help="a new file")
+    view.add_argument("export", type=_file, metavar="FILE.jsonl", help="a new file")
     view.set_defaults(run="log_export:export")
     view = views.add_parser(
         "prune",
@@ -405,7 +415,7 @@ def _add_forms(command: argparse.ArgumentParser) -> None:
     )
     form.add_argument(
         "--csv",
-        type=Path,
+        type=_file,
         metavar="FILE",
         default=argparse.SUPPRESS,
         help="write the intervals to a file",
@@ -444,7 +454,7 @@ def _add_prove(command: argparse.ArgumentParser) -> None:
     command.add_argument("--to", dest="end", metavar="T", help="likewise; now by default")
     command.add_argument(
         "--key",
-        type=Path,
+        type=_file,
         action="append",
         default=[],
         metavar="FILE",
@@ -452,26 +462,26 @@ def _add_prove(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--receipt",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="write a receipt, .json or .html; --key signs it",
     )
     command.add_argument("--title", metavar="TEXT", help="what the receipt is for")
     command.add_argument(
         "--log",
-        type=Path,
+        type=_file,
         metavar="EXPORT",
         help="go by an export of another log; without --key nothing is checked (3)",
     )
     command.add_argument(
         "--check",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="check a receipt instead; without --key nothing is checked (3)",
     )
     command.add_argument(
         "--sign",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="check a receipt that is not signed against this host's log, and sign it",
     )
@@ -539,7 +549,7 @@ def _add_engine(command: argparse.ArgumentParser) -> None:
         help="what runs the firmware: this Python (default), or MicroPython on an emulated RP2040",
     )
     command.add_argument(
-        "--image", type=Path, metavar="FILE.uf2", help="MicroPython for that RP2040: RPI_PICO"
+        "--image", type=_file, metavar="FILE.uf2", help="MicroPython for that RP2040: RPI_PICO"
     )
     command.add_argument(
         "--download", action="store_true", help="fetch that image if there is none yet"
@@ -563,7 +573,7 @@ def _add_flash(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--image",
         "--offline",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="MicroPython (RPI_PICO, ESP32_GENERIC) or a release image; nothing is downloaded",
     )
@@ -602,7 +612,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
     _add_common(command, device=False, timeout=False)
     _add_engine(command)
     command.add_argument(
-        "--svg", type=Path, metavar="FILE", help="where to write the timeline (hardmute-demo.svg)"
+        "--svg", type=_file, metavar="FILE", help="where to write the timeline (hardmute-demo.svg)"
     )
 
 
@@ -656,9 +666,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.print_help(sys.stderr)
         parser.exit(USAGE)
     only = _COMMANDS.keys() & set(arguments)
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
-        only = set[str]()
-    parser = build_parser(only)
+    is_unknown = not arguments[0].startswith("-") and arguments[0] not in _COMMANDS
+    needs_all = is_unknown or not (only or arguments[0] == "--version")
+    parser = build_parser(None if needs_all else only)
     args = parser.parse_args(_with_view(arguments))
     args.devices = _named(args)
     if len(args.devices) > 1 and args.command not in _OF_SEVERAL:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 import muteboard
 from hardmute.cli import console
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors, words
 from hardmute.model.answers import NOT_ATTESTED, warning_text
+from hardmute.model.typed import TYPE_CHECKING, Any
 from hardmute.render.observations import why
 
 if TYPE_CHECKING:

@@ -14,8 +14,6 @@ import re
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
-from typing import Any, Protocol, cast
 
 import serial
 
@@ -35,6 +33,7 @@ from hardmute.model.answers import (
 )
 from hardmute.model.clock import SYSTEM
 from hardmute.model.errors import PortWantedError, RefusedError, UnreachableError, UsageError
+from hardmute.model.typed import TYPE_CHECKING, Any, cast
 from muteboard import journal, wire
 
 # RP2040 and native USB ports ignore it; the ESP32 DevKitC's bridge needs it. Not 1200, which
@@ -81,7 +80,7 @@ _NOT_OURS = ("no_answer", "not_hardmute", "malformed_answer", "refused")
 # At MicroPython's prompt; the first newline ends what was half typed there. The prompt echoes it,
 # with quotes between the words that the answer has none between.
 _ASK_PROMPT = b"\r\nprint('hardmute', __import__('machine').unique_id().hex())\r\n"
-_PROMPT_ID = re.compile(rb"\nhardmute ([0-9a-f]{4,64})\r\n")
+_PROMPT_ID = rb"\nhardmute ([0-9a-f]{4,64})\r\n"
 
 _REFUSALS = {
     "bad_op": "The board's firmware does not know this request: update it.",
@@ -103,18 +102,21 @@ def _random_id() -> int:
     return int.from_bytes(os.urandom(4)) % wire.ID_LIMIT
 
 
-class Port(Protocol):
-    """What a session needs of an open pyserial port."""
+if TYPE_CHECKING:
+    from typing import Protocol
 
-    timeout: float | None
-    write_timeout: float | None
+    class Port(Protocol):
+        """What a session needs of an open pyserial port."""
 
-    @property
-    def in_waiting(self) -> int: ...
-    def read(self, size: int = 1, /) -> bytes: ...
-    def write(self, b: bytes, /) -> int | None: ...
-    def reset_output_buffer(self) -> None: ...
-    def close(self) -> None: ...
+        timeout: float | None
+        write_timeout: float | None
+
+        @property
+        def in_waiting(self) -> int: ...
+        def read(self, size: int = 1, /) -> bytes: ...
+        def write(self, b: bytes, /) -> int | None: ...
+        def reset_output_buffer(self) -> None: ...
+        def close(self) -> None: ...
 
 
 class Session:
@@ -230,7 +232,7 @@ class Session:
         while (data := self._read()) is not None:
             # As much as a prompt says; a flood is no prompt.
             heard = (heard + data)[-4096:]
-            if found := _PROMPT_ID.search(heard):
+            if found := re.search(_PROMPT_ID, heard):
                 return found[1].decode()
         return None
 
@@ -544,7 +546,7 @@ def firmware_or_prompt(
 _WOKEN: dict[str, Session] = {}
 
 
-def wake_wanted(folder: Path) -> None:
+def wake_wanted(folder: str) -> None:
     """Have each session with the turn "monitor" end whose port somebody asks for.
 
     To be called as often as the sessions of others glance: ten times a second. ``folder``: as

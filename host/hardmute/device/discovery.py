@@ -13,10 +13,7 @@ import math
 import os
 import re
 import sys
-import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
 
 from hardmute.device import client, simulators
 from hardmute.device.holder import Turn
@@ -30,6 +27,7 @@ from hardmute.model.errors import (
     UnreachableError,
     UsageError,
 )
+from hardmute.model.typed import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from hardmute.model.usb import Usb
 
 # USB vendors under whose ids, with any product, a hardmute board can show up (their udev rule is
@@ -54,11 +52,9 @@ _RP2_MICROPYTHON = (0x2E8A, 0x0005)
 # factory ("0001" on every CP2102: Silicon Labs AN721; github.com/espressif/esptool/issues/1026),
 # zeros or no number at all (CH340); one number is on a whole kind of counterfeit FT232R
 # (softsolder.com/2016/09/02/counterfeit-ftdi-usb-serial-adapter-roundup). Windows appends an "A".
-_DEFAULT_SERIAL = re.compile(
-    r"0*[0-9]{0,4}|(.)\1*|0?123456789?0?|0123456789abcdef|a50285bia?", re.IGNORECASE
-)
+_DEFAULT_SERIAL = r"(?i:0*[0-9]{0,4}|(.)\1*|0?123456789?0?|0123456789abcdef|a50285bia?)"
 # Where Linux shows ports on the USB, and the names that it gives them.
-_DEV = Path("/dev")
+_DEV = "/dev"
 _USB_PORTS = ("ttyACM*", "ttyUSB*")
 # How long a board may take to start, and after how long a port is asked again that has not
 # answered, in seconds.
@@ -70,35 +66,38 @@ NOT_ASKED = ("port_held", "port_in_use", "no_permission")
 _Place = TypeVar("_Place")
 _Said = TypeVar("_Said")
 
-_WINDOWS_PORT = re.compile(r"(\\\\\.\\)?COM\d+", re.IGNORECASE)
+_WINDOWS_PORT = r"(?i:(\\\\\.\\)?COM\d+)"
 
 
-class KnownBoards(Protocol):
-    """What this host keeps of boards that it has met: `hardmute.Log` does."""
+if TYPE_CHECKING:
+    from typing import Protocol
 
-    def boards(self) -> list[tuple[str, str | None, bool]]:
-        """Every board ever met: id, label, whether it is simulated."""
-        ...
+    class KnownBoards(Protocol):
+        """What this host keeps of boards that it has met: `hardmute.Log` does."""
 
-    def real_boards(self) -> list[str]:
-        """The ids of those that are not simulated."""
-        ...
+        def boards(self) -> list[tuple[str, str | None, bool]]:
+            """Every board ever met: id, label, whether it is simulated."""
+            ...
 
-    def board_named(self, label: str) -> str | None:
-        """The id of the board with this label."""
-        ...
+        def real_boards(self) -> list[str]:
+            """The ids of those that are not simulated."""
+            ...
 
-    def board_last_at(self, device: str) -> str | None:
-        """The id of the board that was last met at ``device``."""
-        ...
+        def board_named(self, label: str) -> str | None:
+            """The id of the board with this label."""
+            ...
 
-    def usb(self, board: str) -> Usb | None:
-        """The USB device that ``board`` was last behind."""
-        ...
+        def board_last_at(self, device: str) -> str | None:
+            """The id of the board that was last met at ``device``."""
+            ...
 
-    def learn_usb(self, board: str, usb: Usb) -> None:
-        """Keep that ``board`` is behind this USB device."""
-        ...
+        def usb(self, board: str) -> Usb | None:
+            """The USB device that ``board`` was last behind."""
+            ...
+
+        def learn_usb(self, board: str, usb: Usb) -> None:
+            """Keep that ``board`` is behind this USB device."""
+            ...
 
 
 class Port(NamedTuple):
@@ -217,13 +216,15 @@ def _listed() -> Iterable[Any]:
     except (TypeError, ValueError):
         if sys.platform != "linux":
             raise
+    from glob import glob
+
     from serial.tools.list_ports_linux import SysFS
 
     listed: list[Any] = []
     for name in _USB_PORTS:
-        for device in _DEV.glob(name):
+        for device in glob(os.path.join(_DEV, name)):
             with contextlib.suppress(TypeError, ValueError):
-                listed.append(SysFS(str(device)))
+                listed.append(SysFS(device))
     return listed
 
 
@@ -347,6 +348,7 @@ def at_once(
     """
     if not ports:
         return
+    import threading
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     over = threading.Event()
@@ -396,7 +398,9 @@ def open_board(
 
 def is_port(named: str) -> bool:
     """Whether ``named`` is a port or an address, rather than a board."""
-    return "://" in named or named.startswith("/") or _WINDOWS_PORT.fullmatch(named) is not None
+    if "://" in named or named.startswith("/"):
+        return True
+    return re.fullmatch(_WINDOWS_PORT, named) is not None
 
 
 def board_for(named: str | None, log: KnownBoards) -> str | None:
@@ -506,7 +510,7 @@ def _is_told(port: Port, board: str, kept: Usb | None, ports: list[Port]) -> boo
     if not port.is_bridge:
         return True
     same = [one for one in ports if one.is_bridge and one.serial == port.serial]
-    return len(same) == 1 and not _DEFAULT_SERIAL.fullmatch(port.serial.strip())
+    return len(same) == 1 and not re.fullmatch(_DEFAULT_SERIAL, port.serial.strip())
 
 
 def _known_places(log: KnownBoards | None, ports: list[Port]) -> list[Port]:

@@ -13,20 +13,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import ipaddress
 import json
 import os
 import stat
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, cast
-from urllib.parse import quote, urlsplit
 
-from hardmute.model import notices, words
+from hardmute.model import notices
 from hardmute.model.errors import PortHeldError
+from hardmute.model.typed import Any, Literal, Self, cast
 from hardmute.system import paths
 from hardmute.system.file_lock import try_lock
 
@@ -42,9 +39,13 @@ _LISTENS_S = 90.0
 _HANGS_S = 1.0
 # A request that was not renewed for so long counts for nothing.
 _LAPSES_S = 2.0
+# How the name of the file ends that the holder of a port has locked.
+_LOCK = ".lock"
 # Addresses of servers with one port each, and what names this host there.
 _SERVERS = ("socket", "rfc2217")
 _LOOPBACK = ("127.0.0.1", "::1")
+# The bytes that stand for themselves in the name of a lock file.
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~")
 
 # Why a process wants a port. ``mute``: to cut the line, which cannot wait. ``meet``: to have the
 # board sign once, for a `prove`. ``follow``: to follow a board; ``back``: to go on with that
@@ -101,7 +102,7 @@ class PortHolder:
         except OSError as error:
             # As where there is no place for the file.
             self._close()
-            _complain_of_locks(self._file.parent, error.strerror or str(error))
+            _complain_of_locks(os.path.dirname(self._file), error.strerror or str(error))
             return self
         except BaseException:
             self._close()
@@ -164,7 +165,7 @@ class PortHolder:
     @property
     def name(self) -> str:
         """What the port's files are called, without the ending."""
-        return self._file.stem
+        return os.path.basename(self._file).removesuffix(_LOCK)
 
     @property
     def gives_way(self) -> bool:
@@ -183,8 +184,8 @@ class PortHolder:
             return f"{held}, which does not give it up: press the button to mute."
         return f"{held}: end that, or ask again later."
 
-    def _file_of(self, turn: Turn) -> Path:
-        return self._file.with_suffix(f".{turn}")
+    def _file_of(self, turn: Turn) -> str:
+        return f"{self._file.removesuffix(_LOCK)}.{turn}"
 
     def __exit__(
         self,
@@ -205,7 +206,7 @@ class PortHolder:
 class _Request:
     """Asks in ``file`` for a port. Where several ask at once, the newest request is for all."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: str) -> None:
         self._file = file
         self._made = False
 
@@ -236,7 +237,7 @@ class _Request:
             os.close(fd)
 
 
-def _asked(file: Path) -> bytes:
+def _asked(file: str) -> bytes:
     """What a process of this user asks with in ``file`` now; nothing where none asks."""
     fd = _open(file, os.O_RDWR)
     if fd < 0:
@@ -261,12 +262,12 @@ def _read_request(fd: int) -> bytes:
     return token if 0 <= age_s < _LAPSES_S else b""
 
 
-def folder() -> Path:
+def folder() -> str:
     """Where the locks and the requests are."""
     return paths.runtime_dir("ports")
 
 
-def asked_for(folder: Path) -> set[str]:
+def asked_for(folder: str) -> set[str]:
     """The `PortHolder.name` of each port that somebody asks for; maybe in vain, or no longer."""
     names: set[str] = set()
     with contextlib.suppress(OSError), os.scandir(folder) as files:
@@ -301,6 +302,9 @@ def port_key(device: str) -> str:
     """
     if "://" not in device:
         return os.path.realpath(device)
+    import ipaddress
+    from urllib.parse import urlsplit
+
     try:
         parts = urlsplit(device)
         port = parts.port
@@ -316,13 +320,14 @@ def port_key(device: str) -> str:
     return f"server://{'localhost' if host in _LOOPBACK else host}:{port}"
 
 
-def _lock_file(device: str) -> Path:
+def _lock_file(device: str) -> str:
+    key = os.fsencode(port_key(device))
+    name = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in key)
     # Its end tells ports apart; a file name ends at 255 bytes.
-    name = quote(os.fsencode(port_key(device)), safe="")[-200:]
-    return folder() / f"{name}.lock"
+    return os.path.join(folder(), name[-200:] + _LOCK)
 
 
-def _open(file: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+def _open(file: str, flags: int = os.O_RDWR | os.O_CREAT) -> int:
     """The file, or -1 when there is no place for one that is ours alone."""
     try:
         # A link that somebody else laid there must not lead us into a file of the owner's.
@@ -337,7 +342,7 @@ def _open(file: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
 
 
 @functools.cache
-def _complain_of_locks(folder: Path, why: str) -> None:
+def _complain_of_locks(folder: str, why: str) -> None:
     """Say once that nobody can be told who holds a port."""
     home = os.environ.get("HARDMUTE_HOME") or not sys.platform.startswith("linux")
     notices.tell(
@@ -358,6 +363,8 @@ def _note(fd: int) -> dict[str, Any]:
 
 
 def _read_holder(fd: int) -> str:
+    from hardmute.model import words
+
     with contextlib.suppress(ValueError, KeyError, TypeError):
         note = _note(fd)
         return f"process {int(note['pid'])} ({words.printable(str(note['command']))})"

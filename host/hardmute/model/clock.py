@@ -9,8 +9,8 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import NamedTuple
+
+from hardmute.model.typed import NamedTuple
 
 
 class Moment(NamedTuple):
@@ -84,8 +84,8 @@ def _run_us() -> int:
 
 @functools.cache
 def _run() -> str:
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id") as stream:
+        return stream.read().strip()
     return _OF_THIS_PROCESS
 
 

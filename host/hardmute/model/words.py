@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
 
 from hardmute.model.reasons import Code, Note
+from hardmute.model.typed import NamedTuple
 
 CAUSES = {
     "boot": "power-on",

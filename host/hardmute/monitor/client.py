@@ -12,11 +12,11 @@ import os
 import socket
 import sys
 from collections.abc import Generator, Iterator
-from typing import Any, NamedTuple, cast
 
 from hardmute.evidence.observation import Observation
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.model.errors import UnreachableError
+from hardmute.model.typed import Any, NamedTuple, cast
 from hardmute.system import paths
 
 VERSION = 1
@@ -242,7 +242,7 @@ def socket_address() -> Generator[str]:
     """
     folder = paths.runtime_dir("monitor")
     if sys.platform != "linux":
-        yield str(folder / "socket")
+        yield f"{folder}/socket"
         return
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

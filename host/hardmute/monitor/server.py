@@ -8,6 +8,7 @@ import json
 import os
 import socket
 from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
 from typing import Any, cast
 
 from hardmute.model import errors
@@ -28,7 +29,7 @@ _MAX_CLIENTS = 64
 @contextlib.contextmanager
 def only_monitor() -> Generator[None]:
     """Hold that this is the only monitor of this user. Raises `LocalError` if another one runs."""
-    file = paths.runtime_dir("monitor") / "lock"
+    file = Path(paths.runtime_dir("monitor"), "lock")
     try:
         fd = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     except OSError as error:
@@ -66,7 +67,7 @@ class Server:
         if not hasattr(socket, "AF_UNIX"):
             yield
             return
-        file = paths.runtime_dir("monitor") / "socket"
+        file = Path(paths.runtime_dir("monitor"), "socket")
         # Of a monitor that was killed: the lock says that there is none.
         file.unlink(missing_ok=True)
         plug = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

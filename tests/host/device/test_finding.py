@@ -744,7 +744,7 @@ def test_a_device_that_goes_while_ports_are_listed_is_left_out(
 
     monkeypatch.setattr(list_ports, "comports", raising)
     monkeypatch.setattr(list_ports_linux, "SysFS", read)
-    monkeypatch.setattr(discovery, "_DEV", home)
+    monkeypatch.setattr(discovery, "_DEV", str(home))
     (home / "ttyACM0").symlink_to(goes.port)
     (home / "ttyUSB1").symlink_to(stays.port)
     assert [port.device for port in discovery.serial_ports(bridges=True)] == [stays.port]

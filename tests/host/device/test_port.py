@@ -94,7 +94,7 @@ def test_holding_waits_no_longer_than_asked(home: Path) -> None:
     assert caught.value.reason == "port_held"
     # From 0.0 on; at 2.0 the time is up.
     assert next(ticks) == 5
-    assert home in paths.runtime_dir("ports").parents
+    assert home in Path(paths.runtime_dir("ports")).parents
 
 
 @pytest.mark.usefixtures("home")
@@ -198,10 +198,10 @@ def test_what_others_plant_in_the_runtime_folder_stays_unwritten(
 
 def test_the_folders_are_their_owners_only(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARDMUTE_HOME", str(home / "new"))
-    ports = paths.runtime_dir("ports")
+    ports = Path(paths.runtime_dir("ports"))
     for folder in (ports, ports.parent, home / "new"):
         assert folder.stat().st_mode & 0o777 == 0o700
-    assert paths.log_file() == home / "new" / "log.sqlite3"
+    assert paths.log_file() == str(home / "new" / "log.sqlite3")
 
 
 def test_a_state_does_not_wait_for_the_runtime_folder(cli: Any, home: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hardmute.evidence.observation import Observation, unseen
 from hardmute.evidence.timeline import Interval, intervals, total_live_ms
 from hardmute.model.reasons import Code, Doubt, Note, in_words
+from hardmute.model.typed import get_args
 from hardmute.model.words import NOTES, REASONS
 from hardmute.model.words import note as note_words
 

@@ -269,7 +269,7 @@ def test_nobody_else_may_ask_or_answer(
     sim: Sim, cli: Cli, inside: Callable[..., Inside], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside(sim.board)
-    file = paths.runtime_dir("monitor") / "socket"
+    file = Path(paths.runtime_dir("monitor"), "socket")
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
 
@@ -290,7 +290,7 @@ def test_nobody_else_may_ask_or_answer(
 def connected() -> socket.socket:
     plug = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     plug.settimeout(SOON_S)
-    plug.connect(str(paths.runtime_dir("monitor") / "socket"))
+    plug.connect(f"{paths.runtime_dir('monitor')}/socket")
     return plug
 
 

@@ -9,7 +9,6 @@ import contextlib
 import json
 import sys
 from argparse import Namespace
-from typing import NamedTuple
 
 from hardmute.cli import console
 from hardmute.cli.state import Rows, print_state, short_line, told_code
@@ -18,6 +17,7 @@ from hardmute.device.holder import Turn
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors
 from hardmute.model.answers import PROOF_LEVELS, Identity, ProofLevel, exit_code
+from hardmute.model.typed import NamedTuple
 from hardmute.store.log import Log
 from hardmute.sync.recorder import Recorder
 from hardmute.sync.visit import VERIFY_PAUSE_S, Ask, ask_once, ask_twice, cut, visit

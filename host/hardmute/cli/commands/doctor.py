@@ -66,7 +66,7 @@ def _alike(found: Iterable[Finding]) -> Iterator[list[Finding]]:
 
 def examine(named: str | None, timeout: float, computer: Machine) -> Iterator[Finding]:
     """All checks, in the order in which their failures explain each other."""
-    folder = paths.data_dir()
+    folder = Path(paths.data_dir())
     log, trouble = _open_log(folder / paths.LOG_NAME)
     if _is_simulated(named, log) or (named is not None and "://" in named):
         for name in ports.NAMES:
