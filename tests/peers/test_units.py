@@ -15,7 +15,7 @@ import pytest
 from hardmute.monitor import units
 
 # In tenths. It counts what only root's units can do as well: 9.6 is a unit with no such line.
-EXPOSURE = 64
+EXPOSURE = 65
 
 
 def analyze(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,9 @@ def analyze(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def written(tmp_path: Path, python: str, home: str) -> Path:
-    service = units.service("linux", python, tmp_path, {"HARDMUTE_HOME": home})
+    service = units.service(
+        "linux", [python, "-P", "-m", "hardmute", "monitor"], tmp_path, {"HARDMUTE_HOME": home}
+    )
     file = tmp_path / service.file.name
     file.write_bytes(service.text.encode(service.encoding))
     return file

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import plistlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -17,8 +17,6 @@ from hardmute.model.errors import LocalError
 
 NAME = "hardmute-monitor"
 _LABEL = "hardmute.monitor"
-# -P: what lies in the folder where it is started is not imported.
-_ARGUMENTS = ("-P", "-m", "hardmute", "monitor")
 # What says where the log, the keys and the settings are. A service manager may not know it.
 _KEPT = ("HARDMUTE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")
 _DESCRIPTION = "hardmute: follows the hardware mutes of your microphones"
@@ -51,22 +49,23 @@ class Service(NamedTuple):
 
 
 def service(
-    system: str, python: str, home: Path, environ: Mapping[str, str], uid: int = 0
+    system: str, monitor: Sequence[str], home: Path, environ: Mapping[str, str], uid: int = 0
 ) -> Service:
     """The service for ``system`` (as `sys.platform`).
 
-    ``python``: the interpreter that has hardmute, with its whole path. ``home`` and ``uid``: those
-    of the user. Raises `LocalError` for a path that systemd cannot take.
+    ``monitor``: the command that starts it; Python with its whole path, and plain words. ``home``
+    and ``uid``: those of the user. Raises `LocalError` for a path that systemd cannot take.
     """
     kept = {key: str(Path.cwd() / environ[key]) for key in _KEPT if environ.get(key)}
     if system == "darwin":
-        return _agent(python, home, kept, uid)
+        return _agent(monitor, home, kept, uid)
     if system == "win32":
-        return _task(python, environ)
-    return _unit(python, home, kept)
+        return _task(monitor, environ)
+    return _unit(monitor, home, kept)
 
 
-def _unit(python: str, home: Path, kept: Mapping[str, str]) -> Service:
+def _unit(monitor: Sequence[str], home: Path, kept: Mapping[str, str]) -> Service:
+    python = monitor[0]
     if any(char in python for char in "\"'\\") or not python.isprintable():
         raise LocalError(
             f"systemd starts no program with a quote or a backslash in its path ({python!r}):"
@@ -79,7 +78,7 @@ def _unit(python: str, home: Path, kept: Mapping[str, str]) -> Service:
 
     return Service(
         file=Path(kept.get("XDG_CONFIG_HOME", home / ".config")) / "systemd" / "user" / name,
-        text=systemd_unit(python, kept),
+        text=_unit_text(monitor, kept),
         encoding="utf-8",
         reach=ask("show", "--property=Version"),
         tell=(ask("daemon-reload"), ask("enable", name)),
@@ -93,7 +92,7 @@ def _unit(python: str, home: Path, kept: Mapping[str, str]) -> Service:
     )
 
 
-def systemd_unit(python: str, kept: Mapping[str, str]) -> str:
+def _unit_text(monitor: Sequence[str], kept: Mapping[str, str]) -> str:
     """The unit of systemd.
 
     What a user's manager cannot do is left out. It ends a unit that drops a capability (218), as
@@ -109,7 +108,7 @@ Description={_DESCRIPTION}
 [Service]
 Type=notify
 NotifyAccess=main
-ExecStart=:{_quoted(python)} {" ".join(_ARGUMENTS)}
+ExecStart=:{_quoted(monitor[0])} {" ".join(monitor[1:])}
 ExecReload=kill -HUP $MAINPID
 {environment}WatchdogSec=10
 TimeoutStartSec=60
@@ -148,12 +147,12 @@ def _quoted(word: str) -> str:
     return f'"{said}"'
 
 
-def _agent(python: str, home: Path, kept: Mapping[str, str], uid: int) -> Service:
+def _agent(monitor: Sequence[str], home: Path, kept: Mapping[str, str], uid: int) -> Service:
     file = home / "Library" / "LaunchAgents" / f"{_LABEL}.plist"
     output = home / "Library" / "Logs" / f"{NAME}.log"
     agent = {
         "Label": _LABEL,
-        "ProgramArguments": [python, *_ARGUMENTS],
+        "ProgramArguments": list(monitor),
         "EnvironmentVariables": dict(kept),
         "RunAtLoad": True,
         "KeepAlive": {"SuccessfulExit": False},
@@ -180,9 +179,9 @@ def _agent(python: str, home: Path, kept: Mapping[str, str], uid: int) -> Servic
     )
 
 
-def _task(python: str, environ: Mapping[str, str]) -> Service:
+def _task(monitor: Sequence[str], environ: Mapping[str, str]) -> Service:
     # It has no console, and so opens none.
-    quiet = PureWindowsPath(python).with_name("pythonw.exe")
+    quiet = PureWindowsPath(monitor[0]).with_name("pythonw.exe")
     folder = environ.get("LOCALAPPDATA") or environ.get("USERPROFILE", "")
     file = Path(folder) / "hardmute" / f"{NAME}.xml"
     user = "\\".join(filter(None, (environ.get("USERDOMAIN"), environ.get("USERNAME"))))
@@ -192,7 +191,7 @@ def _task(python: str, environ: Mapping[str, str]) -> Service:
 
     return Service(
         file=file,
-        text=_task_xml(str(quiet), user),
+        text=_task_xml(str(quiet), " ".join(monitor[1:]), user),
         # What schtasks reads.
         encoding="utf-16",
         reach=("schtasks", "/query", "/fo", "list"),
@@ -222,21 +221,22 @@ _TASK: dict[str, dict[str, str]] = {
         "ExecutionTimeLimit": "PT0S",
     },
     "Settings/RestartOnFailure": {"Interval": "PT1M", "Count": "999"},
-    "Actions/Exec": {"Command": "{command}", "Arguments": " ".join(_ARGUMENTS)},
+    "Actions/Exec": {"Command": "{command}", "Arguments": "{arguments}"},
 }
 
 
-def _task_xml(command: str, user: str) -> str:
+def _task_xml(command: str, arguments: str, user: str) -> str:
     task = ElementTree.Element(
         "Task", version="1.2", xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task"
     )
+    given = {"{user}": user, "{command}": command, "{arguments}": arguments}
     for path, words in _TASK.items():
         part = task
         for name in path.split("/"):
             found = part.find(name)
             part = ElementTree.SubElement(part, name) if found is None else found
         for name, said in words.items():
-            text = {"{user}": user, "{command}": command}.get(said, said)
+            text = given.get(said, said)
             ElementTree.SubElement(part, name).text = text
     ElementTree.indent(task)
     return '<?xml version="1.0" encoding="UTF-16"?>\n' + ElementTree.tostring(task, "unicode")

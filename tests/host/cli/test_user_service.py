@@ -28,6 +28,7 @@ case "$*" in
   *"disable --now "*) rm -f runs ;;
 esac
 """
+ARGUMENTS = ("-P", "-m", "hardmute", "monitor")
 ASK = "--user show --property=Version"
 STATE = "--user is-active hardmute-monitor.service"
 TELL = ["--user daemon-reload", "--user enable hardmute-monitor.service"]
@@ -174,19 +175,19 @@ def test_a_folder_that_cannot_be_written_is_told(manager: Manager, cli: Cli) -> 
 
 def test_the_unit_knows_where_the_log_is(tmp_path: Path) -> None:
     environ = {"HARDMUTE_HOME": 'my 100 % "home"', "XDG_DATA_HOME": "/data", "XDG_CACHE_HOME": ""}
-    unit = units.service("linux", "/usr/bin/python3", tmp_path, environ).text
+    unit = units.service("linux", ["/usr/bin/python3"], tmp_path, environ).text
     where = f'{Path.cwd()}/my 100 %% \\"home\\"'
     assert f'\nEnvironment="HARDMUTE_HOME={where}"\n' in unit
     assert '\nEnvironment="XDG_DATA_HOME=/data"\n' in unit
     assert "XDG_CACHE_HOME" not in unit
-    elsewhere = units.service("linux", "/p", tmp_path, {"XDG_CONFIG_HOME": "/conf"}).file
+    elsewhere = units.service("linux", ["/p"], tmp_path, {"XDG_CONFIG_HOME": "/conf"}).file
     assert elsewhere == Path("/conf/systemd/user/hardmute-monitor.service")
 
 
 @pytest.mark.parametrize("path", ['/a"b/python', "/a'b/python", "/a\\b/python", "/a\nb/python"])
 def test_a_path_that_systemd_does_not_take_is_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(LocalError, match=r"in its path .*: install hardmute elsewhere\."):
-        units.service("linux", path, tmp_path, {})
+        units.service("linux", [path], tmp_path, {})
 
 
 # What nobody has run is held against its format, at least.
@@ -194,10 +195,12 @@ def test_a_path_that_systemd_does_not_take_is_refused(tmp_path: Path, path: str)
 
 def test_the_agent_of_macos(tmp_path: Path) -> None:
     python = "/Users/me & you/<venv>/bin/python"
-    service = units.service("darwin", python, tmp_path, {"HARDMUTE_HOME": "/h & m"}, 501)
+    service = units.service(
+        "darwin", [python, *ARGUMENTS], tmp_path, {"HARDMUTE_HOME": "/h & m"}, 501
+    )
     assert service.file == tmp_path / "Library/LaunchAgents/hardmute.monitor.plist"
     agent = plistlib.loads(service.text.encode())
-    assert agent["ProgramArguments"] == [python, "-P", "-m", "hardmute", "monitor"]
+    assert agent["ProgramArguments"] == [python, *ARGUMENTS]
     assert agent["EnvironmentVariables"] == {"HARDMUTE_HOME": "/h & m"}
     assert agent["KeepAlive"] == {"SuccessfulExit": False}
     assert service.start == (("launchctl", "bootstrap", "gui/501", str(service.file)),)
@@ -207,7 +210,8 @@ def test_the_agent_of_macos(tmp_path: Path) -> None:
 
 def test_the_task_of_windows(tmp_path: Path) -> None:
     environ = {"LOCALAPPDATA": str(tmp_path), "USERDOMAIN": "DESK", "USERNAME": "R & D"}
-    service = units.service("win32", r"C:\R & D\venv\Scripts\python.exe", tmp_path, environ)
+    monitor = [r"C:\R & D\venv\Scripts\python.exe", *ARGUMENTS]
+    service = units.service("win32", monitor, tmp_path, environ)
     assert service.file == tmp_path / "hardmute" / "hardmute-monitor.xml"
     task = ElementTree.fromstring(service.text.encode(service.encoding))  # noqa: S314 (ours)
     space = {"t": "http://schemas.microsoft.com/windows/2004/02/mit/task"}

@@ -62,7 +62,8 @@ def remove(args: Namespace) -> int:
 
 def _service() -> units.Service:
     uid = os.getuid() if hasattr(os, "getuid") else 0
-    return units.service(sys.platform, sys.executable, Path.home(), os.environ, uid)
+    monitor = [sys.executable, "-P", "-m", "hardmute", "monitor"]
+    return units.service(sys.platform, monitor, Path.home(), os.environ, uid)
 
 
 def _print_commands(*commands: units.Command) -> None:
