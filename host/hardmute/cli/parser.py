@@ -190,6 +190,11 @@ def _add_monitor(command: argparse.ArgumentParser) -> None:
     )
     _add_common(command, several=True)
     _add_json(command, "a JSON object for each change, a line each")
+    command.add_argument(
+        "--release",
+        action="store_true",
+        help="unmute what a monitor has left muted in the system, and end",
+    )
 
 
 def _add_service(command: argparse.ArgumentParser) -> None:

@@ -206,7 +206,7 @@ def _record() -> Generator[Record]:
 
 def is_owed() -> bool:
     """Whether a record says that sources which hardmute muted may still be muted."""
-    return os.path.lexists(paths.data_dir() / _FILE)
+    return os.path.lexists(Path(paths.data_dir()) / _FILE)
 
 
 class OsMute:

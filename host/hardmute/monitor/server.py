@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from typing import Any, cast
 
@@ -56,7 +56,7 @@ def only_monitor() -> Generator[None]:
 class Server:
     """Answers at the socket. ``about``: what it says of the process itself."""
 
-    def __init__(self, monitor: Monitor, about: dict[str, Any]) -> None:
+    def __init__(self, monitor: Monitor, about: Callable[[], dict[str, Any]]) -> None:
         self._monitor = monitor
         self._about = about
         self._clients = 0
@@ -118,7 +118,7 @@ class Server:
                 case "watch":
                     await self._watch(writer, named)
                 case "monitor":
-                    await self._say(writer, {"ok": True, "monitor": self._about})
+                    await self._say(writer, {"ok": True, "monitor": self._about()})
                 case _:
                     await self._say(writer, {"ok": False, "error": "bad_op"})
 

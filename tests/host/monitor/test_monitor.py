@@ -102,7 +102,7 @@ class Inside:
         self._end = asyncio.Event()
         following = asyncio.create_task(self.monitor.run())
         reading = asyncio.create_task(self._read())
-        async with Server(self.monitor, {"pid": os.getpid()}).listening():
+        async with Server(self.monitor, lambda: {"pid": os.getpid()}).listening():
             await self.monitor.is_ready.wait()
             self._begun.set()
             await self._end.wait()

@@ -7,19 +7,26 @@ import contextlib
 import os
 import signal
 from argparse import Namespace
+from pathlib import Path
+from typing import Any
 
 import muteboard
+from hardmute.cli import console
 from hardmute.cli.commands.watch import print_change
-from hardmute.model import errors
+from hardmute.model import errors, words
 from hardmute.model.clock import SYSTEM, HostClock
+from hardmute.monitor import os_mute, settings, sinks
 from hardmute.monitor.feed import Feed
 from hardmute.monitor.monitor import Monitor
 from hardmute.monitor.server import Server, only_monitor
+from hardmute.system import paths
 from hardmute.system.service_manager import ServiceManager
 
 
 def monitor(args: Namespace) -> int:
     """`hardmute monitor`: until Ctrl-C, or until a service manager ends it."""
+    if args.release:
+        return _release()
     return run(args, SYSTEM)
 
 
@@ -29,27 +36,91 @@ def run(args: Namespace, clock: HostClock) -> int:
         return asyncio.run(_run(args, clock))
 
 
+def _release() -> int:
+    """Release the microphones that a monitor has left muted in the system."""
+    released = asyncio.run(os_mute.release())
+    for name in released.released:
+        console.say(f"Unmuted {words.printable(name)}.")
+    for name in released.absent:
+        console.say(
+            f"{words.printable(name)} is not there: it is unmuted once it is back and a monitor"
+            " runs."
+        )
+    if not released.released and not released.absent:
+        console.say("hardmute has left no microphone of this system muted.")
+    return errors.OK
+
+
 async def _run(args: Namespace, clock: HostClock) -> int:
+    file = paths.settings_file()
+    chosen = settings.load(file)
     manager = ServiceManager()
-    followed = Monitor(args.devices, timeout=args.timeout, clock=clock)
+    boards = tuple(args.devices) or chosen.boards
+    followed = Monitor(boards, timeout=args.timeout, clock=clock)
+    working = sinks.Sinks(followed.feed, followed.mute, clock, sinks.ring)
     ended = _ended_by_signals()
-    about = {"pid": os.getpid(), "version": muteboard.__version__}
-    server = Server(followed, about)
-    following = asyncio.create_task(followed.run())
-    printing = asyncio.create_task(_print(followed.feed, as_json=args.json))
-    telling = asyncio.create_task(_tell(manager, followed))
+    reload = _asked_to_reload()
+
+    def about() -> dict[str, Any]:
+        process = {"pid": os.getpid(), "version": muteboard.__version__}
+        return {**process, "troubles": working.troubles}
+
+    tasks = [
+        asyncio.create_task(followed.run()),
+        asyncio.create_task(_print(followed.feed, as_json=args.json)),
+        asyncio.create_task(_tell(manager, followed)),
+        asyncio.create_task(_reload(reload, file, chosen, working, manager)),
+    ]
     try:
-        async with server.listening():
-            await asyncio.wait([following, printing, ended], return_when=asyncio.FIRST_COMPLETED)
+        async with Server(followed, about).listening():
+            await working.use(chosen)
+            # The manager may want to be told nothing: that one ends.
+            first = [task for task in tasks if task is not tasks[2]]
+            await asyncio.wait([*first, ended], return_when=asyncio.FIRST_COMPLETED)
     finally:
         manager.stopping()
-        for task in (following, printing, telling):
+        await working.end()
+        for task in tasks:
             task.cancel()
-        ends = await asyncio.gather(following, printing, telling, return_exceptions=True)
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
     for end in ends:
         if isinstance(end, Exception):
             raise end
     return ended.result() if ended.done() else errors.LOCAL
+
+
+def _asked_to_reload() -> asyncio.Event:
+    """Set when the settings are to be read again."""
+    asked = asyncio.Event()
+    if number := getattr(signal, "SIGHUP", None):
+        with contextlib.suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    return asked
+
+
+async def _reload(
+    asked: asyncio.Event,
+    file: Path,
+    chosen: settings.Settings,
+    working: sinks.Sinks,
+    manager: ServiceManager,
+) -> None:
+    """Read the settings again each time that somebody asks; bad ones change nothing."""
+    while True:
+        await asked.wait()
+        asked.clear()
+        manager.reloading()
+        try:
+            new = settings.load(file)
+        except errors.UsageError as error:
+            console.complain(f"{error} The monitor keeps the settings that it has.")
+            manager.ready("settings with a mistake: the old ones stay")
+            continue
+        if new.boards != chosen.boards:
+            console.complain("`boards` has changed: start the monitor again for that.")
+        chosen = new
+        await working.use(new)
+        manager.ready("settings read again")
 
 
 def _ended_by_signals() -> asyncio.Future[int]:
