@@ -77,6 +77,7 @@ def examine(named: str | None, timeout: float, computer: Machine) -> Iterator[Fi
     yield from store.check(computer, folder, log, trouble)
     yield _settings()
     yield _monitor(computer)
+    yield _notifications(computer)
 
 
 def _settings() -> Finding:
@@ -100,7 +101,6 @@ def _monitor(computer: Machine) -> Finding:
         "nobody has run `hardmute monitor` and `hardmute service` on this system yet",
         "Hold what they say against `hardmute status`, and report what they do.",
     )
-    yield _notifications(computer)
 
 
 def _notifications(computer: Machine) -> Finding:
