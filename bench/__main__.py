@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import board, chip, host, listen, os_mute
+from bench import board, chip, desktop, host, listen, os_mute
 from hardmute.model.errors import HardmuteError
 
 BENCHMARKS = (
@@ -24,6 +24,7 @@ BENCHMARKS = (
     host.proving,
     host.receipts,
     board.flood_memory,
+    desktop.notification,
     listen.provable,
     listen.detection,
     listen.calibration,

@@ -55,7 +55,7 @@ class Service:
     async def crash(self) -> None:
         """Its connection ends, as that of a process that is killed."""
         self._bus.disconnect()
-        with contextlib.suppress(EOFError):
+        with contextlib.suppress(OSError, EOFError):
             await self._bus.wait_for_disconnect()
         self.open.clear()
 

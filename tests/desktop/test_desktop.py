@@ -111,7 +111,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> int:
     return before
 
 
-def test_P8_the_exact_calls_for_a_line_that_is_live_and_cut_again(bus: Bus) -> None:
+def test_P8_the_exact_calls_for_a_line_live_and_cut_again(bus: Bus) -> None:
     async def scenario() -> None:
         async with serving(bus.address) as service:
             async with running(bus.address) as rig:
@@ -333,7 +333,7 @@ def test_a_service_that_is_replaced_keeps_nothing_open(bus: Bus) -> None:
     run(scenario())
 
 
-def test_a_service_that_hangs_is_known_and_nothing_is_shown_twice(
+def test_a_service_that_hangs_is_known_and_shows_none_twice(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(desktop, "_ANSWER_S", 0.5)
@@ -378,6 +378,23 @@ def test_a_board_that_flaps_cannot_flood_a_desktop(
             assert shown.title == "Desk: fault, the microphone may be live"
             notes = [call for call in service.calls if call[0] == "Notify"]
             assert len(notes) <= calls + took_s + 1
+
+    run(scenario())
+
+
+def test_many_boards_at_once_are_all_shown_and_all_closed(bus: Bus) -> None:
+    """A bus refuses more than 128 calls of one connection that wait for an answer."""
+
+    async def scenario() -> None:
+        async with serving(bus.address) as service:
+            async with running(bus.address) as rig:
+                for number in range(300):
+                    rig.tell("live", board=f"{number:04x}", label=f"Desk {number}")
+                await until(lambda: len(service.open) == 300)
+                await rig.settle()
+                assert rig.sink.trouble is None
+            assert service.open == {}
+            assert len(service.calls) == 600
 
     run(scenario())
 
@@ -508,7 +525,7 @@ def test_P5_nothing_stays_that_nobody_updates(bus: Bus) -> None:
     run(scenario())
 
 
-def test_a_service_of_its_own_process_that_is_killed_is_started_again(no_bus: Bus) -> None:
+def test_a_service_that_is_killed_and_started_again(no_bus: Bus) -> None:
     """The bus starts it where it is needed, as a desktop's does."""
     calls = Path(no_bus.address.partition("=")[2]).with_name("calls")
     program = Path(__file__).with_name("service.py")

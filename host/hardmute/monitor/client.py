@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import sys
 from collections.abc import Generator, Iterator
 
 from hardmute.evidence.observation import Observation
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.model.errors import UnreachableError
-from hardmute.model.typed import Any, NamedTuple, cast
+from hardmute.model.typed import TYPE_CHECKING, Any, NamedTuple, cast
 from hardmute.system import paths
+
+if TYPE_CHECKING:
+    import socket
 
 VERSION = 1
 # Seconds that what a monitor says stays true, and that it may take to say something.
@@ -146,6 +148,10 @@ def connect(clock: HostClock = SYSTEM) -> Connection | None:
 
     Raises `UnreachableError` if it is there and cannot be used.
     """
+    if not os.path.lexists(os.path.join(paths.runtime_dir("monitor"), "socket")):
+        return None
+    import socket
+
     if not hasattr(socket, "AF_UNIX"):
         # On Windows commands get the ports from the monitor all the same.
         return None
@@ -255,6 +261,8 @@ def peer(plug: socket.socket) -> tuple[int | None, int | None]:
     """The process and the user at the other end; None where the system does not tell."""
     if sys.platform != "linux":
         return None, None
+    import socket
+
     said = plug.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS)
     pid, uid = (int.from_bytes(said[at : at + 4], sys.byteorder) for at in (0, 4))
     return pid, uid

@@ -40,13 +40,15 @@ ANY_COMMAND = {
 STATUS_OF_A_PORT = {
     *ANY_COMMAND,
     *("muteboard.attest", "muteboard.journal", "muteboard.wire"),
-    *("hardmute.cli.commands", "hardmute.cli.commands.status", "hardmute.cli.console"),
+    *("hardmute.cli.commands", "hardmute.cli.commands.asking", "hardmute.cli.commands.status"),
+    *("hardmute.cli.console", "hardmute.cli.state"),
     *("hardmute.device", "hardmute.device.client", "hardmute.device.discovery"),
     *("hardmute.device.holder", "hardmute.device.simulators"),
     *("hardmute.evidence", "hardmute.evidence.anchors", "hardmute.evidence.entries"),
     "hardmute.evidence.observation",
     *("hardmute.model.allowance", "hardmute.model.answers", "hardmute.model.clock"),
-    *("hardmute.model.strict_json", "hardmute.model.usb"),
+    *("hardmute.model.reasons", "hardmute.model.strict_json", "hardmute.model.usb"),
+    *("hardmute.model.words", "hardmute.monitor", "hardmute.monitor.client"),
     *("hardmute.store", "hardmute.store.keys", "hardmute.store.log"),
     *("hardmute.sync", "hardmute.sync.contact", "hardmute.sync.journal_import"),
     *("hardmute.sync.recorder", "hardmute.sync.visit"),
@@ -57,7 +59,7 @@ STATUS_OF_A_PORT = {
 STATUS_OF_A_LABEL = {
     *STATUS_OF_A_PORT,
     # What the board signs is compared; and with what the log has of it, which a row may repeat.
-    *("hmac", "hardmute.evidence.reconstruction", "hardmute.model.reasons"),
+    *("hmac", "hardmute.evidence.reconstruction"),
     # Where the board is.
     "serial.tools.list_ports",
 }

@@ -138,7 +138,7 @@ async def test_P8_a_live_board_has_one_note_until_its_line_is_cut() -> None:
 
 
 @test
-async def test_P8_what_was_live_before_the_monitor_began_is_told_at_once() -> None:
+async def test_P8_what_was_live_before_the_monitor_is_told_at_once() -> None:
     async with running() as rig:
         await rig.tell("live", since_s=7500)
         assert rig.screen.now().body == "For 2 h 05 min: button."
@@ -248,7 +248,7 @@ async def test_P5_a_mute_that_the_board_does_not_follow_is_told() -> None:
 
 
 @test
-async def test_P8_a_live_line_that_no_program_uses_is_told_after_five_minutes() -> None:
+async def test_P8_a_line_that_no_program_uses_is_told_after_5_min() -> None:
     async with running() as rig:
         rig.records = True
         await rig.tell("live")
@@ -270,7 +270,7 @@ async def test_P8_a_live_line_that_no_program_uses_is_told_after_five_minutes() 
 
 
 @test
-async def test_nobody_says_that_no_program_records_where_that_cannot_be_known() -> None:
+async def test_no_program_is_not_said_where_it_cannot_be_known() -> None:
     async with running() as rig:
         await rig.tell("live")
         await rig.time.move(590)
@@ -279,7 +279,7 @@ async def test_nobody_says_that_no_program_records_where_that_cannot_be_known() 
 
 
 @test
-async def test_P8_quiet_hours_cut_what_is_live_as_they_begin_and_say_so() -> None:
+async def test_P8_quiet_hours_cut_as_they_begin_and_say_so() -> None:
     async with running(Remind(quiet=(time(18), time(18, 30))), EVENING) as rig:
         await rig.tell("live", board="aaaa", since_s=60)
         await rig.tell("muted", board="bbbb")
@@ -302,7 +302,7 @@ async def test_P8_quiet_hours_cut_what_is_live_as_they_begin_and_say_so() -> Non
 
 
 @test
-async def test_P8_what_comes_back_live_in_quiet_hours_was_pressed_before_or_after() -> None:
+async def test_P8_in_quiet_hours_what_counts_is_when_it_was_pressed() -> None:
     """A monitor that begins, or a board that is found, in the quiet hours."""
     async with running(Remind(quiet=NIGHT), datetime(2026, 12, 1, 3)) as rig:  # noqa: DTZ001
         await rig.tell("live", board="aaaa", since_s=10 * 3600)
