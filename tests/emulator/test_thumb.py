@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from array import array
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ _RAM = 0x2000_0000
 _CODE = _RAM + 0x1000
 # Not the code, nor what is next to it.
 _DATA = range(_RAM + 0x2000, _RAM + 0x4_1C00, 4)
-_OTHER = (0x1000_0000, 0x10FF_FFF8, 0x5010_0000, 0x2004_1FF0, 0x3FF0, 0x8, 0x4005_4024)
+_SYSTICK = 0xE000_E018
+_OTHER = (0x1000_0000, 0x10FF_FFF8, 0x5010_0000, 0x2004_1FF0, 0x3FF0, 0x8, _SYSTICK, 0x4005_4024)
 _OFFSETS = (0, 0, 4, 8, 32)
 _SIO = (*range(0xD000_0000, 0xD000_0084, 4), *range(0xD000_0100, 0xD000_0180, 4))
 _EDGES = (0, 1, 31, 32, 33, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
@@ -73,6 +75,8 @@ def test_each_instruction_is_as_rp2040py_has_it(run: Any) -> None:
     for mcu in mcus:
         mcu.load_bootrom(rom)
         mcu.flash[:], mcu.sram[:], mcu.usb_dpram[:] = flash, ram, dpram
+        mcu.ppb.systick_timer.enable = True
+        mcu.clock.tick(123_456.7)
     done: set[int] = set()
     for opcode in range(0x1_0000):
         for _ in range(_TRIES):
@@ -82,12 +86,11 @@ def test_each_instruction_is_as_rp2040py_has_it(run: Any) -> None:
             for mcu in mcus:
                 at = _CODE - _RAM
                 mcu.sram[at : at + 4] = (opcode | second << 16).to_bytes(4, "little")
-                for number, value in enumerate((*registers, _CODE)):
-                    mcu.core.registers[number] = value
+                memoryview(mcu.core.registers)[:] = memoryview(array("I", (*registers, _CODE)))
                 mcu.core.apsr, mcu.core.pm, mcu.core.interrupts_updated = apsr, primask, False
             before = state(ours)
             cycles = thumb.execute(ours.core, run, machine, 1)
-            what = f"{opcode:04x} {second:04x} on {before}"
+            what = (hex(opcode), hex(second), before)
             if cycles:
                 assert theirs.core.execute_instruction() == cycles, what
                 assert state(ours) == state(theirs), what

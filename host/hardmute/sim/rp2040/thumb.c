@@ -1,8 +1,9 @@
 // What the Cortex-M0+ of an RP2040 does most of the time: arithmetic, branches, memory without side
-// effects, divisions, locks. `thumb_run` does that as rp2040py 0.3.6 does it, cycle for cycle and
+// effects, divisions, locks, looking at the SysTick. `thumb_run` does that as rp2040py 0.3.6 does it, cycle for cycle and
 // quirk for quirk. It stops before each instruction that does anything else; thumb.py gives that one
 // to rp2040py.
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -15,6 +16,11 @@
 #define DPRAM_SIZE 0x1000u
 #define SIO 0xd0000000u
 #define PRIMASK 16
+// SYST_CVR, the counter of the SysTick, which counts down 24 bits at the system clock.
+#define SYSTICK 0xe000e018u
+#define SYSTICK_STEPS 0x1000000
+#define FREQUENCY 125e6
+#define CYCLE_NS 8.0
 // What a division adds to the count of cycles, in no time.
 #define DIVISION_CYCLES 8
 #define PARKED 8
@@ -46,6 +52,9 @@ struct machine {
     uint32_t last;
     uint32_t parked_count;
     struct parked parked[PARKED];
+    // When the run starts; the SysTick's count, and when it had that.
+    double now_ns, base_ns, base_count;
+    uint32_t counting;
 };
 
 // Where `size` bytes lie that can be read; NULL if reading them is more than that.
@@ -132,6 +141,17 @@ static inline void pace(struct machine *m, int64_t now)
     }
 }
 
+// As `Timer32.counter`, in the same order, for the rounding to be the same.
+static uint32_t systick(const struct machine *m, int64_t cycles)
+{
+    if (!m->counting)
+        return (uint32_t)(int64_t)m->base_count;
+    const double now_ns = m->now_ns + (double)cycles * CYCLE_NS;
+    const double ticks = (now_ns - m->base_ns) / 1e9 * FREQUENCY;
+    const double count = m->base_count + (SYSTICK_STEPS - fmod(ticks, SYSTICK_STEPS));
+    return (uint32_t)((int64_t)floor(count + 0.5) % SYSTICK_STEPS);
+}
+
 static void divide(struct machine *m, int is_signed)
 {
     if (m->divisor == 0) {
@@ -189,12 +209,15 @@ static int sio_write(struct machine *m, uint32_t at, uint32_t value)
 #define LEAVE goto leave
 #define READ(size, at) const uint8_t *p = readable(m, at, size); if (!p) LEAVE
 #define WRITE(size, at) uint8_t *p = writable(m, at, size); if (!p) LEAVE
-// Words, also of SIO.
+// Words, also of SIO and the SysTick.
 #define LOAD(d, at) \
     do { \
         const uint8_t *p = readable(m, at, 4); \
         if (p) { \
             r[d] = get32(p); \
+            takes = 2; \
+        } else if (at == SYSTICK) { \
+            r[d] = systick(m, cycles); \
             takes = 2; \
         } else if (!sio_read(m, at, &r[d])) { \
             LEAVE; \

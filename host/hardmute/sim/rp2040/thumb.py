@@ -35,18 +35,20 @@ from rp2040py.peripherals.state_machine import StateMachine
 from rp2040py.rp2040 import RP2040
 from rp2040py.simulator import Simulator
 from rp2040py.sio import RPSIO
+from rp2040py.utils.timer32 import Timer32, TimerMode
 
 from hardmute.model.errors import LocalError
-from hardmute.sim.rp2040.silicon import CYCLE_NS
+from hardmute.sim.rp2040.silicon import CYCLE_NS, FREQUENCY
 from hardmute.system import paths
 
 _SOURCE = Path(__file__).with_name("thumb.c")
-_OPTIONS = ("-O2", "-shared", "-fPIC")
+_OPTIONS = ("-O2", "-ffp-contract=off", "-shared", "-fPIC")
 # As long as nothing else is due.
 _FOR_EVER = 1 << 40
 # In which the state machines of rp2040py count cycles.
 _FRACTION = 256
 _SIDESET_COUNT = 29
+_SYSTICK_TOP = 0xFFFFFF
 _WORD = 0xFFFFFFFF
 
 
@@ -68,6 +70,8 @@ class _Machine(ctypes.Structure):
         *((name, ctypes.c_uint32) for name in ("quotient", "remainder", "csr", "locks", "last")),
         ("parked_count", ctypes.c_uint32),
         ("parked", _Parked * 8),
+        *((name, ctypes.c_double) for name in ("now_ns", "base_ns", "base_count")),
+        ("counting", ctypes.c_uint32),
     ]
 
 
@@ -90,7 +94,7 @@ def build() -> Path:
     library.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=library.parent)
     os.close(handle)
-    command = [compiler, *_OPTIONS, "-o", partial, str(_SOURCE)]
+    command = [compiler, *_OPTIONS, "-o", partial, str(_SOURCE), "-lm"]
     ran = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - our own source
     if ran.returncode:
         Path(partial).unlink()
@@ -129,14 +133,25 @@ def attach(mcu: RP2040) -> _Machine:
         at = ctypes.addressof(ctypes.c_char.from_buffer(view))
         setattr(machine, name, at)
     mcu.sio = _Sio(mcu, machine)
+    systick = mcu.ppb.systick_timer
+    rate = systick.frequency / systick.prescaler
+    assert (systick.top, systick.mode, rate) == (_SYSTICK_TOP, TimerMode.DECREMENT, FREQUENCY)
+    before = vars(systick)
+    # Others hold on to it.
+    systick.__class__ = _SysTick
+    cast("_SysTick", systick).machine = machine
+    for name in ("_base_value", "_base_nanos", "_enabled"):
+        setattr(systick, name, before.pop(name))
     return machine
 
 
-def _shared(name: str) -> Any:
-    def write(sio: _Sio, value: float) -> None:
-        setattr(sio.machine, name, int(value) & _WORD)
+def _shared(name: str, kind: Callable[[Any], Any] = lambda value: int(value) & _WORD) -> Any:
+    """An attribute that is in ``machine``, where it is of that kind."""
 
-    return property(lambda sio: getattr(sio.machine, name), write)
+    def write(one: _Sio | _SysTick, value: float) -> None:
+        setattr(one.machine, name, kind(value))
+
+    return property(lambda one: kind(getattr(one.machine, name)), write)
 
 
 class _Sio(RPSIO):
@@ -154,6 +169,16 @@ class _Sio(RPSIO):
         super().__init__(mcu)
 
 
+class _SysTick(Timer32):
+    """The SysTick, of whose count thumb.c knows."""
+
+    machine: _Machine
+
+    _base_value = _shared("base_count", int)
+    _base_nanos = _shared("base_ns", float)
+    _enabled = _shared("counting", bool)
+
+
 def execute(core: CortexM0Core, run: Any, machine: _Machine, budget: int) -> int:
     """Have thumb.c execute instructions for ``budget`` cycles, and fewer where it cannot go on.
 
@@ -167,6 +192,7 @@ def execute(core: CortexM0Core, run: Any, machine: _Machine, budget: int) -> int
         or core.pending_svcall
         or core.pending_nmi
     )
+    machine.now_ns = core.rp2040.clock.nanos
     machine.flags = core.apsr
     machine.primask = core.pm
     cycles: int = run(ctypes.addressof(machine), budget, bool(pending))
