@@ -18,10 +18,11 @@ export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 # Compiled with cc, and kept in the user's cache.
 QUICKEN := $(BIN)/python -c 'from hardmute.sim.rp2040 import thumb; thumb.build()'
 
+PEER_PACKAGES := ser2net socat systemd
 AUDIO_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-micropython test-chip test-audio test-peers test-pages test-shells images lint types wheel bench soak release clean
+.PHONY: help demo test test-micropython test-chip test-audio test-desktop test-peers test-pages test-shells images lint types wheel bench soak release clean
 
 help:
 	@echo "make demo    the main job, on a simulated board (ENGINE=rp2040: emulated Pico)"
@@ -31,9 +32,11 @@ help:
 	@echo "make test-chip"
 	@echo "             the firmware as it is flashed, on an emulated Pico"
 	@echo "make test-audio"
-	@echo "             by ear, on a real PulseAudio (three minutes, in real time)"
+	@echo "             by ear, and the mute of the system, on a real PulseAudio (five minutes)"
+	@echo "make test-desktop"
+	@echo "             notifications on a real session bus (dbus-daemon)"
 	@echo "make test-peers"
-	@echo "             a board on the network, behind ser2net and socat"
+	@echo "             a board behind ser2net and socat; what systemd says of our unit"
 	@echo "make test-pages"
 	@echo "             the pages of receipts in Chromium: narrow and wide, light and dark"
 	@echo "make test-shells"
@@ -75,9 +78,14 @@ test-audio: $(VENV)/test.stamp
 	  exit 1; }; done
 	HARDMUTE_SOUND_SERVER=$(SOUND) $(BIN)/python -m pytest -q -n 2 tests/audio
 
+test-desktop: $(VENV)/test.stamp
+	@command -v dbus-daemon >/dev/null || { echo "dbus-daemon is missing:" \
+	  "sudo apt-get install --no-install-recommends dbus-daemon"; exit 1; }
+	$(BIN)/python -m pytest -q tests/desktop
+
 test-peers: $(VENV)/test.stamp
-	@for needed in ser2net socat; do command -v $$needed >/dev/null || { \
-	  echo "$$needed is missing: sudo apt-get install --no-install-recommends ser2net socat"; \
+	@for needed in ser2net socat systemd-analyze; do command -v $$needed >/dev/null || { \
+	  echo "$$needed is missing: sudo apt-get install --no-install-recommends $(PEER_PACKAGES)"; \
 	  exit 1; }; done
 	$(BIN)/python -m pytest -q tests/peers
 
@@ -136,7 +144,7 @@ bench: images
 
 soak: $(VENV)/test.stamp
 	HARDMUTE_SOAK=1 $(BIN)/python -m pytest -q tests/emulator/test_memory.py \
-		tests/host/test_soundness.py -k "memory or no_word_is_false"
+		tests/host/evidence/test_soundness.py -k "memory or no_word_is_false"
 
 release: $(VENV)/lint.stamp
 	rm -rf dist

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import board, chip, host, listen
+from bench import board, chip, host, listen, os_mute
 from hardmute.model.errors import HardmuteError
 
 BENCHMARKS = (
@@ -27,6 +27,7 @@ BENCHMARKS = (
     listen.provable,
     listen.detection,
     listen.calibration,
+    os_mute.os_mute,
     chip.chip_figures,
     chip.journal_figures,
 )

@@ -424,7 +424,7 @@ class Computer:
 
         patch.setattr(log.Log, "add", acknowledged)
 
-    def _open(self, device: str, timeout: float) -> Any:
+    def _open(self, device: str, timeout: float, *, shared: bool = False) -> Any:  # noqa: ARG002
         if not self.plugged or device != DEVICE:
             raise client.UnreachableError(f"{device} is not there.", "no_port")
         assert self.port is None, "Two processes have the port."

@@ -386,3 +386,11 @@ class Story:
 def at(minutes: float) -> str:
     """So many minutes after the beginning, for a command line."""
     return iso_time(START_MS + int(minutes * MINUTE))
+
+
+def key_of(story: Story, folder: Path) -> Path:
+    """A file with the story's verify key."""
+    ((board, pairing), secret) = next(iter(story.board.secrets.items()))
+    file = folder / "key.json"
+    keys.save_verify_key(file, board, pairing, secret)
+    return file

@@ -4,3 +4,11 @@ The same files run on MicroPython, CircuitPython and CPython. Only ``muteboard.b
 """
 
 __version__ = "0.1.0"
+
+# MicroPython's compiler folds `NAME = const(...)` by the word alone, wherever it came from.
+try:
+    from micropython import const
+except ImportError:
+
+    def const(__value):
+        return __value

@@ -8,15 +8,7 @@ about. What runs on every pass is therefore kept in small functions, here and in
 import binascii
 
 import muteboard
-from muteboard import config, controller, crash, evidence, lamp, link, wire
-
-try:
-    from micropython import const
-except ImportError:
-
-    def const(__value):
-        return __value
-
+from muteboard import config, const, controller, crash, evidence, lamp, link, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,13 +11,7 @@ except ImportError:
     # Not every CircuitPython has it, and none keeps a journal (muteboard.boards).
     _sha256 = None
 
-try:
-    from micropython import const
-except ImportError:
-
-    def const(__value):
-        return __value
-
+from muteboard import const
 
 # Bytes of a secret, a key, and what each side of a pairing contributes.
 KEY = const(32)

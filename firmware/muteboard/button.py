@@ -3,13 +3,7 @@
 Times are milliseconds of uptime (a plain integer that never wraps).
 """
 
-try:
-    from micropython import const
-except ImportError:
-
-    def const(__value):
-        return __value
-
+from muteboard import const
 
 # Bits of `Board.take_edges`.
 EDGE_DOWN = const(1)

@@ -5,14 +5,7 @@ never wraps. A contact bit of 1 means closed. docs/design.md, "The press" and "C
 """
 
 from muteboard import button as _button
-
-try:
-    from micropython import const
-except ImportError:
-
-    def const(__value):
-        return __value
-
+from muteboard import const
 
 MUTED = "muted"
 LIVE = "live"

@@ -6,15 +6,7 @@ until the power has been off (P1).
 
 import struct
 
-from muteboard import wire
-
-try:
-    from micropython import const
-except ImportError:
-
-    def const(__value):
-        return __value
-
+from muteboard import const, wire
 
 # Bytes that a board has to retain.
 SIZE = const(16)

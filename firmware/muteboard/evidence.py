@@ -7,15 +7,7 @@ does not wait.
 
 import binascii
 
-from muteboard import attest, controller, journal, wire
-
-try:
-    from micropython import const
-except ImportError:
-
-    def const(__value):
-        return __value
-
+from muteboard import attest, const, controller, journal, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

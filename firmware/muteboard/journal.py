@@ -9,15 +9,7 @@ numbers and the head are those of records that are durable.
 
 import struct
 
-from muteboard import attest
-
-try:
-    from micropython import const
-except ImportError:
-
-    def const(__value):
-        return __value
-
+from muteboard import attest, const
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,13 +5,7 @@ not see the colours still reads the lamp (P7). No setting changes a rhythm, and 
 dark while the board runs.
 """
 
-try:
-    from micropython import const
-except ImportError:
-
-    def const(__value):
-        return __value
-
+from muteboard import const
 
 # Patterns: the three states, the last minute of live, a stuck button, and the two service modes.
 MUTED = "muted"

@@ -5,15 +5,7 @@ that floods or never reads slows itself down and nothing else. State events are 
 newest state is sent when there is room.
 """
 
-from muteboard import wire
-
-try:
-    from micropython import const
-except ImportError:
-
-    def const(__value):
-        return __value
-
+from muteboard import const, wire
 
 # At least one state event in this time; the host calls 3 s of silence unknown.
 EVENT_MS = const(1000)

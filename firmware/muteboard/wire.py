@@ -11,13 +11,7 @@ equal keys, and leaves the depth to the sender; here the bytes come from an untr
 
 import binascii
 
-try:
-    from micropython import const
-except ImportError:
-
-    def const(__value):
-        return __value
-
+from muteboard import const
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ docs/python.md has ten short programs. Importing this loads nothing else until i
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from muteboard import __version__
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hardmute.board import Board, boards, open_board
     from hardmute.evidence.observation import Observation

@@ -182,6 +182,13 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def world(home: Path) -> Iterator[str]:  # noqa: ARG001 (for its effect)
     """A simulated board, by the address of its world."""
+    with simulated() as address:
+        yield address
+
+
+@contextlib.contextmanager
+def simulated() -> Generator[str]:
+    """A simulated board in ``HARDMUTE_HOME``, by the address of its world."""
     command = [sys.executable, "-m", "hardmute", "sim", "--id", BOARD]
     with _process(*command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -277,9 +277,7 @@ def test_P2_P3_P4_P8_hold_in_every_reachable_state(mode, contacts):
 
 @MODES
 @pytest.mark.parametrize(("contacts", "depth", "minimum"), [(1, 4, 2500), (2, 3, 800)])
-def test_P2_P3_P4_P8_hold_for_every_input_sequence_with_the_real_times(
-    mode, contacts, depth, minimum
-):
+def test_P2_P3_P4_P8_hold_for_every_sequence_with_real_times(mode, contacts, depth, minimum):
     """Depth 4 with one contact (some 2,800 states), 3 with two (900)."""
     found = explore(mode, contacts, REAL, depth)
     assert found.states > minimum

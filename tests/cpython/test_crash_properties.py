@@ -25,7 +25,7 @@ def test_P1_flipped_bit_counts_as_nothing(bit):
 
 @STEADY
 @given(st.lists(st.integers(0, 120_000), max_size=8))
-def test_P1_trips_exactly_when_some_three_crashes_fall_into_a_minute(runs):
+def test_P1_trips_exactly_at_three_crashes_in_one_minute(runs):
     ends = [sum(runs[: count + 1]) for count in range(len(runs))]
     loop = any(third - first <= 60_000 for first, third in zip(ends, ends[2:], strict=False))
     assert after(*runs).tripped is loop

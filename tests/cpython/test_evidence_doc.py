@@ -121,7 +121,7 @@ def test_the_hashes_of_the_log():
     assert before.hex() == VECTORS["head"]
 
 
-def test_the_export_is_the_records_and_the_attestation_and_both_verifiers_accept_it(tmp_path):
+def test_both_verifiers_accept_the_export_that_the_vectors_make(tmp_path):
     export = tmp_path / "export.jsonl"
     lines = [entries.export_header(), *VECTORS["export"]]
     export.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")

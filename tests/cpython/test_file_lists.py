@@ -75,14 +75,14 @@ def test_the_lists_name_each_file_once_and_it_is_there(listed) -> None:
     assert [file for _, file in listed() if not (FIRMWARE / file).is_file()] == []
 
 
-def test_the_locked_image_has_what_a_pico_imports_and_nothing_else() -> None:
+def test_the_locked_image_has_just_what_a_pico_imports() -> None:
     files = {file for _, file in frozen()}
     assert files == needed("rp2", "main.py", "locked/boot.py")
     # Where MicroPython and the imports look for them.
     assert {name for name, _ in frozen()} == files - {"locked/boot.py"} | {"boot.py"}
 
 
-def test_mip_installs_what_a_board_with_micropython_imports_and_nothing_else() -> None:
+def test_mip_installs_just_what_a_micropython_board_imports() -> None:
     entry_points = ("main.py", "boot.py")
     files = [file for _, file in installed()]
     assert set(files) == needed("rp2", *entry_points) | needed("esp32", *entry_points)

@@ -64,7 +64,7 @@ def test_the_table_has_each_kind_of_microphone() -> None:
 
 
 @pytest.mark.parametrize("kind", ["CTIA headset", "TRS microphone", "OMTP headset"])
-def test_P4_a_plug_is_called_cut_only_where_the_simulation_cuts_it(kind: str) -> None:
+def test_P4_a_plug_is_called_cut_only_if_the_simulation_cuts_it(kind: str) -> None:
     for board, cell in zip(COLUMNS, cells(kind), strict=True):
         row = simulated(kind, board)
         worst = row["worst of the band"]

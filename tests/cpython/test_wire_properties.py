@@ -76,7 +76,7 @@ def test_arbitrary_text_raises_nothing_but_wire_error(data):
 )
 @example('{"a":"\\ud83d\\ude00"}')
 @example('{"a":-7,"b":[0,-1]}')
-def test_what_we_accept_the_standard_library_accepts_with_the_same_value(data):
+def test_the_standard_library_reads_the_same_in_what_we_accept(data):
     ours = attempt(wire.unframe, data.encode("ascii"), False)
     if isinstance(ours, str):
         return

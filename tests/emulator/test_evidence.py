@@ -38,7 +38,7 @@ def flash(bench: Bench) -> bytes:
     return bytes(bench.pico.mcu.flash)
 
 
-def test_P6_a_paired_chip_signs_and_no_old_key_is_left_on_its_flash(bench: Bench) -> None:
+def test_P6_a_paired_chip_signs_and_keeps_no_old_key_on_flash(bench: Bench) -> None:
     secret = pair(bench)
     first = attest.journal_key(secret)
     assert first in flash(bench), "or the search below finds nothing"
@@ -57,7 +57,7 @@ def test_P6_a_paired_chip_signs_and_no_old_key_is_left_on_its_flash(bench: Bench
     assert (answer["state"], answer["pairing"], answer["epoch"]) == ("muted", 1, 1)
 
 
-def test_P6_power_that_goes_while_an_unmute_is_written_leaves_a_board_that_starts(
+def test_P6_a_board_starts_after_power_goes_as_an_unmute_is_kept(
     bench: Bench,
 ) -> None:
     for after_ms in (32, 40, 60, 80):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hardmute.cli import service
+from hardmute.cli import service_mode
 from hardmute.device import client
 from hardmute.flash import prompt, tree
 from hardmute.model import errors
@@ -149,14 +149,14 @@ def test_maintenance_is_told_by_the_prompt(host: Host, monkeypatch: pytest.Monke
             if hands:
                 act(host.world, hands.pop(0))
 
-    monkeypatch.setattr(service, "time", Time())
-    assert service.wait_for("maintenance", BOARD, 20.0, Recorder()) == host.device
+    monkeypatch.setattr(service_mode, "time", Time())
+    assert service_mode.wait_for("maintenance", BOARD, 20.0, Recorder()) == host.device
     assert hands == []
     assert client.board_at_prompt(host.device, 20.0) == BOARD
     assert host.look()["line"] == "cut"
 
 
-def test_P1_P6_an_interrupted_update_starts_nothing_and_the_next_one_keeps_what_was(
+def test_P1_P6_a_broken_update_starts_nothing_and_loses_nothing(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HARDMUTE_HOME", host.environment["HARDMUTE_HOME"])

@@ -152,7 +152,7 @@ def test_P3_a_hung_cpu_does_not_delay_the_cut(live: Bench) -> None:
     assert not live.connected
 
 
-def test_P3_with_allow_forced_high_and_the_cpu_hung_the_latch_cuts(live: Bench) -> None:
+def test_P3_the_latch_cuts_with_allow_high_and_a_hung_cpu(live: Bench) -> None:
     hang_with_allow_high(live)
     edge_us = live.now_us + 50_000
     live.press_at(edge_us, bounce_ms=5)
@@ -194,7 +194,7 @@ def test_a_touch_that_is_no_press_leaves_nothing_behind(
     interlock.go_live()
 
 
-def test_the_latch_is_cleared_once_for_each_press_that_is_in_vain(interlock: Bench) -> None:
+def test_the_latch_is_cleared_once_for_each_press_in_vain(interlock: Bench) -> None:
     levels: list[GPIOPinState] = []
     interlock.pico.mcu.gpio[chip.CLEAR].add_listener(lambda new, _old: levels.append(new))
     interlock.run_ms(500)

@@ -152,7 +152,7 @@ def test_P2_nobody_breaks_in_later(locked: Bench) -> None:
     assert [cause for _, cause in locked.pico.resets] == ["power"]
 
 
-def test_P2_the_ten_second_hold_starts_the_loader_and_opens_no_prompt(locked: Bench) -> None:
+def test_P2_a_ten_second_hold_starts_the_loader_and_no_prompt(locked: Bench) -> None:
     locked.pico.power_off()
     locked.run_ms(20)
     locked.physics.press(11_000, 0)

@@ -19,7 +19,7 @@ def pin(bench: Bench) -> GPIOPinState:
     return bench.pico.mcu.gpio[chip.RELAY].value
 
 
-def test_P1_from_power_on_to_the_first_answer_the_pin_is_never_high(
+def test_P1_the_pin_is_never_high_before_the_first_answer(
     fresh: Callable[[], Bench],
 ) -> None:
     bench = fresh()
@@ -81,7 +81,7 @@ def test_P1_a_hung_program_is_cut_within_a_second(live: Bench) -> None:
     assert cut_us - hung_us <= 1_000_000
 
 
-def test_P1_three_crashes_in_a_minute_stay_cut_until_the_power_has_been_off(
+def test_P1_three_crashes_in_a_minute_stay_cut_until_power_off(
     bench: Bench,
 ) -> None:
     for crashes in (1, 2, 3):
@@ -135,7 +135,7 @@ def test_P2_a_button_held_at_power_on_connects_nothing(
 
 
 @pytest.mark.parametrize("leave", [b"import machine\rmachine.reset()\r", b"\x04"])
-def test_P1_maintenance_opens_the_prompt_and_what_follows_stays_cut(
+def test_P1_maintenance_opens_the_prompt_and_stays_cut_after_it(
     bench: Bench, leave: bytes
 ) -> None:
     bench.pico.power_off()

@@ -14,7 +14,7 @@ OURS = b"Raspberry Pi Pico with RP2040\0"
 OTHER = b"Raspberry Pi Pico with RP2350\0"
 
 
-def test_P1_on_another_chip_no_pin_is_touched_and_the_prompt_opens(
+def test_P1_another_chip_gets_the_prompt_and_no_pin_is_touched(
     fresh: Callable[..., Bench],
 ) -> None:
     bench = fresh()

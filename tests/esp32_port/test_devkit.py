@@ -109,7 +109,7 @@ def test_press_live_press_muted():
 
 
 @pytest.mark.parametrize("at", range(16))
-def test_P3_a_press_while_live_cuts_before_the_program_touches_a_pin_again(at):
+def test_P3_a_press_while_live_cuts_before_any_other_pin_changes(at):
     kit = DevKit()
     seen = []
 
@@ -182,7 +182,7 @@ def test_P3_a_press_at_any_moment_of_connect_cuts(at, cut_level, short):
     assert board.take_edges() & (button.EDGE_DOWN if cut_level else button.EDGE_UP)
 
 
-def test_P3_a_press_in_the_middle_of_connect_leaves_the_board_muted():
+def test_P3_a_press_in_the_middle_of_connect_leaves_it_muted():
     kit = DevKit()
 
     def press_as_it_connects() -> None:

@@ -54,7 +54,7 @@ def test_the_relay_is_driven_low_before_anything_else(port: Port) -> None:
     assert ("drive", port.chip.relay, 1) not in port.chip.log
 
 
-def test_P2_garbage_is_collected_before_a_collection_takes_as_long_as_a_press(port: Port) -> None:
+def test_P2_collections_of_garbage_are_shorter_than_a_press(port: Port) -> None:
     port.start()
     if port.name != "circuitpython":
         assert port.mp.garbage is not None
@@ -771,7 +771,7 @@ def test_P3_the_button_drops_allow_whatever_the_latch_does(
     assert not chip.allowed
 
 
-def test_P1_a_latch_that_a_reset_has_left_set_is_cleared_at_the_start(interlock: Port) -> None:
+def test_P1_a_start_clears_the_latch_that_a_reset_left_set(interlock: Port) -> None:
     chip = interlock.chip
     for down in (False, True):
         chip.press(down)
@@ -807,7 +807,7 @@ def test_P3_cut_drops_allow_and_then_clears(interlock: Port) -> None:
     assert not interlock.chip.latch
 
 
-def test_cut_while_cut_leaves_the_press_that_is_under_way_its_latch(interlock: Port) -> None:
+def test_cut_while_cut_leaves_a_press_under_way_its_latch(interlock: Port) -> None:
     chip = interlock.chip
     board = interlock.start()
     board.cut()
@@ -922,9 +922,7 @@ def test_interlock_forgets_a_touch_that_is_no_press(delayed: Port, down_ms: int)
 
 
 @pytest.mark.parametrize("later_ms", [0, 1, 5, 500, 900])
-def test_interlock_forgets_the_press_that_comes_just_after_the_timer(
-    delayed: Port, later_ms: int
-) -> None:
+def test_interlock_forgets_a_press_just_after_the_timer(delayed: Port, later_ms: int) -> None:
     program = started(delayed, max_live_s=10)
     press(delayed, program)
     assert delayed.chip.relay_on
@@ -1018,9 +1016,7 @@ def test_interlock_forgets_presses_while_no_press_connects(delayed: Port) -> Non
 
 
 @pytest.mark.parametrize("mode", ["toggle", "push_to_talk"])
-def test_P4_a_press_that_toggles_the_latch_twice_stays_cut_and_is_no_fault(
-    interlock: Port, mode: str
-) -> None:
+def test_P4_a_press_that_toggles_the_latch_twice_is_no_fault(interlock: Port, mode: str) -> None:
     chip = interlock.chip
     program = started(interlock, mode=mode)
     chip.press(True)
@@ -1049,7 +1045,7 @@ def test_P4_a_press_that_toggles_the_latch_twice_stays_cut_and_is_no_fault(
 def test_P2_P3_storm_on_the_interlock(
     interlock: Port, monkeypatch: pytest.MonkeyPatch, mode: str, delay_ms: int
 ) -> None:
-    """As `tests/host/test_press_storm.py`, for presses that the interlock's filter can tell."""
+    """As `tests/host/sim/test_press_storm.py`; the interlock's filter can tell these presses."""
     monkeypatch.setitem(press_storm.KINDS, "stumble", 0)
     chip = interlock.chip
     chip.latch_delay_ms = delay_ms
@@ -1100,7 +1096,7 @@ def test_board_txt_chooses_the_board(make_port: Callable[..., Port], name: str) 
 @pytest.mark.parametrize(
     "word", [b"", b"\n", b"rp2350", b"esp32", b"rp2040 interlock", b"\xff\x00", b"rp2040" * 10]
 )
-def test_P1_a_word_that_names_no_board_ends_at_the_prompt_with_the_line_cut(
+def test_P1_a_wrong_board_name_ends_cut_and_at_the_prompt(
     make_port: Callable[..., Port], word: bytes
 ) -> None:
     port = make_port("rp2040")

@@ -49,7 +49,7 @@ def port(make_port: Callable[..., Port]) -> Port:
 # What is real, and what the fakes are held against.
 
 
-def test_the_libraries_are_adafruits_and_of_the_versions_that_the_types_are_checked_with(
+def test_adafruits_libraries_have_the_versions_of_the_type_check(
     port: Port,
 ) -> None:
     for name in blinka.OFFERED:
@@ -209,7 +209,7 @@ def test_attributes_of_the_fakes_are_as_the_stubs_say(port: Port) -> None:
         assert {name for name in vars(thing) if not name.startswith("_")} <= known.keys(), module
 
 
-def test_adafruits_libraries_are_as_the_stubs_of_the_chips_modules_say(port: Port) -> None:
+def test_adafruits_libraries_are_as_the_stubs_say(port: Port) -> None:
     """What the board file and `neopixel` call is in C there, and must take the same words."""
     assert [
         stranger
@@ -260,7 +260,7 @@ def test_the_pins_exist_on_every_board_that_is_supported(port: Port) -> None:
         assert {button, relay, *senses, lamp_pin} <= blinka.pin_names(board), board
 
 
-def test_P1_any_other_board_keeps_its_console_and_none_of_its_pins_is_touched(port: Port) -> None:
+def test_P1_another_board_keeps_its_console_and_no_pin_changes(port: Port) -> None:
     others = set(blinka.board_ids()) - {*boards.PICOS, *boards.DEVKITS}
     assert len(others) > 600
     assert {"raspberry_pi_pico2", "raspberry_pi_pico2_w"} < others
@@ -333,7 +333,7 @@ def watch_relay(chip: Chip) -> list[tuple[int, int]]:
     return changes
 
 
-def test_P4_a_weld_is_a_fault_until_it_opens_and_the_owner_presses(port: Port) -> None:
+def test_P4_a_weld_is_a_fault_until_it_opens_and_a_press_follows(port: Port) -> None:
     chip = port.chip
     program = app.App(port.start())
     run(port, program, 100)
@@ -355,7 +355,7 @@ def test_P4_a_weld_is_a_fault_until_it_opens_and_the_owner_presses(port: Port) -
     assert request(port, program, "status")["state"] == "live"
 
 
-def test_P2_P3_a_mute_by_the_host_cuts_and_the_press_that_follows_does_not_connect(
+def test_P2_P3_a_host_mute_cuts_and_the_next_press_stays_cut(
     port: Port,
 ) -> None:
     program = app.App(port.start())
@@ -532,7 +532,7 @@ def power_on(make_port: Callable[..., Port]) -> Callable[..., PowerOn]:
     return make
 
 
-def test_P1_P2_a_closed_start_lives_and_mutes_by_the_button_alone(
+def test_P1_P2_a_closed_start_goes_live_and_mutes_by_the_button(
     power_on: Callable[..., PowerOn],
 ) -> None:
     on = power_on()
@@ -571,7 +571,7 @@ def test_P1_P2_a_closed_start_lives_and_mutes_by_the_button_alone(
     assert on.chip.watchdog_ms == 1000
 
 
-def test_P1_a_hung_program_is_cut_by_the_watchdog_and_starts_muted(
+def test_P1_the_watchdog_cuts_a_hung_program_which_starts_muted(
     power_on: Callable[..., PowerOn],
 ) -> None:
     on = power_on()
@@ -643,7 +643,7 @@ def test_P1_three_crashes_in_a_minute_stay_cut(power_on: Callable[..., PowerOn])
 
 @pytest.mark.parametrize(("sleep_memory", "retains"), [(64, True), (64, False), (0, False)])
 @pytest.mark.parametrize(("held_ms", "service"), [(4_000, "setup"), (11_000, "maintenance")])
-def test_P1_out_of_a_service_mode_the_line_stays_cut_until_power_has_been_off(
+def test_P1_after_a_service_mode_it_stays_cut_until_power_off(
     power_on: Callable[..., PowerOn],
     sleep_memory: int,
     retains: bool,

@@ -381,7 +381,7 @@ def test_P6_power_may_go_at_any_byte_of_a_life(
     assert starts > 500
 
 
-def test_P6_power_may_go_at_any_byte_where_a_segment_takes_another_block(
+def test_P6_power_may_go_at_any_byte_as_a_segment_takes_a_block(
     make_device: Callable[[int, int], Device],
 ) -> None:
     per_block = BLOCK // journal.SIZE
@@ -396,7 +396,7 @@ def test_P6_power_may_go_at_any_byte_where_a_segment_takes_another_block(
     explore(base, pico.flash.operations, lambda number: Cut(pico, number))
 
 
-def test_P6_power_may_go_again_at_any_byte_of_what_a_start_puts_right(
+def test_P6_power_may_go_again_at_any_byte_of_the_repair(
     make_device: Callable[[int, int], Device],
 ) -> None:
     pico = make_device(12, 3)

@@ -131,9 +131,7 @@ def test_P3_what_is_too_short_to_be_seen_is_an_edge_all_the_same(port: Port, boa
     assert board.take_edges() == 0
 
 
-def test_P3_what_comes_after_the_watch_is_full_is_an_edge_all_the_same(
-    port: Port, board: Any
-) -> None:
+def test_P3_an_edge_after_the_watch_is_full_counts_all_the_same(port: Port, board: Any) -> None:
     start = port.chip.now
     board.journal_append(1, b"record")
     press_at(port, 300)

@@ -82,7 +82,7 @@ def test_P6_keys_survive_restarts_and_the_old_ones_are_nowhere(port: Port) -> No
             assert copies(port, keys(old)) == 0, (old, number)
 
 
-def test_keys_stay_in_one_block_of_the_file_system_that_it_leaves_alone(port: Port) -> None:
+def test_keys_stay_in_a_block_that_the_file_system_leaves_alone(port: Port) -> None:
     board = port.start()
     board.store_keys(keys(0))
     (block,) = blocks(port)

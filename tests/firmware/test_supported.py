@@ -92,7 +92,7 @@ def test_P1_any_other_machine_is_left_alone_at_its_prompt(
     assert "ESP32_GENERIC" in told
 
 
-def test_every_machine_that_is_supported_is_in_microPython_s_list() -> None:
+def test_every_supported_machine_is_in_micropythons_list() -> None:
     assert set(boards.MACHINES) == {*RUNS_ON, LOCKED}
     assert len(_LINES) == len({machine for *_, machine in _LINES}) == 127
 

@@ -99,7 +99,7 @@ def test_revision_a_is_not_said_to_hold_through_a_sag_of_5_v() -> None:
     assert (again == 1) == ("sag of USB's 5 V alone reconnects with no press" in text)
 
 
-def test_no_single_fault_leaves_the_line_connected_when_it_is_commanded_to_cut() -> None:
+def test_no_single_fault_keeps_the_line_connected_at_a_cut() -> None:
     with (ANEW / "faults.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) > 100

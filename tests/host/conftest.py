@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,8 @@ import serial.tools.list_ports
 from evidence_maker import Story
 from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
 from hardmute.cli.main import main
+from hardmute.device import discovery, simulators
+from hardmute.device.discovery import Port
 from hardmute.evidence.observation import Observation
 from hardmute.model.clock import HostClock
 from hardmute.sim.board import SimulatedBoard
@@ -35,24 +38,30 @@ from muteboard import wire
 
 # Pseudo-terminals, flock and termios: these are about what Windows does not have.
 _POSIX = [
-    "test_doctor.py",
-    "test_exit_codes.py",
-    "test_finding.py",
-    "test_flash.py",
-    "test_flash_esp32.py",
-    "test_give_way.py",
-    "test_growth.py",
-    "test_hostile.py",
-    "test_log.py",
-    "test_new_file.py",
-    "test_port.py",
-    "test_service.py",
-    "test_several.py",
-    "test_signed.py",
-    "test_soundness_status.py",
+    "cli/test_exit_codes.py",
+    "cli/test_service_mode.py",
+    "cli/test_user_service.py",
+    "device/test_finding.py",
+    "device/test_give_way.py",
+    "device/test_hostile.py",
+    "device/test_port.py",
+    "device/test_several.py",
+    "doctor/test_doctor.py",
+    "flash/test_flash.py",
+    "flash/test_flash_esp32.py",
+    "monitor/test_monitor_settings.py",
+    "store/test_growth.py",
+    "store/test_log.py",
+    "sync/test_signed.py",
+    "sync/test_soundness_status.py",
+    "system/test_new_file.py",
 ]
-# The clocks of a Linux host.
-_LINUX = ["test_processes.py"]
+# The clocks of a Linux host, its service manager, and its list of processes.
+_LINUX = [
+    "monitor/test_monitor_hooks.py",
+    "monitor/test_processes.py",
+    "system/test_service_manager.py",
+]
 collect_ignore = (_POSIX if os.name == "nt" else []) + (_LINUX if sys.platform != "linux" else [])
 
 # A shell ignores Ctrl-C for what it starts in the background, and children inherit that; the tests
@@ -60,6 +69,8 @@ collect_ignore = (_POSIX if os.name == "nt" else []) + (_LINUX if sys.platform !
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The USB ids of a Pico.
+PICO = (0x2E8A, 0x0005)
 START_DEADLINE_S = 30.0
 END_DEADLINE_S = 10.0
 
@@ -81,16 +92,48 @@ class Result(NamedTuple):
 Cli = Callable[..., Result]
 
 
+def check_sentence(err: str) -> None:
+    """One line, which a terminal shows as it stands, and which ends as a sentence does."""
+    assert re.fullmatch(r"[^\n]+[.?!]\n", err), err
+    assert err.removesuffix("\n").isprintable(), err
+    assert "Traceback" not in err
+
+
+Logged = Callable[[str | None], list[Observation]]
+
+
 def use_clock(patch: pytest.MonkeyPatch, clock: HostClock) -> None:
     """Have the commands go by ``clock``."""
     for module in ("hardmute.cli.commands.watch", "hardmute.sync.visit"):
         patch.setattr(f"{module}.SYSTEM", clock)
 
 
+def plug_in(monkeypatch: pytest.MonkeyPatch, *ports: str | Port) -> None:
+    """Let the operating system list these ports; those that are named only, as a Pico's."""
+    listed = [Port(one, None, PICO) if isinstance(one, str) else one for one in ports]
+
+    def serial_ports(*, bridges: bool) -> list[Port]:  # noqa: ARG001 (the real signature)
+        return listed
+
+    monkeypatch.setattr(discovery, "serial_ports", serial_ports)
+
+
+def plug_in_real(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
+    """Let the simulated boards at these ports be real ones, which nothing else tells of."""
+    running = simulators.running
+    monkeypatch.setattr(
+        simulators, "running", lambda: [one for one in running() if one.device not in devices]
+    )
+    plug_in(monkeypatch, *devices)
+
+
 @pytest.fixture(autouse=True)
 def _not_the_user_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # A test without `home` reads no keys of whoever runs it, and leaves none behind.
     monkeypatch.setenv("HARDMUTE_HOME", str(tmp_path / "home"))
+    # Nor has it anything to do with the desktop.
+    for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -128,7 +171,7 @@ def cli(home: Path, capsys: pytest.CaptureFixture[str]) -> Cli:  # noqa: ARG001 
 
 
 @pytest.fixture
-def logged(home: Path) -> Callable[[str | None], list[Observation]]:
+def logged(home: Path) -> Logged:
     """What the log holds about a board (None: about no known one), oldest first."""
 
     def read(board: str | None) -> list[Observation]:
@@ -174,6 +217,10 @@ class Sim:
     def look(self) -> dict[str, Any]:
         """What is physically so."""
         return self.act("look")
+
+    def open_setup(self) -> None:
+        """The button held at power-on, for long enough."""
+        self.act("power-off", "power-on", "--hold", 3.3)
 
     def kill(self) -> None:
         """End it as a power cut would: it cleans up nothing."""

@@ -54,6 +54,8 @@ LIVE: dict[str, Any] = {
 }
 # In the place of a field: the field is left out.
 MISSING = object()
+# What a terminal would obey.
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r\n\x00"
 
 Script = Callable[[bytes], "bytes | None"]
 

@@ -50,6 +50,12 @@ def test_every_module_is_in_a_room() -> None:
     assert {module.split(".")[0] for module in MODULES} - set(FACE) == set(LEVELS)
 
 
+def test_the_tests_are_in_folders_named_as_the_rooms() -> None:
+    tests = Path(__file__).parent
+    folders = {file.parent for file in tests.rglob("test_*.py")} - {tests}
+    assert {folder.relative_to(tests).as_posix() for folder in folders} <= set(LEVELS)
+
+
 def test_arrows_between_rooms_go_down_only() -> None:
     wrong: list[str] = []
     for module, others in ARROWS.items():
@@ -82,8 +88,8 @@ def test_the_words_of_a_command_end_at_the_command_line() -> None:
 
 # Where a command stands with others that are closely related to it.
 STANDS_WITH = {
-    "mute": "status",
-    "verify": "status",
+    "mute": "asking",
+    "verify": "asking",
     "unpair": "pair",
     "forget": "name",
     "world": "sim",
@@ -91,10 +97,12 @@ STANDS_WITH = {
 # A command that begins or ends as another one does, and the parts of a long one.
 COMMANDS_THAT_CALL = {
     "demo": {"sim"},
-    "flash": {"flash_esp32", "flash_verify", "status"},
+    "flash": {"flash_esp32", "flash_verify", "asking"},
     "flash_verify": {"flash_esp32"},
     "listen": {"recording"},
-    "status": {"listen"},
+    "asking": {"listen"},
+    "monitor": {"watch"},
+    "status": {"asking"},
 }
 
 
@@ -194,7 +202,7 @@ def test_states_and_proofs_are_no_plain_strings() -> None:
 SPEAKS_WITH_A_CHILD = {"store.readers"}
 
 
-def test_below_the_command_line_nobody_prints_or_reads_a_terminal() -> None:
+def test_nothing_below_the_cli_prints_or_reads_a_terminal() -> None:
     """What a person is to know goes through `model.notices`."""
     found = set[str]()
     for module, file in MODULES.items():

@@ -201,9 +201,7 @@ def test_P5_socat(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("kind", ["rfc2217", "socket"])
-def test_P5_a_server_that_stops_or_goes_leaves_unknown_and_is_followed_again(
-    kind: str, rig: Rig
-) -> None:
+def test_P5_a_server_that_stops_leaves_unknown_and_is_met_again(kind: str, rig: Rig) -> None:
     with ExitStack() as first:
         if kind == "rfc2217":
             port = first.enter_context(ser2net(rig))

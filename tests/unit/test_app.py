@@ -100,7 +100,7 @@ def test_broken_boot_counter_starts_again(blob):
 
 
 @pytest.mark.parametrize("blob", [b"", b"1", b"999999999", b"9" * 40])
-def test_P6_a_broken_boot_counter_does_not_fall_behind_the_journal(blob):
+def test_P6_a_broken_boot_counter_stays_level_with_the_journal(blob):
     """Whoever has fetched the journal would take that for tampering."""
     board = FakeBoard()
     for _ in range(3):
@@ -123,7 +123,7 @@ def test_boot_that_cannot_be_stored_is_a_warning():
 @pytest.mark.parametrize(
     ("blobs", "warning"), [({}, "config_missing"), ({"config": b"\xff{"}, "config_invalid")]
 )
-def test_missing_or_broken_config_starts_with_the_defaults_and_a_warning(blobs, warning):
+def test_a_missing_or_broken_config_gives_defaults_and_a_warning(blobs, warning):
     bench = Bench(FakeBoard(blobs=blobs))
     assert bench.ask("status")["warnings"] == [warning]
     assert bench.ask("config")["config"]["max_live_s"] == 3600
@@ -134,7 +134,7 @@ def test_missing_or_broken_config_starts_with_the_defaults_and_a_warning(blobs, 
 
 
 @pytest.mark.parametrize("mode", ["toggle", "push_to_talk"])
-def test_P4_a_board_that_refuses_to_connect_stays_muted_and_says_so(mode):
+def test_P4_a_board_that_refuses_to_connect_stays_and_says_muted(mode):
     bench = Bench(FakeBoard(blobs=settings(mode=mode)))
     bench.board.refusing = True
     before = bench.ask("status")
@@ -169,7 +169,7 @@ def test_P5_nobody_is_told_of_a_command_that_the_board_refused():
 
 @pytest.mark.parametrize("mode", ["toggle", "push_to_talk"])
 @pytest.mark.parametrize("hold_ms", [10, 100, 2000])
-def test_P2_disarmed_on_every_pass_while_cut_but_never_with_a_press_under_way(mode, hold_ms):
+def test_P2_disarmed_at_each_pass_while_cut_but_never_in_a_press(mode, hold_ms):
     bench = Bench(FakeBoard(blobs=settings(mode=mode)))
     bench.board.calls.clear()
     bench.run(20)
@@ -371,7 +371,7 @@ def test_button_pressed_later_opens_no_service():
     assert bench.ask("status")["warnings"] == []
 
 
-def test_P1_watchdog_waits_while_the_button_is_held_since_power_on():
+def test_P1_watchdog_waits_for_a_button_held_since_power_on():
     bench = Bench(FakeBoard(held=True), run_ms=3500)
     assert bench.board.feeds == 0
     bench.board.world.press(False)
@@ -395,7 +395,7 @@ def test_P1_exception_in_maintenance_cuts_and_resets():
     assert bench.board.calls[-3:] == ["maintenance", "cut", "reset"]
 
 
-def test_config_is_set_in_setup_stored_and_used_after_the_next_power_on():
+def test_config_set_in_setup_is_used_after_the_next_power_on():
     bench = in_setup(blobs={})
     assert bench.ask("status")["warnings"] == ["config_missing"]
     wanted = {"mode": "push_to_talk", "max_live_s": 10, "palette": "colour_blind", "brightness": 9}
@@ -432,7 +432,7 @@ def test_config_that_cannot_be_stored_is_an_error_and_not_used():
     assert bench.ask("config")["config"] == before
 
 
-def test_config_set_outside_setup_is_refused_even_if_nothing_would_change():
+def test_config_set_outside_setup_is_refused_even_with_no_change():
     bench = Bench()
     assert bench.ask("config", set={"brightness": 50})["error"] == "setup_required"
     assert bench.ask("config", set=None)["ok"]
@@ -525,7 +525,7 @@ def test_board_idles_while_nothing_happens():
     assert bench.board.calls.count("take_edges") - passes < 260
 
 
-def test_board_looks_every_millisecond_while_contacts_move_or_are_in_doubt():
+def test_board_looks_each_ms_while_contacts_move_or_are_in_doubt():
     bench = Bench(run_ms=100)
     bench.board.world.operate_ms = 9
     bench.board.world.press(True)
@@ -612,7 +612,7 @@ def test_an_edge_between_two_looks_is_not_lost_to_the_idle():
             assert bench.now <= released + 30 + 3, part
 
 
-def test_P3_press_is_seen_within_a_millisecond_while_the_board_idles():
+def test_P3_an_idle_board_sees_a_press_within_a_millisecond():
     bench = Bench(run_ms=100)
     for offset in range(1, 15):
         idle_through(bench, 100)
@@ -640,7 +640,7 @@ def test_P8_idling_does_not_delay_the_timer(offset):
     assert bench.ask("status")["cause"] == "timer"
 
 
-def test_P5_events_come_at_least_once_a_second_while_the_board_idles():
+def test_P5_an_idle_board_sends_events_at_least_once_a_second():
     bench = Bench()
     bench.send(wire.frame({"id": 7, "op": "watch"}))
     idle_through(bench, 10_000)
@@ -649,7 +649,7 @@ def test_P5_events_come_at_least_once_a_second_while_the_board_idles():
     assert all(b - a <= 1000 for a, b in zip(times, times[1:]))
 
 
-def test_P4_weld_is_found_as_soon_as_the_contacts_should_have_settled():
+def test_P4_weld_is_found_once_the_contacts_should_have_settled():
     bench = Bench()
     bench.go_live()
     idle_through(bench, 100)

@@ -35,7 +35,7 @@ def test_P2_any_edge_restarts_the_wait_even_between_equal_levels():
     assert gestures(ready(), polls) == [(59, PRESSED)]
 
 
-def test_length_runs_from_the_first_edge_down_to_the_last_edge_up():
+def test_length_runs_from_first_edge_down_to_last_edge_up():
     button = ready()
     polls = [
         (0, True, EDGE_DOWN),
@@ -56,7 +56,7 @@ def test_P2_blip_shorter_than_the_debounce_is_no_gesture():
     assert button.first_edge is None
 
 
-def test_P3_press_that_came_and_went_between_polls_is_a_press_under_way():
+def test_P3_a_press_between_two_polls_is_a_press_under_way():
     button = ready()
     assert button.step(5, False, EDGE_DOWN | EDGE_UP) == NOTHING
     assert button.first_edge == 5
@@ -64,7 +64,7 @@ def test_P3_press_that_came_and_went_between_polls_is_a_press_under_way():
     assert button.first_edge is None
 
 
-def test_P2_button_held_at_power_on_means_nothing_until_it_was_released():
+def test_P2_button_held_at_power_on_means_nothing_until_released():
     button = Button(0)
     polls = [(0, True, 0), (30, True, 0), (5000, False, EDGE_UP), (5030, False, 0)]
     assert gestures(button, polls) == [(30, PRESSED), (5030, RELEASED)]

@@ -28,7 +28,7 @@ def test_P1_starts_muted_and_cut():
     # 31 is the shortest: down at the first poll, and still at the one 30 ms later.
     [(1, False), (29, False), (30, False), (31, True), (1500, True), (1501, False), (3000, False)],
 )
-def test_P2_toggle_connects_on_release_of_a_press_of_30_ms_to_1500_ms(length, connects):
+def test_P2_toggle_connects_at_the_end_of_a_30_to_1500_ms_press(length, connects):
     rig = Rig()
     rig.press(length)
     rig.run(29)
@@ -90,7 +90,7 @@ def test_P2_press_that_cut_never_connects(length):
     assert word(rig) == ("muted", CUT, "button")
 
 
-def test_P2_consumed_press_ends_only_with_30_ms_of_stable_release():
+def test_P2_a_consumed_press_ends_only_with_30_ms_of_release():
     rig = Rig()
     rig.go_live()
     rig.press(100)
@@ -103,7 +103,7 @@ def test_P2_consumed_press_ends_only_with_30_ms_of_stable_release():
     assert rig.mute.state == "live"
 
 
-def test_P2_push_to_talk_release_that_bounces_back_does_not_connect():
+def test_P2_a_bouncing_push_to_talk_release_does_not_connect():
     rig = Rig("push_to_talk")
     rig.go_live()
     rig.button(False)
@@ -178,7 +178,7 @@ def test_P2_press_within_1_s_of_a_cut_by_another_is_consumed(mode, surprise, cau
         assert len(rig.commands) == (4 if counts else 2)
 
 
-def test_P2_edge_somewhere_in_a_long_poll_is_taken_for_the_earlier_one():
+def test_P2_an_edge_in_a_long_poll_is_taken_as_the_earlier_one():
     rig = Rig()
     rig.go_live()
     rig.host_mute()
@@ -369,7 +369,7 @@ def test_P4_fault_needs_two_polls_after_the_settling_deadline():
     assert (rig.mute.command, rig.mute.faults) == (CUT, ["open:1"])
 
 
-def test_P4_single_contradicting_poll_is_noise_and_keeps_the_last_word():
+def test_P4_one_contradicting_poll_is_noise_and_changes_nothing():
     rig = Rig()
     rig.run(100)
     assert polls(rig, 1, 0, 0, 1, 0, 0) == ["muted"] * 6
@@ -450,7 +450,7 @@ def faulty(mode: str) -> Rig:
 
 
 @both_modes
-def test_P4_fault_ends_only_with_open_contacts_and_a_press_that_leads_to_muted(mode):
+def test_P4_only_open_contacts_and_a_press_end_a_fault_in_muted(mode):
     rig = faulty(mode)
     rig.tap()
     assert rig.mute.state == "fault"
@@ -475,7 +475,7 @@ def test_P4_press_that_does_not_count_does_not_end_a_fault(length):
     assert rig.mute.state == "fault"
 
 
-def test_P4_one_noisy_poll_after_an_acknowledged_fault_is_noise_again():
+def test_P4_one_noisy_poll_after_an_ended_fault_is_noise_again():
     rig = faulty("toggle")
     rig.press()
     rig.run(29)

@@ -49,7 +49,7 @@ def test_P1_power_cycle_ends_the_loop():
     assert not CrashGuard(fresh.record(0), True).tripped
 
 
-def test_P1_a_service_mode_is_remembered_until_power_has_been_off():
+def test_P1_a_service_mode_is_remembered_until_power_goes_off():
     ended = CrashGuard(STAY_CUT, crashed=True)
     assert ended.stay_cut
     assert not ended.tripped

@@ -105,7 +105,7 @@ def test_P6_P8_the_timer_and_a_stuck_button_are_there():
     ]
 
 
-def test_P6_the_record_of_an_unmute_is_durable_before_the_line_connects():
+def test_P6_an_unmutes_record_is_durable_before_the_line_is_live():
     bench = Bench()
     bench.board.calls.clear()
     bench.go_live()
@@ -130,7 +130,7 @@ def test_P6_what_cannot_be_written_down_does_not_connect():
     assert [event for event, _, _ in told(bench)] == ["boot", "unmute", "refused", "unmute"]
 
 
-def test_P6_an_unmute_that_found_no_room_among_what_waits_does_not_connect():
+def test_P6_an_unmute_that_finds_the_queue_full_does_not_connect():
     bench = Bench()
     bench.board.failing["journal_append"] = OSError(28)
     for _ in range(journal.QUEUE // 2):
@@ -245,7 +245,7 @@ def test_P3_a_press_while_the_unmute_is_written_is_all_of_it(edges):
 
 
 @pytest.mark.parametrize("edges", [(10, 50, 90, 130), (10, 12, 50, 130)])
-def test_P2_a_press_after_the_one_while_the_unmute_is_written_connects(edges):
+def test_P2_a_press_after_one_in_an_unmutes_writing_connects(edges):
     bench = Bench()
     write_takes(bench, 140, *edges)
     bench.tap()
@@ -419,7 +419,7 @@ def test_P6_pairing_again_and_unpairing_are_recorded():
     assert attest.attest_key(again) not in (bench.board.keys or b"")
 
 
-def test_P6_one_setup_takes_32_changes_of_settings_and_pairs_all_the_same():
+def test_P6_one_setup_takes_32_setting_changes_and_still_pairs():
     bench = in_setup()
     bench.run(600)
     before = bench.ask("status")["seq"]
@@ -435,7 +435,7 @@ def test_P6_one_setup_takes_32_changes_of_settings_and_pairs_all_the_same():
     assert again.ask("config", set={"max_live_s": 60})["error"] == "setup_required"
 
 
-def test_P6_the_same_settings_again_make_no_record_and_count_for_nothing():
+def test_P6_unchanged_settings_make_no_record_and_do_not_count():
     bench = in_setup(blobs={})
     # Nothing was stored yet: the defaults themselves are a change, once.
     for _ in range(40):

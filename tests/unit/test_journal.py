@@ -220,7 +220,7 @@ def test_without_a_pairing_there_are_no_epochs():
     assert journal.SEAL not in run.events()
 
 
-def test_the_journals_own_records_are_not_of_later_than_what_waits():
+def test_the_journals_own_records_are_no_later_than_what_waits():
     """A service mode is opened 3 s after the start; its record waits with that of the start."""
     run = Run()
     run.pair()
@@ -237,7 +237,7 @@ def test_the_journals_own_records_are_not_of_later_than_what_waits():
     run.checked()
 
 
-def test_the_journals_own_records_take_their_state_from_the_one_before():
+def test_the_journals_own_records_take_the_state_before_them():
     run = Run()
     run.pair()
     run.fill(journal.SEGMENT - run.journal.seq - 1)
@@ -312,7 +312,7 @@ def test_both_macs_of_a_statement():
     assert journal_mac == attest.hmac(key, b"{statement}")[:16]
 
 
-def test_a_pairing_is_stored_before_its_record_and_announced_at_the_next_start():
+def test_a_pairing_is_stored_before_its_record_and_told_later():
     board = FaultyBoard()
     run = Run(board)
     run.write()

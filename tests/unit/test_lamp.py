@@ -162,7 +162,7 @@ def test_P7_no_brightness_makes_one_colour_look_like_another(one, other, palette
 
 @pytest.mark.parametrize("vision", EYES)
 @pytest.mark.parametrize(("one", "other"), pairs((lamp.MUTED, lamp.LIVE, lamp.WARNING)))
-def test_P7_colour_blind_palette_keeps_muted_live_and_warning_apart(one, other, vision):
+def test_P7_colour_blind_palette_tells_muted_live_and_warning(one, other, vision):
     eye = EYES[vision]
     for brightness in BRIGHTNESSES:
         for a in set(shown(one, "colour_blind", brightness)):

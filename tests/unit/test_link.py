@@ -184,7 +184,7 @@ def test_requests_in_one_packet_are_answered_in_order():
 # Writing
 
 
-def test_P3_host_that_floods_and_never_reads_changes_nothing_but_its_own_wait():
+def test_P3_host_that_floods_and_never_reads_delays_only_itself():
     bench = Bench()
     bench.go_live()
     bench.board.room = 0
@@ -255,7 +255,7 @@ def test_event_has_the_fields_of_a_status():
     assert set(event) - {"event", "watch"} == set(status) - {"id", "ok"}
 
 
-def test_P5_every_change_is_told_at_once_and_only_when_the_contacts_have_settled():
+def test_P5_a_change_is_told_at_once_when_the_contacts_settled():
     bench = Bench()
     bench.ask("watch")
     bench.run(10)

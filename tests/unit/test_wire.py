@@ -241,7 +241,7 @@ def test_line_with_anything_but_printable_ascii(byte):
         " \t2d4e6b63",
     ],
 )
-def test_P5_check_is_eight_lower_case_digits_over_the_bytes_before_the_tab(trailer):
+def test_P5_check_is_eight_lower_case_digits_over_what_is_before(trailer):
     body = b'{"id":7,"op":"status"}'
     assert binascii.crc32(body) == 0x2D4E6B63
     for need_crc in (False, True):
@@ -252,7 +252,7 @@ def test_P5_check_is_eight_lower_case_digits_over_the_bytes_before_the_tab(trail
 # Lines
 
 
-def test_megabyte_without_newline_stays_in_the_fixed_buffer_and_is_one_error():
+def test_a_megabyte_line_is_one_error_and_stays_in_the_buffer():
     reader = wire.LineReader()
     buffer = reader._buffer
     for _ in range(1_000_000 // 64):

@@ -12,13 +12,7 @@ import binascii
 import os
 import struct
 
-try:
-    from micropython import const
-except ImportError:
-
-    def const(__value):
-        return __value
-
+from muteboard import const
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

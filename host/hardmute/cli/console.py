@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+
+from hardmute.model.typed import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,17 +6,24 @@ No exception ends in Python's own exit code for one, which is 1: that means "liv
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import sys
-from typing import TextIO
 
 from hardmute.model import errors, notices
+from hardmute.model.typed import TextIO
+
+# Objects that a process makes before the collector looks for garbage among them.
+_MANY = 50_000
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns its exit code (`hardmute.model.errors`)."""
     _open_streams()
+    if arguments is None:
+        # What a command loads is no garbage: it need not be looked for in that all the time.
+        gc.set_threshold(_MANY)
     words = sys.argv[1:] if arguments is None else arguments
     try:
         code = _run(words)
@@ -29,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
             _fail_inside(error, verbose="-v" in words or "--verbose" in words)
     # Both, for Python would try once more at its end, and end with 120.
     written = _is_written(sys.stdout), _is_written(sys.stderr)
+    if arguments is None:
+        # Nor at the end, when all of it goes.
+        gc.freeze()
     return errors.LOCAL if code == errors.OK and not all(written) else code
 
 

@@ -7,10 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Collection
 from importlib import import_module
-from pathlib import Path
 
 import muteboard
 from hardmute.model.errors import USAGE
+from hardmute.model.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _EXIT_CODES = """\
 exit: 0 muted or done; 1 live; 2 usage; 3 unknown, less proof than required, or
@@ -20,7 +23,7 @@ exit: 0 muted or done; 1 live; 2 usage; 3 unknown, less proof than required, or
 # What `--device` is stored under begins with this.
 _NAMED = "named by "
 # The commands that ask several boards, one after the other.
-_OF_SEVERAL = ("status", "mute", "verify")
+_OF_SEVERAL = ("status", "mute", "verify", "monitor")
 # The view of `hardmute log` that nobody names: `log FILE` is short for it.
 _OF_A_FILE = "of"
 # Options that `hardmute log FILE` may have before the file, and that take a word.
@@ -41,6 +44,8 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
             text = text.replace("\n\noptions:", "", 1)
             text = text.replace("\n\ncommands:", "", 1)
             text = text.replace(f"\n\n{_EXIT_CODES}", f"\n{_EXIT_CODES}")
+            told = tuple(f"    {name} " for name in _TOLD_BY_ANOTHER)
+            text = "".join(line for line in text.splitlines(True) if not line.startswith(told))
         return text
 
     def _format_action(self, action: argparse.Action) -> str:
@@ -56,7 +61,7 @@ def _help_width() -> int:
         return 78
 
 
-def build_parser(only: Collection[str] = ()) -> argparse.ArgumentParser:
+def build_parser(only: Collection[str] | None = None) -> argparse.ArgumentParser:
     """The parser of the whole command line, or of the commands in ``only``."""
     parser = argparse.ArgumentParser(
         prog="hardmute",
@@ -75,7 +80,7 @@ def build_parser(only: Collection[str] = ()) -> argparse.ArgumentParser:
     )
 
     for name, (run, summary, add_options) in _COMMANDS.items():
-        if only and name not in only:
+        if only is not None and name not in only:
             continue
         command = commands.add_parser(
             name,
@@ -147,6 +152,13 @@ seconds = _number(0.01, 3600, " seconds")
 seconds.__name__ = "seconds"
 
 
+def _file(given: str) -> Path:
+    # It would take as long as all else of the parser.
+    from pathlib import Path
+
+    return Path(given)
+
+
 def _add_json(command: argparse.ArgumentParser, words: str = "one JSON object") -> None:
     command.add_argument("--json", action="store_true", help=words)
 
@@ -157,7 +169,45 @@ def _add_watch(command: argparse.ArgumentParser) -> None:
         "only `hardmute mute` gets the port. `watch` then takes it back and follows on."
     )
     _add_common(command)
+    form = command.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json", action="store_true", help="a JSON object for each change, a line each"
+    )
+    form.add_argument(
+        "--format",
+        choices=("waybar", "i3", "polybar", "tmux", "swiftbar", "plain"),
+        metavar="BAR",
+        help="for a status bar: waybar, i3, polybar, tmux, swiftbar, plain (docs/bars.md)",
+    )
+
+
+def _add_monitor(command: argparse.ArgumentParser) -> None:
+    command.epilog = (
+        "It follows each real board that is connected or has a label; with -d, only those\n"
+        "that you name. It logs as `watch` does. Other commands of yours get their answer\n"
+        "from it, or the board's port for as long as they need it. It runs on Linux; on\n"
+        "macOS and Windows it was never run."
+    )
+    _add_common(command, several=True)
     _add_json(command, "a JSON object for each change, a line each")
+
+
+def _add_service(command: argparse.ArgumentParser) -> None:
+    command.epilog = (
+        "Linux: a unit of your systemd. macOS: a launchd agent. Windows: a task at logon.\n"
+        "Those of macOS and Windows were never run."
+    )
+    actions = command.add_subparsers(dest="action", metavar="install|status|remove", required=True)
+    for name, summary in (
+        ("install", "run it now and in each session; may be repeated"),
+        ("status", "does it run? (0: yes, 6: no)"),
+        ("remove", "stop it, and remove what `install` wrote"),
+    ):
+        action = actions.add_parser(name, help=summary, formatter_class=_Formatter)
+        _add_common(action, device=False, timeout=False)
+        if name != "status":
+            action.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+        action.set_defaults(run=f"service:{name}")
 
 
 def _add_state(command: argparse.ArgumentParser) -> None:
@@ -174,13 +224,18 @@ def _add_status(command: argparse.ArgumentParser) -> None:
         "own. Otherwise give the board a label: --all then says unknown, and -d PORT\n"
         "asks it."
     )
-    _add_several(command)
+    _add_several(command, short=True)
     _add_all(command)
 
 
-def _add_several(command: argparse.ArgumentParser) -> None:
+def _add_several(command: argparse.ArgumentParser, *, short: bool = False) -> None:
     _add_common(command, several=True)
-    _add_json(command, "one JSON object; of several boards, a list")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json", action="store_true", help="one JSON object; of several boards, a list"
+    )
+    if short:
+        form.add_argument("--short", action="store_true", help="one short line, for a status bar")
 
 
 def _add_all(command: argparse.ArgumentParser) -> None:
@@ -237,12 +292,12 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
         help="how likely the verdict may be wrong (1e-6)",
     )
     command.add_argument(
-        "--recording", type=Path, metavar="FILE.wav", help="judge a recording made elsewhere"
+        "--recording", type=_file, metavar="FILE.wav", help="judge a recording made elsewhere"
     )
     command.add_argument(
-        "--probe", type=Path, metavar="FILE.wav", help="what was played for it (`audio probe`)"
+        "--probe", type=_file, metavar="FILE.wav", help="what was played for it (`audio probe`)"
     )
-    command.add_argument("--svg", type=Path, metavar="FILE", help="draw what was heard")
+    command.add_argument("--svg", type=_file, metavar="FILE", help="draw what was heard")
 
 
 def _add_devices(command: argparse.ArgumentParser) -> None:
@@ -270,7 +325,7 @@ def _add_audio(command: argparse.ArgumentParser) -> None:
     )
     _add_common(action, device=False, timeout=False)
     _add_seconds(action)
-    action.add_argument("file", type=Path, metavar="FILE.wav")
+    action.add_argument("file", type=_file, metavar="FILE.wav")
     action.set_defaults(run="recording:write")
 
 
@@ -278,7 +333,7 @@ def _add_pair(command: argparse.ArgumentParser) -> None:
     _add_state(command)
     command.add_argument(
         "--verify-key",
-        type=Path,
+        type=_file,
         metavar="FILE",
         required=True,
         help="new file for the key that checks all evidence; it belongs offline",
@@ -303,13 +358,13 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     _add_common(view, timeout=False)
     _add_window(view)
     _add_forms(view)
-    view.add_argument("of", type=Path, metavar="FILE.jsonl")
+    view.add_argument("of", type=_file, metavar="FILE.jsonl")
     view = views.add_parser("plot", help="timeline as SVG", formatter_class=_Formatter)
     _add_common(view, timeout=False)
     _add_window(view)
-    view.add_argument("file", type=Path, metavar="FILE.svg")
+    view.add_argument("file", type=_file, metavar="FILE.svg")
     view.add_argument(
-        "of", nargs="?", type=Path, metavar="FILE.jsonl", help="an export; none: this host's log"
+        "of", nargs="?", type=_file, metavar="FILE.jsonl", help="an export; none: this host's log"
     )
     view.set_defaults(run="log:plot")
     view = views.add_parser(
@@ -319,13 +374,13 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view.add_argument(
         "file",
         nargs="?",
-        type=Path,
+        type=_file,
         metavar="FILE.jsonl",
         help="an export (3 without --key or --expect-head); none: this host's log",
     )
     view.add_argument(
         "--key",
-        type=Path,
+        type=_file,
         action="append",
         default=[],
         metavar="FILE",
@@ -338,7 +393,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view.set_defaults(run="log_verify:verify")
     view = views.add_parser("export", help="all of it as JSON lines", formatter_class=_Formatter)
     _add_common(view, device=False, timeout=False)
-    view.add_argument("export", type=Path, metavar="FILE.jsonl", help="a new file")
+    view.add_argument("export", type=_file, metavar="FILE.jsonl", help="a new file")
     view.set_defaults(run="log_export:export")
     view = views.add_parser(
         "prune",
@@ -360,7 +415,7 @@ def _add_forms(command: argparse.ArgumentParser) -> None:
     )
     form.add_argument(
         "--csv",
-        type=Path,
+        type=_file,
         metavar="FILE",
         default=argparse.SUPPRESS,
         help="write the intervals to a file",
@@ -399,7 +454,7 @@ def _add_prove(command: argparse.ArgumentParser) -> None:
     command.add_argument("--to", dest="end", metavar="T", help="likewise; now by default")
     command.add_argument(
         "--key",
-        type=Path,
+        type=_file,
         action="append",
         default=[],
         metavar="FILE",
@@ -407,26 +462,26 @@ def _add_prove(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--receipt",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="write a receipt, .json or .html; --key signs it",
     )
     command.add_argument("--title", metavar="TEXT", help="what the receipt is for")
     command.add_argument(
         "--log",
-        type=Path,
+        type=_file,
         metavar="EXPORT",
         help="go by an export of another log; without --key nothing is checked (3)",
     )
     command.add_argument(
         "--check",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="check a receipt instead; without --key nothing is checked (3)",
     )
     command.add_argument(
         "--sign",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="check a receipt that is not signed against this host's log, and sign it",
     )
@@ -494,7 +549,7 @@ def _add_engine(command: argparse.ArgumentParser) -> None:
         help="what runs the firmware: this Python (default), or MicroPython on an emulated RP2040",
     )
     command.add_argument(
-        "--image", type=Path, metavar="FILE.uf2", help="MicroPython for that RP2040: RPI_PICO"
+        "--image", type=_file, metavar="FILE.uf2", help="MicroPython for that RP2040: RPI_PICO"
     )
     command.add_argument(
         "--download", action="store_true", help="fetch that image if there is none yet"
@@ -518,7 +573,7 @@ def _add_flash(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--image",
         "--offline",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="MicroPython (RPI_PICO, ESP32_GENERIC) or a release image; nothing is downloaded",
     )
@@ -557,7 +612,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
     _add_common(command, device=False, timeout=False)
     _add_engine(command)
     command.add_argument(
-        "--svg", type=Path, metavar="FILE", help="where to write the timeline (hardmute-demo.svg)"
+        "--svg", type=_file, metavar="FILE", help="where to write the timeline (hardmute-demo.svg)"
     )
 
 
@@ -571,15 +626,17 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "list": ("list:list_boards", "boards, their ports and states", _add_list),
     "status": ("status:status", "is the line cut?", _add_status),
     "watch": ("watch:watch", "follow a board until Ctrl-C", _add_watch),
-    "mute": ("status:mute", "cut the line; nothing here connects it", _add_mute),
-    "verify": ("status:verify", "verdict and proof level, checked afresh", _add_verify),
+    "monitor": ("monitor:monitor", "follow all boards, for all commands", _add_monitor),
+    "service": ("service:status", "have the system run the monitor", _add_service),
+    "mute": ("asking:mute", "cut the line; nothing here connects it", _add_mute),
+    "verify": ("asking:verify", "verdict and proof level, checked afresh", _add_verify),
     "audio": ("audio:audio", "microphones and speakers for `verify --listen`", _add_audio),
-    "pair": ("pair:pair", "make the keys for proof (in setup)", _add_pair),
+    "pair": ("pair:pair", "make the keys for proof; `unpair` ends that", _add_pair),
     "unpair": ("pair:unpair", "end a board's pairing (in setup)", _add_state),
     "log": ("log:show", "what was live, when, for how long, and why", _add_log),
     "prove": ("prove:prove", "was it cut all the time from T to T?", _add_prove),
     "config": ("config:config", "read or change a board's settings", _add_config),
-    "name": ("name:name", "give a board a label on this host", _add_name),
+    "name": ("name:name", "give a board a label here; `forget` drops it", _add_name),
     "forget": ("name:forget", "drop a board's label; its log stays", _add_forget),
     "flash": ("flash:flash", "put the firmware on a board, or update it", _add_flash),
     "doctor": ("doctor:doctor", "what is wrong, and what to do about it", _add_doctor),
@@ -588,6 +645,8 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "demo": ("demo:demo", "see it all on a simulated board", _add_demo),
     "completion": ("completion:completion", "shell completion script", _add_completion),
 }
+# Commands that the line of another one tells of: a screen has no more lines.
+_TOLD_BY_ANOTHER = ("unpair", "forget")
 _DEFAULTS: dict[str, object] = {
     "timeout": 3.0, "verbose": False, "since": None, "until": None,
     "all": False, "json": False, "csv": None, "of": None,
@@ -607,9 +666,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.print_help(sys.stderr)
         parser.exit(USAGE)
     only = _COMMANDS.keys() & set(arguments)
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
-        only = set[str]()
-    parser = build_parser(only)
+    is_unknown = not arguments[0].startswith("-") and arguments[0] not in _COMMANDS
+    needs_all = is_unknown or not (only or arguments[0] == "--version")
+    parser = build_parser(None if needs_all else only)
     args = parser.parse_args(_with_view(arguments))
     args.devices = _named(args)
     if len(args.devices) > 1 and args.command not in _OF_SEVERAL:

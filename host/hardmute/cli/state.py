@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
+import muteboard
 from hardmute.cli import console
 from hardmute.evidence.observation import Observation
-from hardmute.model import words
+from hardmute.model import errors, words
 from hardmute.model.answers import NOT_ATTESTED, warning_text
-from hardmute.store.log import Log
+from hardmute.model.typed import TYPE_CHECKING, Any
+from hardmute.render.observations import why
+
+if TYPE_CHECKING:
+    from hardmute.store.log import Log
+
+# What `--json` prints of each board.
+Rows = list[dict[str, Any]]
 
 
 def label(log: Log | None, board: str | None) -> str:
     """What a person calls ``board``, and its id."""
+    return name(board, log.label(board) if log is not None and board is not None else None)
+
+
+def name(board: str | None, label: str | None) -> str:
+    """What a person reads for a board: its label, if it has one, and its id."""
     if board is None:
         return "unknown board"
-    named = log.label(board) if log is not None else None
-    return f"{named} ({board})" if named else f"board {board}"
+    return f"{label} ({board})" if label else f"board {board}"
 
 
-def why(observation: Observation) -> str:
-    """What belongs to the verdict, in one line."""
-    if observation.state is None:
-        return words.REASONS.get(observation.reason or "", "")
-    if observation.reason == NOT_ATTESTED:
-        parts = [words.claimed(observation.unsigned)]
-    else:
-        parts = [words.CAUSES.get(observation.cause or "", ""), observation.reason or ""]
-    if observation.service not in (None, "none"):
-        parts.append(f"in {observation.service}")
-    parts += [warning.replace("_", " ") for warning in observation.warnings or ()]
-    if observation.simulated:
-        parts.append("simulated")
-    return ", ".join(filter(None, parts))
+def print_observation(label: str | None, observation: Observation) -> None:
+    """The verdict, and below it all that a person can do something with.
 
-
-def print_observation(log: Log | None, observation: Observation) -> None:
-    """The verdict, and below it all that a person can do something with."""
-    board = label(log, observation.board)
+    ``label``: of the board.
+    """
+    board = name(observation.board, label)
     if observation.state is None:
         console.headline(observation.verdict, f"{board}: {why(observation)}")
         return
@@ -87,3 +89,69 @@ def _print_contacts(observation: Observation) -> None:
         console.detail(
             "the microphone may still be connected: pull its plug, then `hardmute doctor`"
         )
+
+
+def print_state(
+    observation: Observation,
+    label: str | None,
+    firmware: str | None,
+    *,
+    as_json: bool,
+    short: bool = False,
+    rows: Rows | None = None,
+) -> None:
+    """Print a state and the firmware's version; None for a board that did not answer.
+
+    ``short``: in one line for `short_line`. ``rows``: what that or `--json` prints is put there
+    instead.
+    """
+    if short:
+        row = observation.as_json() | {"label": label}
+        if rows is None:
+            print(short_line([row]))
+        else:
+            rows.append(row)
+        return
+    ours = muteboard.__version__
+    if as_json:
+        matches = None if firmware is None else firmware == ours
+        row = observation.as_json() | {"firmware": firmware, "firmware_matches": matches}
+        if rows is None:
+            print(json.dumps(row))
+        else:
+            rows.append(row)
+        return
+    print_observation(label, observation)
+    if firmware == ours:
+        # By the board's own word: `hardmute flash --verify` reads it back.
+        console.detail(f"firmware {firmware}, as this hardmute carries it")
+    elif firmware is not None:
+        console.detail(f"firmware {firmware}; this hardmute carries {ours}: update the older")
+
+
+def short_line(rows: Rows) -> str:
+    """What `--short` prints of boards."""
+    from hardmute.render import bars
+
+    return bars.line(
+        "plain",
+        [
+            bars.shown_of(
+                row.get("label") or row["board"] or row["device"] or "unknown board",
+                row["verdict"],
+                row["reason"],
+                simulated=row.get("simulated", False),
+            )
+            for row in rows
+        ],
+    )
+
+
+def told_code(tell: Callable[[], object]) -> int:
+    """`errors.LOCAL` where ``tell`` cannot print: the exit code tells the state all the same."""
+    try:
+        tell()
+    except OSError as error:
+        console.complain_of_output(error)
+        return errors.LOCAL
+    return errors.OK

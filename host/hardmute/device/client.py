@@ -14,12 +14,11 @@ import re
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, Protocol, cast
 
 import serial
 
 from hardmute.device import simulators
-from hardmute.device.holder import PortHolder, Turn
+from hardmute.device.holder import PortHolder, Turn, asked_for
 from hardmute.model.answers import (
     Attested,
     Identity,
@@ -34,6 +33,7 @@ from hardmute.model.answers import (
 )
 from hardmute.model.clock import SYSTEM
 from hardmute.model.errors import PortWantedError, RefusedError, UnreachableError, UsageError
+from hardmute.model.typed import TYPE_CHECKING, Any, cast
 from muteboard import journal, wire
 
 # RP2040 and native USB ports ignore it; the ESP32 DevKitC's bridge needs it. Not 1200, which
@@ -80,7 +80,7 @@ _NOT_OURS = ("no_answer", "not_hardmute", "malformed_answer", "refused")
 # At MicroPython's prompt; the first newline ends what was half typed there. The prompt echoes it,
 # with quotes between the words that the answer has none between.
 _ASK_PROMPT = b"\r\nprint('hardmute', __import__('machine').unique_id().hex())\r\n"
-_PROMPT_ID = re.compile(rb"\nhardmute ([0-9a-f]{4,64})\r\n")
+_PROMPT_ID = rb"\nhardmute ([0-9a-f]{4,64})\r\n"
 
 _REFUSALS = {
     "bad_op": "The board's firmware does not know this request: update it.",
@@ -102,26 +102,29 @@ def _random_id() -> int:
     return int.from_bytes(os.urandom(4)) % wire.ID_LIMIT
 
 
-class Port(Protocol):
-    """What a session needs of an open pyserial port."""
+if TYPE_CHECKING:
+    from typing import Protocol
 
-    timeout: float | None
-    write_timeout: float | None
+    class Port(Protocol):
+        """What a session needs of an open pyserial port."""
 
-    @property
-    def in_waiting(self) -> int: ...
-    def read(self, size: int = 1, /) -> bytes: ...
-    def write(self, b: bytes, /) -> int | None: ...
-    def reset_output_buffer(self) -> None: ...
-    def close(self) -> None: ...
+        timeout: float | None
+        write_timeout: float | None
+
+        @property
+        def in_waiting(self) -> int: ...
+        def read(self, size: int = 1, /) -> bytes: ...
+        def write(self, b: bytes, /) -> int | None: ...
+        def reset_output_buffer(self) -> None: ...
+        def close(self) -> None: ...
 
 
 class Session:
     """Requests to one board, each answered within ``timeout`` seconds or not at all.
 
     ``is_wanted``: whether somebody else is to have the port; while it is awaited, the session then
-    ends with `PortWantedError`. ``new_id`` gives request ids; ``clock`` is in seconds, and goes on
-    while the host sleeps.
+    ends with `PortWantedError`. It is asked each ``glance_s`` seconds, and by `wake`. ``new_id``
+    gives request ids; ``clock`` is in seconds, and goes on while the host sleeps.
     """
 
     def __init__(
@@ -132,6 +135,7 @@ class Session:
         *,
         simulated: bool = False,
         is_wanted: Callable[[], bool] | None = None,
+        glance_s: float = _GLANCE_S,
         new_id: Callable[[], int] = _random_id,
         clock: Callable[[], float] = SYSTEM.now_s,
     ) -> None:
@@ -141,6 +145,7 @@ class Session:
         # no way to know.
         self._simulated = simulated
         self._is_wanted = is_wanted
+        self._glance_s = glance_s
         self._timeout = timeout
         self._new_id = new_id
         self._clock = clock
@@ -194,6 +199,13 @@ class Session:
         """How long what is asked for now may take in all, in seconds; see `within`."""
         return self._limit - self._clock()
 
+    def wake(self) -> None:
+        """Ask ``is_wanted`` now, where a port can be woken; in any thread."""
+        if cancel := getattr(self._port, "cancel_read", None):
+            # It may be closed just now.
+            with contextlib.suppress(*_PORT_ERRORS):
+                cancel()
+
     @contextlib.contextmanager
     def within(self, seconds: float) -> Generator[None]:
         """All that is asked for in here takes ``seconds`` together at the most.
@@ -220,7 +232,7 @@ class Session:
         while (data := self._read()) is not None:
             # As much as a prompt says; a flood is no prompt.
             heard = (heard + data)[-4096:]
-            if found := _PROMPT_ID.search(heard):
+            if found := re.search(_PROMPT_ID, heard):
                 return found[1].decode()
         return None
 
@@ -421,7 +433,7 @@ class Session:
             if self._is_wanted is not None:
                 if self._is_wanted():
                     raise PortWantedError(self.device)
-                left = min(left, _GLANCE_S)
+                left = min(left, self._glance_s)
             try:
                 # pyserial asks the system for all of a port's settings each time.
                 if self._port.timeout != left:
@@ -530,6 +542,21 @@ def firmware_or_prompt(
         return found
 
 
+# Sessions of this process that glance at nothing by themselves, by `PortHolder.name`.
+_WOKEN: dict[str, Session] = {}
+
+
+def wake_wanted(folder: str) -> None:
+    """Have each session with the turn "monitor" end whose port somebody asks for.
+
+    To be called as often as the sessions of others glance: ten times a second. ``folder``: as
+    `holder.folder` gives it.
+    """
+    for name in asked_for(folder) & _WOKEN.keys():
+        if session := _WOKEN.get(name):
+            session.wake()
+
+
 @contextlib.contextmanager
 def _opened(
     device: str, timeout: float, turn: Turn = "usual", is_over: Callable[[], bool] | None = None
@@ -540,7 +567,8 @@ def _opened(
             over = is_over is not None and is_over()
             return over or (holder.gives_way and holder.is_wanted())
 
-        port = _open(device, timeout)
+        port = _open(device, timeout, shared=holder.is_shared)
+        wakes = turn == "monitor" and hasattr(port, "cancel_read")
         try:
             session = Session(
                 port,
@@ -548,15 +576,21 @@ def _opened(
                 timeout,
                 simulated=simulators.is_simulated(device),
                 is_wanted=is_wanted if holder.gives_way or is_over is not None else None,
+                # Ten glances a second, of each of many boards, cost more than all else.
+                glance_s=math.inf if wakes else _GLANCE_S,
             )
+            if wakes:
+                _WOKEN[holder.name] = session
             yield session, terminal
         finally:
+            _WOKEN.pop(holder.name, None)
             terminal.restore_unless_kept()
             with contextlib.suppress(*_PORT_ERRORS):
                 port.close()
 
 
-def _open(device: str, timeout: float) -> Port:
+def _open(device: str, timeout: float, *, shared: bool = False) -> Port:
+    """``shared``: though another process, which hangs, has it open."""
     remote = device.lower().startswith(_REMOTE)
     settings: dict[str, Any] = {} if remote else {"write_timeout": timeout}
     try:
@@ -564,7 +598,7 @@ def _open(device: str, timeout: float) -> Port:
             _remote_url(device, timeout) if remote else device,
             baudrate=BAUD,
             timeout=timeout,
-            exclusive=True,
+            exclusive=not shared,
             do_not_open=True,
             **settings,
         )

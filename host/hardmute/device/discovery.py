@@ -13,10 +13,7 @@ import math
 import os
 import re
 import sys
-import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
 
 from hardmute.device import client, simulators
 from hardmute.device.holder import Turn
@@ -30,6 +27,7 @@ from hardmute.model.errors import (
     UnreachableError,
     UsageError,
 )
+from hardmute.model.typed import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from hardmute.model.usb import Usb
 
 # USB vendors under whose ids, with any product, a hardmute board can show up (their udev rule is
@@ -54,11 +52,9 @@ _RP2_MICROPYTHON = (0x2E8A, 0x0005)
 # factory ("0001" on every CP2102: Silicon Labs AN721; github.com/espressif/esptool/issues/1026),
 # zeros or no number at all (CH340); one number is on a whole kind of counterfeit FT232R
 # (softsolder.com/2016/09/02/counterfeit-ftdi-usb-serial-adapter-roundup). Windows appends an "A".
-_DEFAULT_SERIAL = re.compile(
-    r"0*[0-9]{0,4}|(.)\1*|0?123456789?0?|0123456789abcdef|a50285bia?", re.IGNORECASE
-)
+_DEFAULT_SERIAL = r"(?i:0*[0-9]{0,4}|(.)\1*|0?123456789?0?|0123456789abcdef|a50285bia?)"
 # Where Linux shows ports on the USB, and the names that it gives them.
-_DEV = Path("/dev")
+_DEV = "/dev"
 _USB_PORTS = ("ttyACM*", "ttyUSB*")
 # How long a board may take to start, and after how long a port is asked again that has not
 # answered, in seconds.
@@ -70,35 +66,38 @@ NOT_ASKED = ("port_held", "port_in_use", "no_permission")
 _Place = TypeVar("_Place")
 _Said = TypeVar("_Said")
 
-_WINDOWS_PORT = re.compile(r"(\\\\\.\\)?COM\d+", re.IGNORECASE)
+_WINDOWS_PORT = r"(?i:(\\\\\.\\)?COM\d+)"
 
 
-class KnownBoards(Protocol):
-    """What this host keeps of boards that it has met: `hardmute.Log` does."""
+if TYPE_CHECKING:
+    from typing import Protocol
 
-    def boards(self) -> list[tuple[str, str | None, bool]]:
-        """Every board ever met: id, label, whether it is simulated."""
-        ...
+    class KnownBoards(Protocol):
+        """What this host keeps of boards that it has met: `hardmute.Log` does."""
 
-    def real_boards(self) -> list[str]:
-        """The ids of those that are not simulated."""
-        ...
+        def boards(self) -> list[tuple[str, str | None, bool]]:
+            """Every board ever met: id, label, whether it is simulated."""
+            ...
 
-    def board_named(self, label: str) -> str | None:
-        """The id of the board with this label."""
-        ...
+        def real_boards(self) -> list[str]:
+            """The ids of those that are not simulated."""
+            ...
 
-    def board_last_at(self, device: str) -> str | None:
-        """The id of the board that was last met at ``device``."""
-        ...
+        def board_named(self, label: str) -> str | None:
+            """The id of the board with this label."""
+            ...
 
-    def usb(self, board: str) -> Usb | None:
-        """The USB device that ``board`` was last behind."""
-        ...
+        def board_last_at(self, device: str) -> str | None:
+            """The id of the board that was last met at ``device``."""
+            ...
 
-    def learn_usb(self, board: str, usb: Usb) -> None:
-        """Keep that ``board`` is behind this USB device."""
-        ...
+        def usb(self, board: str) -> Usb | None:
+            """The USB device that ``board`` was last behind."""
+            ...
+
+        def learn_usb(self, board: str, usb: Usb) -> None:
+            """Keep that ``board`` is behind this USB device."""
+            ...
 
 
 class Port(NamedTuple):
@@ -116,6 +115,11 @@ class Port(NamedTuple):
     def usb(self) -> Usb:
         """What stays when the device is unplugged and plugged in again."""
         return Usb(self.serial, self.location, self.ids)
+
+    @property
+    def usb_device(self) -> str:
+        """The USB device that it is one interface of."""
+        return (self.location or "").partition(":")[0] or self.device
 
     @property
     def is_bridge(self) -> bool:
@@ -140,10 +144,16 @@ class Search:
 
     A port is asked when it is new, for as long as a board takes to start; then rarely. Ports that
     were there while the board was met elsewhere are not new. ``clock`` is in seconds.
+    ``is_taken``: whether another board is known to be at this device: it is not asked.
     """
 
-    def __init__(self, clock: Callable[[], float] = SYSTEM.now_s) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = SYSTEM.now_s,
+        is_taken: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._clock = clock
+        self._is_taken = is_taken
         # Since when a port is there, and when it was asked last; before the first listing, nothing
         # is known of either.
         self._since: dict[Port, float] | None = None
@@ -155,7 +165,8 @@ class Search:
         old = self._since
         self._since = {p: old.get(p, now) if old is not None else -math.inf for p in ports}
         self._asked = {p: min(self._asked[p], now) for p in self._since if p in self._asked}
-        due = [port for port in ports if port in always or self._is_due(port, now)]
+        free = [port for port in ports if not self._is_taken(port.device)]
+        due = [port for port in free if port in always or self._is_due(port, now)]
         self._asked |= dict.fromkeys(due, now)
         return due
 
@@ -205,13 +216,15 @@ def _listed() -> Iterable[Any]:
     except (TypeError, ValueError):
         if sys.platform != "linux":
             raise
+    from glob import glob
+
     from serial.tools.list_ports_linux import SysFS
 
     listed: list[Any] = []
     for name in _USB_PORTS:
-        for device in _DEV.glob(name):
+        for device in glob(os.path.join(_DEV, name)):
             with contextlib.suppress(TypeError, ValueError):
-                listed.append(SysFS(str(device)))
+                listed.append(SysFS(device))
     return listed
 
 
@@ -232,24 +245,34 @@ def places(board: str, log: KnownBoards | None, search: Search) -> list[Port]:
 def find(timeout: float, log: KnownBoards | None, turn: Turn) -> list[Found]:
     """Say hello on every port that can be a board's, on all at once: in one time-out.
 
-    Bridges are asked if ``log`` tells by their serial numbers which boards are behind them, and
-    simulated boards if they have a label. ``turn`` as for `client.connect`; with "mute" each board
-    is cut as soon as its hello is there.
+    These are the `candidates`. ``turn`` as for `client.connect`; with "mute" each board is cut as
+    soon as its hello is there.
+    """
+    told = candidates(log)
+    found = _ask(list(told), timeout, turn, lambda _: True)
+    boards = {port.device: board for port, board in told.items()}
+    return [one._replace(told=boards[one.device]) for one in found]
+
+
+def candidates(log: KnownBoards | None) -> dict[Port, str | None]:
+    """Ports that can be a board's, and the id of the board that is there by its serial number.
+
+    Bridges are among them if ``log`` tells which boards are behind them, and simulated boards if
+    they have a label. None is opened.
     """
     ports = serial_ports(bridges=True)
-    told: dict[str, str] = {}
+    told: dict[Port, str] = {}
     labelled: set[str] = set()
     for board, label, _ in log.boards() if log is not None else ():
         kept = log.usb(board) if log is not None else None
-        told |= {port.device: board for port in ports if _is_told(port, board, kept, ports)}
+        told |= {port: board for port in ports if _is_told(port, board, kept, ports)}
         if label is not None:
             labelled.add(board)
-    asked = [port for port in ports if not port.is_bridge or port.device in told]
-    asked += [
-        Port(entry.device, None, None) for entry in simulators.running() if entry.board in labelled
-    ]
-    found = _ask(asked, timeout, turn, lambda _: True)
-    return [one._replace(told=told.get(one.device)) for one in found]
+    found = {port: told.get(port) for port in ports if not port.is_bridge or port in told}
+    for entry in simulators.running():
+        if entry.board in labelled:
+            found[Port(entry.device, None, None)] = None
+    return found
 
 
 def cut(named: Sequence[str], timeout: float, log: KnownBoards | None) -> None:
@@ -325,6 +348,7 @@ def at_once(
     """
     if not ports:
         return
+    import threading
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     over = threading.Event()
@@ -374,7 +398,9 @@ def open_board(
 
 def is_port(named: str) -> bool:
     """Whether ``named`` is a port or an address, rather than a board."""
-    return "://" in named or named.startswith("/") or _WINDOWS_PORT.fullmatch(named) is not None
+    if "://" in named or named.startswith("/"):
+        return True
+    return re.fullmatch(_WINDOWS_PORT, named) is not None
 
 
 def board_for(named: str | None, log: KnownBoards) -> str | None:
@@ -425,7 +451,7 @@ def _place_of(
     kept = log.usb(board) if log is not None else None
     told = _told(board, kept, ports)
     # Where a device has several ports, its number is that of each.
-    devices = {(port.location or "").partition(":")[0] or port.device: port for port in told}
+    devices = {port.usb_device: port for port in told}
     if len(devices) > 1:
         raise UsageError(_one_id(board, [port.device for port in devices.values()]))
     if kept is not None and len(told) > 1:
@@ -484,7 +510,7 @@ def _is_told(port: Port, board: str, kept: Usb | None, ports: list[Port]) -> boo
     if not port.is_bridge:
         return True
     same = [one for one in ports if one.is_bridge and one.serial == port.serial]
-    return len(same) == 1 and not _DEFAULT_SERIAL.fullmatch(port.serial.strip())
+    return len(same) == 1 and not re.fullmatch(_DEFAULT_SERIAL, port.serial.strip())
 
 
 def _known_places(log: KnownBoards | None, ports: list[Port]) -> list[Port]:

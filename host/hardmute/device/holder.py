@@ -4,28 +4,26 @@ The operating system's file lock decides, so a holder that died leaves nothing b
 content only names the holder.
 
 A holder that only follows a board gives its port to a `mute` that asks for it, and to a `prove`
-that is to meet the board. The request is a second file beside the first. It counts for two
-seconds, and who asks renews it all the time: a process that is stopped or dead asks for nothing.
+that is to meet the board; a `monitor` gives it to each command that asks. The request is a second
+file beside the first. It counts for two seconds, and who asks renews it all the time: a process
+that is stopped or dead asks for nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import ipaddress
 import json
 import os
 import stat
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, cast
-from urllib.parse import quote, urlsplit
 
-from hardmute.model import notices, words
+from hardmute.model import notices
 from hardmute.model.errors import PortHeldError
+from hardmute.model.typed import Any, Literal, Self, cast
 from hardmute.system import paths
 from hardmute.system.file_lock import try_lock
 
@@ -37,24 +35,34 @@ _TELL_S = 1.0
 _BACK_S = 2.0
 # A `verify --listen` takes at most this long, once the button was pressed: a `prove` lets it end.
 _LISTENS_S = 90.0
+# So long may a monitor take to give a port to `mute`, which then opens it beside the monitor.
+_HANGS_S = 1.0
 # A request that was not renewed for so long counts for nothing.
 _LAPSES_S = 2.0
+# How the name of the file ends that the holder of a port has locked.
+_LOCK = ".lock"
 # Addresses of servers with one port each, and what names this host there.
 _SERVERS = ("socket", "rfc2217")
 _LOOPBACK = ("127.0.0.1", "::1")
+# The bytes that stand for themselves in the name of a lock file.
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~")
 
 # Why a process wants a port. ``mute``: to cut the line, which cannot wait. ``meet``: to have the
 # board sign once, for a `prove`. ``follow``: to follow a board; ``back``: to go on with that
-# afterwards. ``listen``: to follow it for a measurement, which would be lost. ``usual``: else.
-Turn = Literal["mute", "meet", "back", "follow", "listen", "usual"]
+# afterwards. ``listen``: to follow it for a measurement, which would be lost. ``monitor``: to
+# follow it whenever nobody else does anything. ``usual``: else.
+Turn = Literal["mute", "meet", "back", "listen", "usual", "follow", "monitor"]
 # These ask whoever holds the port for it, each in a file of its own; the first goes first.
-_ASKING: tuple[Turn, ...] = ("mute", "meet", "back")
+_ASKING: tuple[Turn, ...] = ("mute", "meet", "back", "listen", "usual")
+# Those that go first where one does not ask.
+_BEFORE: dict[Turn, tuple[Turn, ...]] = {"follow": ("mute", "meet", "back"), "monitor": _ASKING}
 # Those that get the port from one that holds it.
 _GIVES_TO: dict[Turn, tuple[Turn, ...]] = {
     "meet": ("mute",),
     "listen": ("mute",),
     "follow": ("mute", "meet"),
     "back": ("mute", "meet"),
+    "monitor": ("mute", "meet", "listen", "usual"),
 }
 
 
@@ -69,17 +77,19 @@ class PortHolder:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._device = device
-        self._timeout = _BACK_S if turn == "back" else timeout
+        self._timeout = _BACK_S if turn in ("back", "monitor") else timeout
         self._turn: Turn = turn
         self._clock = clock
         self._file = _lock_file(device)
         self._fd = -1
         self._request = _Request(self._file_of(turn)) if turn in _ASKING else None
-        first = _ASKING[: _ASKING.index(turn)] if turn in _ASKING else _ASKING
+        first = _ASKING[: _ASKING.index(turn)] if turn in _ASKING else _BEFORE[turn]
         self._first = [self._file_of(other) for other in first]
         self._wanting = [self._file_of(other) for other in _GIVES_TO.get(turn, ())]
         # The requests that this one gives way to.
         self._yielded: set[bytes] = set()
+        # Whether a process that hangs still has the port open.
+        self.is_shared = False
 
     def __enter__(self) -> Self:
         self._fd = _open(self._file)
@@ -92,7 +102,7 @@ class PortHolder:
         except OSError as error:
             # As where there is no place for the file.
             self._close()
-            _complain_of_locks(self._file.parent, error.strerror or str(error))
+            _complain_of_locks(os.path.dirname(self._file), error.strerror or str(error))
             return self
         except BaseException:
             self._close()
@@ -100,6 +110,8 @@ class PortHolder:
         finally:
             if self._request is not None:
                 self._request.end()
+        if self.is_shared:
+            return self
         command = " ".join(["hardmute", *sys.argv[1:]])[:200]
         note = {"pid": os.getpid(), "command": command, "turn": self._turn}
         # A full disk costs the note, not the lock.
@@ -116,6 +128,14 @@ class PortHolder:
             if self._request is not None:
                 self._request.make()
             waited = self._clock() - begun
+            if waited >= min(_HANGS_S, self._timeout) and self._holder_hangs():
+                notices.tell(
+                    f"{_read_holder(self._fd).capitalize()} holds {self._device} and hangs: the"
+                    " board is asked beside it."
+                )
+                self.is_shared = True
+                self._close()
+                return
             if waited >= self._timeout and waited >= self._patience_s():
                 if try_lock(self._fd):
                     # Who goes first has not taken it all that time: that process is stopped.
@@ -133,10 +153,19 @@ class PortHolder:
         listens = self._turn == "meet" and _note(self._fd).get("turn") == "listen"
         return max(self._timeout, _LISTENS_S) if listens else self._timeout
 
+    def _holder_hangs(self) -> bool:
+        """Whether a cut waits for a monitor, which gives a port at once while it runs."""
+        return self._turn == "mute" and _note(self._fd).get("turn") == "monitor"
+
     def _is_our_turn(self) -> bool:
         """Whether nobody who goes first asks for the port."""
         self._yielded = {asked for file in self._first if (asked := _asked(file))}
         return not self._yielded
+
+    @property
+    def name(self) -> str:
+        """What the port's files are called, without the ending."""
+        return os.path.basename(self._file).removesuffix(_LOCK)
 
     @property
     def gives_way(self) -> bool:
@@ -155,8 +184,8 @@ class PortHolder:
             return f"{held}, which does not give it up: press the button to mute."
         return f"{held}: end that, or ask again later."
 
-    def _file_of(self, turn: Turn) -> Path:
-        return self._file.with_suffix(f".{turn}")
+    def _file_of(self, turn: Turn) -> str:
+        return f"{self._file.removesuffix(_LOCK)}.{turn}"
 
     def __exit__(
         self,
@@ -177,7 +206,7 @@ class PortHolder:
 class _Request:
     """Asks in ``file`` for a port. Where several ask at once, the newest request is for all."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: str) -> None:
         self._file = file
         self._made = False
 
@@ -208,7 +237,7 @@ class _Request:
             os.close(fd)
 
 
-def _asked(file: Path) -> bytes:
+def _asked(file: str) -> bytes:
     """What a process of this user asks with in ``file`` now; nothing where none asks."""
     fd = _open(file, os.O_RDWR)
     if fd < 0:
@@ -233,6 +262,24 @@ def _read_request(fd: int) -> bytes:
     return token if 0 <= age_s < _LAPSES_S else b""
 
 
+def folder() -> str:
+    """Where the locks and the requests are."""
+    return paths.runtime_dir("ports")
+
+
+def asked_for(folder: str) -> set[str]:
+    """The `PortHolder.name` of each port that somebody asks for; maybe in vain, or no longer."""
+    names: set[str] = set()
+    with contextlib.suppress(OSError), os.scandir(folder) as files:
+        for file in files:
+            name, _, turn = file.name.rpartition(".")
+            if turn in _ASKING:
+                with contextlib.suppress(OSError):
+                    if file.stat(follow_symlinks=False).st_size:
+                        names.add(name)
+    return names
+
+
 def holder_of(device: str) -> str | None:
     """The hardmute process that holds ``device``, in words; None if none does."""
     try:
@@ -255,6 +302,9 @@ def port_key(device: str) -> str:
     """
     if "://" not in device:
         return os.path.realpath(device)
+    import ipaddress
+    from urllib.parse import urlsplit
+
     try:
         parts = urlsplit(device)
         port = parts.port
@@ -270,13 +320,14 @@ def port_key(device: str) -> str:
     return f"server://{'localhost' if host in _LOOPBACK else host}:{port}"
 
 
-def _lock_file(device: str) -> Path:
+def _lock_file(device: str) -> str:
+    key = os.fsencode(port_key(device))
+    name = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in key)
     # Its end tells ports apart; a file name ends at 255 bytes.
-    name = quote(os.fsencode(port_key(device)), safe="")[-200:]
-    return paths.runtime_dir("ports") / f"{name}.lock"
+    return os.path.join(folder(), name[-200:] + _LOCK)
 
 
-def _open(file: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+def _open(file: str, flags: int = os.O_RDWR | os.O_CREAT) -> int:
     """The file, or -1 when there is no place for one that is ours alone."""
     try:
         # A link that somebody else laid there must not lead us into a file of the owner's.
@@ -291,7 +342,7 @@ def _open(file: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
 
 
 @functools.cache
-def _complain_of_locks(folder: Path, why: str) -> None:
+def _complain_of_locks(folder: str, why: str) -> None:
     """Say once that nobody can be told who holds a port."""
     home = os.environ.get("HARDMUTE_HOME") or not sys.platform.startswith("linux")
     notices.tell(
@@ -312,6 +363,8 @@ def _note(fd: int) -> dict[str, Any]:
 
 
 def _read_holder(fd: int) -> str:
+    from hardmute.model import words
+
     with contextlib.suppress(ValueError, KeyError, TypeError):
         note = _note(fd)
         return f"process {int(note['pid'])} ({words.printable(str(note['command']))})"

@@ -3,13 +3,18 @@
 A simulated board is only ever used when it is named, so nothing here is a default.
 """
 
+from __future__ import annotations
+
+import contextlib
 import json
 import os
-from pathlib import Path
-from typing import NamedTuple
 
 from hardmute.device.holder import port_key
+from hardmute.model.typed import TYPE_CHECKING, NamedTuple
 from hardmute.system import paths
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class SimulatedEntry(NamedTuple):
@@ -23,7 +28,9 @@ class SimulatedEntry(NamedTuple):
 
 def register(entry: SimulatedEntry) -> Path:
     """Announce ``entry``; the caller removes the returned file at its end."""
-    file = paths.runtime_dir("simulated") / f"{entry.board}.json"
+    from pathlib import Path
+
+    file = Path(paths.runtime_dir("simulated")) / f"{entry.board}.json"
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps(entry._asdict()))
     partial.replace(file)
@@ -33,9 +40,15 @@ def register(entry: SimulatedEntry) -> Path:
 def running() -> list[SimulatedEntry]:
     """The simulated boards that run now. What a dead process left behind is removed."""
     entries: list[SimulatedEntry] = []
-    for file in sorted(paths.runtime_dir("simulated").glob("*.json")):
+    folder = paths.runtime_dir("simulated")
+    names: list[str] = []
+    with contextlib.suppress(OSError):
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+    for name in names:
+        file = os.path.join(folder, name)
         try:
-            fields = json.loads(file.read_text())
+            with open(file, encoding="utf-8") as stream:
+                fields = json.load(stream)
             entry = SimulatedEntry(
                 str(fields["board"]),
                 str(fields["device"]),
@@ -47,8 +60,9 @@ def running() -> list[SimulatedEntry]:
         if process_runs(entry.pid):
             entries.append(entry)
         else:
-            for left in (file, file.with_suffix(".tty"), file.with_suffix(".world")):
-                left.unlink(missing_ok=True)
+            for suffix in (".json", ".tty", ".world"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(file.removesuffix(".json") + suffix)
     return entries
 
 

@@ -46,7 +46,7 @@ def check(
     ``timeout``: for each answer, in seconds.
     """
     names = ("firmware", "state", "pairing", "board_clock")
-    log_file = paths.data_dir() / paths.LOG_NAME
+    log_file = paths.log_place()
     try:
         with discovery.open_board(named, timeout, log) as (session, identity):
             held = keys.held(

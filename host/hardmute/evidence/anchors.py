@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import pairwise
-from typing import NamedTuple
 
 from hardmute.model.answers import Verdict
+from hardmute.model.typed import NamedTuple
 
 # Two crystals, each within 50 ppm of its nominal frequency over temperature and age. The Pico's is
 # specified as 30 ppm (assumed from its parts list, not looked up); 50 is a common worst case.

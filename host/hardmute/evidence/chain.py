@@ -11,9 +11,9 @@ from array import array
 from collections.abc import Sequence
 from hashlib import sha256
 from itertools import accumulate, groupby, pairwise
-from typing import NamedTuple
 
 from hardmute.evidence.entries import cut
+from hardmute.model.typed import NamedTuple
 from muteboard import attest, journal, wire
 
 _NO_MAC = bytes(attest.MAC)

@@ -9,12 +9,14 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from pathlib import Path
-from typing import Any, NamedTuple, cast
 
 from hardmute.model import strict_json
 from hardmute.model.errors import EvidenceError, LocalError, NewerError
+from hardmute.model.typed import TYPE_CHECKING, Any, NamedTuple, cast
 from muteboard import journal
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # What entry 1 is chained to.
 GENESIS = bytes(32)
@@ -139,7 +141,7 @@ def export_line(entry: Entry) -> str:
 
 # What is around the record in the body of such an entry, as canonical JSON has it. 64 bytes take
 # 86 digits in base64, which has two `=` after them.
-_BEFORE_RECORD = re.compile(r'\{"branch":([1-9][0-9]{0,18}),"record":"', re.ASCII)
+_BEFORE_RECORD = r'\{"branch":([1-9][0-9]{0,18}),"record":"'
 _AFTER_RECORD = b'=="}'
 _DIGITS = 86
 # Digits that stand for no bytes but these, where the two `=` were: all can be decoded as one.
@@ -150,7 +152,7 @@ def records_in(bodies: Sequence[str]) -> tuple[int, bytes]:
     """The one branch, and the records, one after the other, that the stored ``bodies`` of such
     entries have, if they have no more. Raises `ValueError` otherwise.
     """
-    found = _BEFORE_RECORD.match(bodies[0])
+    found = re.match(_BEFORE_RECORD, bodies[0])
     if found is None:
         raise ValueError
     begin = found.end()

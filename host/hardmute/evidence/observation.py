@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, NamedTuple
 
 from hardmute.evidence.anchors import Anchor
 from hardmute.evidence.entries import Entry
@@ -18,6 +17,7 @@ from hardmute.model.answers import (
     Verdict,
 )
 from hardmute.model.clock import iso_time, moment
+from hardmute.model.typed import Any, NamedTuple
 
 # Beyond every row of a log, and every number in it.
 NO_ROW = 1 << 62

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from math import ceil
-from typing import Any, NamedTuple, cast
 
 from hardmute.evidence.anchors import PASS_MS, TOLERANCE, Anchor, BootClock, Bounds, advance
 from hardmute.evidence.entries import FIRST_MS, LAST_MS, Entry, record_of
 from hardmute.evidence.observation import observation_of
 from hardmute.model.answers import Cause, State, Verdict, fault_text
 from hardmute.model.reasons import Doubt
+from hardmute.model.typed import Any, NamedTuple, cast
 from muteboard import journal, wire
 
 # A part that is not bracketed, whose ends are known less well than this, is told in words and not

@@ -9,6 +9,7 @@ import platform
 import sys
 from collections.abc import Generator
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, cast
 
@@ -275,7 +276,7 @@ def remember(board: str, choice: Choice) -> None:
     everything = _all_choices()
     everything[board] = {**remembered(board), **choice}
     try:
-        file = paths.private(paths.data_dir()) / "audio.json"
+        file = Path(paths.private(paths.data_dir()), "audio.json")
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
         partial.replace(file)
@@ -285,7 +286,7 @@ def remember(board: str, choice: Choice) -> None:
 
 def _all_choices() -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        found = json.loads((paths.data_dir() / "audio.json").read_text(encoding="utf-8"))
+        found = json.loads(Path(paths.data_dir(), "audio.json").read_text(encoding="utf-8"))
         if isinstance(found, dict):
             return {
                 board: choice

@@ -4,11 +4,12 @@ Device strings are untrusted: every field has a type, a range and an alphabet, a
 breaks one of them is no answer.
 """
 
+from __future__ import annotations
+
 import binascii
-import re
-from typing import Any, Literal, NamedTuple, TypeGuard, cast, get_args
 
 from hardmute.model.errors import FAULT, LIVE, OK, UNKNOWN, UnreachableError
+from hardmute.model.typed import Any, Literal, NamedTuple, TypeGuard, cast, get_args
 from muteboard import attest, journal, wire
 
 # The board's own words (`muteboard.wire`).
@@ -26,8 +27,8 @@ NOT_ATTESTED = "not_attested"
 # Warnings of a board that keeps a journal and does not open it now.
 _NO_JOURNAL = frozenset({"crash_loop", "journal_failed"})
 
-_BOARD_ID = re.compile(r"[0-9a-f]{4,64}")
-_WORD = re.compile(r"[A-Za-z0-9_.:+-]{1,32}")
+_HEX = frozenset("0123456789abcdef")
+_WORD_CHARS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:+-")
 _MAX_INT = 10**15
 # Times reach 31 years back and stay within what every platform's calendar can show.
 _MAX_MS = 10**12
@@ -132,7 +133,7 @@ class Conclusion(NamedTuple):
 
 def is_board_id(text: str) -> bool:
     """Whether ``text`` has the form of a board id: 4 to 64 lower-case hex digits."""
-    return _BOARD_ID.fullmatch(text) is not None
+    return 4 <= len(text) <= 64 and _HEX.issuperset(text)
 
 
 def parse_identity(answer: dict[str, Any]) -> Identity:
@@ -194,7 +195,7 @@ def parse_status(answer: dict[str, Any], identity: Identity | None = None) -> St
     return status
 
 
-def _stated(fields: "_Fields") -> dict[str, Any]:
+def _stated(fields: _Fields) -> dict[str, Any]:
     """What both answers say of the state."""
     return {
         "state": fields.choice("state", wire.STATES),
@@ -279,7 +280,7 @@ def parse_paired(answer: dict[str, Any]) -> Paired:
     )
 
 
-def _journal_end(fields: "_Fields") -> JournalEnd:
+def _journal_end(fields: _Fields) -> JournalEnd:
     return JournalEnd(
         seq=fields.integer("seq", high=_MAX_SEQ),
         head=fields.hex("head", attest.MAC) if fields.has("head") else None,
@@ -379,6 +380,10 @@ def _malformed(field: str) -> UnreachableError:
     )
 
 
+def _is_word(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 1 <= len(value) <= 32 and _WORD_CHARS.issuperset(value)
+
+
 def _is_integer(value: object) -> TypeGuard[int]:
     # A bool is an int in Python, and never one on the wire.
     return isinstance(value, int) and not isinstance(value, bool)
@@ -399,13 +404,13 @@ class _Fields:
 
     def word(self, key: str) -> str:
         value = self._answer.get(key)
-        if not isinstance(value, str) or not _WORD.fullmatch(value):
+        if not _is_word(value):
             raise _malformed(key)
         return value
 
     def words(self, key: str) -> tuple[str, ...]:
         values = self._list(key, _MAX_WORDS)
-        if not all(isinstance(value, str) and _WORD.fullmatch(value) for value in values):
+        if not all(map(_is_word, values)):
             raise _malformed(key)
         return tuple(values)
 
@@ -436,7 +441,7 @@ class _Fields:
     def hex(self, key: str, size: int) -> bytes:
         """``size`` bytes out of lower-case hex digits."""
         value = self._answer.get(key)
-        if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]*", value):
+        if not isinstance(value, str) or not _HEX.issuperset(value):
             raise _malformed(key)
         if len(value) != 2 * size:
             raise _malformed(key)

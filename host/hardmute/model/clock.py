@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import NamedTuple
+
+from hardmute.model.typed import NamedTuple
 
 
 class Moment(NamedTuple):
@@ -81,9 +82,10 @@ def _run_us() -> int:
     return time.monotonic_ns() // 1000
 
 
+@functools.cache
 def _run() -> str:
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id") as stream:
+        return stream.read().strip()
     return _OF_THIS_PROCESS
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from hardmute.model.typed import Literal, NamedTuple
 
 # Why the journal of a board alone does not prove a time.
 Doubt = Literal[

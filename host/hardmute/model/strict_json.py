@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+
+from hardmute.model.typed import Any, NoReturn
 
 # A text up to this size is parsed whatever it holds.
 _SMALL = 1 << 13
@@ -30,7 +31,7 @@ _LONGEST_WORD = 16
 _HASH = 64
 _HASH_MEMBER = 70
 # One character beyond U+FFFF has all others of its string take four bytes each.
-_WIDE = re.compile(r"\\ud[89ab]")
+_WIDE = r"\\ud[89ab]"
 _MOST_WIDE = 256
 _LONGEST_WIDE = 4096
 
@@ -82,7 +83,7 @@ def _require_light(text: str) -> None:
         # Of an object that is so long only hashes are the members.
         if "{" not in part and part.count('":') * _HASH_MEMBER > len(part):
             raise ValueError
-    for count, found in enumerate(_WIDE.finditer(text)):
+    for count, found in enumerate(re.finditer(_WIDE, text)):
         at = found.start()
         begins = text.rfind('"', max(0, at - _LONGEST_WIDE), at) >= 0
         if count >= _MOST_WIDE or not begins or text.find('"', at, at + _LONGEST_WIDE) < 0:

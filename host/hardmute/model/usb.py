@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from hardmute.model.typed import NamedTuple
 
 
 class Usb(NamedTuple):

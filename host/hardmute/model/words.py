@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
 
 from hardmute.model.reasons import Code, Note
+from hardmute.model.typed import NamedTuple
 
 CAUSES = {
     "boot": "power-on",
@@ -25,6 +25,7 @@ REASONS = {
     "fake_id": "its USB serial number is another one",
     "late": "what it said had waited before it was read",
     "malformed_answer": "malformed answer",
+    "monitor_hangs": "the monitor did not answer",
     "no_answer": "no answer",
     "no_board": "no board connected",
     "no_permission": "no permission to open the port",

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from hardmute.device import discovery
 from hardmute.device.client import STREAM_SILENCE_S, Session
@@ -24,6 +25,8 @@ _BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 # How long `watch` leaves a board alone that has not signed; and where the reason is a lasting one.
 _UNSIGNED_S = 1.0
 _LASTING_S = 60.0
+# How often a pause looks whether it is over, in seconds: two events cannot be waited for at once.
+_LOOK_AGAIN_S = 0.1
 # Rows that a watch writes at once: the last word on a state, and the first on the next. Then it is
 # one a second, which stands for all that was heard.
 _ROWS = 2
@@ -32,6 +35,10 @@ _ROWS = 2
 _CONTACTS = 8
 # How long it fetches old records between two events, in seconds: the next event is not to wait.
 _SLICE_S = 0.5
+# ``connecting``: looking for the board, or asking it. ``following``: it is heard. ``lost``: it
+# cannot be followed now; after a pause, which grows up to the last of `_BACKOFF_S`, the follower
+# is ``connecting`` again.
+Phase = Literal["connecting", "following", "lost"]
 # Rows stand for those that were left out, from the mildest to the gravest.
 _GRAVITY = ("muted", "unknown", "live", "fault")
 
@@ -43,7 +50,10 @@ class Follower:
     Where changes come faster than a row a second, a row is the gravest of them and says how many
     there were. A board that signs attests for the log at least every ten minutes.
 
-    A `mute` or a `prove` that asks for the port gets it. The board is followed again afterwards.
+    A `mute` or a `prove` that asks for the port gets it; so does each command, where ``turn`` is
+    "monitor". The board is followed again afterwards. ``source``: the command that the log names.
+
+    Its properties may be read, and `wake` and `bar` be called, in any thread.
     """
 
     def __init__(
@@ -55,8 +65,14 @@ class Follower:
         board: str | None = None,
         clock: HostClock = SYSTEM,
         stop: threading.Event | None = None,
+        turn: Literal["follow", "monitor"] = "follow",
+        source: str = "watch",
+        search: discovery.Search | None = None,
     ) -> None:
+        self.phase: Phase = "connecting"
         self._timeout = timeout
+        self._first_turn: Turn = turn
+        self._source = source
         self._show = show
         self._clock = clock
         self._stop = stop
@@ -69,7 +85,12 @@ class Follower:
         self._device = named or "no port"
         self._simulated = False
         self._failures = 0
-        self._turn: Turn = "follow"
+        self._is_back = False
+        # Why the board is not to be followed, though it is there.
+        self._barred: errors.UnreachableError | None = None
+        self._woken = threading.Event()
+        self._session: Session | None = None
+        self._identity: Identity | None = None
         self._heard_s = self._now_s()
         # When a board that has not signed is asked again at the earliest (`_now_s`).
         self._ask_again = 0.0
@@ -85,7 +106,7 @@ class Follower:
         self._is_doubted = False
         self._rows = Allowance(_ROWS, self._now_s)
         self._meetings = Allowance(_CONTACTS, self._now_s)
-        self._search = discovery.Search(self._now_s)
+        self._search = search or discovery.Search(self._now_s)
         # A device that goes and comes back gets no more of them.
         self._bounds = Bounds(clock)
 
@@ -108,6 +129,41 @@ class Follower:
         return self._recorder.log
 
     @property
+    def known(self) -> Observation | None:
+        """What is known now, whether it is news or not; None before the board was first asked.
+
+        A state that was heard more than 3 s ago is unknown, whoever was stopped since.
+        """
+        newest = self._newest
+        if newest is None or newest.verdict == "unknown":
+            return newest
+        if self._is_doubted or self._now_s() - (newest.run_us or 0) / 1e6 > STREAM_SILENCE_S:
+            return self._unseen("late")
+        return newest
+
+    @property
+    def identity(self) -> Identity | None:
+        """What the board said of itself last."""
+        return self._identity
+
+    @property
+    def device(self) -> str:
+        """The port where the board is, or was last."""
+        return self._device
+
+    def wake(self) -> None:
+        """Look for a board that is lost now: something was plugged in. Or see that it is over."""
+        self._woken.set()
+        if self._session is not None:
+            self._session.wake()
+
+    def bar(self, error: errors.UnreachableError | None) -> None:
+        """Follow the board no more, for this reason; or again."""
+        if error is not self._barred:
+            self._barred = error
+            self.wake()
+
+    @property
     def heard_s(self) -> float:
         """When the board was heard last, in seconds of the clock given."""
         return self._heard_s
@@ -115,24 +171,31 @@ class Follower:
     def run(self) -> None:
         """Follow the board until it is stopped, or interrupted by an exception.
 
-        Raises `UnreachableError` where nothing was followed yet, and no such board was ever met.
+        Raises `UnreachableError` or `UsageError` where nothing was followed yet, and no such board
+        was ever met; a monitor waits for it.
         """
         try:
             while not self._is_stopped():
                 try:
                     self._follow()
                 except errors.PortWantedError as error:
-                    self._turn = "back"
+                    self._is_back = True
                     if self._now_s() - self._heard_s > STREAM_SILENCE_S:
                         # One after the other.
                         self._lost(error)
                     continue
-                except errors.UnreachableError as error:
-                    first = self._newest is None
+                except (errors.UnreachableError, errors.UsageError) as error:
+                    goes_on = self._newest is not None or self._first_turn == "monitor"
+                    if isinstance(error, errors.UsageError):
+                        if not goes_on:
+                            raise
+                        # Where it was is something else now; or another board has its id, too.
+                        error = errors.UnreachableError(str(error), "not_told_apart")
                     self._lost(error)
-                    if first and self._meant is None:
+                    if not goes_on and self._meant is None:
                         # Nothing has been followed yet, and no such board was ever seen.
                         raise
+                self.phase = "lost"
                 pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
                 self._meetings.refill()
                 if not self._meetings.take():
@@ -149,18 +212,31 @@ class Follower:
     def _pause(self, seconds: float) -> None:
         if self._stop is None:
             time.sleep(seconds)
-        else:
-            self._stop.wait(seconds)
+            return
+        until = time.monotonic() + seconds
+        while not self._stop.is_set() and (left := until - time.monotonic()) > 0:
+            if self._woken.wait(min(_LOOK_AGAIN_S, left)):
+                break
+        self._woken.clear()
+
+    def _is_over(self) -> bool:
+        return self._is_stopped() or self._barred is not None
 
     def _follow(self) -> None:
         # The same board again, wherever it comes back.
         by_port = self._named is not None and discovery.is_port(self._named)
         named = self._board if self._board and not by_port else self._named
-        turn, self._turn = self._turn, "follow"
-        if turn == "back" and self._board:
+        self.phase = "connecting"
+        if self._barred is not None:
+            raise self._barred
+        turn = self._first_turn
+        if self._is_back and turn == "follow":
+            turn = "back"
+        if self._is_back and self._board:
             # It was there a moment ago; no other port needs to be asked.
             named = self._device
-        is_over = None if self._stop is None else self._is_stopped
+        self._is_back = False
+        is_over = None if self._stop is None else self._is_over
         with discovery.open_board(
             named, self._timeout, self._recorder.log, turn, self._search, is_over
         ) as found:
@@ -170,10 +246,12 @@ class Follower:
                     f"{session.device} is another board now ({identity.board}).", "wrong_board"
                 )
             self._board, self._device = identity.board, session.device
+            self._identity = identity
             self._simulated = identity.simulated
             contact = Contact(
                 session, identity, self._recorder, bounds=self._bounds, clock=self._clock
             )
+            self._session = session
             try:
                 self._follow_events(session, identity, contact)
             except errors.PortWantedError:
@@ -189,10 +267,12 @@ class Follower:
                     session.hello()
                     contact.meet()
                 raise
+            finally:
+                self._session = None
 
     def _follow_events(self, session: Session, identity: Identity, contact: Contact) -> None:
         def take(heard: Meeting, *, show: bool = True) -> None:
-            self._take(observed(heard, identity, session, "watch"), show=show)
+            self._take(observed(heard, identity, session, self._source), show=show)
 
         def meet(*waited: Meeting) -> Meeting:
             # What is shown stands until it is over.
@@ -207,6 +287,7 @@ class Follower:
 
         met = contact.meet()
         for event in session.watch():
+            self.phase = "following"
             self._failures = 0
             self._heard_s = self._now_s()
             self._meetings.refill()
@@ -246,11 +327,11 @@ class Follower:
     def _take(self, observation: Observation, *, show: bool = True) -> None:
         before = self._newest
         changed = (
-            before is None or before is self._unlogged or _essence(before) != _essence(observation)
+            before is None or before is self._unlogged or essence(before) != essence(observation)
         )
-        if show and (changed or self._is_doubted):
+        shown = show and (changed or self._is_doubted)
+        if shown:
             # Before the log, which may have to wait.
-            self._is_doubted = False
             self._show(observation)
         self._rows.refill()
         if changed and before is not None and before.state is not None and self._rows.has(_ROWS):
@@ -258,6 +339,8 @@ class Follower:
             # state holds until now; another process may have logged something since it was asked.
             self._log(before)
         self._newest = observation
+        if shown:
+            self._is_doubted = False
         if changed:
             self._changes += 1
         if changed or self._is_due(observation) or self._held is not None:
@@ -290,7 +373,12 @@ class Follower:
 
     def _unseen(self, reason: str) -> Observation:
         return unseen_now(
-            reason, self._board or self._meant, self._device, self._simulated, "watch", self._clock
+            reason,
+            self._board or self._meant,
+            self._device,
+            self._simulated,
+            self._source,
+            self._clock,
         )
 
     def _log(self, newest: Observation | None) -> None:
@@ -327,7 +415,8 @@ def _gravity(observation: Observation) -> int:
     return _GRAVITY.index(observation.verdict)
 
 
-def _essence(observation: Observation) -> tuple[object, ...]:
+def essence(observation: Observation) -> tuple[object, ...]:
+    """What makes a change, if it is another than before."""
     return (
         observation.verdict,
         observation.cause,

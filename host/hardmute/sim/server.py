@@ -42,7 +42,7 @@ class Simulator:
         for running in simulators.running():
             if running.board == board_id:
                 raise UsageError(f"Process {running.pid} simulates a board {board_id} already.")
-        folder = paths.runtime_dir("simulated")
+        folder = Path(paths.runtime_dir("simulated"))
         self._clock = clock
         self.board = board
         self._cable = _cable(folder / f"{board_id}.tty", tcp_port)

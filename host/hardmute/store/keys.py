@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hardmute.model import strict_json
 from hardmute.model.answers import is_board_id
 from hardmute.model.errors import LocalError, UsageError
+from hardmute.model.typed import TYPE_CHECKING, Any, NamedTuple, cast
 from hardmute.system import paths
 from hardmute.system.new_file import new_file
 from muteboard import attest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hardmute.evidence.verifier import AttestKeys
     from hardmute.store.log import Pairing
 
@@ -92,10 +94,12 @@ def save_attest_key(board: str, key: AttestKey) -> None:
 
     Readable by its owner only. Raises `LocalError`.
     """
-    file = _attest_key_file(board)
+    from pathlib import Path
+
+    file = Path(_attest_key_file(board))
     partial = file.with_suffix(".new")
     try:
-        kept = [old for old in _attest_keys(file) if old.key != key.key]
+        kept = [old for old in _attest_keys(str(file)) if old.key != key.key]
     except ValueError:
         # What is damaged is of no more use.
         kept = []
@@ -107,7 +111,7 @@ def save_attest_key(board: str, key: AttestKey) -> None:
         ],
     }
     try:
-        paths.private(paths.private(paths.data_dir()) / "keys")
+        paths.private(os.path.join(paths.private(paths.data_dir()), "keys"))
         partial.unlink(missing_ok=True)
         _write_new(partial, content)
         partial.replace(file)
@@ -127,10 +131,11 @@ def load_attest_keys(board: str) -> list[AttestKey]:
         raise LocalError(f"{file} is damaged: pair again, or restore it.") from error
 
 
-def _attest_keys(file: Path) -> list[AttestKey]:
+def _attest_keys(file: str) -> list[AttestKey]:
     """Those in ``file``. Raises `LocalError` if it cannot be read, `ValueError` if damaged."""
     try:
-        content = cast("dict[str, Any]", json.loads(file.read_bytes()))
+        with open(file, "rb") as stream:
+            content = cast("dict[str, Any]", json.loads(stream.read()))
         # One key alone is how the first versions saved it.
         found = [_parse_attest_key(one) for one in content.get("keys", [content])]
     except (FileNotFoundError, NotADirectoryError):
@@ -172,7 +177,7 @@ def remove_attest_key(board: str) -> None:
     file = _attest_key_file(board)
     try:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            file.unlink()
+            os.unlink(file)
     except OSError as error:
         raise LocalError(f"{file} cannot be removed ({error.strerror or error}).") from error
 
@@ -233,8 +238,8 @@ def _made(keys: Iterable[AttestKey], pairings: Iterable[Pairing]) -> list[Attest
     return [key for key in keys if (key.pairing, key.key_id) in ours]
 
 
-def _attest_key_file(board: str) -> Path:
-    return paths.data_dir() / "keys" / f"{board}.json"
+def _attest_key_file(board: str) -> str:
+    return os.path.join(paths.data_dir(), "keys", f"{board}.json")
 
 
 def _write_new(file: Path, content: dict[str, Any]) -> None:

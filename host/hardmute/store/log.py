@@ -5,8 +5,9 @@ Everything is an entry (docs/evidence.md), in one SQLite file. Every contact add
 that process logs instead. Wall time is the host's.
 """
 
+from __future__ import annotations
+
 import contextlib
-import glob
 import os
 import sqlite3
 import struct
@@ -14,8 +15,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
-from typing import Any, NamedTuple, cast
 
 from hardmute.evidence import entries
 from hardmute.evidence.anchors import advance
@@ -39,9 +38,13 @@ from hardmute.model.errors import (
     NewerLogError,
     UsageError,
 )
+from hardmute.model.typed import TYPE_CHECKING, Any, NamedTuple, cast
 from hardmute.model.usb import Usb
 from hardmute.system.file_lock import try_lock
 from muteboard import journal
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _SCHEMA_VERSION = 2
 _SCHEMA = """
@@ -155,13 +158,13 @@ class Log:
 
     def __init__(
         self,
-        file: Path,
+        file: str | Path,
         clock: Callable[[], int] = now_ms,
         *,
         read_only: bool = False,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        self.file = file
+        self._file = os.fspath(file)
         self._clock = clock
         self._read_only = read_only
         self._patience_s = patience_s
@@ -171,6 +174,13 @@ class Log:
 
     def close(self) -> None:
         self._database.close()
+
+    @property
+    def file(self) -> Path:
+        """Where it is."""
+        from pathlib import Path
+
+        return Path(self._file)
 
     @property
     def opened(self) -> tuple[int, int] | None:
@@ -344,7 +354,7 @@ class Log:
         that counts as if it was.
         """
         first, newest = self._checked_rows(board)
-        if paired_before(self.file, board) is not False:
+        if paired_before(self._file, board) is not False:
             first = 0
         if first is None:
             return None
@@ -364,7 +374,7 @@ class Log:
 
         Those that were pruned, or are in a log that was set aside and can be read, are among them.
         """
-        found = [*pairings_before(self.file, board)]
+        found = [*pairings_before(self._file, board)]
         checkpoint = self._checkpoint()
         if checkpoint is not None:
             found += [
@@ -413,7 +423,7 @@ class Log:
         if rows is None or rows[1] != NO_ROW:
             return False
         first, _ = self._checked_rows(board)
-        return first is not None or paired_before(self.file, board)
+        return first is not None or paired_before(self._file, board)
 
     def _checked_rows(self, board: str) -> tuple[int | None, int]:
         """The first and the last row that shows that this host had a key of ``board``: None and 0
@@ -810,13 +820,13 @@ class Log:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            if not self.file.exists() and not self._read_only:
+            if not os.path.exists(self._file) and not self._read_only:
                 self._create()
             # Before it is opened: should it be exchanged in between, we take it for an old one.
             self._opened = self._file_id()
             self._check_wal()
             # "rw": never an empty file where another process has just set a log aside.
-            uri = f"{self.file.absolute().as_uri()}?mode={'ro' if self._read_only else 'rw'}"
+            uri = f"{_uri(self._file)}?mode={'ro' if self._read_only else 'rw'}"
             if self._read_only and not self._has_wal():
                 # SQLite would make one, for whoever writes meanwhile, and leave it behind.
                 uri += "&immutable=1"
@@ -848,7 +858,8 @@ class Log:
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if version > _SCHEMA_VERSION:
             raise NewerLogError(
-                f"{self.file} was written by a newer hardmute (format {version}): update hardmute."
+                f"{self._file} was written by a newer hardmute (format {version}):"
+                " update hardmute."
             )
         if (
             version == 1
@@ -857,7 +868,7 @@ class Log:
             ).fetchone()
         ):
             raise LogError(
-                f"{self.file} was written by a hardmute before its first release (format 1): "
+                f"{self._file} was written by a hardmute before its first release (format 1): "
                 "move it away, and a new log begins."
             )
         if version != _SCHEMA_VERSION:
@@ -869,12 +880,13 @@ class Log:
         So an empty or half-made file under the log's name is damage, and no crash leaves one.
         """
         with self._locked():
-            if self.file.exists():
+            if os.path.exists(self._file):
                 return
             # What was left beside a log that has gone is not part of the new one.
             self._move_aside("-wal", "-shm")
-            name = f"{self.file}.new"
-            Path(name).unlink(missing_ok=True)
+            name = f"{self._file}.new"
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             try:
                 database = sqlite3.connect(name)
@@ -889,10 +901,11 @@ class Log:
                 finally:
                     # Leaves one file, with everything in it.
                     database.close()
-                Path(name).replace(self.file)
+                os.replace(name, self._file)
             finally:
                 for suffix in ("", "-wal", "-shm"):
-                    Path(name + suffix).unlink(missing_ok=True)
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(name + suffix)
 
     def _check_wal(self) -> None:
         """Raise `_Damage` for a write-ahead log that SQLite would take for empty and delete.
@@ -900,7 +913,7 @@ class Log:
         SQLite syncs the header before any frame, so a power cut leaves no wrong one with frames.
         """
         try:
-            with Path(f"{self.file}-wal").open("rb") as stream:
+            with open(f"{self._file}-wal", "rb") as stream:
                 header = stream.read(_WAL_HEADER)
                 more = stream.read(1)
         except FileNotFoundError:
@@ -910,7 +923,7 @@ class Log:
 
     def _has_wal(self) -> bool:
         with contextlib.suppress(OSError):
-            return Path(f"{self.file}-wal").stat().st_size > 0
+            return os.stat(f"{self._file}-wal").st_size > 0
         return False
 
     def _wal_is_good(self) -> bool:
@@ -922,14 +935,14 @@ class Log:
 
     def _file_id(self) -> tuple[int, int] | None:
         with contextlib.suppress(OSError):
-            found = self.file.stat()
+            found = os.stat(self._file)
             return found.st_dev, found.st_ino
         return None
 
     @contextlib.contextmanager
     def _locked(self) -> Generator[None]:
         """Only one process at a time begins a log or sets one aside."""
-        fd = os.open(f"{self.file}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fd = os.open(f"{self._file}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             deadline = time.monotonic() + _LOCK_TIMEOUT_S
             while not try_lock(fd):
@@ -966,24 +979,25 @@ class Log:
         else:
             todo = "free the disk or repair the permissions."
         return LogError(
-            f"The log {self.file} cannot be used ({error}): what was recorded is untouched; {todo}"
+            f"The log {self._file} cannot be used ({error}): what was recorded is untouched;"
+            f" {todo}"
         )
 
     def _set_aside(self, error: Exception, *, wal_only: bool = False) -> LogDamagedError:
         where = error if isinstance(error, _Damage) else ""
         if self._read_only:
             part = "newest part of the log" if wal_only else "log"
-            return LogDamagedError(f"The {part} {self.file} is damaged{where}.")
+            return LogDamagedError(f"The {part} {self._file} is damaged{where}.")
         try:
             with self._locked():
                 if self._file_id() != self._opened or (wal_only and self._wal_is_good()):
                     return LogDamagedError(
-                        f"The log {self.file} was damaged, and another process has set it aside."
+                        f"The log {self._file} was damaged, and another process has set it aside."
                     )
                 aside = self._move_aside(*(() if wal_only else ("",)), "-wal", "-shm")
         except OSError as trouble:
             return LogDamagedError(
-                f"The log {self.file} is damaged and cannot be set aside "
+                f"The log {self._file} is damaged and cannot be set aside "
                 f"({trouble.strerror or trouble}): "
                 "nothing is recorded until that is done."
             )
@@ -996,17 +1010,18 @@ class Log:
             f"The log was damaged{where}; it is kept as {aside}, and a new one begins."
         )
 
-    def _move_aside(self, *suffixes: str) -> Path:
+    def _move_aside(self, *suffixes: str) -> str:
         stamp = datetime.fromtimestamp(self._clock() / 1000, UTC).strftime("%Y%m%dT%H%M%S%fZ")
-        aside = self.file.with_name(f"{self.file.stem}{_ASIDE}{stamp}{self.file.suffix}")
+        stem, suffix = os.path.splitext(self._file)
+        aside = f"{stem}{_ASIDE}{stamp}{suffix}"
         number = 1
-        while any(Path(f"{aside}{suffix}").exists() for suffix in ("", "-wal", "-shm")):
+        while any(os.path.exists(aside + more) for more in ("", "-wal", "-shm")):
             # The clock may have gone back.
             number += 1
-            aside = aside.with_name(f"{self.file.stem}{_ASIDE}{stamp}-{number}{self.file.suffix}")
-        for suffix in suffixes:
+            aside = f"{stem}{_ASIDE}{stamp}-{number}{suffix}"
+        for more in suffixes:
             with contextlib.suppress(FileNotFoundError):
-                Path(f"{self.file}{suffix}").rename(f"{aside}{suffix}")
+                os.rename(self._file + more, aside + more)
         return aside
 
 
@@ -1031,13 +1046,13 @@ class ExportedLog(Log):
         return database
 
 
-def paired_by(file: Path, board: str) -> bool | None:
+def paired_by(file: str, board: str) -> bool | None:
     """Whether this host is paired with ``board`` by the log ``file``, which is only read.
 
     None: that cannot be known.
     """
     try:
-        file.lstat()
+        os.lstat(file)
     except (FileNotFoundError, NotADirectoryError):
         return paired_before(file, board)
     except OSError:
@@ -1052,26 +1067,46 @@ def paired_by(file: Path, board: str) -> bool | None:
         return None
 
 
-def paired_before(file: Path, board: str) -> bool | None:
+def paired_before(file: str, board: str) -> bool | None:
     """Whether this host is paired with ``board`` by what was set aside of the log ``file``.
 
     None: that cannot be known.
     """
     try:
-        beside = {found.name: found for found in file.parent.iterdir()}
+        beside = _beside(file)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
         return None
-    begin, end = f"{file.stem}{_ASIDE}", file.suffix
+    end = os.path.splitext(file)[1]
     said: set[bool | None] = set()
-    for name, found in beside.items():
-        if name.startswith(begin) and name.endswith(end):
+    for found in beside:
+        if found.endswith(end):
             said.add(paired_by(found, board))
-        elif name.startswith(begin) and name.endswith(f"{end}-wal"):
+        elif found.endswith(f"{end}-wal"):
             # Without its log nobody can read it.
-            said.add(False if name.removesuffix("-wal") in beside else None)
+            said.add(False if found.removesuffix("-wal") in beside else None)
     return True if True in said else None if None in said else False
+
+
+def _beside(file: str) -> list[str]:
+    """The files of logs that were set aside of the log ``file``. Raises `OSError`."""
+    folder, name = os.path.split(file)
+    begin = os.path.splitext(name)[0] + _ASIDE
+    names = sorted(os.listdir(folder or "."))
+    return [os.path.join(folder, name) for name in names if name.startswith(begin)]
+
+
+def _uri(file: str) -> str:
+    """``file`` as an address (https://sqlite.org/uri.html). `pathlib` makes it in ten times the
+    time.
+    """
+    path = os.path.abspath(file)
+    if os.name == "nt":
+        path = "/" + path.replace("\\", "/")
+    for char in "%?#":
+        path = path.replace(char, f"%{ord(char):02x}")
+    return f"file:{path}"
 
 
 def _check_schema(database: sqlite3.Connection) -> None:
@@ -1152,9 +1187,15 @@ def _is_reached(entry: Entry) -> bool:
     return _observation_of(entry).state is not None
 
 
-def pairings_before(file: Path, board: str) -> Iterator[Pairing]:
+def pairings_before(file: str, board: str) -> Iterator[Pairing]:
     """As `Log.pairings`, of what was set aside of the log ``file`` and can be read."""
-    for aside in sorted(file.parent.glob(f"{glob.escape(file.stem + _ASIDE)}*{file.suffix}")):
+    beside: list[str] = []
+    with contextlib.suppress(OSError):
+        beside = _beside(file)
+    end = os.path.splitext(file)[1]
+    for aside in beside:
+        if not aside.endswith(end):
+            continue
         with contextlib.suppress(HardmuteError):
             log = Log(aside, read_only=True)
             try:

@@ -14,22 +14,20 @@ journal holds beyond what can be fetched in that time is left to the next contac
 from __future__ import annotations
 
 import contextlib
-import hmac
 import os
 from collections.abc import Callable, Generator
 from itertools import pairwise
-from typing import Any, NamedTuple
 
 from hardmute.device.client import Session
 from hardmute.evidence import anchors
 from hardmute.evidence.anchors import Anchor
 from hardmute.evidence.entries import GENESIS, nonce
 from hardmute.evidence.observation import STILL_MS
-from hardmute.evidence.reconstruction import attested
 from hardmute.model.allowance import Allowance
 from hardmute.model.answers import Attested, Conclusion, Identity, JournalEnd, Status, conclude
 from hardmute.model.clock import SYSTEM, HostClock, Moment
 from hardmute.model.errors import EvidenceError, PortWantedError, RefusedError, UnreachableError
+from hardmute.model.typed import Any, NamedTuple
 from hardmute.store import keys
 from hardmute.store.log import ELSEWHERE, Log, Pairing
 from hardmute.sync.journal_import import MOST_BREAKS, Intake
@@ -515,6 +513,8 @@ class Contact:
         newest = self._recorder.use(lambda log: log.newest(self._board, "attestation"))
         if newest is None or newest.body["checked"] is not signed.checked:
             return False
+        from hardmute.evidence.reconstruction import attested
+
         known, said = newest.body["statement"], signed.answer.statement
         return (
             all(known[key] == said[key] for key in ("boot", "pairing", "seq", "head"))
@@ -681,6 +681,8 @@ def foreign(answer: Attested, asked: bytes, board: str, key: bytes | None) -> st
         return "it attests to a nonce that was not asked for: an answer of another time"
     if answer.board != board:
         return f"board {answer.board} attests in its place"
+    import hmac
+
     if key is None or hmac.compare_digest(answer.mac, attest.mac(key, answer.signed())):
         return None
     return (

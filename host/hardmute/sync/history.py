@@ -45,7 +45,7 @@ def open_log(file: Path | None = None) -> Log:
     """
     if file is not None and file.suffix == ".jsonl":
         return exported(file)
-    return Log(paths.data_dir() / paths.LOG_NAME if file is None else file, read_only=True)
+    return Log(file or paths.log_place(), read_only=True)
 
 
 def timelines(

@@ -4,13 +4,16 @@ incident (docs/evidence.md).
 
 from __future__ import annotations
 
-from hardmute.evidence.chain import Chain, piece_of
 from hardmute.evidence.entries import encoded
 from hardmute.model.allowance import Allowance
 from hardmute.model.errors import UnreachableError
+from hardmute.model.typed import TYPE_CHECKING
 from hardmute.store.log import Log
 from hardmute.sync.recorder import Recorder
 from muteboard import journal
+
+if TYPE_CHECKING:
+    from hardmute.evidence.chain import Chain
 
 # Records that are stored at once.
 _CHUNK = 512
@@ -90,6 +93,8 @@ class Intake:
         number = journal.Record(data).seq
         if number != at:
             return f"has the number {number}"
+        from hardmute.evidence.chain import piece_of
+
         if self._chain is None:
             self._chain = self._resumed()
         last = self._chain.last
@@ -125,6 +130,8 @@ class Intake:
 
     def _resumed(self) -> Chain:
         """The chain up to the last record in the log."""
+        from hardmute.evidence.chain import Chain, piece_of
+
         chain = Chain()
         if self._tail is None:
             return chain

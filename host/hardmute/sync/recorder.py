@@ -7,11 +7,10 @@ rows of its time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
 
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors, notices
+from hardmute.model.typed import TypeVar
 from hardmute.model.usb import Usb
 from hardmute.store.log import Log, Pairing, paired_by
 from hardmute.system import paths
@@ -48,7 +47,7 @@ class _Trouble:
 class _NamingLog(Log):
     """A log whose look-ups of boards tell of trouble and go on: no state waits for them."""
 
-    def __init__(self, file: Path, trouble: _Trouble, patience_s: float) -> None:
+    def __init__(self, file: str, trouble: _Trouble, patience_s: float) -> None:
         self._trouble = trouble
         super().__init__(file, patience_s=patience_s)
 
@@ -131,8 +130,7 @@ class Recorder:
 
         Not for within a contact, whose parts go by one and the same log. Whether it was stored.
         """
-        if self.log is None:
-            self._begin(0)
+        self.retry()
         if self.use(lambda log: (action(log),)) is None:
             self._missing += 1
             return False
@@ -143,6 +141,11 @@ class Recorder:
             self._trouble.is_over()
             self.use(lambda log: log.wait_for_others(_PATIENCE_S))
         return True
+
+    def retry(self) -> None:
+        """Try to open the log, if it cannot be used."""
+        if self.log is None:
+            self._begin(0)
 
     def use(self, action: Callable[[Log], _T]) -> _T | None:
         """What ``action`` returns; None without a log, or when it fails for the log's own reasons,
@@ -166,7 +169,7 @@ class Recorder:
         """Whether this host is paired with ``board``, by its log. None: that cannot be known."""
         said = self.use(lambda log: (log.is_paired(board),))
         # What cannot be written can often be read.
-        return paired_by(paths.data_dir() / paths.LOG_NAME, board) if said is None else said[0]
+        return paired_by(paths.log_place(), board) if said is None else said[0]
 
     def pairings(self, board: str) -> list[Pairing] | None:
         """The pairings that were made here with ``board``, by the log. None: it cannot be used."""

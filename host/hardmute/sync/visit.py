@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from hardmute.device import discovery, simulators
 from hardmute.device.client import Session
@@ -14,6 +13,7 @@ from hardmute.evidence.observation import Observation, seen, unseen
 from hardmute.model import errors
 from hardmute.model.answers import Identity, Status
 from hardmute.model.clock import SYSTEM, HostClock
+from hardmute.model.typed import NamedTuple
 from hardmute.store.log import UNPAIR
 from hardmute.sync.contact import TIMEOUTS, Contact, Meeting
 from hardmute.sync.recorder import Recorder

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Generator
-from pathlib import Path
-from typing import BinaryIO
 
 from hardmute.model.errors import LocalError, UsageError
+from hardmute.model.typed import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -33,4 +35,22 @@ def new_file(file: Path) -> Generator[BinaryIO]:
     except FileExistsError as error:
         raise UsageError(f"{file} is there already: name a new file.") from error
     except OSError as error:
+        raise LocalError(f"{file} cannot be written ({error.strerror or error}).") from error
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Put ``content`` into ``file``, whole or not at all, for its owner only.
+
+    Its folder is made if need be. Raises `LocalError` if the file cannot be written.
+    """
+    made = file.with_name(f".{file.name}.{os.getpid()}.new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        made.unlink(missing_ok=True)
+        with new_file(made) as stream:
+            stream.write(content)
+        made.replace(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            made.unlink(missing_ok=True)
         raise LocalError(f"{file} cannot be written ({error.strerror or error}).") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from hardmute.cli import service
+from hardmute.cli import service_mode
 from hardmute.cli.logged import logged_session
 from hardmute.model import words
 from hardmute.sync.recorder import Recorder
@@ -22,7 +22,7 @@ def config(args: Namespace) -> int:
         with logged_session(args.device, args.timeout, args.command, recorder):
             # What the state was before somebody takes the plug out.
             pass
-        args.device = service.wait_for("setup", args.device, args.timeout, recorder)
+        args.device = service_mode.wait_for("setup", args.device, args.timeout, recorder)
     with logged_session(args.device, args.timeout, args.command, recorder) as (session, identity):
         settings = session.config(changes)
     if args.json:
@@ -34,5 +34,5 @@ def config(args: Namespace) -> int:
             allowed = board_config.allowed(key) if key in board_config.DEFAULTS else "?"
             print(f"{words.printable(key)} = {words.printable(str(settings[key]))}   ({allowed})")
         if changes is not None:
-            print(service.LEAVE.format(service="setup"))
+            print(service_mode.LEAVE.format(service="setup"))
     return recorder.exit_code

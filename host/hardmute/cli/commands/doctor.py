@@ -6,6 +6,7 @@ is paired sign.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -20,10 +21,11 @@ from hardmute.cli import console
 from hardmute.device import discovery, simulators
 from hardmute.device.discovery import Port
 from hardmute.doctor import board, machine, ports, store
-from hardmute.doctor.finding import Finding, skipped
+from hardmute.doctor.finding import Finding, failed, passed, skipped, warned
 from hardmute.doctor.machine import Machine
 from hardmute.model import errors
 from hardmute.model.answers import is_board_id
+from hardmute.monitor import desktop, settings
 from hardmute.store.log import Log
 from hardmute.system import paths
 
@@ -64,7 +66,7 @@ def _alike(found: Iterable[Finding]) -> Iterator[list[Finding]]:
 
 def examine(named: str | None, timeout: float, computer: Machine) -> Iterator[Finding]:
     """All checks, in the order in which their failures explain each other."""
-    folder = paths.data_dir()
+    folder = Path(paths.data_dir())
     log, trouble = _open_log(folder / paths.LOG_NAME)
     if _is_simulated(named, log) or (named is not None and "://" in named):
         for name in ports.NAMES:
@@ -73,6 +75,48 @@ def examine(named: str | None, timeout: float, computer: Machine) -> Iterator[Fi
         yield from ports.check(computer, *_ports(named))
     yield from board.check(named, timeout, computer, log)
     yield from store.check(computer, folder, log, trouble)
+    yield _settings()
+    yield _monitor(computer)
+
+
+def _settings() -> Finding:
+    """Whether the monitor can use its settings."""
+    file = paths.settings_file()
+    try:
+        settings.load(file)
+    except errors.UsageError as error:
+        todo = f"Edit {file}; docs/monitor.md has all keys."
+        return failed("monitor_settings", str(error), todo, errors.LOCAL)
+    found = str(file) if file.exists() else f"the defaults, for there is no {file}"
+    return passed("monitor_settings", found)
+
+
+def _monitor(computer: Machine) -> Finding:
+    """Whether anybody has run the monitor on such a system."""
+    if computer.linux:
+        return passed("monitor", "`hardmute monitor` and `hardmute service` run on this system")
+    return warned(
+        "monitor",
+        "nobody has run `hardmute monitor` and `hardmute service` on this system yet",
+        "Hold what they say against `hardmute status`, and report what they do.",
+    )
+    yield _notifications(computer)
+
+
+def _notifications(computer: Machine) -> Finding:
+    """Whether somebody could see a notification of `hardmute monitor` now."""
+    name = "notifications"
+    if not computer.linux:
+        return skipped(name, "notifications are built for Linux only")
+    if desktop.session_bus() is None:
+        return skipped(name, "this process has no session bus, so no desktop shows notifications")
+    try:
+        service = asyncio.run(desktop.receiver())
+    except errors.MissingExtraError as error:
+        return skipped(name, str(error))
+    except errors.LocalError as error:
+        return warned(name, str(error), "")
+    return passed(name, f"{service} shows the notifications of `hardmute monitor`")
 
 
 def _open_log(file: Path) -> tuple[Log | None, errors.HardmuteError | None]:

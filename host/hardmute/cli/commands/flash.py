@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import muteboard
-from hardmute.cli import console, micropython, service
-from hardmute.cli.commands import flash_esp32, status
+from hardmute.cli import console, micropython, service_mode
+from hardmute.cli.commands import asking, flash_esp32
 from hardmute.device import client, discovery
 from hardmute.flash import bootsel, circuitpy, drives, image, prompt, targets, tree, uf2
 from hardmute.model import errors
@@ -84,7 +84,7 @@ def flash(args: Namespace) -> int:
     with _progress() as progress:
         job.run(progress)
     device = _await_board(args, job, before)
-    return status.verify_one(device, args.timeout)
+    return asking.verify_one(device, args.timeout)
 
 
 def whole_uf2(runtime_image: image.Image, board: str | None) -> tuple[bytes, dict[str, bytes]]:
@@ -133,7 +133,7 @@ def _running_job(args: Namespace, target: targets.Target, recorder: Recorder) ->
 
     def run(progress: Progress) -> None:
         named = _named(args, target)
-        device = service.wait_for("maintenance", named, args.timeout, recorder)
+        device = service_mode.wait_for("maintenance", named, args.timeout, recorder)
         with prompt.opened(device, args.timeout) as board:
             _install(args, board, progress)
 
@@ -223,7 +223,7 @@ def _running_circuitpy_job(
 
     def run(progress: Progress) -> None:
         named = _named(args, target)
-        drive = Path(service.wait_for("maintenance", named, args.timeout, recorder, look))
+        drive = Path(service_mode.wait_for("maintenance", named, args.timeout, recorder, look))
         circuitpy.describe(drive)
         circuitpy.install(drive, content, progress)
 
@@ -431,4 +431,4 @@ def _await_board(args: Namespace, job: Job, before: set[str]) -> str:
                 " stays dark, run `hardmute flash` again.",
                 "no_answer",
             )
-        time.sleep(service.POLL_S)
+        time.sleep(service_mode.POLL_S)

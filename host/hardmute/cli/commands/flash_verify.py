@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import muteboard
-from hardmute.cli import micropython, service
+from hardmute.cli import micropython, service_mode
 from hardmute.cli.commands import flash_esp32
 from hardmute.flash import bootsel, circuitpy, drives, image, prompt, targets, tree, uf2
 from hardmute.model import errors
@@ -48,9 +48,9 @@ def _running(args: Namespace, target: targets.Target, recorder: Recorder) -> lis
                     return str(drive)
             return None
 
-        drive = service.wait_for("maintenance", named, args.timeout, recorder, look)
+        drive = service_mode.wait_for("maintenance", named, args.timeout, recorder, look)
         return _circuitpy(args, target._replace(place=drive), recorder)
-    device = service.wait_for("maintenance", named, args.timeout, recorder)
+    device = service_mode.wait_for("maintenance", named, args.timeout, recorder)
     return _prompt(args, target._replace(place=device), recorder)
 
 

@@ -10,7 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
 
-from hardmute.cli import console, service
+from hardmute.cli import console, service_mode
 from hardmute.device import discovery
 from hardmute.device.client import Session
 from hardmute.model import errors
@@ -39,7 +39,7 @@ def pair(args: Namespace) -> int:
             raise errors.RefusedError(
                 "This board keeps no journal, so it cannot be paired.", "unsupported"
             )
-    device = service.wait_for("setup", args.device, args.timeout, recorder)
+    device = service_mode.wait_for("setup", args.device, args.timeout, recorder)
     with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
         contact = Contact(session, identity, recorder)
         # What this pairing ends belongs into the log before it.
@@ -88,7 +88,7 @@ def unpair(args: Namespace) -> int:
             not held.paired or (held.key is not None and _is_ours(session, board, held.key))
         )
     if ends:
-        device = service.wait_for("setup", args.device, args.timeout, recorder)
+        device = service_mode.wait_for("setup", args.device, args.timeout, recorder)
         with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
             contact = Contact(session, identity, recorder)
             contact.fetch()
@@ -179,7 +179,7 @@ def _tell(made: _Made, identity: Identity, file: Path, earlier: int) -> None:
             " verify key of that one: keep both."
         )
     console.say(_WHAT_KEYS_DO.format(file=file))
-    console.say(service.LEAVE.format(service="setup"))
+    console.say(service_mode.LEAVE.format(service="setup"))
 
 
 def _check_writable(file: Path) -> None:

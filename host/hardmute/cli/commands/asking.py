@@ -1,0 +1,208 @@
+"""What `hardmute status`, `mute` and `verify` share: boards are asked, now.
+
+`mute` and `verify` are here; `status` is by itself, since it may ask the monitor instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from argparse import Namespace
+
+from hardmute.cli import console
+from hardmute.cli.state import Rows, print_state, short_line, told_code
+from hardmute.device import discovery
+from hardmute.device.holder import Turn
+from hardmute.evidence.observation import Observation
+from hardmute.model import errors
+from hardmute.model.answers import PROOF_LEVELS, Identity, ProofLevel, exit_code
+from hardmute.model.typed import NamedTuple
+from hardmute.store.log import Log
+from hardmute.sync.recorder import Recorder
+from hardmute.sync.visit import VERIFY_PAUSE_S, Ask, ask_once, ask_twice, cut, visit
+
+
+class Asked(NamedTuple):
+    """What ``command`` wants to know of a board, and how it tells that.
+
+    ``timeout``: for each answer, in seconds. ``json``: print JSON. ``require``: the least proof
+    level for exit code 0. ``explain``: say what the verdict rests on. ``short``: print one line.
+    """
+
+    command: str
+    ask: Ask
+    timeout: float
+    json: bool
+    turn: Turn = "usual"
+    require: ProofLevel = "sensed"
+    explain: bool = False
+    short: bool = False
+
+
+def status(args: Namespace) -> int:
+    """`hardmute status`, without a monitor."""
+    return _of_each(args, Asked("status", ask_once, args.timeout, args.json, short=args.short))
+
+
+def mute(args: Namespace) -> int:
+    """`hardmute mute`: 0 only once muted has been sensed, and signed if this host is paired."""
+    return _of_each(args, Asked("mute", cut, args.timeout, args.json, turn="mute"))
+
+
+def verify(args: Namespace) -> int:
+    """`hardmute verify`: the verdict, its proof level, and what it rests on."""
+    if args.listen:
+        from hardmute.cli.commands import listen
+
+        if len(args.devices) > 1:
+            raise errors.UsageError("`verify --listen` hears one board: give --device once.")
+        return listen.verify(args)
+    return _of_each(args, _verifying(args.timeout, args.json, args.require))
+
+
+def verify_one(device: str, timeout: float) -> int:
+    """What `hardmute verify -d DEVICE` does, for a command that ends with it."""
+    return _report(device, _verifying(timeout, json=False, require="sensed"))
+
+
+def _verifying(timeout: float, json: bool, require: ProofLevel) -> Asked:
+    return Asked("verify", ask_twice, timeout, json, require=require, explain=True)
+
+
+def _of_each(args: Namespace, asked: Asked) -> int:
+    """Report each of several boards, whatever the others come to; or one.
+
+    Returns the gravest code. A board of which nothing can be said is unknown.
+    """
+    if args.all and args.devices:
+        raise errors.UsageError("--all is every board: leave --device out.")
+    if not args.all and len(args.devices) < 2:
+        return _report(args.device, asked)
+    recorder, rows = Recorder(), Rows()
+    if args.all:
+        boards = _all_boards(asked, recorder.log)
+    else:
+        boards = args.devices
+        if asked.turn == "mute":
+            discovery.cut(boards, asked.timeout, recorder.log)
+    # Labels may be missing from a log in trouble.
+    code = recorder.exit_code
+    for named in boards:
+        try:
+            one = _report(named, asked, rows)
+        except errors.HardmuteError as error:
+            console.complain(error)
+            told = {"board": None, "device": named, "verdict": "unknown", "reason": str(error)}
+            rows.append(told)
+            # A name that means nothing is no usage error here: the other boards were asked.
+            one = error.exit_code if error.exit_code != errors.USAGE else errors.UNKNOWN
+            one = errors.worst(one, errors.UNKNOWN)
+        code = errors.worst(code, one)
+    if asked.json:
+        code = errors.worst(code, told_code(lambda: print(json.dumps(rows))))
+    if asked.short:
+        code = errors.worst(code, told_code(lambda: print(short_line(rows))))
+    return code
+
+
+def _all_boards(asked: Asked, log: Log | None) -> list[str | None]:
+    """A name of each board that is connected or has a label; those that answer come first.
+
+    A port that does not answer counts if a board was there last, or if it could not be asked. A
+    simulated board needs a label; so does a board behind a bridge that no serial number tells from
+    others. Without any such board, what stands for the only one. With the turn "mute" those that
+    answer are cut already.
+    """
+    answer: list[str | None] = []
+    silent: list[str | None] = []
+    for found in discovery.find(asked.timeout, log, asked.turn):
+        last = found.told or (log.board_last_at(found.device) if log is not None else None)
+        if found.identity is not None:
+            answer.append(found.identity.board)
+        elif last is not None:
+            silent.append(last)
+        elif found.error is not None and found.error.reason in discovery.NOT_ASKED:
+            silent.append(found.device)
+    labelled = log.boards() if log is not None else []
+    silent += [board for board, label, _ in labelled if label is not None]
+    return list(dict.fromkeys(answer + silent)) or [None]
+
+
+def _report(device: str | None, asked: Asked, rows: Rows | None = None) -> int:
+    """Open the board, ask for its status, log it, print it.
+
+    ``rows``: what `--json` prints is put there instead.
+    """
+    recorder = Recorder()
+    told = errors.OK
+
+    def tell(observation: Observation, identity: Identity) -> None:
+        nonlocal told
+        told = _tell(asked, recorder, observation, identity.firmware, rows)
+        # A reader is not to wait for the history. One who has gone is met by `main`.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+
+    visited = visit(
+        recorder, device, asked.timeout, asked.command, asked.ask, turn=asked.turn, tell=tell
+    )
+    observation = visited.observation
+    if visited.error is not None:
+        console.complain(visited.error)
+        told = _tell(asked, recorder, observation, None, rows)
+    return errors.worst(
+        exit_code(observation.verdict, observation.proof, asked.require), recorder.exit_code, told
+    )
+
+
+def _tell(
+    asked: Asked,
+    recorder: Recorder,
+    observation: Observation,
+    firmware: str | None,
+    rows: Rows | None,
+) -> int:
+    """Print a state. ``firmware``: None for a board that did not answer.
+
+    ``rows``: see `_report`. Returns as `told_code`.
+    """
+
+    def tell() -> None:
+        log, board = recorder.log, observation.board
+        label = log.label(board) if log is not None and board is not None else None
+        print_state(observation, label, firmware, as_json=asked.json, short=asked.short, rows=rows)
+        if asked.explain and not asked.json and observation.verdict != "unknown":
+            _explain(observation, asked.require)
+
+    return told_code(tell)
+
+
+def _explain(observation: Observation, require: ProofLevel) -> None:
+    lines = [
+        f"proof level: {observation.proof or 'none'} (asked for: {require})",
+        f"two answers {VERIFY_PAUSE_S:g} s apart, to random request ids; clocks and boot agree",
+    ]
+    if observation.proof == "reported":
+        lines.append("the board has no sense contact: its word is all there is")
+    if observation.proof == "attested":
+        lines.append("both signed with the attest key, over numbers that this host chose")
+    if observation.proof in ("sensed", "attested"):
+        lines.append("every sense contact agrees with the command")
+        lines.append("trusted: the firmware, that sense and microphone contacts are tied,")
+        lines.append("that your microphone runs through them (`verify --listen` tells)")
+    if observation.proof == "attested":
+        lines.append("and that nobody else has this host's attest key, or the verify key")
+    proof = observation.proof
+    if proof is not None and PROOF_LEVELS.index(proof) < PROOF_LEVELS.index(require):
+        lines.append(_what_lacks(require))
+    for line in lines:
+        console.detail(line)
+
+
+def _what_lacks(require: ProofLevel) -> str:
+    if require == "attested":
+        return "not attested: `hardmute pair --verify-key FILE` lets it prove its word"
+    if require == "heard":
+        return "not heard: `hardmute verify --listen` asks the microphone itself"
+    return f"this board has no sense contact, so it cannot prove {require!r}"

@@ -1,0 +1,287 @@
+"""All boards of this host, followed by one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from hardmute.device import client, discovery, holder
+from hardmute.device.discovery import Port
+from hardmute.evidence.observation import Observation
+from hardmute.model import errors
+from hardmute.model.answers import Identity
+from hardmute.model.clock import SYSTEM, HostClock
+from hardmute.monitor.feed import Feed, Told
+from hardmute.monitor.follower import essence
+from hardmute.monitor.station import Station
+from hardmute.sync.recorder import Recorder
+from hardmute.sync.visit import cut, visit
+
+# How often ports are listed, and what is known of the boards is looked at, in seconds.
+_LOOK_S = 1.0
+_TICK_S = 0.1
+# New ports that are asked at once.
+_ASKED_AT_ONCE = 8
+# How long boards get to log their last row at the end, in seconds.
+_END_S = 2.0
+
+
+class _Listed(NamedTuple):
+    """What there is to see without asking a board."""
+
+    ports: dict[Port, str | None]
+    # Of the boards that this host has met; and those of which somebody expects to hear.
+    labels: dict[str, str | None]
+    expected: list[str]
+
+
+class Monitor:
+    """Follows each real board that is connected, or has a label; or only those in ``boards``.
+
+    ``boards``: ids, labels, ports or addresses. ``timeout``: seconds that an answer may take.
+    `feed` tells what is known of each of them; what is not known is told as unknown within 3.5 s.
+    Each is logged as `hardmute watch` does it. Each hardmute command of this user that asks for a
+    board's port gets it at once.
+
+    It belongs to the event loop that calls `run`.
+    """
+
+    def __init__(
+        self, boards: Sequence[str] = (), *, timeout: float = 3.0, clock: HostClock = SYSTEM
+    ) -> None:
+        self.feed = Feed()
+        self.is_ready = asyncio.Event()
+        self._timeout = timeout
+        self._clock = clock
+        self._stations: dict[str, Station] = {}
+        self._only = tuple(boards)
+        self._labels: dict[str, str | None] = {}
+        self._search = discovery.Search(clock.now_s)
+        # Ports at which a board was met whose id another one has.
+        self._twins: dict[str, str] = {}
+        self._news = asyncio.Event()
+        self._over = threading.Event()
+        self._notify: Callable[[], None] = lambda: None
+        self._asking: set[asyncio.Task[None]] = set()
+        self._has_looked = False
+
+    @property
+    def stations(self) -> list[Station]:
+        """The boards that are followed, or looked for."""
+        return list(self._stations.values())
+
+    def station(self, named: str | None) -> Station | None:
+        """That of the board which ``named`` means: id, label or port. None: the only real board.
+
+        None if the monitor cannot tell.
+        """
+        if named is None:
+            found = [
+                station
+                for station in self.stations
+                if station.is_followed and (known := station.known) and not known.simulated
+            ]
+        elif discovery.is_port(named):
+            key = holder.port_key(named)
+            found = [
+                station
+                for station in self.stations
+                if station.device is not None and holder.port_key(station.device) == key
+            ]
+        else:
+            found = [
+                station
+                for station in self.stations
+                if named in (station.board, station.named, station.label)
+            ]
+        return found[0] if len(found) == 1 else None
+
+    async def run(self) -> None:
+        """Follow boards until this is cancelled; then log the last row of each."""
+        loop = asyncio.get_running_loop()
+
+        def notify() -> None:
+            # The loop may have been closed.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._news.set)
+
+        self._notify = notify
+        for named in self._only:
+            self._follow(named, None)
+        try:
+            # The log belongs to the thread that opens it.
+            with (
+                ThreadPoolExecutor(1, "ports") as lister,
+                ThreadPoolExecutor(_ASKED_AT_ONCE, "new port") as self._askers,
+            ):
+                looking = asyncio.create_task(self._look_forever(lister))
+                try:
+                    await self._tell_forever(looking)
+                finally:
+                    self._over.set()
+                    await _cancel(looking, *self._asking)
+        finally:
+            await asyncio.to_thread(self._end)
+
+    async def mute(self, board: str) -> None:
+        """Cut the line of the board with this id.
+
+        Raises `HardmuteError` if the line may still be connected.
+        """
+        seen = await asyncio.to_thread(self._cut, board)
+        if seen.verdict != "muted":
+            raise errors.UnreachableError(
+                f"Board {board} was asked to mute and is {seen.verdict}: press its button.",
+                seen.reason or "refused",
+            )
+
+    def _cut(self, board: str) -> Observation:
+        station = self._stations.get(board)
+        named = (station.device if station is not None else None) or board
+        visited = visit(Recorder(), named, self._timeout, "mute", cut, board=board, turn="mute")
+        return visited.observation
+
+    async def _tell_forever(self, looking: asyncio.Task[None]) -> None:
+        requests = holder.folder()
+        while not looking.done():
+            client.wake_wanted(requests)
+            self._tell()
+            if self._has_looked and all(one.known is not None for one in self.stations):
+                self.is_ready.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._news.wait()
+            self._news.clear()
+        # What it has failed with.
+        looking.result()
+
+    def _tell(self) -> None:
+        for key, station in self._stations.items():
+            known = station.known
+            if known is None:
+                continue
+            board = station.board or key
+            station.label = self._labels.get(board)
+            before = self.feed.of(board)
+            told = Told(board, station.label, known, station.incident)
+            if before is None or _essence(before) != _essence(told):
+                self.feed.tell(told)
+
+    async def _look_forever(self, lister: ThreadPoolExecutor) -> None:
+        loop = asyncio.get_running_loop()
+        recorder = await loop.run_in_executor(lister, Recorder)
+        listed_before: set[Port] = set()
+        while True:
+            listed = await loop.run_in_executor(lister, _list, recorder, not self._only)
+            self._labels = listed.labels
+            if not self._only:
+                self._meet_all(listed)
+            if set(listed.ports) - listed_before:
+                for station in self.stations:
+                    station.wake()
+            listed_before = set(listed.ports)
+            if not self._has_looked:
+                await asyncio.gather(*self._asking)
+                self._has_looked = True
+            self._news.set()
+            await asyncio.sleep(_LOOK_S)
+
+    def _meet_all(self, listed: _Listed) -> None:
+        for board in listed.expected:
+            self._follow(board, board)
+        for board in set(filter(None, listed.ports.values())):
+            self._follow(board, board)
+        self._bar_twins(listed)
+        unknown = [port for port, board in listed.ports.items() if board is None]
+        taken = {station.device for station in self.stations}
+        for port in self._search.next([port for port in unknown if port.device not in taken]):
+            asking = asyncio.create_task(self._meet(port))
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
+
+    async def _meet(self, port: Port) -> None:
+        """Ask which board is at a new ``port``."""
+        loop = asyncio.get_running_loop()
+        identity = await loop.run_in_executor(self._askers, self._identify, port.device)
+        if identity is None:
+            return
+        station = self._stations.get(identity.board)
+        if station is None:
+            self._follow(identity.board, identity.board)
+        elif station.device in (None, port.device):
+            station.wake()
+        else:
+            self._twins[port.device] = identity.board
+
+    def _identify(self, device: str) -> Identity | None:
+        log = Recorder().log
+        is_over = self._over.is_set
+        try:
+            with discovery.open_board(
+                device, self._timeout, log, "monitor", is_over=is_over
+            ) as found:
+                return found[1]
+        except errors.HardmuteError:
+            # It is asked again, for as long as a board takes to start.
+            return None
+
+    def _bar_twins(self, listed: _Listed) -> None:
+        """Of two boards with one id, neither is to speak for the other."""
+        devices = {port.device for port in listed.ports}
+        self._twins = {at: board for at, board in self._twins.items() if at in devices}
+        places: dict[str, set[str]] = {}
+        for port, board in listed.ports.items():
+            if board is not None:
+                places.setdefault(board, set()).add(port.usb_device)
+        for board, station in self._stations.items():
+            twin = board in self._twins.values() or len(places.get(board, ())) > 1
+            station.bar(twin)
+
+    def _follow(self, named: str, board: str | None) -> None:
+        key = board or named
+        if key in self._stations:
+            return
+
+        def is_taken(device: str) -> bool:
+            return any(
+                other.device == device for name, other in self._stations.items() if name != key
+            )
+
+        station = Station(named, board, self._timeout, self._notify, self._clock, is_taken)
+        self._stations[key] = station
+        station.start()
+
+    def _end(self) -> None:
+        for station in self.stations:
+            station.stop()
+        until = self._clock.now_s() + _END_S
+        for station in self.stations:
+            station.join(max(0.0, until - self._clock.now_s()))
+
+
+def _list(recorder: Recorder, ports: bool) -> _Listed:
+    # After trouble the log is tried again.
+    recorder.retry()
+    log = recorder.log
+    labels: dict[str, str | None] = {}
+    expected: list[str] = []
+    for board, label, simulated in log.boards() if log is not None else ():
+        labels[board] = label
+        if label is not None and not simulated:
+            expected.append(board)
+    return _Listed(discovery.candidates(log) if ports else {}, labels, expected)
+
+
+def _essence(told: Told) -> tuple[object, ...]:
+    """What is news if it changes."""
+    return (told.label, told.incident, told.observation.reason, *essence(told.observation))
+
+
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

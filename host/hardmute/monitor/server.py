@@ -1,0 +1,179 @@
+"""The monitor's socket: what it tells other programs of this user (docs/monitor-protocol.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+from typing import Any, cast
+
+from hardmute.model import errors
+from hardmute.monitor.client import VERSION, peer, socket_address
+from hardmute.monitor.monitor import Monitor
+from hardmute.monitor.station import Station
+from hardmute.system import paths
+from hardmute.system.file_lock import try_lock
+
+# A request is a short line; an answer that nobody takes for so long ends the connection.
+_MAX_REQUEST = 4096
+_PATIENCE_S = 3.0
+# A watch hears at least so often what is known, in seconds.
+_STILL_S = 1.0
+_MAX_CLIENTS = 64
+
+
+@contextlib.contextmanager
+def only_monitor() -> Generator[None]:
+    """Hold that this is the only monitor of this user. Raises `LocalError` if another one runs."""
+    file = Path(paths.runtime_dir("monitor"), "lock")
+    try:
+        fd = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    except OSError as error:
+        raise errors.LocalError(
+            f"The monitor cannot write into {file.parent} ({error.strerror})."
+        ) from error
+    try:
+        if not try_lock(fd):
+            pid = os.read(fd, 20).decode("ascii", "replace").strip()
+            raise errors.LocalError(
+                f"A monitor of yours runs already (process {pid or 'unknown'}): end it first."
+            )
+        os.ftruncate(fd, 0)
+        os.write(fd, str(os.getpid()).encode())
+        yield
+    except OSError as error:
+        raise errors.LocalError(
+            f"Files in {file.parent} cannot be locked ({error.strerror})."
+        ) from error
+    finally:
+        os.close(fd)
+
+
+class Server:
+    """Answers at the socket. ``about``: what it says of the process itself."""
+
+    def __init__(self, monitor: Monitor, about: dict[str, Any]) -> None:
+        self._monitor = monitor
+        self._about = about
+        self._clients = 0
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncGenerator[None]:
+        """Listen at the socket, for this user only. Only for the only monitor."""
+        if not hasattr(socket, "AF_UNIX"):
+            yield
+            return
+        file = Path(paths.runtime_dir("monitor"), "socket")
+        # Of a monitor that was killed: the lock says that there is none.
+        file.unlink(missing_ok=True)
+        plug = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # Nobody else can connect before it is ours alone: its folder is.
+            with socket_address() as address:
+                plug.bind(address)
+            file.chmod(0o600)
+        except OSError as error:
+            plug.close()
+            raise errors.LocalError(
+                f"The monitor's socket {file} cannot be made ({error.strerror})."
+            ) from error
+        server = await asyncio.start_unix_server(self._serve, sock=plug, limit=_MAX_REQUEST)
+        try:
+            yield
+        finally:
+            server.close()
+            file.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients += 1
+        try:
+            _, uid = peer(writer.get_extra_info("socket"))
+            if self._clients <= _MAX_CLIENTS and uid in (None, os.getuid()):
+                await self._converse(reader, writer)
+        except (OSError, ValueError, TimeoutError, asyncio.CancelledError):
+            # One who has gone, or does not read what it asked for, or talks nonsense; or the end.
+            pass
+        finally:
+            self._clients -= 1
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            request = _request(line)
+            op = None if request is None else request.get("op")
+            named = None if request is None else request.get("named")
+            if request is None or not (named is None or isinstance(named, str)):
+                await self._say(writer, {"ok": False, "error": "bad_request"})
+                return
+            match op:
+                case "boards":
+                    boards = [_entry(one) for one in self._monitor.stations]
+                    await self._say(writer, {"ok": True, "boards": [*filter(None, boards)]})
+                case "board":
+                    await self._say(writer, self._board(named))
+                case "watch":
+                    await self._watch(writer, named)
+                case "monitor":
+                    await self._say(writer, {"ok": True, "monitor": self._about})
+                case _:
+                    await self._say(writer, {"ok": False, "error": "bad_op"})
+
+    def _board(self, named: str | None) -> dict[str, Any]:
+        station = self._monitor.station(named)
+        entry = None if station is None else _entry(station)
+        if entry is None:
+            return {"ok": False, "error": "not_followed"}
+        return {"ok": True, "board": entry}
+
+    async def _watch(self, writer: asyncio.StreamWriter, named: str | None) -> None:
+        said = self._board(named)
+        board = said["board"]["observation"]["board"] if said["ok"] else None
+        await self._say(writer, said)
+        if board is None:
+            return
+        changes = self._monitor.feed.changes()
+        news = asyncio.ensure_future(anext(changes))
+        try:
+            while True:
+                done, _ = await asyncio.wait([news], timeout=_STILL_S)
+                if done:
+                    told = news.result()
+                    news = asyncio.ensure_future(anext(changes))
+                    if told.board != board:
+                        continue
+                await self._say(writer, self._board(board))
+        finally:
+            news.cancel()
+
+    async def _say(self, writer: asyncio.StreamWriter, said: dict[str, Any]) -> None:
+        writer.write(json.dumps({"hardmute": VERSION, **said}).encode() + b"\n")
+        async with asyncio.timeout(_PATIENCE_S):
+            await writer.drain()
+
+
+def _request(line: bytes) -> dict[str, Any] | None:
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(request, dict):
+        return None
+    fields = cast("dict[str, Any]", request)
+    return fields if fields.get("hardmute") == VERSION else None
+
+
+def _entry(station: Station) -> dict[str, Any] | None:
+    known = station.known
+    if known is None:
+        return None
+    return {
+        "observation": known.as_json(),
+        "label": station.label,
+        "firmware": station.firmware,
+        "incident": station.incident,
+        "exit_code": station.exit_code,
+    }

@@ -1,0 +1,103 @@
+"""What a command loads: bars and cron jobs start `hardmute status` all the time.
+
+A module that comes to these sets costs each of them time. Add it here if it has to be.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from conftest import Cli, Sim
+from hardmute.model import errors
+
+# What `hardmute` may load of others. The smaller modules of Python are not told.
+HEAVY = {
+    *("argparse", "asyncio", "concurrent.futures", "dataclasses", "datetime", "hashlib", "hmac"),
+    *("inspect", "ipaddress", "json", "logging", "matplotlib", "pathlib", "platformdirs"),
+    *("readchar", "rich", "secrets", "serial", "serial.tools.list_ports", "shtab", "socket"),
+    *("sqlite3", "subprocess", "tempfile", "threading", "traceback", "typing", "urllib.parse"),
+}
+# `micropython` is one of the packages for tests, and loads `typing`.
+TELL = """
+import sys
+sys.modules["micropython"] = None
+{}
+print("loaded", *(name for name, module in sys.modules.items() if module is not None))
+"""
+MAIN = "from hardmute.cli.main import main; code = main()"
+
+API = {"hardmute", "muteboard"}
+ANY_COMMAND = {
+    *API,
+    *("hardmute.cli", "hardmute.cli.main", "hardmute.cli.parser", "hardmute.model"),
+    *("hardmute.model.errors", "hardmute.model.notices", "hardmute.model.typed", "argparse"),
+}
+STATUS_OF_A_PORT = {
+    *ANY_COMMAND,
+    *("muteboard.attest", "muteboard.journal", "muteboard.wire"),
+    *("hardmute.cli.commands", "hardmute.cli.commands.status", "hardmute.cli.console"),
+    *("hardmute.device", "hardmute.device.client", "hardmute.device.discovery"),
+    *("hardmute.device.holder", "hardmute.device.simulators"),
+    *("hardmute.evidence", "hardmute.evidence.anchors", "hardmute.evidence.entries"),
+    "hardmute.evidence.observation",
+    *("hardmute.model.allowance", "hardmute.model.answers", "hardmute.model.clock"),
+    *("hardmute.model.strict_json", "hardmute.model.usb"),
+    *("hardmute.store", "hardmute.store.keys", "hardmute.store.log"),
+    *("hardmute.sync", "hardmute.sync.contact", "hardmute.sync.journal_import"),
+    *("hardmute.sync.recorder", "hardmute.sync.visit"),
+    *("hardmute.system", "hardmute.system.file_lock", "hardmute.system.new_file"),
+    "hardmute.system.paths",
+    *("datetime", "hashlib", "json", "serial", "sqlite3"),
+}
+STATUS_OF_A_LABEL = {
+    *STATUS_OF_A_PORT,
+    # What the board signs is compared; and with what the log has of it, which a row may repeat.
+    *("hmac", "hardmute.evidence.reconstruction", "hardmute.model.reasons"),
+    # Where the board is.
+    "serial.tools.list_ports",
+}
+
+
+def loaded(program: str, *words: str) -> set[str]:
+    """Which of `HEAVY` and of our own modules there are after ``program``."""
+    ended = subprocess.run(
+        [sys.executable, "-c", TELL.format(program), *words],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    names = set(ended.stdout.splitlines()[-1].split()[1:])
+    return {name for name in names if name in HEAVY or name.split(".")[0] in API}
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("program", "words", "known"),
+    [("import hardmute", (), API), (MAIN, ("--version",), ANY_COMMAND)],
+    ids=["import", "--version"],
+)
+def test_what_needs_nothing_loads_nothing(
+    program: str, words: Sequence[str], known: set[str]
+) -> None:
+    assert loaded(program, *words) == known
+
+
+def test_status_of_a_port_loads(sim: Sim, cli: Cli) -> None:
+    # The first contact of all fetches the journal.
+    assert cli("-d", sim.device, "status").code == errors.OK
+    assert loaded(MAIN, "-d", sim.device, "status", "--json") == STATUS_OF_A_PORT
+
+
+def test_status_of_a_label_loads(sim: Sim, cli: Cli, tmp_path: Path) -> None:
+    sim.act("power-off")
+    sim.act("power-on", "--hold", 3.3)
+    assert cli("-d", sim.board, "pair", "--verify-key", tmp_path / "k").code == errors.OK
+    sim.act("power-off", "power-on")
+    assert cli("-d", sim.board, "name", "Desk").code == errors.OK
+    assert cli("-d", "Desk", "status").code == errors.OK
+    assert loaded(MAIN, "-d", "Desk", "status", "--json") == STATUS_OF_A_LABEL

@@ -1,0 +1,179 @@
+"""`hardmute flash` on an ESP32: the real esptool against a chip with the ROM loader's protocol.
+
+The images are synthetic (tests/host/flash/esp32_image_maker.py): no official one can be had where
+this project is made, and nothing here says that one of them runs.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import esp32_image_maker as maker
+import pytest
+from rom_loader import MAC, Esp32, Socket, plugged_in, started
+
+from hardmute.flash import esp32, esp32_image, tree
+from hardmute.model.errors import LocalError, UnreachableError, UsageError
+
+FILES = {"main.py": b"print('a program')\n", "muteboard/wire.py": b"# a module\n"}
+# MicroPython's layout with a file system of 256 KiB. To read the 2 MiB of the real one takes
+# esptool a second of CPU each time.
+SMALL = (*maker.LAYOUT[:-1], ("vfs", 1, 0x81, maker.VFS, 0x4_0000))
+CONFIG = {**FILES, "config.json": b"{}", "journal/00000001": b"a record"}
+
+
+def silent(_name: str, _done: int, _total: int) -> None:
+    pass
+
+
+@pytest.fixture
+def chip() -> Esp32:
+    return Esp32()
+
+
+@pytest.fixture
+def usb(chip: Esp32, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Socket]:
+    # A pseudo-terminal that went away gives its name to the next one, of another test's process.
+    monkeypatch.setenv("HARDMUTE_HOME", str(tmp_path))
+    with plugged_in(chip) as socket:
+        for name, value in socket.environment.items():
+            monkeypatch.setenv(name, value)
+        yield socket
+
+
+def image(seed: int = 1, chip: int = 0) -> esp32_image.Image:
+    return esp32_image.parse(maker.image(seed, layout=SMALL, chip=chip), "synthetic.bin")
+
+
+def hold(chip: Esp32, given: esp32_image.Image, files: Mapping[str, bytes]) -> None:
+    """As if all of it had been written before."""
+    for part in esp32_image.compose(given, files):
+        chip.flash.content[part.offset : part.offset + len(part.data)] = part.data
+
+
+def test_esptool_takes_the_synthetic_image_for_one(tmp_path: Path) -> None:
+    whole = maker.image()
+    for name, at in (("loader", 0), ("program", 0x1_0000 - 0x1000)):
+        file = tmp_path / f"{name}.bin"
+        file.write_bytes(whole[at:])
+        told = subprocess.run(
+            [sys.executable, "-m", "esptool", "image-info", str(file)],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        assert "(valid)" in told
+        assert "invalid" not in told
+
+
+def test_the_chip_says_what_it_is(usb: Socket) -> None:
+    found = esp32.identify(usb.port)
+    assert (found.kind, found.flash_size, found.board) == ("ESP32", 4 << 20, MAC)
+
+
+def test_a_blank_chip_gets_all_of_it_and_reads_back_equal(chip: Esp32, usb: Socket) -> None:
+    given = image()
+    found = esp32.identify(usb.port)
+    told: list[tuple[int, int]] = []
+    esp32.write(found, given, FILES, lambda _name, done, total: told.append((done, total)))
+    assert told == sorted(told)
+    assert told[-1][0] == told[-1][1]
+    assert started(chip.flash.content) is not None
+    written = bytes(chip.flash.content)
+    hold(chip, given, FILES)
+    assert chip.flash.content == written
+    assert esp32.stored(found, silent) == FILES
+    assert esp32.read_back(found, given, FILES, silent) == []
+
+
+@pytest.mark.parametrize(
+    ("at", "said"), [(0x1_0123, "MicroPython"), (0x1234, "boot loader"), (0x8005, "partition")]
+)
+def test_one_changed_bit_is_found(chip: Esp32, usb: Socket, at: int, said: str) -> None:
+    given = image()
+    hold(chip, given, FILES)
+    chip.flash.content[at] ^= 1
+    found = esp32.identify(usb.port)
+    (difference,) = esp32.read_back(found, given, FILES, silent)
+    assert said in difference
+
+
+def test_files_that_differ_are_named(chip: Esp32, usb: Socket) -> None:
+    given = image()
+    hold(chip, given, {**CONFIG, "lib/evil.py": b"x"})
+    found = esp32.identify(usb.port)
+    ours = {**FILES, "main.py": b"other", "boot.py": b"x"}
+    assert esp32.read_back(found, given, ours, silent) == [
+        "main.py: differs",
+        "boot.py: missing",
+        "lib/evil.py: does not belong there",
+    ]
+
+
+def test_P6_an_update_leaves_settings_keys_and_journal(chip: Esp32, usb: Socket) -> None:
+    hold(chip, image(), CONFIG)
+    found = esp32.identify(usb.port)
+    before = bytes(chip.flash.content[maker.VFS :])
+    newer = image(2)
+    esp32.update(found, newer, silent)
+    assert bytes(chip.flash.content[maker.VFS :]) == before
+    # The boot loader stays as well, which is another one in each of these images.
+    (difference,) = esp32.read_back(found, newer, FILES, silent)
+    assert difference.startswith("boot loader")
+
+
+def test_a_chip_that_the_image_is_not_for_is_left_alone(chip: Esp32, usb: Socket) -> None:
+    with pytest.raises(UsageError, match="ESP32-S3"):
+        image(chip=9)
+    found = esp32.identify(usb.port)
+    small = found._replace(flash_size=1 << 20)
+    with pytest.raises(UsageError, match="KiB of flash"):
+        esp32.write(small, image(), FILES, silent)
+    assert chip.flash.history == []
+
+
+@pytest.mark.parametrize("end", [0, 100, 0x7000, 0x7FFF, 0x1_0000])
+def test_an_image_that_was_cut_short_is_none(end: int) -> None:
+    with pytest.raises(UsageError):
+        esp32_image.parse(maker.image()[:end], "short.bin")
+
+
+@pytest.mark.parametrize("changes", [0, 1, 5])
+def test_P1_unplugged_in_a_flash_nothing_starts_until_the_next(
+    chip: Esp32, usb: Socket, changes: int
+) -> None:
+    given = image()
+    found = esp32.identify(usb.port)
+    chip.flash.changes_left = changes
+    with pytest.raises(UnreachableError):
+        esp32.write(found, given, FILES, silent)
+    assert started(chip.flash.content) is None
+    usb.plug_in()
+    esp32.write(found, given, FILES, silent)
+    assert esp32.read_back(found, given, FILES, silent) == []
+
+
+def test_nobody_there(usb: Socket) -> None:
+    usb.close()
+    with pytest.raises(UnreachableError):
+        esp32.identify(usb.port)
+
+
+def test_without_esptool_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import metadata
+
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    with pytest.raises(LocalError, match=r"\[esp32\]"):
+        esp32.identify("/dev/ttyUSB0")
+
+
+def test_our_files_fit() -> None:
+    whole = esp32_image.parse(maker.image(), "synthetic.bin")
+    parts = esp32_image.compose(whole, {**tree.program(), **tree.fresh(None)})
+    assert [part.offset for part in parts] == [maker.VFS, 0x1_0000, 0x8000, 0x1000]
