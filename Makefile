@@ -15,6 +15,9 @@ export PIP_CACHE_DIR := $(CURDIR)/build/cache/pip
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/cache/python
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 
+# Compiled with cc, and kept in the user's cache.
+QUICKEN := $(BIN)/python -c 'from hardmute.sim.rp2040 import thumb; thumb.build()'
+
 PEER_PACKAGES := ser2net socat systemd
 AUDIO_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
 
@@ -48,6 +51,7 @@ help:
 
 demo: $(VENV)/$(if $(filter rp2040,$(ENGINE)),chip,run).stamp
 	@mkdir -p build
+	@[ $(ENGINE) != rp2040 ] || $(QUICKEN) 2>/dev/null || true
 	@$(BIN)/hardmute demo --engine $(ENGINE) --svg build/demo.svg
 
 # Two for each core: half of the time a test waits for a board, which has its own time.
@@ -55,11 +59,12 @@ test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -q -n $$($(BIN)/python -c 'import os; print(2 * (os.cpu_count() or 1))')
 
 # MicroPython for the Pico, and the locked image: what is cached already, or what firmware/Makefile
-# builds.
+# builds; and the emulated Pico's quick half, in C.
 images: $(VENV)/test.stamp
 	@$(BIN)/python -c 'from hardmute.flash import runtime; runtime.find(None)' \
 	  2>/dev/null || $(MAKE) -s -C firmware runtime-and-image
 	@$(MAKE) -s -C firmware image
+	@$(QUICKEN)
 
 test-chip: images
 	$(BIN)/python -m pytest -q -n auto --timeout 900 tests/emulator

