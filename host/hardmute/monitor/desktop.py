@@ -180,7 +180,7 @@ def _recalled(memory: Path | None) -> _Open:
 
 def of_this_session(events: Events) -> Desktop:
     """The desktop of this session."""
-    return Desktop(events, memory=paths.runtime_dir("monitor") / "notifications.json")
+    return Desktop(events, memory=Path(paths.runtime_dir("monitor"), "notifications.json"))
 
 
 class Desktop:
