@@ -183,7 +183,7 @@ def _content(file: Path) -> bytes:
 def _record() -> Generator[Record]:
     """The record of this user, for one process at a time. Raises `LocalError`."""
     try:
-        file = paths.private(paths.data_dir()) / _FILE
+        file = Path(paths.private(paths.data_dir()), _FILE)
         flags = os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
         lock = os.open(file.with_suffix(".lock"), flags, 0o600)
     except OSError as error:
@@ -206,7 +206,7 @@ def _record() -> Generator[Record]:
 
 def is_owed() -> bool:
     """Whether a record says that sources which hardmute muted may still be muted."""
-    return os.path.lexists(Path(paths.data_dir()) / _FILE)
+    return os.path.lexists(Path(paths.data_dir(), _FILE))
 
 
 class OsMute:

@@ -49,6 +49,7 @@ STATUS_OF_A_PORT = {
     *("hardmute.model.allowance", "hardmute.model.answers", "hardmute.model.clock"),
     *("hardmute.model.reasons", "hardmute.model.strict_json", "hardmute.model.usb"),
     *("hardmute.model.words", "hardmute.monitor", "hardmute.monitor.client"),
+    *("hardmute.render", "hardmute.render.observations"),
     *("hardmute.store", "hardmute.store.keys", "hardmute.store.log"),
     *("hardmute.sync", "hardmute.sync.contact", "hardmute.sync.journal_import"),
     *("hardmute.sync.recorder", "hardmute.sync.visit"),
