@@ -42,7 +42,7 @@ _ATTEMPT_S = 15.0
 _STEP_S = 5.0
 _PAUSES_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 _LONGEST_REASON = 120
-_BAD_URL = "hooks.url must be http://HOST/PATH or https://HOST/PATH, without a user."
+_BAD_URL = "webhook must be http://HOST/PATH or https://HOST/PATH, without a user."
 
 
 class _News(NamedTuple):
@@ -196,7 +196,7 @@ class HookSink:
 
 
 def _cannot_run(event: Event, why: str) -> str:
-    return f"The program of on_{event} cannot be run ({why}): correct hooks.on_{event}."
+    return f"The program of on_{event} cannot be run ({why}): correct on_{event}."
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
@@ -251,14 +251,14 @@ class _Webhook:
             raise UsageError(_BAD_URL)
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if secret_file is None:
-            raise UsageError("hooks.url needs hooks.secret_file, to sign what it sends.")
+            raise UsageError("webhook needs webhook_secret_file, to sign what it sends.")
         try:
             self._secret = Path(secret_file).expanduser().read_bytes().strip()
         except OSError as error:
             why = error.strerror or str(error)
-            raise UsageError(f"hooks.secret_file cannot be read ({why}): correct it.") from error
+            raise UsageError(f"webhook_secret_file cannot be read ({why}): correct it.") from error
         if not self._secret:
-            raise UsageError("hooks.secret_file is empty: put a long random line into it.")
+            raise UsageError("webhook_secret_file is empty: put a long random line into it.")
 
     def put(self, news: _News) -> None:
         """Send ``news`` in place of older news of the same lane."""

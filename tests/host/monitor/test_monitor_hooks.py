@@ -236,7 +236,7 @@ def test_P5_the_last_program_to_run_is_of_the_newest_state(programs: Programs) -
     [
         (
             ("/no/such/program",),
-            "The program of on_live cannot be run (there is no such program): correct hooks.",
+            "The program of on_live cannot be run (there is no such program): correct on_live.",
         ),
         (("/etc/passwd",), "The program of on_live cannot be run (there is no such program)"),
         (("false",), "The program of on_live ended with 1."),
@@ -441,13 +441,13 @@ def test_a_webhook_with_a_certificate_of_nobody_gets_nothing(secret: str, tmp_pa
 @pytest.mark.parametrize(
     ("url", "secret_file", "trouble"),
     [
-        ("ftp://host/", "secret", "hooks.url must be http"),
-        ("https:///path", "secret", "hooks.url must be http"),
-        ("http://host:port/", "secret", "hooks.url must be http"),
-        ("http://me:word@host/", "secret", "hooks.url must be http"),
-        ("http://host/", None, "hooks.url needs hooks.secret_file"),
-        ("http://host/", "missing", "hooks.secret_file cannot be read (No such file"),
-        ("http://host/", "empty", "hooks.secret_file is empty"),
+        ("ftp://host/", "secret", "webhook must be http"),
+        ("https:///path", "secret", "webhook must be http"),
+        ("http://host:port/", "secret", "webhook must be http"),
+        ("http://me:word@host/", "secret", "webhook must be http"),
+        ("http://host/", None, "webhook needs webhook_secret_file"),
+        ("http://host/", "missing", "webhook_secret_file cannot be read (No such file"),
+        ("http://host/", "empty", "webhook_secret_file is empty"),
     ],
 )
 def test_a_webhook_that_is_set_wrongly_is_one_sentence(
