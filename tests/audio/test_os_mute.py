@@ -630,8 +630,7 @@ def test_P2_a_real_board_s_line_and_the_mute_of_the_system(
         assert line() == "connected"
         sound.mute("mic", muted=True)
         await until(lambda: line() == "cut")
-        told = feed.of(board.id)
-        await until(lambda: feed.of(board.id) is not told)
+        await until(lambda: [one.observation.verdict for one in feed.boards] == ["muted"])
         sound.mute("mic", muted=False)
         await until(lambda: bool(said))
         assert line() == "cut"
