@@ -55,6 +55,8 @@ _ANSWER_S = 5.0
 _BACKOFF_S = (1.0, 2.0, 5.0, 10.0)
 _AGAIN_S = 30.0
 _END_S = 0.5
+# A bus refuses what goes over 128 unanswered calls of a connection.
+_AT_ONCE = 64
 # Of each notification: so many calls at once, and then one a second.
 _CALLS = 6
 # Why a notification was closed, by the specification: somebody dismissed it; we closed it.
@@ -155,6 +157,8 @@ class _Session:
     # Serials of questions: which bus it is, who the service is, whether it could be started, and
     # what it can do.
     identity: int = 0
+    # Calls of notes that are under way.
+    under_way: int = 0
     named: int = 0
     started: int = 0
     asked: int = 0
@@ -283,12 +287,13 @@ class Desktop:
         """Close all notes: what nobody updates any more must not stay."""
         bus = session.bus
         if bus.connected:
-            for card in self._cards.values():
+            cards = list(self._cards.values())
+            for card in cards:
                 card.note = None
                 self._step(card)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_END_S):
-                    while any(card.asked for card in self._cards.values()):
+                    while session.ready and any(one.number or one.asked for one in cards):
                         await asyncio.sleep(0.01)
         bus.disconnect()
         with contextlib.suppress(TimeoutError):
@@ -330,6 +335,9 @@ class Desktop:
         session = self._session
         if session is None or not session.ready or card.asked is not None:
             return
+        if session.under_way >= _AT_ONCE:
+            # The next answer steps on.
+            return
         loop = asyncio.get_running_loop()
         if card.number and (card.note is None or card.again):
             card.asked = "close"
@@ -345,6 +353,7 @@ class Desktop:
             card.asked, card.sent, card.again = "notify", card.note, False
             member, signature = "Notify", "susssasa{sv}i"
             body = self._words(session, card.note, card.number)
+        session.under_way += 1
         card.serial = self._call(session.owner, PATH, SERVICE, member, signature, *body)
         card.late = loop.call_later(_ANSWER_S, self._fail, _SILENT)
 
@@ -429,6 +438,7 @@ class Desktop:
     def _owned(self, session: _Session, owner: str) -> None:
         """The service is another one now, or none."""
         before, session.owner, session.ready = session.owner, owner, False
+        session.under_way = 0
         for card in self._cards.values():
             if card.asked == "notify":
                 session.abandoned.add(card.serial)
@@ -491,6 +501,7 @@ class Desktop:
     def _answered(self, session: _Session, tag: str, card: _Card, answer: Message | None) -> None:
         asked = card.asked
         card.settled()
+        session.under_way -= 1
         if asked == "close":
             # Either way: an error says that there is no such note any more.
             card.number = 0
@@ -503,6 +514,9 @@ class Desktop:
             self._fail(_REFUSED)
         self._remember(session)
         self._step(card)
+        if session.under_way == _AT_ONCE - 1:
+            for other in self._cards.values():
+                self._step(other)
 
     def _fail(self, trouble: str) -> None:
         """Nobody can see what is not shown now."""
