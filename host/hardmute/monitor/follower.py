@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -213,9 +214,8 @@ class Follower:
         if self._stop is None:
             time.sleep(seconds)
             return
-        until = time.monotonic() + seconds
-        while not self._stop.is_set() and (left := until - time.monotonic()) > 0:
-            if self._woken.wait(min(_LOOK_AGAIN_S, left)):
+        for _ in range(math.ceil(seconds / _LOOK_AGAIN_S)):
+            if self._stop.is_set() or self._woken.wait(_LOOK_AGAIN_S):
                 break
         self._woken.clear()
 

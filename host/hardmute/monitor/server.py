@@ -59,7 +59,7 @@ class Server:
     def __init__(self, monitor: Monitor, about: Callable[[], dict[str, Any]]) -> None:
         self._monitor = monitor
         self._about = about
-        self._clients = 0
+        self._conversing: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncGenerator[None]:
@@ -87,19 +87,27 @@ class Server:
         finally:
             server.close()
             file.unlink(missing_ok=True)
+            tasks = list(self._conversing)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients += 1
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._conversing.add(task)
         try:
             _, uid = peer(writer.get_extra_info("socket"))
-            if self._clients <= _MAX_CLIENTS and uid in (None, os.getuid()):
+            if len(self._conversing) <= _MAX_CLIENTS and uid in (None, os.getuid()):
                 await self._converse(reader, writer)
         except (OSError, ValueError, TimeoutError, asyncio.CancelledError):
             # One who has gone, or does not read what it asked for, or talks nonsense; or the end.
             pass
         finally:
-            self._clients -= 1
-            writer.close()
+            # What it has not read is of no use to anybody.
+            writer.transport.abort()
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+            self._conversing.discard(task)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():

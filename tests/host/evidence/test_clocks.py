@@ -383,6 +383,8 @@ STOPS_IN_SUSPEND = {
     "model/clock.py",
     "sim/server.py",
     "store/log.py",
+    # As systemd wants it.
+    "system/service_manager.py",
 }
 
 
