@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import board, chip, desktop, host, listen, os_mute
+from bench import board, chip, desktop, host, listen, monitor, os_mute
 from hardmute.model.errors import HardmuteError
 
 BENCHMARKS = (
@@ -24,6 +24,8 @@ BENCHMARKS = (
     host.proving,
     host.receipts,
     board.flood_memory,
+    monitor.monitor,
+    monitor.monitor_costs,
     desktop.notification,
     listen.provable,
     listen.detection,

@@ -56,7 +56,7 @@ async def _measured(address: str) -> tuple[list[float], list[float]]:
     control, shown = [], []
     # The first one waits for the connection.
     for number in range(_TIMES + 1):
-        took_s = await _echo()
+        took_s = await echo()
         begin = time.perf_counter()
         feed.tell(_live(f"{number:08x}"))
         while len(service.open) <= number:
@@ -70,7 +70,7 @@ async def _measured(address: str) -> tuple[list[float], list[float]]:
     return control, shown
 
 
-async def _echo() -> float:
+async def echo() -> float:
     """How long a byte takes to the other end of a terminal and back."""
     loop = asyncio.get_running_loop()
     here, there = os.openpty()

@@ -51,7 +51,7 @@ _PRESSES_AN_HOUR = 14
 
 
 # The start of any command; without `micropython`, a package for tests that takes long.
-_START = (
+START = (
     "import sys; sys.modules['micropython'] = None;"
     " from hardmute.cli.main import main; sys.exit(main())"
 )
@@ -61,21 +61,21 @@ def cold_start() -> list[Figure]:
     """User CPU time of `hardmute status --json`, beside `python -c "import serial"`."""
     floor = "import argparse, hashlib, json, serial, sqlite3"
     with _simulated_board() as device:
-        figures = _ratios({f'python -c "{floor}"': (floor,), "--version": (_START, "--version")})
-        port = (_START, "-d", device, "status", "--json")
-        figures += _ratios({"hardmute status --json of a port, not paired": port}, "≤ 2.0")
+        figures = ratios({f'python -c "{floor}"': (floor,), "--version": (START, "--version")})
+        port = (START, "-d", device, "status", "--json")
+        figures += ratios({"hardmute status --json of a port, not paired": port}, "≤ 2.0")
         for words in (["power-off"], ["power-on", "--hold", "3.3"]):
             _quiet("world", _BOARD, *words)
         _quiet("-d", _BOARD, "pair", "--verify-key", f"{os.environ['HARDMUTE_HOME']}/key.json")
         for words in (["power-off"], ["power-on"]):
             _quiet("world", _BOARD, *words)
         _quiet("-d", _BOARD, "name", "Desk")
-        label = (_START, "-d", "Desk", "status", "--json")
-        figures += _ratios({"hardmute status --json of a label, paired": label}, "≤ 2.8")
+        label = (START, "-d", "Desk", "status", "--json")
+        figures += ratios({"hardmute status --json of a label, paired": label}, "≤ 2.8")
     return figures
 
 
-def _ratios(programs: dict[str, tuple[str, ...]], aim: str | None = None) -> list[Figure]:
+def ratios(programs: dict[str, tuple[str, ...]], aim: str | None = None) -> list[Figure]:
     """The user CPU time of each, and how many times that of `import serial` it is."""
     runs = [("import serial",), *programs.values()]
     # The first round compiles.
@@ -133,7 +133,7 @@ def _median(action: Callable[[], object]) -> float:
 
 def log_rows() -> list[Figure]:
     """The log at a million rows: append, open, and a day out of two years."""
-    with _home() as home:
+    with own_home() as home:
         file = home / "log.sqlite3"
         now_ms = time.time_ns() // 1_000_000
         _fill(file, now_ms)
@@ -178,7 +178,7 @@ _ROUNDS = 3
 
 def verification() -> list[Figure]:
     """A log of a million records of a paired board, verified with its key: wall and CPU time."""
-    with _home() as home:
+    with own_home() as home:
         secrets, records = _records(_ROWS)
         key, key_file = secrets[_BOARD, 1], home / "key.json"
         keys.save_verify_key(key_file, _BOARD, 1, key)
@@ -217,7 +217,7 @@ def verification() -> list[Figure]:
 
 def storing() -> list[Figure]:
     """A log of 50,000 records of a paired board: store, prune."""
-    with _home() as home:
+    with own_home() as home:
         _, records = _records(_RECORDS)
         log = Log(home / "log.sqlite3")
         start = time.perf_counter()
@@ -270,7 +270,7 @@ def _fill_records(log: Log, records: list[bytes]) -> list[bytes]:
 
 def proving() -> list[Figure]:
     """`hardmute prove` over a month with 10,000 presses, in a log of 1 million entries."""
-    with _home() as home:
+    with own_home() as home:
         file = home / "log.sqlite3"
         now_ms = time.time_ns() // 1_000_000
         start_ms = now_ms - _MONTH_MS
@@ -328,7 +328,7 @@ print(time.process_time() - start, peak() - before)
 
 def receipts() -> list[Figure]:
     """Receipts as long as they may be, which somebody has filled with what takes long to read."""
-    with _home() as home:
+    with own_home() as home:
         file = home / "receipt.json"
         taken = {}
         for name, unit in _FILLERS.items():
@@ -546,7 +546,7 @@ def _quiet(*arguments: str) -> str:
 
 
 @contextlib.contextmanager
-def _home() -> Generator[Path]:
+def own_home() -> Generator[Path]:
     with tempfile.TemporaryDirectory(prefix="hardmute-bench-") as home:
         os.environ["HARDMUTE_HOME"] = home
         yield Path(home)
@@ -554,7 +554,7 @@ def _home() -> Generator[Path]:
 
 @contextlib.contextmanager
 def _simulated_board() -> Generator[str]:
-    with _home():
+    with own_home():
         process = subprocess.Popen(
             [sys.executable, "-m", "hardmute", "sim", "--id", _BOARD],
             stdin=subprocess.DEVNULL,

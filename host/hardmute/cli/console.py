@@ -87,6 +87,13 @@ def complain_of_output(error: OSError) -> None:
         complain(f"Standard output cannot be written: {error.strerror}.")
 
 
+def ring() -> None:
+    """Ring the bell of the terminal, if there is one."""
+    if sys.stderr.isatty():
+        with contextlib.suppress(OSError):
+            print("\a", end="", file=sys.stderr, flush=True)
+
+
 def mark(sign: str, otherwise: str) -> str:
     """``sign``, or a word where standard output cannot show it."""
     return sign if fits(sign) else otherwise

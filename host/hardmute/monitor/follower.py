@@ -40,13 +40,15 @@ _SLICE_S = 0.5
 # cannot be followed now; after a pause, which grows up to the last of `_BACKOFF_S`, the follower
 # is ``connecting`` again.
 Phase = Literal["connecting", "following", "lost"]
+# A monitor runs for years: a row a minute would be 0.7 MB a day.
+_MONITOR_STILL_MS = 300_000
 # Rows stand for those that were left out, from the mildest to the gravest.
 _GRAVITY = ("muted", "unknown", "live", "fault")
 
 
 class Follower:
     """Follows one board, across unplugging and restarts. It shows changes by ``show``; it logs
-    those, and a row a minute. It prints nothing.
+    those, and a row a minute; a monitor, a row each five minutes. It prints nothing.
 
     Where changes come faster than a row a second, a row is the gravest of them and says how many
     there were. A board that signs attests for the log at least every ten minutes.
@@ -74,6 +76,7 @@ class Follower:
         self._timeout = timeout
         self._first_turn: Turn = turn
         self._source = source
+        self._still_ms = _MONITOR_STILL_MS if turn == "monitor" else STILL_MS
         self._show = show
         self._clock = clock
         self._stop = stop
@@ -347,10 +350,10 @@ class Follower:
             self._log(observation)
 
     def _is_due(self, observation: Observation) -> bool:
-        """Whether the last row is a minute old, whatever the host's clock was set to since."""
+        """Whether the last row is old, whatever the host's clock was set to since."""
         if self._logged is None or self._logged.run != observation.run:
             return True
-        return (observation.run_us or 0) - (self._logged.run_us or 0) >= 1000 * STILL_MS
+        return (observation.run_us or 0) - (self._logged.run_us or 0) >= 1000 * self._still_ms
 
     def _doubt(self) -> None:
         """Show that the state is not known: what was read had waited."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import Callable
 
@@ -82,11 +81,3 @@ class Sinks:
                 name = type(sink).__name__
                 notices.tell(f"hardmute failed inside ({name}: {error!r}): it tries again.")
             await asyncio.sleep(_TRY_AGAIN_S)
-
-
-def ring() -> None:
-    """Ring the bell of the terminal, if there is one."""
-    if sys.stderr.isatty():
-        with contextlib.suppress(OSError):
-            sys.stderr.write("\a")
-            sys.stderr.flush()

@@ -57,7 +57,7 @@ async def _run(args: Namespace, clock: HostClock) -> int:
     manager = ServiceManager()
     boards = tuple(args.devices) or chosen.boards
     followed = Monitor(boards, timeout=args.timeout, clock=clock)
-    working = sinks.Sinks(followed.feed, followed.mute, clock, sinks.ring)
+    working = sinks.Sinks(followed.feed, followed.mute, clock, console.ring)
     ended = _ended_by_signals()
     reload = _asked_to_reload()
 
