@@ -373,6 +373,8 @@ def test_P5_a_board_with_a_label_that_is_not_there_is_unknown(
     log.close()
     running = inside()
     assert running.verdict("c0ffee01") == "unknown"
+    # At first the port of the other board may not be known as that.
+    wait_for(lambda: running.reason("c0ffee01") == "not_connected")
     told = cli("-d", "Meeting room 2", "status", "--json")
     assert (told.code, told.json["reason"]) == (3, "not_connected")
 
