@@ -192,9 +192,11 @@ class Board:
         that takes its time gets the newest change alone; the log has them all. What it gets was
         known at most 3 s before it gets it.
 
-        The board is followed in a thread of its own, which ends with the iterator, or within 0.1 s
-        or one time-out after ``stop`` was set. It logs changes, and a row a minute. ``notify`` is
-        called in that thread when there is news; it must return at once. Raises as `read`.
+        What `hardmute monitor` follows is read from the monitor, which logs it. Otherwise the
+        board is followed here, with changes and a row a minute in the log. A thread of its own
+        does that. It ends with the iterator, or within 0.1 s or one time-out after ``stop`` was
+        set. ``notify`` is called in it when there is news; it must return at once. Raises as
+        `read`.
         """
         return Watch(self._named, self.id, self._timeout, stop or threading.Event(), notify)
 

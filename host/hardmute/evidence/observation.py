@@ -187,6 +187,19 @@ def told(observation: Observation) -> Observation:
     )
 
 
+def essence(observation: Observation) -> tuple[object, ...]:
+    """What makes a change, if it is another than before."""
+    return (
+        observation.verdict,
+        observation.cause,
+        observation.boot,
+        observation.changes,
+        observation.faults,
+        observation.warnings,
+        observation.service,
+    )
+
+
 def _require_types(found: Observation) -> None:
     """Raise `ValueError` for an observation with a value that none of ours has."""
     numbers = (getattr(found, field) for field in _NUMBERS)

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Generator, Iterator
 
-from hardmute.evidence.observation import Observation
+from hardmute.evidence.observation import Observation, essence
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.model.errors import UnreachableError
 from hardmute.model.typed import TYPE_CHECKING, Any, NamedTuple, cast
@@ -191,53 +191,45 @@ def board(named: str | None, source: str, clock: HostClock = SYSTEM) -> Entry | 
         return connection.entry(said["board"], source) if said.get("ok") is True else None
 
 
-def changes(named: str | None, source: str) -> Iterator[Entry] | None:
-    """What the monitor knows of a board, and each change of it. None as for `board`.
+def following(named: str | None, source: str, clock: HostClock = SYSTEM) -> Iterator[Entry] | None:
+    """What the monitor knows of a board, at each change, and at least each second.
 
-    The iterator gives "unknown" where the monitor says nothing for 3 s; and goes on where it does
-    again. It raises `UnreachableError` where the monitor has ended.
+    None as for `board`. The iterator gives "unknown" where the monitor says nothing for 3 s, and
+    goes on where it does again. It raises `UnreachableError` where the monitor has ended.
     """
-    connection = connect()
+    connection = connect(clock)
     if connection is None:
         return None
     said = connection.ask("watch", named=named)
     if said.get("ok") is not True:
         connection.close()
         return None
-    return _changes(connection, said, source)
+    return _following(connection, said, source, clock)
 
 
-def _changes(connection: Connection, said: dict[str, Any], source: str) -> Iterator[Entry]:
-    shown: Entry | None = None
+def _following(
+    connection: Connection, said: dict[str, Any], source: str, clock: HostClock
+) -> Iterator[Entry]:
     with contextlib.closing(connection):
-        found = connection.entry(said["board"], source)
+        entry = connection.entry(said["board"], source)
         while True:
-            if shown is None or _essence(shown) != _essence(found):
-                shown = found
-                yield found
+            yield entry
             try:
                 said = connection.next()
                 if said.get("ok") is not True:
                     raise UnreachableError("The monitor has lost the board.", "not_connected")
-                found = connection.entry(said["board"], source)
+                entry = connection.entry(said["board"], source)
             except HangsError:
-                found = shown._replace(observation=late(shown.observation, source))
+                entry = entry._replace(observation=late(entry.observation, source, clock))
+
+
+def is_news(before: Entry | None, entry: Entry) -> bool:
+    """Whether ``entry`` is a change, and not only newer."""
+    return before is None or _essence(before) != _essence(entry)
 
 
 def _essence(entry: Entry) -> tuple[object, ...]:
-    seen = entry.observation
-    return (
-        seen.verdict,
-        seen.reason,
-        seen.cause,
-        seen.boot,
-        seen.changes,
-        seen.faults,
-        seen.warnings,
-        seen.service,
-        entry.label,
-        entry.incident,
-    )
+    return (*essence(entry.observation), entry.observation.reason, entry.label, entry.incident)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Literal
 from hardmute.device import discovery
 from hardmute.device.client import STREAM_SILENCE_S, Session
 from hardmute.device.holder import Turn
-from hardmute.evidence.observation import STILL_MS, Observation
+from hardmute.evidence.observation import STILL_MS, Observation, essence
 from hardmute.model import errors
 from hardmute.model.allowance import Allowance
 from hardmute.model.answers import NOT_ATTESTED, Identity
@@ -416,16 +416,3 @@ class Follower:
 
 def _gravity(observation: Observation) -> int:
     return _GRAVITY.index(observation.verdict)
-
-
-def essence(observation: Observation) -> tuple[object, ...]:
-    """What makes a change, if it is another than before."""
-    return (
-        observation.verdict,
-        observation.cause,
-        observation.boot,
-        observation.changes,
-        observation.faults,
-        observation.warnings,
-        observation.service,
-    )

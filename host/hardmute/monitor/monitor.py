@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 from hardmute.device import client, discovery, holder
 from hardmute.device.discovery import Port
-from hardmute.evidence.observation import Observation
+from hardmute.evidence.observation import Observation, essence
 from hardmute.model import errors
 from hardmute.model.answers import Identity
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor.feed import Feed, Told
-from hardmute.monitor.follower import essence
 from hardmute.monitor.station import Station
 from hardmute.sync.recorder import Recorder
 from hardmute.sync.visit import cut, visit

@@ -9,6 +9,7 @@ from hardmute.device.client import STREAM_SILENCE_S
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors
 from hardmute.model.clock import SYSTEM, HostClock
+from hardmute.monitor import client
 from hardmute.monitor.follower import Follower
 from hardmute.sync.visit import unseen_now
 
@@ -85,9 +86,8 @@ class Watch(Iterator[Observation]):
             raise StopIteration
 
     def _is_stale(self) -> bool:
-        follower = self._shown.follower
-        heard_s = self._clock.now_s() if follower is None else follower.heard_s
-        return self._clock.now_s() - heard_s > STREAM_SILENCE_S
+        heard_s = self._shown.heard_s
+        return heard_s is not None and self._clock.now_s() - heard_s() > STREAM_SILENCE_S
 
 
 class _Shown:
@@ -98,6 +98,35 @@ class _Shown:
         self.newest: Observation | None = None
         self.failure: errors.HardmuteError | None = None
         self.follower: Follower | None = None
+        # When the board was heard last, in seconds of the clock given.
+        self.heard_s: Callable[[], float] | None = None
+
+
+def _read(
+    shown: _Shown,
+    named: str,
+    board: str,
+    stop: threading.Event,
+    tell: Callable[[], None],
+    clock: HostClock,
+) -> None:
+    """Have the monitor follow the board, for as long as it does."""
+    try:
+        told = client.following(named, "watch", clock)
+        before: client.Entry | None = None
+        for entry in told or ():
+            if stop.is_set() or entry.observation.board != board:
+                return
+            if entry.incident is not None:
+                raise errors.EvidenceError(entry.incident)
+            heard_us = entry.observation.run_us or 0
+            shown.heard_s = lambda heard_us=heard_us: heard_us / 1e6
+            if client.is_news(before, entry):
+                before, shown.newest = entry, entry.observation
+                tell()
+    except errors.UnreachableError:
+        # It has ended, or it hangs: the board itself tells.
+        return
 
 
 def _follow(
@@ -117,14 +146,19 @@ def _follow(
 
     def show(observation: Observation) -> None:
         shown.newest = observation
-        if shown.follower is not None and shown.follower.evidence is not None:
-            raise shown.follower.evidence
+        follower = shown.follower
+        if follower is not None:
+            if follower.evidence is not None:
+                raise follower.evidence
+            shown.heard_s = lambda: follower.heard_s
         tell()
 
     try:
-        # Here, for the log belongs to the thread that opens it.
-        shown.follower = Follower(named, timeout, show, board=board, clock=clock, stop=stop)
-        shown.follower.run()
+        _read(shown, named, board, stop, tell, clock)
+        if not stop.is_set():
+            # Here, for the log belongs to the thread that opens it.
+            shown.follower = Follower(named, timeout, show, board=board, clock=clock, stop=stop)
+            shown.follower.run()
     except errors.HardmuteError as error:
         shown.failure = error
     finally:

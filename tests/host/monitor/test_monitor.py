@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import hardmute
 from conftest import Cli, Result, Sim, StartSim, StartWatch, plug_in_real
 from hardmute.model.answers import Verdict
 from hardmute.model.clock import SYSTEM, HostClock
@@ -399,3 +400,23 @@ def test_P5_a_board_that_hangs_is_unknown_and_holds_up_no_other(
     wait_for(lambda: running.verdict(other.board) == "live")
     one.process.send_signal(signal.SIGCONT)
     wait_for(lambda: running.verdict(one.board) == "muted")
+
+
+def test_P5_a_program_follows_a_board_by_the_monitor(sim: Sim, monitor: StartMonitor) -> None:
+    """Neither takes the port from the other; and the program goes on without the monitor."""
+    running = monitor(sim.board)
+    seen = hardmute.open_board(sim.board).watch()
+    assert next(seen).verdict == "muted"
+    sim.act("press")
+    assert next(seen).verdict == "live"
+    known = running.knows(sim.board)
+    assert known is not None
+    assert known.observation.verdict == "live"
+    running.send(signal.SIGSTOP)
+    assert next(seen).verdict == "unknown"
+    running.end()
+    while next(seen).verdict != "live":
+        pass
+    sim.act("press")
+    while next(seen).verdict != "muted":
+        pass

@@ -40,7 +40,7 @@ def watch(args: Namespace) -> int:
 def _watch(args: Namespace) -> int:
     device = args.device
     try:
-        told = client.changes(device, "watch")
+        told = client.following(device, "watch")
     except client.HangsError as error:
         console.complain(error)
         return error.exit_code
@@ -88,14 +88,15 @@ def print_change(
 
 def _read(told: Iterator[client.Entry], *, as_json: bool, form: Format | None) -> str | None:
     """Print what the monitor tells of a board until it ends. Returns the board's id."""
-    board: str | None = None
+    shown: client.Entry | None = None
     try:
         for known in told:
-            board = known.observation.board
-            print_change(known.observation, known.label, as_json=as_json, form=form)
+            if client.is_news(shown, known):
+                shown = known
+                print_change(known.observation, known.label, as_json=as_json, form=form)
     except errors.UnreachableError as error:
         console.complain(error)
-    return board
+    return None if shown is None else shown.observation.board
 
 
 def follow(
