@@ -64,6 +64,8 @@ images: $(VENV)/test.stamp
 	@$(BIN)/python -c 'from hardmute.flash import runtime; runtime.find(None)' \
 	  2>/dev/null || $(MAKE) -s -C firmware runtime-and-image
 	@$(MAKE) -s -C firmware image
+	@command -v cc >/dev/null || { echo "A C compiler is missing:" \
+	  "sudo apt-get install --no-install-recommends gcc libc6-dev"; exit 1; }
 	@$(QUICKEN)
 
 test-chip: images
