@@ -62,6 +62,8 @@ class Monitor:
         self._search = discovery.Search(clock.now_s)
         # Ports at which a board was met whose id another one has.
         self._twins: dict[str, str] = {}
+        # Ports at which a real board may be.
+        self._real: set[str | None] = set()
         self._news = asyncio.Event()
         self._over = threading.Event()
         self._notify: Callable[[], None] = lambda: None
@@ -79,11 +81,10 @@ class Monitor:
         None if the monitor cannot tell.
         """
         if named is None:
-            found = [
-                station
-                for station in self.stations
-                if station.is_followed and (known := station.known) and not known.simulated
-            ]
+            found = [one for one in self.stations if one.is_followed and one.device in self._real]
+            if self._only or {one.device for one in found} != self._real:
+                # There may be another board, which has to be asked.
+                return None
         elif discovery.is_port(named):
             key = holder.port_key(named)
             found = [
@@ -197,6 +198,8 @@ class Monitor:
         self._bar_twins(listed)
         unknown = [port for port, board in listed.ports.items() if board is None]
         taken = {station.device for station in self.stations}
+        # A simulated board is used only when it is named.
+        self._real = {port.device for port in listed.ports if port.ids is not None}
         for port in self._search.next([port for port in unknown if port.device not in taken]):
             asking = asyncio.create_task(self._meet(port))
             self._asking.add(asking)

@@ -346,6 +346,31 @@ def test_P5_an_answer_counts_by_its_age(
 # Which boards it follows.
 
 
+def test_P5_the_only_board_is_the_only_one_that_may_be_there(
+    start_sim: StartSim, cli: Cli, inside: Callable[..., Inside], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = start_sim(), start_sim()
+    plug_in_real(monkeypatch, one.device)
+    running = inside()
+    wait_for(lambda: running.monitor.station(None) is not None)
+    assert cli("status", "--json").json["board"] == one.board
+    other.act("unplug")
+    plug_in_real(monkeypatch, one.device, other.device)
+    # A port with something that does not answer: the monitor cannot tell what is behind it.
+    wait_for(lambda: running.monitor.station(None) is None)
+    plug_in_real(monkeypatch, one.device)
+    wait_for(lambda: running.monitor.station(None) is not None)
+
+
+def test_P5_the_monitor_of_one_board_speaks_for_no_other(
+    start_sim: StartSim, inside: Callable[..., Inside], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = start_sim(), start_sim()
+    plug_in_real(monkeypatch, one.device, other.device)
+    running = inside(one.board)
+    assert running.monitor.station(None) is None
+
+
 def test_P5_boards_that_come_and_go_are_followed(
     start_sim: StartSim, inside: Callable[..., Inside], monkeypatch: pytest.MonkeyPatch
 ) -> None:
