@@ -22,7 +22,7 @@ from hardmute.evidence.observation import unseen
 from hardmute.model.answers import Verdict
 from hardmute.monitor import settings
 from hardmute.monitor.feed import Feed, Told
-from hardmute.monitor.os_mute import OsMute
+from hardmute.monitor.os_mute import OsMuteSink
 
 _CUTS = 300
 _SETTINGS = """\
@@ -79,7 +79,7 @@ def _sound_server(pulseaudio: str) -> Generator[None]:
 
 async def _measured() -> tuple[list[float], list[float]]:
     """How long each cut and each echo took, in seconds."""
-    feed, sink = Feed(), OsMute(settings.OsMute(follow=True))
+    feed, sink = Feed(), OsMuteSink(settings.OsMute(follow=True))
     work = asyncio.create_task(sink.run(feed, _cut))
     muted, echoed = list[float](), list[float]()
     seen = unseen("", board="a", device="", simulated=True, source="", at_ms=0)

@@ -25,7 +25,7 @@ from hardmute.monitor.feed import Feed, Told
 _LIBRARY = os_mute._library()
 
 
-class Watched(os_mute.OsMute):
+class Watched(os_mute.OsMuteSink):
     """Counts its own looks, so that somebody else knows when it has seen everything."""
 
     begun = done = 0

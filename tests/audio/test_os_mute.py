@@ -18,8 +18,8 @@ import pytest
 from conftest import BOARD, simulated
 from hardmute import aio
 from hardmute.monitor.feed import Feed, Told
-from hardmute.monitor.os_mute import OsMute
-from hardmute.monitor.settings import OsMute as Chosen
+from hardmute.monitor.os_mute import OsMuteSink
+from hardmute.monitor.settings import OsMuteSink as Chosen
 from hardmute.sim.world import act
 from muting import IS_PIPEWIRE, Life, SoundServer, World, lives
 
@@ -621,7 +621,7 @@ def test_P2_a_real_board_s_line_and_the_mute_of_the_system(
             async for observation in board.watch():
                 feed.tell(Told(board.id, "Desk", observation))
 
-        sink = OsMute(Chosen(follow=True, lead=True), said.append, settle_s=0.0)
+        sink = OsMuteSink(Chosen(follow=True, lead=True), said.append, settle_s=0.0)
         tasks = [asyncio.create_task(one) for one in (follow(), sink.run(feed, cut))]
         await until(lambda: sound.muted()["mic"])
         assert line() == "cut"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,17 @@ def test_the_tests_are_in_folders_named_as_the_rooms() -> None:
     tests = Path(__file__).parent
     folders = {file.parent for file in tests.rglob("test_*.py")} - {tests}
     assert {folder.relative_to(tests).as_posix() for folder in folders} <= set(LEVELS)
+
+
+def test_one_name_is_of_one_class() -> None:
+    found = Counter(
+        node.name
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    # `hardmute.aio` has the twin of `hardmute.Board`.
+    assert [name for name, count in found.items() if count > 1] == ["Board"]
 
 
 def test_arrows_between_rooms_go_down_only() -> None:

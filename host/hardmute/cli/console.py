@@ -30,7 +30,7 @@ def rich_console() -> Console:
     """A rich console on standard output."""
     from rich.console import Console
 
-    class Told(Console):
+    class TellingConsole(Console):
         """One whose caller learns that its reader has gone. rich would exit with 1: "live"."""
 
         def on_broken_pipe(self) -> None:
@@ -38,7 +38,7 @@ def rich_console() -> Console:
             raise
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 80
-    return Told(highlight=False, width=width, emoji=False)
+    return TellingConsole(highlight=False, width=width, emoji=False)
 
 
 # Where the text after a verdict begins: behind the longest one, and two spaces.

@@ -15,7 +15,7 @@ _SOFTEST_DBFS = -100.0
 _WIDTH = 30
 
 
-class Screen:
+class Terminal:
     """``level``: power of what is heard now, dB re full scale.
 
     On a terminal, one line that is drawn anew; elsewhere, and with ``quiet`` on standard error, a

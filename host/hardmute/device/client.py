@@ -105,7 +105,7 @@ def _random_id() -> int:
 if TYPE_CHECKING:
     from typing import Protocol
 
-    class Port(Protocol):
+    class OpenPort(Protocol):
         """What a session needs of an open pyserial port."""
 
         timeout: float | None
@@ -129,7 +129,7 @@ class Session:
 
     def __init__(
         self,
-        port: Port,
+        port: OpenPort,
         device: str,
         timeout: float,
         *,
@@ -589,7 +589,7 @@ def _opened(
                 port.close()
 
 
-def _open(device: str, timeout: float, *, shared: bool = False) -> Port:
+def _open(device: str, timeout: float, *, shared: bool = False) -> OpenPort:
     """``shared``: though another process, which hangs, has it open."""
     remote = device.lower().startswith(_REMOTE)
     settings: dict[str, Any] = {} if remote else {"write_timeout": timeout}
@@ -630,7 +630,7 @@ def _open(device: str, timeout: float, *, shared: bool = False) -> Port:
         settled: Any = port
         settled._reconfigure_port = _leave  # noqa: SLF001 (each kind of port has its own)
     # A cast, because pyserial's properties are not the attributes that they behave like.
-    return cast("Port", port)
+    return cast("OpenPort", port)
 
 
 def _leave() -> None:

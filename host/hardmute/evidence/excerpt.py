@@ -25,7 +25,7 @@ class Excerpt(NamedTuple):
     before: bytes
     record: Row | None
     rows: Sequence[Row]
-    findings: Sequence[verifier.Finding]
+    findings: Sequence[verifier.Flaw]
     log_hash: Callable[[int], bytes | None]
     pair_records: Callable[[int], Iterable[tuple[int, journal.Record]]]
 

@@ -79,7 +79,7 @@ class Proof(NamedTuple):
     # Signatures checked with the verify key; how many there were; what is wrong.
     signed: int
     signatures: int
-    findings: list[verifier.Finding]
+    findings: list[verifier.Flaw]
     # Known to be no real board.
     simulated: bool = False
     # When, within what is proven muted, the microphone itself was heard to be cut.
@@ -232,14 +232,14 @@ def shown_by(
     )
 
 
-def unreadable(entries: Iterable[Entry]) -> Iterator[verifier.Finding]:
+def unreadable(entries: Iterable[Entry]) -> Iterator[verifier.Flaw]:
     """What is wrong with those of ``entries`` that tell what was heard."""
     for entry in entries:
         try:
             if entry.kind == listening.KIND:
                 listening.read(entry)
         except (KeyError, ValueError):
-            yield verifier.Finding(entry.row, f"is no {listening.KIND} as hardmute writes it")
+            yield verifier.Flaw(entry.row, f"is no {listening.KIND} as hardmute writes it")
 
 
 def numbers(pairings: Iterable[tuple[str, int]]) -> tuple[int, ...]:

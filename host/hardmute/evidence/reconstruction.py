@@ -27,7 +27,7 @@ _STATES = cast("tuple[State, ...]", wire.STATES)
 _CAUSES = cast("tuple[Cause, ...]", wire.CAUSES)
 
 
-class Attested(NamedTuple):
+class AttestedState(NamedTuple):
     """An attestation in the log."""
 
     row: int
@@ -99,12 +99,12 @@ class _Event(NamedTuple):
     faults: str | None
 
 
-def attested(entry: Entry) -> Attested:
+def attested(entry: Entry) -> AttestedState:
     """The attestation in an entry of that kind."""
     body = entry.body
     said: dict[str, Any] = body["statement"]
     state = _borne_out(said["state"], said["command"] == "connected", any(said["sense"]))
-    return Attested(
+    return AttestedState(
         row=entry.row,
         branch=body["branch"],
         boot=said["boot"],
@@ -153,7 +153,7 @@ def _borne_out(state: State, commanded: bool, sensed: bool) -> Verdict:
     return "unknown" if sensed else "muted"
 
 
-def clocks_agree(first: Attested, second: Attested) -> bool:
+def clocks_agree(first: AttestedState, second: AttestedState) -> bool:
     """Whether the board's clock advanced between them as the host's clocks did. Rule T5."""
     return advance(first.anchor, second.anchor).agrees
 
@@ -169,7 +169,7 @@ def parts(entries: Iterable[Entry]) -> list[Part]:
 def read(entries: Iterable[Entry]) -> Reading:
     """As `parts`, and the times that these leave unproven."""
     found: list[Part] = []
-    marks: list[Attested] = []
+    marks: list[AttestedState] = []
     bracketed: set[tuple[int, int]] = set()
     for run in _runs(entries):
         for boot in _read(run):
@@ -179,9 +179,9 @@ def read(entries: Iterable[Entry]) -> Reading:
     return Reading(found, list(_unproven(marks, bracketed)))
 
 
-def _runs(entries: Iterable[Entry]) -> Iterator[list[Attested | Sighted | _Event]]:
+def _runs(entries: Iterable[Entry]) -> Iterator[list[AttestedState | Sighted | _Event]]:
     """The unbroken stretches of one branch."""
-    run: list[Attested | Sighted | _Event] = []
+    run: list[AttestedState | Sighted | _Event] = []
     branch = None
     for entry in entries:
         if entry.kind == "incident":
@@ -200,14 +200,14 @@ def _runs(entries: Iterable[Entry]) -> Iterator[list[Attested | Sighted | _Event
     yield run
 
 
-def _unproven(marks: list[Attested], bracketed: set[tuple[int, int]]) -> Iterator[Bounds]:
+def _unproven(marks: list[AttestedState], bracketed: set[tuple[int, int]]) -> Iterator[Bounds]:
     for index, piece in enumerate(pieces(marks)):
         rows = marks[index - 1].row if index else 0, marks[index].row if marks[index:] else 0
         if rows not in bracketed:
             yield from piece
 
 
-def pieces(marks: Sequence[Attested]) -> Iterator[list[Bounds]]:
+def pieces(marks: Sequence[AttestedState]) -> Iterator[list[Bounds]]:
     """When, by every clock that may be right, the time before each attestation was, from the one
     before it on; and the time after the last one. Rule T8.
     """
@@ -239,7 +239,7 @@ def pieces(marks: Sequence[Attested]) -> Iterator[list[Bounds]]:
     yield [Bounds(marks[-1].sent_ms, LAST_MS)]
 
 
-def clock_was_set(one: Attested, other: Attested) -> bool:
+def clock_was_set(one: AttestedState, other: AttestedState) -> bool:
     """Whether the host's clock was set between two attestations that were stored one after the
     other, as far as any other clock tells.
     """
@@ -254,7 +254,7 @@ def clock_was_set(one: Attested, other: Attested) -> bool:
     return abs(on.passed_ms - ran_ms) > slack_ms
 
 
-def _ran_ms(one: Attested, other: Attested) -> int | None:
+def _ran_ms(one: AttestedState, other: AttestedState) -> int | None:
     """How long it was from ``one`` to ``other``, at most; None if no clock tells. Rule T9."""
     on = advance(one.anchor, other.anchor)
     if on.ran_ms is not None:
@@ -296,13 +296,13 @@ class _Boot(NamedTuple):
     """
 
     parts: list[Part]
-    marks: list[Attested]
+    marks: list[AttestedState]
     bracketed: set[tuple[int, int]]
 
 
-def _read(run: Sequence[Attested | Sighted | _Event]) -> Iterator[_Boot]:
+def _read(run: Sequence[AttestedState | Sighted | _Event]) -> Iterator[_Boot]:
     """The boots of an unbroken stretch of one branch. Rule T1: each is read by itself."""
-    boots: dict[int, list[Attested | Sighted | _Event]] = {}
+    boots: dict[int, list[AttestedState | Sighted | _Event]] = {}
     for item in run:
         boots.setdefault(item.boot, []).append(item)
     clocks = _clocks(boots)
@@ -334,11 +334,11 @@ class _Clock:
         return Bounds(self._start.earliest + uptime_ms, self._start.latest + uptime_ms)
 
 
-def _clocks(boots: dict[int, list[Attested | Sighted | _Event]]) -> dict[int, _Clock]:
+def _clocks(boots: dict[int, list[AttestedState | Sighted | _Event]]) -> dict[int, _Clock]:
     anchored = {
         boot: BootClock(anchors)
         for boot, items in boots.items()
-        if (anchors := _anchors(items, Attested) or _anchors(items, Sighted))
+        if (anchors := _anchors(items, AttestedState) or _anchors(items, Sighted))
     }
     order = list(boots)
     found: dict[int, _Clock] = {}
@@ -360,16 +360,16 @@ def _clocks(boots: dict[int, list[Attested | Sighted | _Event]]) -> dict[int, _C
 
 
 def _anchors(
-    items: Sequence[Attested | Sighted | _Event], kind: type[Attested | Sighted]
+    items: Sequence[AttestedState | Sighted | _Event], kind: type[AttestedState | Sighted]
 ) -> list[Anchor]:
     return [item.anchor for item in items if isinstance(item, kind)]
 
 
-def _last(items: Sequence[Attested | Sighted | _Event]) -> int:
+def _last(items: Sequence[AttestedState | Sighted | _Event]) -> int:
     return max(item.uptime_ms for item in items)
 
 
-def _said(item: Attested | _Event, recorded: _Event | None) -> Attested | _Event:
+def _said(item: AttestedState | _Event, recorded: _Event | None) -> AttestedState | _Event:
     """What says how the line was from ``item`` on; ``recorded``: the newest record up to it.
 
     Rule T3: each end is recorded, and a press may be about to connect.
@@ -379,11 +379,11 @@ def _said(item: Attested | _Event, recorded: _Event | None) -> Attested | _Event
     return item
 
 
-def _read_boot(items: list[Attested | _Event], clock: _Clock) -> _Boot:
+def _read_boot(items: list[AttestedState | _Event], clock: _Clock) -> _Boot:
     """What is read of one boot, from its first item to its last."""
     # By sequence: an attestation speaks of the records up to its `seq`, and comes after them.
     ordered = sorted(
-        items, key=lambda item: (item.seq, isinstance(item, Attested), item.uptime_ms)
+        items, key=lambda item: (item.seq, isinstance(item, AttestedState), item.uptime_ms)
     )
     doubts = _doubts(ordered)
     found: list[Part] = []
@@ -391,13 +391,13 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> _Boot:
     for index, (item, after) in enumerate(pairwise(ordered)):
         start = clock.at(item.uptime_ms)
         end = clock.at(after.uptime_ms)
-        if isinstance(item, Attested):
+        if isinstance(item, AttestedState):
             # When the answer was there it was so for certain.
             start = Bounds(item.sent_ms, item.received_ms)
         else:
             recorded = item
         said = _said(item, recorded)
-        if isinstance(after, Attested):
+        if isinstance(after, AttestedState):
             end = Bounds(after.sent_ms, after.received_ms)
         part = Part(
             said.state,
@@ -418,22 +418,24 @@ def _read_boot(items: list[Attested | _Event], clock: _Clock) -> _Boot:
             found[-1] = part
         else:
             found.append(part)
-    marks = [(item, doubts[at]) for at, item in enumerate(ordered) if isinstance(item, Attested)]
+    marks = [
+        (item, doubts[at]) for at, item in enumerate(ordered) if isinstance(item, AttestedState)
+    ]
     bracketed = {(one.row, two.row) for (one, doubt), (two, _) in pairwise(marks) if doubt is None}
     return _Boot(found, [mark for mark, _ in marks], bracketed)
 
 
-def _doubts(ordered: Sequence[Attested | _Event]) -> list[Doubt | None]:
+def _doubts(ordered: Sequence[AttestedState | _Event]) -> list[Doubt | None]:
     """For each item: why what follows it is not bracketed; None if it is. Rule T4."""
     found: list[Doubt | None] = ["one_sided"] * len(ordered)
     for index, item in enumerate(ordered[1:]):
         if isinstance(item, _Event) and item.lost:
             found[index] = "records_lost"
-    marks = [index for index, item in enumerate(ordered) if isinstance(item, Attested)]
+    marks = [index for index, item in enumerate(ordered) if isinstance(item, AttestedState)]
     for first, second in pairwise(marks):
         one, other = ordered[first], ordered[second]
-        assert isinstance(one, Attested)
-        assert isinstance(other, Attested)
+        assert isinstance(one, AttestedState)
+        assert isinstance(other, AttestedState)
         between = [item for item in ordered[first + 1 : second] if isinstance(item, _Event)]
         doubt: Doubt | None = None
         if [item.seq for item in between] != list(range(one.seq + 1, other.seq + 1)):

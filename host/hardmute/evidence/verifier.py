@@ -56,7 +56,7 @@ _ATTESTATION = {
 }
 
 
-class Finding(NamedTuple):
+class Flaw(NamedTuple):
     """What is wrong with entry ``row``, as a clause that follows its number."""
 
     row: int
@@ -84,7 +84,7 @@ class Report(NamedTuple):
     first_row: int
     head_row: int
     head: bytes
-    findings: list[Finding]
+    findings: list[Flaw]
     branches: list[Branch]
     incidents: list[Entry]
     # Those that say that a board is in a pairing that the log's host has not made.
@@ -220,7 +220,7 @@ class Verifier:
         # The newest branch of each board.
         self._branches: dict[str, int] = {}
         self._nonces: dict[str, int] = {}
-        self._findings: list[Finding] = []
+        self._findings: list[Flaw] = []
         self._incidents: list[Entry] = []
         # By board: the newest incident that another has paired it than this host.
         self._elsewhere: dict[str, Entry] = {}
@@ -332,7 +332,7 @@ class Verifier:
         return row in self._bound
 
     def _find(self, row: int, text: str) -> None:
-        self._findings.append(Finding(row, text))
+        self._findings.append(Flaw(row, text))
 
     def _misbranched(self, board: str | None, branch: object, kind: str) -> str | None:
         """What is wrong with the branch that an entry is of. Rule E5."""

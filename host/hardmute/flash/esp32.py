@@ -23,7 +23,7 @@ from typing import NamedTuple
 from hardmute.device import discovery
 from hardmute.device.holder import PortHolder
 from hardmute.flash import esp32_image
-from hardmute.flash.esp32_image import Image, Part
+from hardmute.flash.esp32_image import Esp32Image, FlashPart
 from hardmute.model import words
 from hardmute.model.errors import MissingExtraError, UnreachableError, UsageError
 
@@ -95,7 +95,7 @@ def identify(port: str) -> Chip:
     )
 
 
-def check(chip: Chip, image: Image) -> None:
+def check(chip: Chip, image: Esp32Image) -> None:
     """Raise `UsageError` unless ``image`` is for ``chip`` and fits its flash."""
     if chip.kind != esp32_image.KIND:
         raise UsageError(
@@ -116,7 +116,7 @@ def check(chip: Chip, image: Image) -> None:
         )
 
 
-def write(chip: Chip, image: Image, files: Mapping[str, bytes], progress: Progress) -> None:
+def write(chip: Chip, image: Esp32Image, files: Mapping[str, bytes], progress: Progress) -> None:
     """Erase ``chip``, and write all of ``image`` and a file system with ``files``.
 
     Config, keys and journal that were there are gone. Whatever breaks this off leaves a chip that
@@ -126,7 +126,7 @@ def write(chip: Chip, image: Image, files: Mapping[str, bytes], progress: Progre
     _write(chip, esp32_image.compose(image, files), ["--erase-all"], progress)
 
 
-def update(chip: Chip, image: Image, progress: Progress) -> None:
+def update(chip: Chip, image: Esp32Image, progress: Progress) -> None:
     """Write the runtime of ``image`` and nothing else: config, keys and journal stay.
 
     Broken off, it leaves a chip whose boot loader finds no valid program and starts none
@@ -152,7 +152,7 @@ def stored(chip: Chip, progress: Progress) -> dict[str, bytes] | None:
 
 
 def read_back(
-    chip: Chip, image: Image, files: Mapping[str, bytes], progress: Progress
+    chip: Chip, image: Esp32Image, files: Mapping[str, bytes], progress: Progress
 ) -> list[str]:
     """How what is on ``chip`` differs from ``image`` and ``files``, in words; none if it does not.
 
@@ -206,7 +206,9 @@ def _table(chip: Chip) -> bytes:
     return _read(chip, esp32_image.TABLE_AT, esp32_image.SECTOR, esp32_image.TABLE, silent)
 
 
-def _write(chip: Chip, parts: Sequence[Part], options: Sequence[str], progress: Progress) -> None:
+def _write(
+    chip: Chip, parts: Sequence[FlashPart], options: Sequence[str], progress: Progress
+) -> None:
     with tempfile.TemporaryDirectory(prefix="hardmute-") as folder:
         command = ["write-flash", *options]
         for part in parts:
@@ -228,7 +230,7 @@ def _read(chip: Chip, offset: int, size: int, name: str, progress: Progress) -> 
     with tempfile.TemporaryDirectory(prefix="hardmute-") as folder:
         file = Path(folder) / "flash.bin"
         command = ["read-flash", f"{offset:#x}", f"{size:#x}", str(file)]
-        _follow(chip, command, [Part(offset, bytes(size), name)], progress)
+        _follow(chip, command, [FlashPart(offset, bytes(size), name)], progress)
         data = file.read_bytes()
     if len(data) != size:
         raise UnreachableError(
@@ -237,7 +239,9 @@ def _read(chip: Chip, offset: int, size: int, name: str, progress: Progress) -> 
     return data
 
 
-def _follow(chip: Chip, command: Sequence[str], parts: Sequence[Part], progress: Progress) -> None:
+def _follow(
+    chip: Chip, command: Sequence[str], parts: Sequence[FlashPart], progress: Progress
+) -> None:
     """Run esptool, and say how far it is: it names addresses as it goes."""
     total = sum(len(part.data) for part in parts)
     now = 0

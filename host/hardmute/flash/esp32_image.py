@@ -69,7 +69,7 @@ _WANTED = "for the classic ESP32, hardmute supports only MicroPython's ESP32_GEN
 _OURS = b"muteboard/"
 
 
-class Part(NamedTuple):
+class FlashPart(NamedTuple):
     """Bytes for the flash from ``offset`` on, which is a whole number of sectors."""
 
     offset: int
@@ -87,7 +87,7 @@ class Partition(NamedTuple):
     label: str
 
 
-class Image(NamedTuple):
+class Esp32Image(NamedTuple):
     """A MicroPython for the classic ESP32.
 
     ``name``: for messages. ``version``: MicroPython's. ``revisions``: the oldest and newest of the
@@ -98,9 +98,9 @@ class Image(NamedTuple):
     name: str
     version: str
     revisions: tuple[int, int]
-    bootloader: Part
-    table: Part
-    runtime: Part
+    bootloader: FlashPart
+    table: FlashPart
+    runtime: FlashPart
     files: Partition
     locked: bool
 
@@ -110,7 +110,7 @@ class Image(NamedTuple):
         return max(part.offset + part.size for part in partitions(self.table.data))
 
 
-def parse(content: bytes, name: str) -> Image:
+def parse(content: bytes, name: str) -> Esp32Image:
     """The image in a .bin that begins with the boot loader. Raises `UsageError` for any other."""
     _check_chip(content, name)
     table = content[TABLE_AT - BOOTLOADER_AT :][:SECTOR]
@@ -148,19 +148,19 @@ def parse(content: bytes, name: str) -> Image:
     if (int(banner[2]), int(banner[3])) < _OLDEST:
         raise UsageError(f"{name} is MicroPython {version}: the firmware needs 1.25.")
     _, _, _, _, _, oldest, newest, _ = _HEADER.unpack_from(runtime)
-    return Image(
+    return Esp32Image(
         name,
         version,
         (oldest, newest or 0xFFFF),
-        Part(BOOTLOADER_AT, bootloader, BOOTLOADER),
-        Part(TABLE_AT, table, TABLE),
-        Part(apps[0].offset, runtime, RUNTIME),
+        FlashPart(BOOTLOADER_AT, bootloader, BOOTLOADER),
+        FlashPart(TABLE_AT, table, TABLE),
+        FlashPart(apps[0].offset, runtime, RUNTIME),
         place,
         _OURS in runtime,
     )
 
 
-def compose(image: Image, files: Mapping[str, bytes]) -> list[Part]:
+def compose(image: Esp32Image, files: Mapping[str, bytes]) -> list[FlashPart]:
     """All of ``image``, and a new file system with ``files``, in the order of writing.
 
     What makes the chip start comes last: without a boot loader the ROM starts nothing, so what was
@@ -177,7 +177,7 @@ def compose(image: Image, files: Mapping[str, bytes]) -> list[Part]:
             f"The files do not fit in the {image.files.size // 1024} KiB that {image.name} has "
             f"for them ({error})."
         ) from error
-    place = Part(image.files.offset, packed, FILES)
+    place = FlashPart(image.files.offset, packed, FILES)
     return [place, image.runtime, image.table, image.bootloader]
 
 

@@ -37,7 +37,7 @@ _ENOSPC = ("ENOSPC", "OSError: 28", "Errno 28")
 Progress = Callable[[int, int], None]
 
 
-class About(NamedTuple):
+class Prompted(NamedTuple):
     """What a prompt says of itself. ``machine``: one of `muteboard.boards.MACHINES`.
     ``firmware``: our version there, None without our files.
     """
@@ -57,7 +57,7 @@ class Prompt:
         self._transport = transport
         self._device = device
 
-    def about(self) -> About:
+    def about(self) -> Prompted:
         """What runs there, in the board's own words. Raises `UsageError` for a board that is not
         supported.
 
@@ -81,7 +81,7 @@ class Prompt:
                 f"The board at {self._device} has MicroPython {'.'.join(map(str, release))}: the "
                 "firmware needs 1.25. A Pico gets it in BOOTSEL, and our files with it."
             )
-        return About(machine, release, mpy == _MPY_VERSION, self._firmware())
+        return Prompted(machine, release, mpy == _MPY_VERSION, self._firmware())
 
     def _firmware(self) -> str | None:
         with self._explained():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hardmute.listen import devices
 from hardmute.listen.devices import Device
-from hardmute.listen.timing import Moment
+from hardmute.listen.timing import HeardMoment
 from hardmute.model.clock import SYSTEM
 from hardmute.model.errors import LocalError
 
@@ -111,9 +111,9 @@ class Duplex:
         """How many samples have arrived."""
         return self._arrived.now
 
-    def at(self, moment: float) -> Moment:
+    def at(self, moment: float) -> HeardMoment:
         """How far playing and recording were at ``moment`` of `HostClock.now_s`."""
-        return Moment(self._given.at(moment), self._arrived.at(moment))
+        return HeardMoment(self._given.at(moment), self._arrived.at(moment))
 
     @property
     def full(self) -> bool:

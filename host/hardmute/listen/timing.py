@@ -24,7 +24,7 @@ def begun(recorded: Samples) -> int:
     return int(sounding[0]) if len(sounding) else len(recorded)
 
 
-class Moment(NamedTuple):
+class HeardMoment(NamedTuple):
     """How many samples of the probe had been given to the speaker by then, and how many of the
     recording had arrived.
     """
@@ -34,7 +34,12 @@ class Moment(NamedTuple):
 
 
 def phases(
-    played: Samples, recorded: Samples, rate: int, cut: Moment, end: Moment, connected: Moment
+    played: Samples,
+    recorded: Samples,
+    rate: int,
+    cut: HeardMoment,
+    end: HeardMoment,
+    connected: HeardMoment,
 ) -> Phases:
     """The phases, where the line was cut at ``cut`` and connected again at ``connected``, and the
     muted phase was over at ``end``, if that was before.

@@ -45,7 +45,7 @@ class Screen(Protocol):
         ...
 
 
-class Heard(NamedTuple):
+class HeardWalk(NamedTuple):
     """A walk that was complete: what was ``recorded``, and which of it belongs to which of the
     ``phases``. ``muted``: what the board said while it was to be muted, and ``cut_ms`` its uptime
     when that began.
@@ -57,7 +57,7 @@ class Heard(NamedTuple):
     cut_ms: int
 
 
-class Follower:
+class BoardFollower:
     """The state of the board behind ``session``, and when it changed on this host's clock.
 
     ``clock``: seconds, as of the samples. It goes on in suspend, as the board's uptime does.
@@ -112,7 +112,7 @@ class Walk:
     """Walks ``screen``'s reader through the three phases, while ``sound`` plays and records."""
 
     def __init__(
-        self, follower: Follower, contact: Contact, sound: Duplex, rate: int, screen: Screen
+        self, follower: BoardFollower, contact: Contact, sound: Duplex, rate: int, screen: Screen
     ) -> None:
         self._follower = follower
         self._contact = contact
@@ -122,7 +122,7 @@ class Walk:
         # How many samples there were when there were more than before, and when that was.
         self._count, self._moved = -1, follower.now()
 
-    def through(self, seconds: float) -> Heard:
+    def through(self, seconds: float) -> HeardWalk:
         """Until all has been heard, ``seconds`` of it muted.
 
         Raises `CannotTellError` where the walk is not complete, or nothing of the noise was heard.
@@ -155,7 +155,7 @@ class Walk:
         ]
         recorded = self._sound.recorded()
         phases = timing.phases(self._sound.played, recorded, self._rate, *at)
-        return Heard(recorded, phases, muted, cut_ms)
+        return HeardWalk(recorded, phases, muted, cut_ms)
 
     def _hear(self, seconds: float, state: State, label: str) -> None:
         """Listen for so long, or until the board is no longer in ``state``."""

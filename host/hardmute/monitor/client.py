@@ -30,7 +30,7 @@ _MAX_ANSWER = 1 << 20
 _CREDENTIALS = 12
 
 
-class Entry(NamedTuple):
+class Known(NamedTuple):
     """What the monitor knows of a board.
 
     ``firmware``: the version, by the board's own word. ``exit_code``: what the health of the log
@@ -109,7 +109,7 @@ class Connection:
             raise HangsError(self.pid)
         return cast("dict[str, Any]", said)
 
-    def entry(self, said: dict[str, Any], source: str) -> Entry:
+    def entry(self, said: dict[str, Any], source: str) -> Known:
         """What an answer says of a board, as of now: too old, it is unknown."""
         fields = dict(said["observation"])
         del fields["at"]
@@ -119,7 +119,7 @@ class Connection:
         seen = Observation(**fields)._replace(source=source)
         if seen.verdict != "unknown" and not self._is_fresh(seen):
             seen = late(seen, source, self._clock)
-        return Entry(seen, said["label"], said["firmware"], said["incident"], said["exit_code"])
+        return Known(seen, said["label"], said["firmware"], said["incident"], said["exit_code"])
 
     def _is_fresh(self, seen: Observation) -> bool:
         now = self._clock.now()
@@ -177,7 +177,7 @@ def connect(clock: HostClock = SYSTEM) -> Connection | None:
         return None
 
 
-def board(named: str | None, source: str, clock: HostClock = SYSTEM) -> Entry | None:
+def board(named: str | None, source: str, clock: HostClock = SYSTEM) -> Known | None:
     """What the monitor knows of the board that ``named`` means: id, label or port.
 
     None if no monitor runs, or if it does not follow that board. ``named`` None: the only real
@@ -191,7 +191,7 @@ def board(named: str | None, source: str, clock: HostClock = SYSTEM) -> Entry | 
         return connection.entry(said["board"], source) if said.get("ok") is True else None
 
 
-def following(named: str | None, source: str, clock: HostClock = SYSTEM) -> Iterator[Entry] | None:
+def following(named: str | None, source: str, clock: HostClock = SYSTEM) -> Iterator[Known] | None:
     """What the monitor knows of a board, at each change, and at least each second.
 
     None as for `board`. The iterator gives "unknown" where the monitor says nothing for 3 s, and
@@ -209,7 +209,7 @@ def following(named: str | None, source: str, clock: HostClock = SYSTEM) -> Iter
 
 def _following(
     connection: Connection, said: dict[str, Any], source: str, clock: HostClock
-) -> Iterator[Entry]:
+) -> Iterator[Known]:
     with contextlib.closing(connection):
         entry = connection.entry(said["board"], source)
         while True:
@@ -223,12 +223,12 @@ def _following(
                 entry = entry._replace(observation=late(entry.observation, source, clock))
 
 
-def is_news(before: Entry | None, entry: Entry) -> bool:
+def is_news(before: Known | None, entry: Known) -> bool:
     """Whether ``entry`` is a change, and not only newer."""
     return before is None or _essence(before) != _essence(entry)
 
 
-def _essence(entry: Entry) -> tuple[object, ...]:
+def _essence(entry: Known) -> tuple[object, ...]:
     return (*essence(entry.observation), entry.observation.reason, entry.label, entry.incident)
 
 

@@ -65,7 +65,7 @@ _CRITICAL = 2
 _LONGEST_NAME = 40
 
 
-class Note(NamedTuple):
+class ScreenNote(NamedTuple):
     """What a notification says, in plain text. ``action``: the words on its button, if any."""
 
     title: str
@@ -73,7 +73,7 @@ class Note(NamedTuple):
     action: str | None = None
 
 
-class Screen(Protocol):
+class NoteScreen(Protocol):
     """Where notes are shown. A ``tag`` is what a note is about: there is one note for each."""
 
     @property
@@ -81,7 +81,7 @@ class Screen(Protocol):
         """Why no note can be shown now, in one sentence; None while they can."""
         ...
 
-    def show(self, tag: str, note: Note | None, *, again: bool = False) -> None:
+    def show(self, tag: str, note: ScreenNote | None, *, again: bool = False) -> None:
         """From now on show ``note``; None: nothing. ``again``: also if somebody dismissed it, and
         so that it comes up again.
         """
@@ -113,10 +113,10 @@ class _Card:
     """One note at the service. ``number``: the service's id of it, 0 while there is none."""
 
     allowance: Allowance
-    note: Note | None = None
+    note: ScreenNote | None = None
     again: bool = False
     number: int = 0
-    sent: Note | None = None
+    sent: ScreenNote | None = None
     dismissed: bool = False
     # The call under way: its serial, and what it asks for.
     serial: int = 0
@@ -188,7 +188,7 @@ def of_this_session(events: Events) -> Desktop:
 
 
 class Desktop:
-    """The `Screen` of a Linux desktop.
+    """The `NoteScreen` of a Linux desktop.
 
     ``address``: of the bus; None: this session's. ``memory``: the file that knows what is open,
     for the next process if this one is killed; None: nobody else knows.
@@ -209,7 +209,7 @@ class Desktop:
     def trouble(self) -> str | None:
         return self._trouble
 
-    def show(self, tag: str, note: Note | None, *, again: bool = False) -> None:
+    def show(self, tag: str, note: ScreenNote | None, *, again: bool = False) -> None:
         card = self._card(tag)
         card.note = note
         if note is None:
@@ -362,7 +362,7 @@ class Desktop:
         self._step(card)
 
     @staticmethod
-    def _words(session: _Session, note: Note, replaces: int) -> list[object]:
+    def _words(session: _Session, note: ScreenNote, replaces: int) -> list[object]:
         from dbus_fast import Variant
 
         body = html.escape(note.body, quote=False) if session.markup else note.body

@@ -18,7 +18,7 @@ from hardmute.model.allowance import Allowance
 from hardmute.model.answers import NOT_ATTESTED, Identity
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.store.log import Log
-from hardmute.sync.contact import LASTING, Bounds, Contact, Meeting
+from hardmute.sync.contact import LASTING, Budget, Contact, Meeting
 from hardmute.sync.recorder import Recorder
 from hardmute.sync.visit import holder_knows, observed, unseen_now
 
@@ -112,7 +112,7 @@ class Follower:
         self._meetings = Allowance(_CONTACTS, self._now_s)
         self._search = search or discovery.Search(self._now_s)
         # A device that goes and comes back gets no more of them.
-        self._bounds = Bounds(clock)
+        self._bounds = Budget(clock)
 
     def _now_s(self) -> float:
         return self._clock.now_s()

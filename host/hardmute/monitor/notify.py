@@ -15,7 +15,7 @@ from hardmute.model import notices, words
 from hardmute.model.answers import Verdict
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.model.errors import HardmuteError
-from hardmute.monitor.desktop import Events, Note, Screen, of_this_session
+from hardmute.monitor.desktop import Events, NoteScreen, ScreenNote, of_this_session
 from hardmute.monitor.feed import Feed, Mute, Told
 from hardmute.monitor.recording import Recording, SoundServer
 from hardmute.monitor.settings import Remind
@@ -78,7 +78,7 @@ class Notifications:
         remind: Remind,
         alert: Callable[[Told], None],
         *,
-        screen: Callable[[Events], Screen] | None = of_this_session,
+        screen: Callable[[Events], NoteScreen] | None = of_this_session,
         records: Recording | None = None,
         clock: HostClock = SYSTEM,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -220,7 +220,7 @@ class Notifications:
         if self._screen is not None:
             self._screen.show(board.told.board, note, again=again)
 
-    def _note(self, board: _Board) -> Note | None:
+    def _note(self, board: _Board) -> ScreenNote | None:
         observation = board.told.observation
         name = _short(board.told.name, _LONGEST_NAME)
         lines: list[str] = []
@@ -246,7 +246,7 @@ class Notifications:
         if board.told.incident is not None:
             lines.append(f"Evidence: {board.told.incident}")
         body = "\n".join(_short(line, _LONGEST_TEXT) for line in lines)
-        return Note(title, body, action)
+        return ScreenNote(title, body, action)
 
     # What becomes of it (`desktop.Events`).
 

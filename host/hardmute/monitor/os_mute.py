@@ -209,7 +209,7 @@ def is_owed() -> bool:
     return os.path.lexists(Path(paths.data_dir(), _FILE))
 
 
-class OsMute:
+class OsMuteSink:
     """Mutes microphones in the system while all lines are cut, and cuts lines when somebody
     mutes the default microphone there: each if the settings say so.
 
@@ -523,5 +523,5 @@ async def release() -> Released:
         record.read()
         before = record.names
         if before:
-            await OsMute(settings.OsMute()).release(record)
+            await OsMuteSink(settings.OsMute()).release(record)
         return Released(sorted(before - record.names), sorted(record.names))

@@ -13,7 +13,7 @@ from hardmute.monitor.desktop import of_this_session
 from hardmute.monitor.feed import Feed, Mute, Sink, Told
 from hardmute.monitor.hooks import HookSink
 from hardmute.monitor.notify import Notifications
-from hardmute.monitor.os_mute import OsMute
+from hardmute.monitor.os_mute import OsMuteSink
 from hardmute.monitor.settings import Settings
 
 # After how many seconds a sink that has failed inside is started again.
@@ -69,7 +69,7 @@ class Sinks:
         ]
         chosen = settings.os_mute
         if chosen.follow or chosen.lead or os_mute.is_owed():
-            made.append(OsMute(chosen))
+            made.append(OsMuteSink(chosen))
         return made
 
     async def _run(self, sink: Sink) -> None:

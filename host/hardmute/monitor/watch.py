@@ -113,7 +113,7 @@ def _read(
     """Have the monitor follow the board, for as long as it does."""
     try:
         told = client.following(named, "watch", clock)
-        before: client.Entry | None = None
+        before: client.Known | None = None
         for entry in told or ():
             if stop.is_set() or entry.observation.board != board:
                 return

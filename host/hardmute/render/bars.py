@@ -18,7 +18,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 _GRAVEST_FIRST: tuple[Verdict, ...] = ("fault", "live", "unknown", "muted")
 
 
-class Shown(NamedTuple):
+class BarItem(NamedTuple):
     """What a bar shows of a board. ``label``: what people call it. ``note``: why, or empty."""
 
     label: str
@@ -32,17 +32,17 @@ class Shown(NamedTuple):
         return words.printable(f"{self.verdict.upper()} {self.label}{note}")
 
 
-_NOBODY = Shown("no board", "unknown", "")
+_NOBODY = BarItem("no board", "unknown", "")
 
 
-def shown(label: str, observation: Observation) -> Shown:
+def shown(label: str, observation: Observation) -> BarItem:
     """What a bar shows of an observation."""
     return shown_of(
         label, observation.verdict, observation.reason, simulated=observation.simulated
     )
 
 
-def shown_of(label: str, verdict: Verdict, reason: str | None, *, simulated: bool) -> Shown:
+def shown_of(label: str, verdict: Verdict, reason: str | None, *, simulated: bool) -> BarItem:
     """What a bar shows of an observation with these fields."""
     if verdict == "fault":
         why = "may be live"
@@ -51,7 +51,9 @@ def shown_of(label: str, verdict: Verdict, reason: str | None, *, simulated: boo
         why = "not signed"
     else:
         why = words.REASONS.get(reason or "", "")
-    return Shown(label, verdict, ", ".join(filter(None, (why, "simulated" if simulated else ""))))
+    return BarItem(
+        label, verdict, ", ".join(filter(None, (why, "simulated" if simulated else "")))
+    )
 
 
 def begin(form: Format) -> str:
@@ -60,7 +62,7 @@ def begin(form: Format) -> str:
     return head + line(form, [])
 
 
-def line(form: Format, boards: Sequence[Shown]) -> str:
+def line(form: Format, boards: Sequence[BarItem]) -> str:
     """The boards for a bar, without a newline at the end. No boards: unknown."""
     ordered = sorted(boards or [_NOBODY], key=lambda one: _GRAVEST_FIRST.index(one.verdict))
     gravest = ordered[0].verdict
@@ -95,15 +97,15 @@ def line(form: Format, boards: Sequence[Shown]) -> str:
             return _joined(ordered)
 
 
-def _joined(boards: Sequence[Shown]) -> str:
+def _joined(boards: Sequence[BarItem]) -> str:
     return ", ".join(one.text for one in boards)
 
 
-def _colour(one: Shown) -> str:
+def _colour(one: BarItem) -> str:
     return BANDS[one.verdict][0]
 
 
-def _block(one: Shown) -> dict[str, object]:
+def _block(one: BarItem) -> dict[str, object]:
     """A block of i3bar's protocol."""
     return {
         "name": "hardmute",
@@ -115,7 +117,7 @@ def _block(one: Shown) -> dict[str, object]:
     }
 
 
-def _menu_row(text: str, one: Shown) -> str:
+def _menu_row(text: str, one: BarItem) -> str:
     # A bar ends the text, and cannot be written.
     said = text.replace("|", "/")
     return f"{said} | color={_colour(one)} emojize=false symbolize=false"

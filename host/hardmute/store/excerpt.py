@@ -9,7 +9,7 @@ from itertools import pairwise
 from hardmute.evidence import batches, verifier
 from hardmute.evidence.entries import GENESIS, Row, columns_of, records_in
 from hardmute.evidence.excerpt import Excerpt
-from hardmute.evidence.reconstruction import Attested, clock_was_set, pieces
+from hardmute.evidence.reconstruction import AttestedState, clock_was_set, pieces
 from hardmute.store.log import Log
 from muteboard import journal
 
@@ -43,38 +43,38 @@ def excerpt(log: Log, board: str, from_ms: int, to_ms: int) -> Excerpt:
     return Excerpt(board, row, before, record, rows, findings, hash_at, pair_records)
 
 
-def _marks(log: Log, board: str) -> tuple[list[Attested], list[verifier.Finding]]:
+def _marks(log: Log, board: str) -> tuple[list[AttestedState], list[verifier.Flaw]]:
     """When every attestation of ``board`` was, and those of which that cannot be told.
 
     No entry is read for it.
     """
-    marks: list[Attested] = []
-    findings: list[verifier.Finding] = []
+    marks: list[AttestedState] = []
+    findings: list[verifier.Flaw] = []
     for row, told in log.marks(board):
         said = json.loads(told or "[]")
         if [type(value) for value in said] != _MARK:
-            findings.append(verifier.Finding(row, "is no attestation as hardmute writes it"))
+            findings.append(verifier.Flaw(row, "is no attestation as hardmute writes it"))
             continue
         branch, boot, uptime_ms, seq, *times = said
         # Its times are asked for, and not its state.
-        marks.append(Attested(row, branch, boot, uptime_ms, seq, "unknown", None, *times))
+        marks.append(AttestedState(row, branch, boot, uptime_ms, seq, "unknown", None, *times))
     return marks, findings
 
 
-def _unlinked(log: Log, marks: Iterable[Attested]) -> list[verifier.Finding]:
+def _unlinked(log: Log, marks: Iterable[AttestedState]) -> list[verifier.Flaw]:
     """What is wrong with the place of the two around each time that a clock was set. Rule T12."""
     ends = {mark.row for two in pairwise(marks) if clock_was_set(*two) for mark in two}
-    found: list[verifier.Finding] = []
+    found: list[verifier.Flaw] = []
     for end in sorted(ends):
         row, before = _place_before(log, end)
         problem = batches.unlinked(row, before, columns_of(log.rows(end, end)))
         if problem is not None:
-            found.append(verifier.Finding(end, problem))
+            found.append(verifier.Flaw(end, problem))
     return found
 
 
 def _rows(
-    log: Log, board: str, marks: Sequence[Attested], from_ms: int, to_ms: int
+    log: Log, board: str, marks: Sequence[AttestedState], from_ms: int, to_ms: int
 ) -> tuple[int, int, Row | None]:
     """From the last attestation that is certainly before [from, to) to the first one certainly
     after it; and the record before the former. Where there is none, from the log's first row, and
@@ -98,7 +98,7 @@ def _rows(
 
 
 def _with_heard(
-    log: Log, board: str, marks: Iterable[Attested], from_ms: int, to_ms: int, last: int
+    log: Log, board: str, marks: Iterable[AttestedState], from_ms: int, to_ms: int, last: int
 ) -> int:
     """The row up to which the log tells what was heard in [from, to), if not up to ``last``: to
     the first attestation after that, which commits to it.
@@ -113,7 +113,7 @@ def _with_heard(
     return last
 
 
-def _record_of(log: Log, board: str, mark: Attested) -> Row | None:
+def _record_of(log: Log, board: str, mark: AttestedState) -> Row | None:
     """The entry of the record that ``mark`` speaks of, if no other one is between them.
 
     Two programs may store theirs in another order than they asked.

@@ -121,7 +121,7 @@ class Meeting(NamedTuple):
         return conclude(self.status, attested=self.signed is not None, unsigned=self.unsigned)
 
 
-class Bounds:
+class Budget:
     """What a device can make this host store: in one contact, or in several that share these."""
 
     def __init__(self, clock: HostClock = SYSTEM) -> None:
@@ -148,7 +148,7 @@ class Contact:
         identity: Identity,
         recorder: Recorder,
         *,
-        bounds: Bounds | None = None,
+        bounds: Budget | None = None,
         repeats: Callable[[Meeting], bool] = lambda _: False,
         clock: HostClock = SYSTEM,
         random: Callable[[int], bytes] = os.urandom,
@@ -163,7 +163,7 @@ class Contact:
         self._signed: Signed | None = None
         self._unsigned: str | None = None
         self._contradicted: str | None = None
-        self._bounds = bounds or Bounds(clock)
+        self._bounds = bounds or Budget(clock)
         # The newest answer: of which boot, and when its uptime was, by `HostClock.run_us` in ms.
         self._anchor: tuple[int, Anchor] | None = None
         # The wall clock less the other one, in ms, at that answer.

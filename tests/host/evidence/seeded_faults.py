@@ -19,7 +19,7 @@ from hardmute.evidence import (
 )
 from hardmute.evidence.entries import Entry
 from hardmute.evidence.proof import Proven
-from hardmute.evidence.reconstruction import Attested, Part
+from hardmute.evidence.reconstruction import AttestedState, Part
 from hardmute.store import excerpt
 
 
@@ -161,7 +161,7 @@ def _at_once(*_: Any) -> int:
     return 0
 
 
-def _nearest(log: Any, _board: str, marks: Sequence[Attested], start: int, end: int) -> Any:
+def _nearest(log: Any, _board: str, marks: Sequence[AttestedState], start: int, end: int) -> Any:
     """Rows by time, as if no clock had ever been set back."""
     before = [mark.row for mark in marks if mark.received_ms <= start]
     after = [mark.row for mark in marks if mark.sent_ms >= end]

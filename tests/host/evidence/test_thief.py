@@ -146,7 +146,7 @@ def test_P6_the_loot_is_all_there_is_and_holds_no_earlier_key(loot: Loot) -> Non
         assert key not in flash
 
 
-def findings(entries: list[Entry], secrets: verifier.Keys) -> list[verifier.Finding]:
+def findings(entries: list[Entry], secrets: verifier.Keys) -> list[verifier.Flaw]:
     return report_of(entries, secrets).findings
 
 

@@ -36,7 +36,7 @@ class Case:
         self.entries = entries
         self.secrets = secrets
 
-    def findings(self, entries: list[Entry], *, keys: bool = True) -> list[verifier.Finding]:
+    def findings(self, entries: list[Entry], *, keys: bool = True) -> list[verifier.Flaw]:
         secrets = self.secrets if keys else {}
         return report_of(entries, secrets).findings
 

@@ -44,11 +44,11 @@ def usb(chip: Esp32, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
         yield socket
 
 
-def image(seed: int = 1, chip: int = 0) -> esp32_image.Image:
+def image(seed: int = 1, chip: int = 0) -> esp32_image.Esp32Image:
     return esp32_image.parse(maker.image(seed, layout=SMALL, chip=chip), "synthetic.bin")
 
 
-def hold(chip: Esp32, given: esp32_image.Image, files: Mapping[str, bytes]) -> None:
+def hold(chip: Esp32, given: esp32_image.Esp32Image, files: Mapping[str, bytes]) -> None:
     """As if all of it had been written before."""
     for part in esp32_image.compose(given, files):
         chip.flash.content[part.offset : part.offset + len(part.data)] = part.data

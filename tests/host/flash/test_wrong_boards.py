@@ -24,8 +24,8 @@ from fake_device import Prompt, pty_device
 from conftest import Cli
 from hardmute.cli.commands import sim as sim_command
 from hardmute.flash import drives, esp32, esp32_image, image, machines, targets, uf2
-from hardmute.flash.prompt import About
 from hardmute.flash.prompt import Prompt as HostPrompt
+from hardmute.flash.prompt import Prompted
 from hardmute.model import errors
 from hardmute.sim import rp2040
 from muteboard import boards
@@ -332,7 +332,7 @@ class Transport:
         return self._answers.pop(0)
 
 
-def about(machine: str, release: tuple[int, ...] = (1, 25, 0)) -> About:
+def about(machine: str, release: tuple[int, ...] = (1, 25, 0)) -> Prompted:
     return HostPrompt(Transport(machine, release), "/dev/ttyACM0").about()
 
 

@@ -13,7 +13,7 @@ import pytest
 from hardmute.listen import stream as streams
 from hardmute.listen.devices import Device
 from hardmute.listen.stream import Duplex
-from hardmute.listen.timing import Moment
+from hardmute.listen.timing import HeardMoment
 from hardmute.model.clock import SYSTEM
 from hardmute.model.errors import LocalError
 
@@ -157,10 +157,10 @@ def test_how_far_both_were_at_a_moment(
         if arrived:
             microphone.deliver([0.1] * arrived)
     assert [sound.at(moment) for moment in (9.9, 10.0, 10.4, 10.5, 10.9, 11.0, 99.0)] == [
-        Moment(0, 0),
-        *[Moment(6, 0)] * 2,
-        *[Moment(9, 4)] * 2,
-        *[Moment(9, 8)] * 2,
+        HeardMoment(0, 0),
+        *[HeardMoment(6, 0)] * 2,
+        *[HeardMoment(9, 4)] * 2,
+        *[HeardMoment(9, 8)] * 2,
     ]
 
 

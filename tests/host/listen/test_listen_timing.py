@@ -7,7 +7,7 @@ import pytest
 
 from hardmute.listen import probe
 from hardmute.listen.outcome import CannotTellError
-from hardmute.listen.timing import Moment, phases
+from hardmute.listen.timing import HeardMoment, phases
 
 RATE = 16_000
 CUT_S, END_S, CONNECTED_S, STOP_S = 4.0, 7.5, 8.0, 11.0
@@ -34,8 +34,8 @@ def test_P5_no_buffer_brings_a_live_sample_into_the_muted_phase(
     live = (number >= 0) & connected[np.maximum(number, 0)]
     recorded = np.where(number < 0, 0, 0.1 * played[np.maximum(number, 0)] * live + 1e-4)
 
-    def at(moment_s: float) -> Moment:
-        return Moment(round((moment_s + ahead_s + burst_s) * RATE), round(moment_s * RATE))
+    def at(moment_s: float) -> HeardMoment:
+        return HeardMoment(round((moment_s + ahead_s + burst_s) * RATE), round(moment_s * RATE))
 
     before, muted, after = phases(played, recorded, RATE, at(CUT_S), at(END_S), at(CONNECTED_S))
     assert live[slice(*before)].all()
@@ -53,7 +53,10 @@ def test_P5_a_delay_that_noise_makes_up_is_none(seed: int) -> None:
     """It would leave out as much of the phases as chance has it."""
     played = probe.noise(bytes([seed]) * 16, round(12 * RATE), RATE)
     recorded = np.random.default_rng(seed).standard_normal(round(STOP_S * RATE))
-    at = [Moment(round(time_s * RATE), round(time_s * RATE)) for time_s in (CUT_S, END_S, STOP_S)]
+    at = [
+        HeardMoment(round(time_s * RATE), round(time_s * RATE))
+        for time_s in (CUT_S, END_S, STOP_S)
+    ]
     with pytest.raises(CannotTellError) as told:
         phases(played, recorded.astype(np.float32), RATE, *at)
     assert told.value.reason == "inaudible"

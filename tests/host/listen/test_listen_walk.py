@@ -12,8 +12,8 @@ import pytest
 from hardmute.cli.outcome import verdict_code
 from hardmute.listen import walk
 from hardmute.listen.outcome import CannotTellError, Outcome, Phases
-from hardmute.listen.timing import Moment
-from hardmute.listen.walk import PRESS_S, Follower, Heard, Walk
+from hardmute.listen.timing import HeardMoment
+from hardmute.listen.walk import PRESS_S, BoardFollower, HeardWalk, Walk
 from hardmute.model import errors
 from hardmute.model.answers import Status
 from hardmute.model.errors import UnreachableError
@@ -107,9 +107,9 @@ class Scene:
     def count(self) -> int:
         return round((self.now - self.begun) * RATE)
 
-    def at(self, moment: float) -> Moment:
+    def at(self, moment: float) -> HeardMoment:
         count = round((moment - self.begun) * RATE)
-        return Moment(count, count)
+        return HeardMoment(count, count)
 
     @property
     def full(self) -> bool:
@@ -122,9 +122,9 @@ class Scene:
         # Not silent, and without the probe: no delay is found in it.
         return np.random.default_rng(1).standard_normal(self.count).astype(np.float32)
 
-    def through(self) -> Heard:
+    def through(self) -> HeardWalk:
         scene: Any = self
-        follower = Follower(scene, clock=lambda: self.now)
+        follower = BoardFollower(scene, clock=lambda: self.now)
         return Walk(follower, scene, scene, RATE, scene).through(MUTED_S)
 
 
@@ -136,7 +136,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
     """What `timing.phases` was asked for: cut, end, connected."""
     asked: list[tuple[int, int, int]] = []
 
-    def phases(_played: Any, _recorded: Any, _rate: int, *at: Moment) -> Phases:
+    def phases(_played: Any, _recorded: Any, _rate: int, *at: HeardMoment) -> Phases:
         asked.append((at[0].arrived, at[1].arrived, at[2].arrived))
         return Phases((0, 1), (1, 2), (2, 3))
 

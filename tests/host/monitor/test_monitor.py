@@ -23,7 +23,7 @@ from conftest import Cli, Result, Sim, StartSim, StartWatch, plug_in_real
 from hardmute.model.answers import Verdict
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor import client, server
-from hardmute.monitor.client import Entry
+from hardmute.monitor.client import Known
 from hardmute.monitor.feed import Told
 from hardmute.monitor.monitor import Monitor
 from hardmute.monitor.server import Server
@@ -55,7 +55,7 @@ class Process:
         )
         wait_for(lambda: all(self.knows(board) for board in boards))
 
-    def knows(self, board: str) -> Entry | None:
+    def knows(self, board: str) -> Known | None:
         return client.board(board, "test")
 
     def send(self, number: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from hardmute.model import notices
 from hardmute.model.errors import UnreachableError
-from hardmute.monitor.desktop import Events, Note
+from hardmute.monitor.desktop import Events, ScreenNote
 from hardmute.monitor.feed import Feed, Told
 from hardmute.monitor.notify import Notifications, quiet_began
 from hardmute.monitor.settings import Remind
@@ -31,10 +31,10 @@ class Screen:
     def __init__(self, events: Events) -> None:
         self.events = events
         self.trouble: str | None = None
-        self.notes: dict[str, Note | None] = {}
-        self.calls: list[tuple[str, Note | None, bool]] = []
+        self.notes: dict[str, ScreenNote | None] = {}
+        self.calls: list[tuple[str, ScreenNote | None, bool]] = []
 
-    def show(self, tag: str, note: Note | None, *, again: bool = False) -> None:
+    def show(self, tag: str, note: ScreenNote | None, *, again: bool = False) -> None:
         if note != self.notes.get(tag) or (again and note is not None):
             self.calls.append((tag, note, again and note is not None))
         self.notes[tag] = note
@@ -46,7 +46,7 @@ class Screen:
     async def run(self) -> None:
         await asyncio.Event().wait()
 
-    def now(self, board: str = BOARD) -> Note:
+    def now(self, board: str = BOARD) -> ScreenNote:
         note = self.notes[board]
         assert note is not None
         return note
@@ -127,7 +127,7 @@ async def test_P8_a_live_board_has_one_note_until_its_line_is_cut() -> None:
         await rig.tell("muted")
         assert rig.screen.calls == []
         await rig.tell("live")
-        assert rig.screen.now() == Note(
+        assert rig.screen.now() == ScreenNote(
             "Desk: the microphone is live", "For less than 1 min: button.", "Mute"
         )
         await rig.time.move(180)
@@ -162,13 +162,13 @@ async def test_P5_faults_lost_boards_and_incidents_are_told_as_loudly() -> None:
         await rig.tell("fault")
         assert rig.screen.now().title == "Desk: fault, the microphone may be live"
         await rig.tell("unknown", reason="silent")
-        assert rig.screen.now() == Note(
+        assert rig.screen.now() == ScreenNote(
             "Desk: state unknown, the microphone may be live",
             "For less than 1 min: silent for 3 s.",
             "Mute",
         )
         await rig.tell("muted", incident="records 5 to 9 are missing")
-        assert rig.screen.now() == Note(
+        assert rig.screen.now() == ScreenNote(
             "Desk: its evidence does not hold", "Evidence: records 5 to 9 are missing"
         )
         assert rig.screen.raised() == 3
@@ -289,7 +289,7 @@ async def test_P8_quiet_hours_cut_as_they_begin_and_say_so() -> None:
         await rig.time.move(3)
         assert rig.mutes == ["aaaa", "cccc"]
         said = "The quiet hours began at 18:00. The button still works."
-        assert rig.screen.now("aaaa") == Note("Desk: cut for the quiet hours", said)
+        assert rig.screen.now("aaaa") == ScreenNote("Desk: cut for the quiet hours", said)
         # The button wins: a later press is not undone.
         await rig.time.move(600)
         await rig.tell("live", board="aaaa")

@@ -100,7 +100,7 @@ def test_what_is_missing_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) ->
         raise AssertionError
 
     async def trouble() -> str | None:
-        sink = os_mute.OsMute(settings.OsMute(follow=True, lead=True))
+        sink = os_mute.OsMuteSink(settings.OsMute(follow=True, lead=True))
         assert sink.trouble is None
         work = asyncio.create_task(sink.run(Feed(), cut))
         await asyncio.sleep(0)

@@ -178,7 +178,7 @@ class Host:
                 self.process.pid, resource.RLIMIT_FSIZE, (full, resource.RLIM_INFINITY)
             )
 
-    def knows(self, board: Board) -> client.Entry | None:
+    def knows(self, board: Board) -> client.Known | None:
         try:
             return client.board(board.board, "test", self.clocks.clock)
         except UnreachableError:

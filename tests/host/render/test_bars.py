@@ -59,7 +59,7 @@ def observed(verdict: Verdict, reason: str | None = None) -> Observation:
     return nothing._replace(verdict=verdict, reason=reason)
 
 
-def shown(verdict: Verdict, label: str = "Desk", reason: str | None = None) -> bars.Shown:
+def shown(verdict: Verdict, label: str = "Desk", reason: str | None = None) -> bars.BarItem:
     return bars.shown(label, observed(verdict, reason))
 
 
@@ -129,12 +129,13 @@ def test_P5_nothing_but_muted_is_shown_like_muted(form: bars.Format) -> None:
 
 
 @given(BOARDS)
-def test_each_format_can_be_read_as_its_bar_reads_it(boards: list[bars.Shown]) -> None:
+def test_each_format_can_be_read_as_its_bar_reads_it(boards: list[bars.BarItem]) -> None:
     lines = {form: bars.line(form, boards) for form in bars.FORMATS}
     plain = lines["plain"]
     order = ("fault", "live", "unknown", "muted")
     expected = sorted(
-        boards or [bars.Shown("no board", "unknown", "")], key=lambda one: order.index(one.verdict)
+        boards or [bars.BarItem("no board", "unknown", "")],
+        key=lambda one: order.index(one.verdict),
     )
     assert plain.isprintable()
     for one in boards:

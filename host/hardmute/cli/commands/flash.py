@@ -309,7 +309,7 @@ def _board_word(args: Namespace) -> str | None:
     return "rp2040_interlock" if args.board == "pico_interlock" else None
 
 
-def _check_board(args: Namespace, about: prompt.About) -> None:
+def _check_board(args: Namespace, about: prompt.Prompted) -> None:
     """Raise `UsageError` unless the machine can be the board that was named."""
     if args.board is not None:
         word = targets.PORTS[args.board].encode()

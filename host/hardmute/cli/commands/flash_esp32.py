@@ -9,7 +9,7 @@ from hardmute.flash import tree
 from hardmute.model import errors
 
 if TYPE_CHECKING:
-    from hardmute.flash.esp32_image import Image as Esp32Image
+    from hardmute.flash.esp32_image import Esp32Image as Esp32Image
 
 
 def esp32_image(args: Namespace) -> Esp32Image:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from hardmute.cli import console
 from hardmute.cli.commands import recording
 from hardmute.cli.outcome import draw, print_outcome, verdict_code
-from hardmute.cli.screen import Screen
+from hardmute.cli.screen import Terminal
 from hardmute.device import discovery
 from hardmute.device.client import Session
 from hardmute.evidence import listening
@@ -23,7 +23,7 @@ from hardmute.listen.devices import Device
 from hardmute.listen.evidence import When
 from hardmute.listen.outcome import CannotTellError, Outcome
 from hardmute.listen.stream import RATE, Duplex
-from hardmute.listen.walk import Follower, Heard, Walk
+from hardmute.listen.walk import BoardFollower, HeardWalk, Walk
 from hardmute.model import errors, words
 from hardmute.model.answers import NOT_ATTESTED, Identity, exit_code
 from hardmute.model.clock import SYSTEM, now_ms
@@ -119,10 +119,10 @@ def _listen(
     contact.finish()
     played = probe.noise(os.urandom(_SEED), round(walk.longest_s(args.seconds) * RATE), RATE)
     sound = Duplex(played, RATE, microphone, speaker)
-    screen = Screen(sound.level_dbfs, quiet=args.json)
+    screen = Terminal(sound.level_dbfs, quiet=args.json)
     _warn(say, microphone, speaker, args.seconds)
-    follower = Follower(session)
-    walked: Heard | None = None
+    follower = BoardFollower(session)
+    walked: HeardWalk | None = None
     try:
         _wait_until_live(follower, say)
         say("The noise begins.")
@@ -156,7 +156,7 @@ def _listen(
     return _Listened(body, outcome, state, _meet_muted(args, session, contact))
 
 
-def _judge(args: Namespace, sound: Duplex, walked: Heard) -> Outcome:
+def _judge(args: Namespace, sound: Duplex, walked: HeardWalk) -> Outcome:
     if sound.lost:
         return Outcome("inconclusive", "lost_samples")
     return judge(
@@ -169,7 +169,7 @@ def _judge(args: Namespace, sound: Duplex, walked: Heard) -> Outcome:
     )
 
 
-def _when(follower: Follower, walked: Heard) -> When:
+def _when(follower: BoardFollower, walked: HeardWalk) -> When:
     """When what counts of the muted phase was recorded, by the host's wall time as it is now."""
     offset = now_ms() - 1000 * SYSTEM.now_s()
     start, stop = walked.phases.muted
@@ -215,7 +215,7 @@ def _warn(say: Callable[[str], None], microphone: Device, speaker: Device, secon
     say(f"For about {about} s it plays a soft noise ({level}): headphones off.")
 
 
-def _wait_until_live(follower: Follower, say: Callable[[str], None]) -> None:
+def _wait_until_live(follower: BoardFollower, say: Callable[[str], None]) -> None:
     if follower.is_in("live"):
         return
     say("Press the button: to begin with, the microphone must be live.")

@@ -52,7 +52,7 @@ def verify(args: Namespace) -> int:
 _OPEN = "it agrees with itself; but no board has signed that its beginning was pruned"
 
 
-class Outcome(NamedTuple):
+class LogOutcome(NamedTuple):
     """The exit code of a check. ``missing``: the expected head is not there.
 
     ``unchecked``: in a clause, what nothing was given to check with; None if there is no such.
@@ -68,7 +68,7 @@ class Outcome(NamedTuple):
 
 def outcome(
     checked: verifier.Verifier, secrets: verifier.Keys, expected: bytes | None, *, own: bool
-) -> Outcome:
+) -> LogOutcome:
     """What to say of a log, this host's ``own`` or from elsewhere, if its head was ``expected``.
 
     Raises `UsageError` if the keys given are those of other pairings.
@@ -84,16 +84,19 @@ def outcome(
         if own and (entry.board, entry.body.get("pairing")) not in fitting
     ]
     if report.findings or missing or elsewhere:
-        return Outcome(errors.TAMPERED, missing, elsewhere=elsewhere)
+        return LogOutcome(errors.TAMPERED, missing, elsewhere=elsewhere)
     require_fit(secrets, checked.keyring.ids, checked.keyring.fitting, "the log")
     unchecked = None if own else _unchecked(report, secrets, known_row)
-    return Outcome(errors.OK if unchecked is None else errors.UNKNOWN, unchecked=unchecked)
+    return LogOutcome(errors.OK if unchecked is None else errors.UNKNOWN, unchecked=unchecked)
 
 
 def _unchecked(
     report: verifier.Report, secrets: verifier.Keys, known_row: int | None
 ) -> str | None:
-    """Of a log from elsewhere, known to be as it was up to entry ``known_row``: see `Outcome`."""
+    """Of a log from elsewhere, known to be as it was up to entry ``known_row``.
+
+    See `LogOutcome`.
+    """
     if known_row == report.head_row:
         return None
     if secrets:
@@ -117,7 +120,7 @@ def _head(given: str) -> bytes:
     return head
 
 
-def _as_json(report: verifier.Report, said: Outcome) -> dict[str, Any]:
+def _as_json(report: verifier.Report, said: LogOutcome) -> dict[str, Any]:
     return {
         # Null: not known.
         "intact": said.code == errors.OK if said.unchecked is None else None,
@@ -136,7 +139,7 @@ def _as_json(report: verifier.Report, said: Outcome) -> dict[str, Any]:
     }
 
 
-def _print(report: verifier.Report, said: Outcome, expected: bytes | None) -> None:
+def _print(report: verifier.Report, said: LogOutcome, expected: bytes | None) -> None:
     if report.findings:
         first = report.findings[0]
         console.say(f"TAMPERED  entry {first.row} {first.text}")

@@ -25,7 +25,7 @@ def status(args: Namespace) -> int:
     return asking.status(args)
 
 
-def _tell(args: Namespace, known: client.Entry) -> int:
+def _tell(args: Namespace, known: client.Known) -> int:
     seen = known.observation
     told = told_code(
         lambda: print_state(seen, known.label, known.firmware, as_json=args.json, short=args.short)

@@ -86,9 +86,9 @@ def print_change(
     sys.stdout.flush()
 
 
-def _read(told: Iterator[client.Entry], *, as_json: bool, form: Format | None) -> str | None:
+def _read(told: Iterator[client.Known], *, as_json: bool, form: Format | None) -> str | None:
     """Print what the monitor tells of a board until it ends. Returns the board's id."""
-    shown: client.Entry | None = None
+    shown: client.Known | None = None
     try:
         for known in told:
             if client.is_news(shown, known):

@@ -20,7 +20,7 @@ from hardmute.flash import image as images
 from hardmute.flash import uf2
 from hardmute.sim.physics import Physics
 from hardmute.sim.rp2040 import silicon, thumb
-from hardmute.sim.rp2040.usb import Usb
+from hardmute.sim.rp2040.usb import UsbHost
 
 # As in firmware/muteboard/boards/rp2040.py, and with an interlock rp2040_interlock.py, which only
 # MicroPython can import; a test compares.
@@ -77,7 +77,7 @@ class Pico:
         self._run = thumb.runner(self._simulator)
         self.mcu.load_bootrom(list(BOOTROM_B1))
         self.write_flash(image.pages if content is None else images.join(image, content))
-        self.usb = Usb(self.mcu, controller, _USB_ROOM)
+        self.usb = UsbHost(self.mcu, controller, _USB_ROOM)
         # (time in us, "power" | "run" | "watchdog") of every reset.
         self.resets: list[tuple[float, str]] = []
         # Called with the relay pin's level or pull when it changes, also by a reset.

@@ -26,7 +26,7 @@ _SUSPEND_NS = 3_000_000
 _BUFFER_CONTROL = 0x80
 
 
-class Usb:
+class UsbHost:
     """``to_chip``, ``to_host``: bytes on their way. ``room``: the most that waits in `to_host`."""
 
     def __init__(self, mcu: RP2040, controller: UsbController, room: int) -> None:
