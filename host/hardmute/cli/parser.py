@@ -152,7 +152,7 @@ seconds = _number(0.01, 3600, " seconds")
 seconds.__name__ = "seconds"
 
 
-def _file(given: str) -> Path:
+def file(given: str) -> Path:
     # It would take as long as all else of the parser.
     from pathlib import Path
 
@@ -297,12 +297,12 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
         help="how likely the verdict may be wrong (1e-6)",
     )
     command.add_argument(
-        "--recording", type=_file, metavar="FILE.wav", help="judge a recording made elsewhere"
+        "--recording", type=file, metavar="FILE.wav", help="judge a recording made elsewhere"
     )
     command.add_argument(
-        "--probe", type=_file, metavar="FILE.wav", help="what was played for it (`audio probe`)"
+        "--probe", type=file, metavar="FILE.wav", help="what was played for it (`audio probe`)"
     )
-    command.add_argument("--svg", type=_file, metavar="FILE", help="draw what was heard")
+    command.add_argument("--svg", type=file, metavar="FILE", help="draw what was heard")
 
 
 def _add_devices(command: argparse.ArgumentParser) -> None:
@@ -330,7 +330,7 @@ def _add_audio(command: argparse.ArgumentParser) -> None:
     )
     _add_common(action, device=False, timeout=False)
     _add_seconds(action)
-    action.add_argument("file", type=_file, metavar="FILE.wav")
+    action.add_argument("file", type=file, metavar="FILE.wav")
     action.set_defaults(run="recording:write")
 
 
@@ -338,7 +338,7 @@ def _add_pair(command: argparse.ArgumentParser) -> None:
     _add_state(command)
     command.add_argument(
         "--verify-key",
-        type=_file,
+        type=file,
         metavar="FILE",
         required=True,
         help="new file for the key that checks all evidence; it belongs offline",
@@ -363,13 +363,13 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     _add_common(view, timeout=False)
     _add_window(view)
     _add_forms(view)
-    view.add_argument("of", type=_file, metavar="FILE.jsonl")
+    view.add_argument("of", type=file, metavar="FILE.jsonl")
     view = views.add_parser("plot", help="timeline as SVG", formatter_class=_Formatter)
     _add_common(view, timeout=False)
     _add_window(view)
-    view.add_argument("file", type=_file, metavar="FILE.svg")
+    view.add_argument("file", type=file, metavar="FILE.svg")
     view.add_argument(
-        "of", nargs="?", type=_file, metavar="FILE.jsonl", help="an export; none: this host's log"
+        "of", nargs="?", type=file, metavar="FILE.jsonl", help="an export; none: this host's log"
     )
     view.set_defaults(run="log:plot")
     view = views.add_parser(
@@ -379,13 +379,13 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view.add_argument(
         "file",
         nargs="?",
-        type=_file,
+        type=file,
         metavar="FILE.jsonl",
         help="an export (3 without --key or --expect-head); none: this host's log",
     )
     view.add_argument(
         "--key",
-        type=_file,
+        type=file,
         action="append",
         default=[],
         metavar="FILE",
@@ -398,7 +398,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view.set_defaults(run="log_verify:verify")
     view = views.add_parser("export", help="all of it as JSON lines", formatter_class=_Formatter)
     _add_common(view, device=False, timeout=False)
-    view.add_argument("export", type=_file, metavar="FILE.jsonl", help="a new file")
+    view.add_argument("export", type=file, metavar="FILE.jsonl", help="a new file")
     view.set_defaults(run="log_export:export")
     view = views.add_parser(
         "prune",
@@ -420,7 +420,7 @@ def _add_forms(command: argparse.ArgumentParser) -> None:
     )
     form.add_argument(
         "--csv",
-        type=_file,
+        type=file,
         metavar="FILE",
         default=argparse.SUPPRESS,
         help="write the intervals to a file",
@@ -459,7 +459,7 @@ def _add_prove(command: argparse.ArgumentParser) -> None:
     command.add_argument("--to", dest="end", metavar="T", help="likewise; now by default")
     command.add_argument(
         "--key",
-        type=_file,
+        type=file,
         action="append",
         default=[],
         metavar="FILE",
@@ -467,26 +467,26 @@ def _add_prove(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--receipt",
-        type=_file,
+        type=file,
         metavar="FILE",
         help="write a receipt, .json or .html; --key signs it",
     )
     command.add_argument("--title", metavar="TEXT", help="what the receipt is for")
     command.add_argument(
         "--log",
-        type=_file,
+        type=file,
         metavar="EXPORT",
         help="go by an export of another log; without --key nothing is checked (3)",
     )
     command.add_argument(
         "--check",
-        type=_file,
+        type=file,
         metavar="FILE",
         help="check a receipt instead; without --key nothing is checked (3)",
     )
     command.add_argument(
         "--sign",
-        type=_file,
+        type=file,
         metavar="FILE",
         help="check a receipt that is not signed against this host's log, and sign it",
     )
@@ -554,7 +554,7 @@ def _add_engine(command: argparse.ArgumentParser) -> None:
         help="what runs the firmware: this Python (default), or MicroPython on an emulated RP2040",
     )
     command.add_argument(
-        "--image", type=_file, metavar="FILE.uf2", help="MicroPython for that RP2040: RPI_PICO"
+        "--image", type=file, metavar="FILE.uf2", help="MicroPython for that RP2040: RPI_PICO"
     )
     command.add_argument(
         "--download", action="store_true", help="fetch that image if there is none yet"
@@ -578,7 +578,7 @@ def _add_flash(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--image",
         "--offline",
-        type=_file,
+        type=file,
         metavar="FILE",
         help="MicroPython (RPI_PICO, ESP32_GENERIC) or a release image; nothing is downloaded",
     )
@@ -617,7 +617,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
     _add_common(command, device=False, timeout=False)
     _add_engine(command)
     command.add_argument(
-        "--svg", type=_file, metavar="FILE", help="where to write the timeline (hardmute-demo.svg)"
+        "--svg", type=file, metavar="FILE", help="where to write the timeline (hardmute-demo.svg)"
     )
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import cast
 
 import shtab
 
-from hardmute.cli.parser import build_parser
+from hardmute.cli.parser import build_parser, file
 
 
 def completion(args: argparse.Namespace) -> int:
@@ -21,7 +20,7 @@ def completion(args: argparse.Namespace) -> int:
 
 def _complete_files(parser: argparse.ArgumentParser) -> None:
     for action in parser._actions:  # noqa: SLF001 (there is no other way to them)
-        if action.type is Path:
+        if action.type is file:
             action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab reads this attribute
         choices = cast("object", action.choices)
         if isinstance(choices, dict):
