@@ -153,6 +153,7 @@ seconds.__name__ = "seconds"
 
 
 def file(given: str) -> Path:
+    """The type of an argument that is a file: shells complete it."""
     # It would take as long as all else of the parser.
     from pathlib import Path
 
