@@ -37,6 +37,8 @@ _BACK_S = 2.0
 _LISTENS_S = 90.0
 # So long may a monitor take to give a port to `mute`, which then opens it beside the monitor.
 _HANGS_S = 1.0
+# Half a second: who asks for a port looks for it as often, and takes it.
+_LEFT_FREE_LOOKS = 25
 # A request that was not renewed for so long counts for nothing.
 _LAPSES_S = 2.0
 # How the name of the file ends that the holder of a port has locked.
@@ -137,8 +139,7 @@ class PortHolder:
                 self._close()
                 return
             if waited >= self._timeout and waited >= self._patience_s():
-                if try_lock(self._fd):
-                    # Who goes first has not taken it all that time: that process is stopped.
+                if self._is_left_free():
                     return
                 raise PortHeldError(self._refusal(), self._device)
             if waited >= _TELL_S and not told:
@@ -152,6 +153,22 @@ class PortHolder:
         """How long it waits: a `prove` lets a measurement end, and then meets the board."""
         listens = self._turn == "meet" and _note(self._fd).get("turn") == "listen"
         return max(self._timeout, _LISTENS_S) if listens else self._timeout
+
+    def _is_left_free(self) -> bool:
+        """Take a lock that those who go first do not take: they are stopped.
+
+        One that was given up for them just now is theirs.
+        """
+        for _ in range(_LEFT_FREE_LOOKS):
+            if not try_lock(self._fd):
+                return False
+            os.close(self._fd)
+            time.sleep(_POLL_S)
+            self._fd = _open(self._file)
+            if self._fd < 0:
+                return False
+        self._is_our_turn()
+        return try_lock(self._fd)
 
     def _holder_hangs(self) -> bool:
         """Whether a cut waits for a monitor, which gives a port at once while it runs."""

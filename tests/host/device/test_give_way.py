@@ -11,6 +11,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -293,6 +295,29 @@ def test_with_two_watchers_the_first_stays_the_one_that_follows(
         assert first.next()["cause"] == "host"
     first.interrupt()
     assert second.next()["verdict"] == "muted"
+
+
+@pytest.mark.usefixtures("home")
+def test_P2_a_port_that_is_given_up_for_a_mute_is_the_mutes() -> None:
+    """Whoever has waited to the end just then does not take it."""
+    taken, done = threading.Event(), threading.Event()
+
+    def cut() -> None:
+        with PortHolder("/dev/none", 3, "mute"):
+            taken.set()
+            done.wait()
+
+    with PortHolder("/dev/none", 0) as holds:
+        muting = threading.Thread(target=cut)
+        muting.start()
+        file = holds._file_of("mute")
+        while not port_holder._asked(file):
+            time.sleep(0.001)
+    with pytest.raises(PortHeldError), PortHolder("/dev/none", 0, "follow"):
+        pass
+    assert taken.is_set()
+    done.set()
+    muting.join()
 
 
 def test_other_commands_do_not_get_the_port(
