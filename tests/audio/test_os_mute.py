@@ -19,7 +19,7 @@ from conftest import BOARD, simulated
 from hardmute import aio
 from hardmute.monitor.feed import Feed, Told
 from hardmute.monitor.os_mute import OsMuteSink
-from hardmute.monitor.settings import OsMuteSink as Chosen
+from hardmute.monitor.settings import OsMute as Chosen
 from hardmute.sim.world import act
 from muting import IS_PIPEWIRE, Life, SoundServer, World, lives
 
