@@ -51,6 +51,7 @@ help:
 
 demo: $(VENV)/$(if $(filter rp2040,$(ENGINE)),chip,run).stamp
 	@mkdir -p build
+	@# Without a C compiler the demo runs as well, only slower.
 	@[ $(ENGINE) != rp2040 ] || $(QUICKEN) 2>/dev/null || true
 	@$(BIN)/hardmute demo --engine $(ENGINE) --svg build/demo.svg
 

@@ -159,6 +159,7 @@ def monitor_costs() -> list[Figure]:
         _processes([["sim", "--id", board] for board in boards], lines=1),
         _processes([["monitor", *named]], lines=_MANY) as (process,),
     ):
+        # What the start costs is not meant; then a while of what it always does.
         time.sleep(5)
         before, begin = _cpu_s(process.pid), time.perf_counter()
         time.sleep(_BUSY_S)

@@ -216,7 +216,8 @@ class PortHolder:
             self._close()
 
     def _close(self) -> None:
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
         self._fd = -1
 
 

@@ -85,9 +85,15 @@ class Connection:
             raise HangsError(self.pid) from error
         return self.next()
 
-    def next(self) -> dict[str, Any]:
-        """The next message. Raises `HangsError` after 3 s without one."""
-        until = self._clock.now_s() + FRESH_S
+    def fresh_s(self, seen: Observation) -> float:
+        """For how long ``seen`` stays true, in seconds; 3 s if it is unknown already."""
+        if seen.verdict == "unknown":
+            return FRESH_S
+        return FRESH_S - self._clock.now_s() + (seen.run_us or 0) / 1e6
+
+    def next(self, patience_s: float = FRESH_S) -> dict[str, Any]:
+        """The next message. Raises `HangsError` after so many seconds without one."""
+        until = self._clock.now_s() + patience_s
         while b"\n" not in self._heard:
             left = until - self._clock.now_s()
             if left <= 0 or len(self._heard) > _MAX_ANSWER:
@@ -215,7 +221,7 @@ def _following(
         while True:
             yield entry
             try:
-                said = connection.next()
+                said = connection.next(connection.fresh_s(entry.observation))
                 if said.get("ok") is not True:
                     raise UnreachableError("The monitor has lost the board.", "not_connected")
                 entry = connection.entry(said["board"], source)

@@ -263,6 +263,21 @@ def test_P5_watch_shows_that_the_monitor_is_stopped(
         assert verdict == "unknown"
 
 
+def test_P5_what_was_heard_last_is_shown_for_3_s(sim: Sim, monitor: StartMonitor) -> None:
+    running = monitor(sim.board)
+    told = client.following(sim.board, "test")
+    assert told is not None
+    last = next(told).observation
+    # Between two messages, so that the last one is not new any more.
+    time.sleep(0.9)
+    running.send(signal.SIGSTOP)
+    while (seen := next(told).observation).verdict == "muted":
+        last = seen
+    assert seen.run_us is not None
+    assert last.run_us is not None
+    assert seen.run_us - last.run_us <= 3_500_000
+
+
 # Who may ask, and what.
 
 

@@ -93,6 +93,7 @@ def _asked_to_reload() -> asyncio.Event:
     """Set when the settings are to be read again."""
     asked = asyncio.Event()
     if number := getattr(signal, "SIGHUP", None):
+        # As above: not every event loop has signal handlers.
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, asked.set)
     return asked
