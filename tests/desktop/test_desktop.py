@@ -39,12 +39,21 @@ class Rig:
         self.feed = Feed()
         self.alerts: list[Told] = []
         self.mutes: list[str] = []
+        self.presses: list[str] = []
+        # Clear it, and a mute takes until it is set.
+        self.mutes_end = asyncio.Event()
+        self.mutes_end.set()
 
         def screen(events: Events) -> Desktop:
             self.desktop = Desktop(events, address, memory)
             return self.desktop
 
-        self.sink = Notifications(
+        class Counted(Notifications):
+            def pressed(sink, tag: str) -> None:  # noqa: N805 (self is the rig)
+                super().pressed(tag)
+                self.presses.append(tag)
+
+        self.sink = Counted(
             Remind(unused_s=None),
             self.alerts.append,
             screen=screen,
@@ -54,6 +63,7 @@ class Rig:
 
     async def mute(self, board: str) -> None:
         self.mutes.append(board)
+        await self.mutes_end.wait()
         self.tell("muted", board=board)
 
     def tell(self, *words: Any, **more: Any) -> None:
@@ -161,9 +171,12 @@ def test_mute_on_the_notification_cuts_once(bus: Bus) -> None:
             # Another key, a notification of somebody else, and then ours.
             service.press(number, "default")
             service.press(99)
+            rig.mutes_end.clear()
             service.press(number)
             service.press(number)
-            await until(lambda: bool(rig.mutes))
+            await until(lambda: len(rig.presses) == 2)
+            rig.mutes_end.set()
+            await until(lambda: len(service.open) == 1)
             await rig.settle()
             assert rig.mutes == [BOARD]
             assert [one.title for one in service.open.values()] == ["Room: the microphone is live"]
