@@ -149,12 +149,17 @@ def late(seen: Observation, source: str, clock: HostClock = SYSTEM) -> Observati
     )
 
 
+def is_there() -> bool:
+    """Whether a monitor of this user runs, or has left its socket behind."""
+    return os.path.lexists(os.path.join(paths.runtime_dir("monitor"), "socket"))
+
+
 def connect(clock: HostClock = SYSTEM) -> Connection | None:
     """A connection to the monitor of this user; None if none runs.
 
     Raises `UnreachableError` if it is there and cannot be used.
     """
-    if not os.path.lexists(os.path.join(paths.runtime_dir("monitor"), "socket")):
+    if not is_there():
         return None
     import socket
 
