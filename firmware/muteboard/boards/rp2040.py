@@ -41,11 +41,12 @@ machine.mem32[_WATCHDOG_CTRL_CLEAR] = _WATCHDOG_ENABLE
 
 from muteboard import button, crash  # noqa: E402
 from muteboard.boards.micropython_board import CHUNK, MicroPythonBoard, ready  # noqa: E402
-from muteboard.boards.rp2040_sampler import Sampler  # noqa: E402
+from muteboard.boards.rp2040_sampler import Sampler, first_word  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from rp2.asm_pio import block, irq, jmp, label, noblock, pin, pins, pull, rel, set, wait
 
@@ -124,6 +125,9 @@ class Board(MicroPythonBoard):
     port = "rp2040"
     read_size = _READ_SIZE
     program_size = _PROGRAM_SIZE
+    # The port's irq object, of which each release of the stubs says something else.
+    _irq: "Any"
+    _before: "tuple[Any, int, int, Any, Any]"
 
     def __init__(self):
         # Before anything that could fail or take time.
@@ -132,7 +136,7 @@ class Board(MicroPythonBoard):
         self._cut_level = True
         self._machine = rp2.StateMachine(0, _cut_when_down, set_base=self._relay)
         # Looked up here: `cut` must not allocate.
-        self._discard = _discard[0][0]
+        self._discard = first_word(_discard)
         self.cut()
         super().__init__(_BUTTON, self.senses, _LAMP)
         # A soft reset leaves the chip's reset cause alone, but not the scratch registers at zero.
@@ -157,8 +161,7 @@ class Board(MicroPythonBoard):
     def _edge(self, _pin) -> None:
         # Hard IRQ: must not allocate.
         self._date_edge()
-        # The stub's `Pin.irq` returns a function; the port's returns an irq object.
-        flags = self._irq.flags()  # pyright: ignore[reportFunctionMemberAccess]
+        flags = self._irq.flags()
         if flags & machine.Pin.IRQ_FALLING:
             self._downs = self._downs + 1 & 0xFFFF
         if flags & machine.Pin.IRQ_RISING:
