@@ -1,8 +1,8 @@
 """Figures of the emulated Pico, beside those of what most hobby mute buttons do.
 
 All but `idle_cost` is in emulated time: the same on any machine. The firmware's figures are of the
-very files that are flashed; the two naive programs stand for a polling loop and for an interrupt in
-Python. The image is MicroPython's official one; the locked image is built from Debian's source.
+very files that are flashed; the two naive programs stand for a polling loop and for an interrupt
+in Python. The image is the official one; the locked image is built from Debian's source.
 """
 
 from __future__ import annotations

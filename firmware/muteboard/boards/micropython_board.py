@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     _Call = TypeVar("_Call", bound=Callable[..., Any])
 
 CHUNK = const(64)
-# What `select.poll` asks an object in Python with (py/stream.h of MicroPython 1.25, MP_STREAM_POLL).
+# What `select.poll` asks an object in Python with (MP_STREAM_POLL, py/stream.h, MicroPython 1.25).
 _STREAM_POLL = const(3)
 _WATCHDOG_MS = const(1000)
 # The same while the flash is read or written and the line is cut. A call here erases up to three

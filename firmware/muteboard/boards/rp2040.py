@@ -67,8 +67,9 @@ _PROGRAM_SIZE = const(256)
 # to the boot ROM and the SDK's reboot functions.
 _SCRATCH = const(0x4005_800C)
 # USB buffer control of endpoint 2 IN (RP2040 datasheet, "USB", DPSRAM layout), by which
-# MicroPython's serial port sends (shared/tinyusb/tusb_config.h, USBD_CDC_EP_IN). Read in and run on
-# MicroPython 1.25.0, emulated; not with the newer TinyUSB of 1.29. Its packets alternate between DATA0 and DATA1. A length of 0 is no data, or a stalled endpoint.
+# MicroPython's serial port sends (shared/tinyusb/tusb_config.h, USBD_CDC_EP_IN). Read in
+# MicroPython 1.25 and run on it, emulated; not with the newer TinyUSB of 1.29. Its packets
+# alternate between DATA0 and DATA1. A length of 0 is no data, or a stalled endpoint.
 _CDC_IN = const(0x5010_0090)
 _DATA_PID = const(1 << 13)
 _LENGTH = const(0x3FF)
@@ -244,7 +245,7 @@ class Board(MicroPythonBoard):
         # been handed to the USB controller meanwhile, it took up to 64 bytes out of the queue (or
         # all of it): as many fit again, less the one byte.
         # On a suspended bus (an unplugged cable's is) POLLOUT promises nothing, and a write into a
-        # full queue never ends (MicroPython 1.25, mp_usbd_cdc_tx_strn; from 1.27 on, after 500 ms).
+        # full queue never ends (mp_usbd_cdc_tx_strn, MicroPython 1.25; from 1.27 on: in 500 ms).
         if not _bus_is_active():
             return 0
         write = sys.stdout.buffer.write
