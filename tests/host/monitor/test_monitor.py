@@ -31,7 +31,7 @@ from hardmute.store.log import Log
 from hardmute.system import paths
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Unix sockets")
-SOON_S = 15.0
+SOON_S = 60.0
 
 
 def wait_for(is_so: Callable[[], object], seconds: float = SOON_S) -> None:

@@ -32,7 +32,7 @@ from hardmute.monitor.hooks import SIGNATURE, HookSink
 from hardmute.monitor.settings import Hooks
 from monitor_time import BOARD, Time
 
-_LATE_S = 20.0
+_LATE_S = 60.0
 # It writes what it was told into a file, and then sleeps or not.
 PROGRAM = """\
 import json, os, sys, time
