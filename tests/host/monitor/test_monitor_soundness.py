@@ -286,19 +286,20 @@ def test_P5_the_monitor_tells_muted_of_cut_lines_only(
         if not host.is_stopped:
             look()
         time.sleep(0.06)
-    # In peace it tells what is so.
+    # In peace it tells what is so; where this machine is so busy that it has told little, first more.
     until = time.monotonic() + SETTLES_S
     verdicts: list[str | None] = []
     while time.monotonic() < until:
+        look()
         known = [host.knows(board) for board in boards]
         verdicts = [one and one.observation.verdict for one in known]
         # A fault stays until the next press.
         right = [("fault", "live" if board.is_connected else "muted") for board in boards]
-        if all(verdict in so for verdict, so in zip(verdicts, right, strict=True)):
+        is_right = all(verdict in so for verdict, so in zip(verdicts, right, strict=True))
+        if is_right and told["muted"] + told["live"] > 20:
             break
         time.sleep(0.1)
     else:
-        pytest.fail(f"it tells {verdicts}")
+        pytest.fail(f"it tells {verdicts}, and has told {told}")
     assert host.end() == 0
-    assert told["muted"] + told["live"] > 20
     assert cli("log", "verify").code in (0, 3)
