@@ -338,6 +338,19 @@ def _ask(
     return sorted(at_once(ports, ask), key=lambda found: order[found.device])
 
 
+def silent(devices: Sequence[str], timeout: float) -> dict[str, UnreachableError]:
+    """Say hello on all of ``devices`` at once. Returns those that do not answer, and why."""
+
+    def ask(device: str, is_over: Callable[[], bool]) -> tuple[str, UnreachableError] | None:
+        try:
+            with client.connect(device, timeout, "usual", is_over):
+                return None
+        except UnreachableError as error:
+            return device, error
+
+    return dict(filter(None, at_once(devices, ask)))
+
+
 def at_once(
     ports: Sequence[_Place], ask: Callable[[_Place, Callable[[], bool]], _Said]
 ) -> Generator[_Said]:
