@@ -332,18 +332,17 @@ class Follower:
         changed = (
             before is None or before is self._unlogged or essence(before) != essence(observation)
         )
-        shown = show and (changed or self._is_doubted)
-        if shown:
+        # Who reads what is shown may interrupt this at once: it is the last word then.
+        self._newest = observation
+        if show and (changed or self._is_doubted):
             # Before the log, which may have to wait.
             self._show(observation)
+            self._is_doubted = False
         self._rows.refill()
         if changed and before is not None and before.state is not None and self._rows.has(_ROWS):
             # How long the old state held is only known to the moment of the last event. An unknown
             # state holds until now; another process may have logged something since it was asked.
             self._log(before)
-        self._newest = observation
-        if shown:
-            self._is_doubted = False
         if changed:
             self._changes += 1
         if changed or self._is_due(observation) or self._held is not None:
