@@ -286,7 +286,7 @@ def test_P5_the_monitor_tells_muted_of_cut_lines_only(
         if not host.is_stopped:
             look()
         time.sleep(0.06)
-    # In peace it tells what is so; where this machine is so busy that it has told little, first more.
+    # In peace it tells what is so. Where a busy machine has told little until then, it tells more.
     until = time.monotonic() + SETTLES_S
     verdicts: list[str | None] = []
     while time.monotonic() < until:
