@@ -489,7 +489,7 @@ def test_time_that_the_host_slept_does_not_pass_for_the_board(home: Path) -> Non
 
 
 def test_P5_an_answer_after_a_stall_has_the_time_of_the_answer(home: Path) -> None:
-    """On a busy machine the simulator may get no core; `verify` finds the answer fresh all the same."""
+    """A simulator that got no core for a while; `verify` finds what it says fresh all the same."""
     assert home
     now_s = [1000.0]
     simulator = Simulator(board(), "5eed", tcp_port=None, clock=lambda: now_s[0])
