@@ -164,7 +164,7 @@ class Host:
     def _start(self) -> None:
         program = Path(__file__).with_name("monitor_process.py")
         self.process = subprocess.Popen(
-            # Without bytecode: where it is full Python leaves a part of a file, and fails with it later.
+            # Without bytecode: Python leaves a part of a file, and fails with it later.
             [sys.executable, "-B", str(program), *BOARDS],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
