@@ -7,7 +7,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hardmute.device import client, discovery, holder
 from hardmute.device.discovery import Port
@@ -18,7 +18,7 @@ from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor.feed import Feed, Told
 from hardmute.monitor.station import Station
 from hardmute.sync.recorder import Recorder
-from hardmute.sync.visit import cut, visit
+from hardmute.sync.visit import Ask, ask_once, cut, visit
 
 # How often ports are listed, and what is known of the boards is looked at, in seconds.
 _LOOK_S = 1.0
@@ -132,17 +132,22 @@ class Monitor:
 
         Raises `HardmuteError` if the line may still be connected.
         """
-        seen = await asyncio.to_thread(self._cut, board)
+        seen = await asyncio.to_thread(self._visit, board, "mute", cut)
         if seen.verdict != "muted":
             raise errors.UnreachableError(
                 f"Board {board} was asked to mute and is {seen.verdict}: press its button.",
                 seen.reason or "refused",
             )
 
-    def _cut(self, board: str) -> Observation:
+    async def meet(self, board: str) -> None:
+        """Have the board with this id sign its state now, for the log, if it can be reached."""
+        await asyncio.to_thread(self._visit, board, "meet", ask_once)
+
+    def _visit(self, board: str, turn: Literal["mute", "meet"], ask: Ask) -> Observation:
         station = self._stations.get(board)
         named = (station.device if station is not None else None) or board
-        visited = visit(Recorder(), named, self._timeout, "mute", cut, board=board, turn="mute")
+        source = "mute" if turn == "mute" else "prove"
+        visited = visit(Recorder(), named, self._timeout, source, ask, board=board, turn=turn)
         return visited.observation
 
     async def _tell_forever(self, looking: asyncio.Task[None]) -> None:
