@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterator
 
 import serial
 
-from hardmute.device import simulators
+from hardmute.device import frames, simulators
 from hardmute.device.holder import BORROWS, PortHolder, Turn, asked_for
 from hardmute.model.answers import (
     Attested,
@@ -417,7 +417,7 @@ class Session:
                 return None
             self._prompted = self._prompted or line.startswith(_PROMPT)
             try:
-                return wire.unframe(line, need_crc=True)
+                return frames.unframe(line)
             except wire.WireError as error:
                 self._last_error = error.code
                 if self._clock() >= self._deadline:

@@ -50,9 +50,11 @@ class TerminalPort:
 
     @property
     def in_waiting(self) -> int:
-        """How many bytes have come."""
+        """How many bytes have come, as far as one look tells."""
+        if self._here:
+            return len(self._here)
         there = fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4))
-        return len(self._here) + struct.unpack("i", there)[0]
+        return struct.unpack("i", there)[0]
 
     def read(self, size: int = 1, /) -> bytes:
         """Up to ``size`` bytes; it waits for the first. Nothing after the time-out, or if woken.

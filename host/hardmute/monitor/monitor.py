@@ -20,8 +20,10 @@ from hardmute.monitor.station import Station
 from hardmute.sync.recorder import Recorder
 from hardmute.sync.visit import cut, visit
 
-# How often ports are listed, and what is known of the boards is looked at, in seconds.
+# How often ports are listed, what is known of the boards is looked at without news of one, and who
+# asks for a port, in seconds.
 _LOOK_S = 1.0
+_TELL_S = 0.25
 _TICK_S = 0.1
 # New ports that are asked at once.
 _ASKED_AT_ONCE = 8
@@ -59,6 +61,8 @@ class Monitor:
         self._stations: dict[str, Station] = {}
         self._only = tuple(boards)
         self._labels: dict[str, str | None] = {}
+        # What was looked at last of each station, whether it was news or not.
+        self._weighed: dict[str, Told] = {}
         self._search = discovery.Search(clock.now_s)
         # Ports at which a board was met whose id another one has.
         self._twins: dict[str, str] = {}
@@ -147,15 +151,19 @@ class Monitor:
 
     async def _tell_forever(self, looking: asyncio.Task[None]) -> None:
         requests = holder.folder()
+        told_s = -_TELL_S
         while not looking.done():
             client.wake_wanted(requests)
-            self._tell()
+            has_news = self._news.is_set()
+            self._news.clear()
+            if has_news or self._clock.now_s() - told_s >= _TELL_S:
+                told_s = self._clock.now_s()
+                self._tell()
             if self._has_looked and all(one.known is not None for one in self.stations):
                 self.is_ready.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_S):
                     await self._news.wait()
-            self._news.clear()
         # What it has failed with.
         looking.result()
 
@@ -166,8 +174,12 @@ class Monitor:
                 continue
             board = station.board or key
             station.label = self._labels.get(board)
-            before = self.feed.of(board)
             told = Told(board, station.label, known, station.incident)
+            if self._weighed.get(key) == told:
+                # This is looked at ten times a second, and boards speak each second.
+                continue
+            self._weighed[key] = told
+            before = self.feed.of(board)
             if before is None or _essence(before) != _essence(told):
                 self.feed.tell(told)
 

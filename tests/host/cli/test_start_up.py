@@ -43,6 +43,7 @@ STATUS_OF_A_PORT = {
     *("hardmute.cli.commands", "hardmute.cli.commands.asking", "hardmute.cli.commands.status"),
     *("hardmute.cli.console", "hardmute.cli.state"),
     *("hardmute.device", "hardmute.device.client", "hardmute.device.discovery"),
+    "hardmute.device.frames",
     *("hardmute.device.holder", "hardmute.device.simulators", "hardmute.device.terminal"),
     *("hardmute.evidence", "hardmute.evidence.anchors", "hardmute.evidence.entries"),
     "hardmute.evidence.observation",
