@@ -274,6 +274,9 @@ class TrueStory(Story):
 
     def do_weld(self) -> None:
         """A contact closes by itself. The board says muted until it calls that a fault."""
+        if not self.board.journal.pairing:
+            # Nobody could see it: no board that is not paired attests.
+            return
         self.board.sense = 1
         self.hidden = True
         # Every host sees it at once: that a board says nothing for a while is not told of here.
@@ -1243,6 +1246,8 @@ def move_receipt(told: World, chance: Random) -> Attack | None:
     kept = told.hosts[0]
     start, end = pair[0].body["received_ms"], pair[1].body["sent_ms"]
     content = signed_receipt(told, kept.entries[: pair[1].at + 1], start, end)
+    if content is None:
+        return None
     for holder in (content, *content["intervals"], *content["entries"]):
         for part in (holder, holder.get("body", {})):
             for field in _TIMES & set(part):
@@ -1262,6 +1267,8 @@ def claim_muted(told: World, chance: Random) -> Attack | None:
         return None
     start, end = target.live.start - 1000, target.live.end + 1000
     content = signed_receipt(told, told.hosts[0].entries, start, end)
+    if content is None:
+        return None
     muted = Proven(start, end, "muted", "button", 0)
     content |= {"verdict": "muted", "intervals": [muted.shown._asdict()]}
     if chance.random() < 0.5:
@@ -1272,8 +1279,10 @@ def claim_muted(told: World, chance: Random) -> Attack | None:
 
 def signed_receipt(
     told: World, entries: Sequence[Entry], from_ms: int, to_ms: int
-) -> dict[str, Any]:
-    """As `prove --key` makes it of a time that is muted."""
+) -> dict[str, Any] | None:
+    """As `prove --key` makes it; None if that says that the log was altered (rule K2, where the
+    board was flashed anew and its `pair` record was pruned).
+    """
     ours = [entry for entry in entries if entry.board == BOARD and entry.kind in EVIDENCE]
     hashes = {entry.row: entry.hash for entry in entries}
     check = verifier.Verifier(
@@ -1284,8 +1293,9 @@ def signed_receipt(
     shown = proof.shown_by(
         BOARD, check, ours, from_ms, to_ms, lambda entry: check.has_signed(entry.row), keyed=True
     )
-    content = receipt.make_receipt(shown._replace(findings=[]), ours, told.secrets, hashes.get)
-    return json.loads(canonical(content))
+    if shown.findings:
+        return None
+    return json.loads(canonical(receipt.make_receipt(shown, ours, told.secrets, hashes.get)))
 
 
 # The thief.

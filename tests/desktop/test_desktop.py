@@ -28,7 +28,7 @@ from service import DISMISSED, EXPIRED, Service
 from session_bus import Bus
 
 LIVE = "Desk: the microphone is live"
-_LATE_S = 20.0
+_LATE_S = 60.0
 
 
 class Rig:

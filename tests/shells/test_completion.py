@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).parents[2] / "README.md"
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 # How long a shell that is done says nothing more.
 _QUIET_S = 0.5
 

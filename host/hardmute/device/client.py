@@ -564,8 +564,7 @@ _WOKEN: dict[str, Session] = {}
 def wake_wanted(folder: str) -> None:
     """Have each session with the turn "monitor" end whose port somebody asks for.
 
-    To be called as often as the sessions of others glance: ten times a second. ``folder``: as
-    `holder.folder` gives it.
+    To be called several times a second. ``folder``: as `holder.folder` gives it.
     """
     for name in asked_for(folder) & _WOKEN.keys():
         if session := _WOKEN.get(name):

@@ -94,10 +94,11 @@ class BootClock:
         near = self._anchors[first : bisect_right(self._uptimes, uptime_ms) + 1]
         # What was at the very uptime of an anchor may have been before or after that.
         bounds = [_between(*two, uptime_ms) for two in pairwise(near)] or [near[0].at(uptime_ms)]
-        return _hull(bounds)
+        return hull(bounds)
 
 
-def _hull(bounds: Iterable[Bounds]) -> Bounds:
+def hull(bounds: Iterable[Bounds]) -> Bounds:
+    """What lies in any of ``bounds``, and between them."""
     earliest, latest = zip(*bounds, strict=True)
     return Bounds(min(earliest), max(latest))
 
@@ -110,7 +111,7 @@ def _between(first: Anchor, second: Anchor, uptime_ms: int) -> Bounds:
         if by_both is not None:
             earliest, latest = by_both
             return Bounds(earliest - max(0, set_ms), latest - min(0, set_ms))
-    return _hull((first.at(uptime_ms), second.at(uptime_ms)))
+    return hull((first.at(uptime_ms), second.at(uptime_ms)))
 
 
 def _set_between(first: Anchor, second: Anchor) -> int | None:

@@ -7,7 +7,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hardmute.device import client, discovery, holder
 from hardmute.device.discovery import Port
@@ -17,14 +17,15 @@ from hardmute.model.answers import Identity
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor.feed import Feed, Told
 from hardmute.monitor.station import Station
+from hardmute.store.log import Log
 from hardmute.sync.recorder import Recorder
-from hardmute.sync.visit import cut, visit
+from hardmute.sync.visit import Ask, ask_once, cut, visit
 
-# How often ports are listed, what is known of the boards is looked at without news of one, and who
-# asks for a port, in seconds.
+# How often ports are looked at, and what is known of the boards without news of one, in seconds.
 _LOOK_S = 1.0
-_TELL_S = 0.25
-_TICK_S = 0.1
+_TICK_S = 0.2
+# Ports are listed where one has come or gone, and each so many looks.
+_LOOKS = 10
 # New ports that are asked at once.
 _ASKED_AT_ONCE = 8
 # How long boards get to log their last row at the end, in seconds.
@@ -136,29 +137,30 @@ class Monitor:
 
         Raises `HardmuteError` if the line may still be connected.
         """
-        seen = await asyncio.to_thread(self._cut, board)
+        seen = await asyncio.to_thread(self._visit, board, "mute", cut)
         if seen.verdict != "muted":
             raise errors.UnreachableError(
                 f"Board {board} was asked to mute and is {seen.verdict}: press its button.",
                 seen.reason or "refused",
             )
 
-    def _cut(self, board: str) -> Observation:
+    async def meet(self, board: str) -> None:
+        """Have the board with this id sign its state now, for the log, if it can be reached."""
+        await asyncio.to_thread(self._visit, board, "meet", ask_once)
+
+    def _visit(self, board: str, turn: Literal["mute", "meet"], ask: Ask) -> Observation:
         station = self._stations.get(board)
         named = (station.device if station is not None else None) or board
-        visited = visit(Recorder(), named, self._timeout, "mute", cut, board=board, turn="mute")
+        source = "mute" if turn == "mute" else "prove"
+        visited = visit(Recorder(), named, self._timeout, source, ask, board=board, turn=turn)
         return visited.observation
 
     async def _tell_forever(self, looking: asyncio.Task[None]) -> None:
         requests = holder.folder()
-        told_s = -_TELL_S
         while not looking.done():
-            client.wake_wanted(requests)
-            has_news = self._news.is_set()
             self._news.clear()
-            if has_news or self._clock.now_s() - told_s >= _TELL_S:
-                told_s = self._clock.now_s()
-                self._tell()
+            client.wake_wanted(requests)
+            self._tell()
             if self._has_looked and all(one.known is not None for one in self.stations):
                 self.is_ready.set()
             with contextlib.suppress(TimeoutError):
@@ -185,10 +187,10 @@ class Monitor:
 
     async def _look_forever(self, lister: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
-        recorder = await loop.run_in_executor(lister, Recorder)
+        lists = await loop.run_in_executor(lister, _Lists)
         listed_before: set[Port] = set()
         while True:
-            listed = await loop.run_in_executor(lister, _list, recorder, not self._only)
+            listed = await loop.run_in_executor(lister, lists.next, not self._only)
             self._labels = listed.labels
             if not self._only:
                 self._meet_all(listed)
@@ -277,17 +279,36 @@ class Monitor:
             station.join(max(0.0, until - self._clock.now_s()))
 
 
-def _list(recorder: Recorder, ports: bool) -> _Listed:
-    # After trouble the log is tried again.
-    recorder.retry()
-    log = recorder.log
-    labels: dict[str, str | None] = {}
-    expected: list[str] = []
-    for board, label, simulated in log.boards() if log is not None else ():
-        labels[board] = label
-        if label is not None and not simulated:
-            expected.append(board)
-    return _Listed(discovery.candidates(log) if ports else {}, labels, expected)
+class _Lists:
+    """Lists what there is; in one thread, to which its log belongs."""
+
+    def __init__(self) -> None:
+        self._recorder = Recorder()
+        self._ports: dict[Port, str | None] = {}
+        self._mark: tuple[int, int] | None = None
+        self._looks = 0
+
+    def next(self, ports: bool) -> _Listed:
+        # After trouble the log is tried again.
+        self._recorder.retry()
+        log = self._recorder.log
+        labels: dict[str, str | None] = {}
+        expected: list[str] = []
+        for board, label, simulated in log.boards() if log is not None else ():
+            labels[board] = label
+            if label is not None and not simulated:
+                expected.append(board)
+        if ports:
+            self._look(log)
+        return _Listed(self._ports, labels, expected)
+
+    def _look(self, log: Log | None) -> None:
+        # Before the listing, so that what changes meanwhile is seen the next time.
+        mark = discovery.ports_mark()
+        if mark is None or mark != self._mark or self._looks % _LOOKS == 0:
+            self._ports = discovery.candidates(log)
+        self._mark = mark
+        self._looks += 1
 
 
 def _essence(told: Told) -> tuple[object, ...]:

@@ -59,11 +59,19 @@ def only_monitor() -> Generator[None]:
 
 
 class Server:
-    """Answers at the socket. ``about``: what it says of the process itself."""
+    """Answers at the socket. ``about``: what it says of the process itself. ``page``: where the
+    page is, and a one-time code for it; None without a page.
+    """
 
-    def __init__(self, monitor: Monitor, about: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        monitor: Monitor,
+        about: Callable[[], dict[str, Any]],
+        page: Callable[[], dict[str, str] | None] = lambda: None,
+    ) -> None:
         self._monitor = monitor
         self._about = about
+        self._page = page
         self._conversing: set[asyncio.Task[None]] = set()
         # Who has the port of a board now.
         self._lent: dict[Station, asyncio.StreamWriter] = {}
@@ -137,6 +145,10 @@ class Server:
                     return
                 case "monitor":
                     await self._say(writer, {"ok": True, "monitor": self._about()})
+                case "page":
+                    page = self._page()
+                    answer = {"ok": False, "error": "no_page"} if page is None else {"page": page}
+                    await self._say(writer, {"ok": True, **answer})
                 case _:
                     await self._say(writer, {"ok": False, "error": "bad_op"})
 

@@ -325,7 +325,11 @@ class Contact:
         """When ``event`` was, in ms of `HostClock.run_us`; None if it cannot have been then."""
         if self._anchor is None or self._anchor[0] != event.boot:
             return None
-        at = self._anchor[1].at(event.uptime_ms)
+        anchor = self._anchor[1]
+        if "boot_not_counted" in event.warnings and event.uptime_ms <= anchor.uptime_ms:
+            # It was sent before that answer, perhaps in another start with the same number.
+            return None
+        at = anchor.at(event.uptime_ms)
         least_ms = at.earliest
         if self._event is not None and self._event[0] == event.boot:
             least_ms = self._event[2].earliest

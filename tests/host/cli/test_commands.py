@@ -308,7 +308,7 @@ def test_watch_for_a_person_ends_with_ctrl_c(sim: Sim, home: Path) -> None:
         assert "button" in line
         assert "simulated" in line
         process.send_signal(2)
-        assert process.wait(10) == 130
+        assert process.wait(60) == 130
         assert process.stderr.read() == ""
 
 
@@ -320,7 +320,7 @@ def test_watch_logs_its_last_sight_if_a_service_manager_ends_it(
     sim.act("press", "press")
     assert [watcher.next()["verdict"] for _ in range(2)] == ["live", "muted"]
     watcher.process.terminate()
-    assert watcher.process.wait(10) == 130
+    assert watcher.process.wait(60) == 130
     last = logged(sim.board)[-1]
     assert (last.verdict, last.changes) == ("muted", first["changes"] + 2)
 

@@ -324,8 +324,9 @@ def ten_ports(usb: Usb_) -> list[Plugged]:
     return [usb.plug(CIRCUITPY, f"number {at}", f"1-{at}", silent) for at in range(10)]
 
 
+@pytest.mark.parametrize("words", [("-d", BOARD, "status"), ("list",)], ids=["status", "list"])
 def test_ten_silent_ports_take_one_time_out_in_all(
-    usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     ports = ten_ports(usb)
     # Each waits until all wait: one after the other they would wait for ever.
@@ -340,9 +341,15 @@ def test_ten_silent_ports_take_one_time_out_in_all(
         yield
 
     monkeypatch.setattr(client, "connect", connect)
-    result = cli("-d", BOARD, "status", "--timeout", "7")
-    assert (result.code, timeouts) == (UNKNOWN, [7.0] * 10)
-    assert result.err == f"Board {BOARD} is not connected.\n"
+    result = cli(*words, "--timeout", "7")
+    assert timeouts == [7.0] * 10
+    if words == ("list",):
+        assert [port.port for port in ports if f"{port.port} is silent." in result.out] == [
+            port.port for port in ports
+        ]
+    else:
+        assert result.code == UNKNOWN
+        assert result.err == f"Board {BOARD} is not connected.\n"
 
 
 def test_an_unknown_board_among_silent_ports_is_found(usb: Usb_, cli: Cli) -> None:

@@ -34,7 +34,7 @@ from hardmute.model.errors import INTERRUPTED, OK, UNKNOWN, PortHeldError, PortW
 from hardmute.monitor import follower
 from muteboard import wire
 
-_END_S = 30
+_END_S = 60
 _BUTTON = "press the button"
 
 

@@ -34,7 +34,7 @@ from hardmute.model.errors import FAULT, OK, UNKNOWN, USAGE, UnreachableError
 from hardmute.system import paths
 from muteboard import wire
 
-_END_S = 10
+_END_S = 60
 
 
 def reasons(home: Path) -> list[str | None]:

@@ -54,7 +54,7 @@ class Listener(threading.Thread):
         self._over = True
         host, port = self._listener.getsockname()
         socket.create_connection((host, port)).close()
-        self.join(10)
+        self.join(60)
         assert not self.is_alive()
         self._listener.close()
 
@@ -121,7 +121,7 @@ def remote(script: Any = None) -> Generator[tuple[str, Counter[bytes]]]:
                 while data := peer.recv(1024):
                     port.write(b"".join(manager.filter(data)))
             over.set()
-            reader.join(10)
+            reader.join(60)
 
     with tcp_device(script) as device, listening(serve) as address:
         yield f"rfc2217://{address}", told

@@ -220,7 +220,7 @@ def test_P5_a_bar_follows_the_board_and_ends_with_unknown(sim: Sim, cli: Cli) ->
         shown.append(json.loads(process.stdout.readline()))
         process.terminate()
         shown += map(json.loads, process.stdout)
-        assert process.wait(10) == 130
+        assert process.wait(60) == 130
     assert [(one["class"], one["text"]) for one in shown] == [
         ("unknown", "UNKNOWN no board"),
         ("muted", "MUTED a &lt;b&gt; &amp; #1 (simulated)"),

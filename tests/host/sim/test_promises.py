@@ -318,7 +318,7 @@ def test_P2_the_running_board_takes_no_wish_over_its_port(
 ) -> None:
     sim = start_sim("--tcp", 0) if tcp else start_sim()
     rubbish = Random(2).randbytes(20_000) + b"A" * 20_000
-    with serial.serial_for_url(sim.device, timeout=10, write_timeout=10) as port:
+    with serial.serial_for_url(sim.device, timeout=60, write_timeout=60) as port:
         for op in WISHES:
             port.write(b'{"id":5,"op":"%s"}\n' % op.encode())
             assert b'"error":"bad_op"' in port.readline()

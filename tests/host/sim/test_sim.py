@@ -391,7 +391,7 @@ def test_a_board_that_ends_leaves_nothing_behind(
     folder = home / "run" / "simulated"
     assert len(list(folder.iterdir())) == 3
     sim.process.send_signal(number)
-    assert sim.process.wait(10) == code
+    assert sim.process.wait(60) == code
     assert list(folder.iterdir()) == []
 
 

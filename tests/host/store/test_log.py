@@ -41,7 +41,7 @@ HOUR_MS = 3_600_000
 YEAR_MS = 365 * 24 * HOUR_MS
 AT_MS = 1_764_000_000_000
 NOBODY = 65534
-_END_S = 30
+_END_S = 60
 
 
 def contact(at_ms: int = AT_MS, board: str = BOARD, device: str = "/dev/one") -> Observation:

@@ -891,7 +891,7 @@ def test_P6_watch_fetches_at_the_start_at_changes_and_at_the_end(
     assert events(home) == [journal.BOOT, journal.UNMUTE, journal.MUTED]
     sim.act("press")
     assert watcher.next()["verdict"] == "live"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(events(home)) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert events(home)[3:] == [journal.UNMUTE]
