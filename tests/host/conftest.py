@@ -150,6 +150,8 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         for variable in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR"):
             monkeypatch.delenv(variable, raising=False)
         monkeypatch.setattr(serial.tools.list_ports, "comports", _nothing_plugged_in)
+        # What a test plugs in is not in /dev.
+        monkeypatch.setattr(discovery, "ports_mark", lambda: None)
         yield folder
 
 
