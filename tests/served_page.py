@@ -192,7 +192,10 @@ class Served:
         following = asyncio.create_task(self.monitor.run())
         serving = asyncio.create_task(self.sink.run(self.monitor.feed, self.monitor.mute))
         await self.monitor.is_ready.wait()
-        while self.sink.entrance() is None and self.sink.trouble is None:
+        while self.sink.trouble is None:
+            if entrance := self.sink.entrance():
+                self.url = entrance.url
+                break
             await asyncio.sleep(0.01)
         self._begun.set()
         await self._end.wait()
@@ -214,9 +217,7 @@ class Served:
     @property
     def stranger(self) -> Client:
         """One without a session."""
-        entrance = self.sink.entrance()
-        assert entrance is not None
-        return Client(entrance.url)
+        return Client(self.url)
 
     def client(self) -> Client:
         """One with a session."""

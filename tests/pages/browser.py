@@ -9,12 +9,23 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# Chromium reads descriptor 3 and writes to 4.
+_START = """
+import os, sys
+ends = [os.dup(int(end)) for end in sys.argv[1:3]]
+while min(ends) < 5:
+    ends = [os.dup(end) for end in ends]
+for end, number in zip(ends, (3, 4)):
+    os.dup2(end, number)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
 ANSWER_S = 30.0
 SOON_S = 20.0
 
@@ -25,11 +36,10 @@ class Browser:
     def __init__(self, profile: Path) -> None:
         requests, self._to = os.pipe()
         self._from, answers = os.pipe()
-        # Chromium reads descriptor 3 and writes to 4.
-        command = f'exec chromium-headless-shell "$@" 3<&{requests} 4>&{answers}'
         self._process = subprocess.Popen(
             [
-                *("sh", "-c", command, "sh"),
+                *(sys.executable, "-S", "-c", _START, str(requests), str(answers)),
+                "chromium-headless-shell",
                 "--remote-debugging-pipe",
                 # Tests may run as root, in a container that grants no namespaces.
                 "--no-sandbox",

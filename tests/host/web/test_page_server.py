@@ -256,6 +256,7 @@ def test_a_port_that_is_taken_is_told_and_tried_again(board: RecordedBoard) -> N
         assert f"port {port} of 127.0.0.1" in trouble
         first.close()
         wait_for(lambda: second.sink.trouble is None and second.sink.entrance())
+        second.url = first.url
         second.client().until("muted")
     finally:
         second.close()
