@@ -67,6 +67,8 @@ ASKS, EPOCH, END, PRUNE, PAIRING = "asks", "open epoch", "end", "prune", "pairin
 TWICE = "twice"
 # The same the other way round: the evidence of the first is altered where `prove` does not read.
 UNREAD = "unread"
+# The times of the last answer, by less than what the clocks may differ.
+EDGE = "edge"
 # Of a log that nothing protects but what is beside it: whatever the attack is.
 REWRITES = "rewrites"
 # What the matrix grants: by command, key and attacker, the means. None: never.
@@ -1219,9 +1221,28 @@ def move_last(told: World, chance: Random) -> Attack | None:
         return None
     kept, mark = told.hosts[0], target.mark
     made = Forger(kept, kept.entries[: mark.at])
-    by_ms = target.live.end + 1000 - mark.body["sent_ms"]
+    by_ms = target.live.end + chance.choice((10, 1000)) - mark.body["sent_ms"]
     made.add(_shifted(mark.entry, by_ms))
-    return Attack("moves the last answer", ALL, END, made.entries, target.live)
+    means = EDGE if by_ms <= _may_differ_ms(kept, mark) else END
+    return Attack(
+        "moves the last answer", ALL, END, made.entries, target.live, against_prove=means
+    )
+
+
+def _may_differ_ms(kept: Kept, mark: Mark) -> float:
+    """By how much the clocks may differ at ``mark``, as rule T5 has it."""
+    before = [
+        entry.body
+        for entry in kept.entries[: mark.at]
+        if entry.kind == "attestation"
+        and entry.body["branch"] == mark.body["branch"]
+        and entry.body["statement"]["boot"] == mark.said["boot"]
+    ]
+    if not before:
+        return 0
+    took_ms = sum(body["received_ms"] - body["sent_ms"] for body in (before[-1], mark.body))
+    ran_ms = mark.said["uptime_ms"] - before[-1]["statement"]["uptime_ms"]
+    return 250 + abs(ran_ms) / 10_000 + took_ms
 
 
 def cut_end(told: World, chance: Random) -> Attack | None:

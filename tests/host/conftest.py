@@ -296,12 +296,22 @@ class Watcher:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._last = "unknown"
 
     def next(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, f"watch ended with {self.process.wait(60)}"
         return json.loads(line)
+
+    def until(self, verdict: str) -> dict[str, Any]:
+        """The next line that tells this state. On a busy machine an answer may come too late: then
+        "unknown" is between, and the state before that again.
+        """
+        while (line := self.next())["verdict"] != verdict:
+            assert line["verdict"] in ("unknown", self._last), line
+        self._last = verdict
+        return line
 
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)

@@ -352,7 +352,12 @@ def _ask(
 
 
 def silent(devices: Sequence[str], timeout: float) -> dict[str, UnreachableError]:
-    """Say hello on all of ``devices`` at once. Returns those that do not answer, and why."""
+    """Say hello on all of ``devices`` at once. Returns those that do not answer, and why.
+
+    One alone need not be asked beforehand.
+    """
+    if len(devices) < 2:
+        return {}
 
     def ask(device: str, is_over: Callable[[], bool]) -> tuple[str, UnreachableError] | None:
         try:

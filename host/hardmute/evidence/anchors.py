@@ -22,7 +22,11 @@ TOLERANCE = 100e-6
 # Uptimes are whole milliseconds, and so are the host's.
 RESOLUTION_MS = 1
 # A board reads its clock and its contacts at the beginning of a pass, and may write to its flash
-# before it answers. So much older than the request what it says may be, or the host is busy.
+# before it answers. So much older than the request what it says may be, or the host is busy. And a
+# time daemon moves the wall clock by so much without a step (ntpd: by 128 ms), on any host, at any
+# time; without this the time around that would be unknown. No "muted" rests on it: where the clock
+# may have moved unseen, a change counts as of all times between the two that it may have been at
+# (`hull`).
 PASS_MS = 250
 # A time daemon may move the wall clock by so much a second and leave no moment out: Linux slews a
 # clock by at most 500 ppm (adjtimex(2)). A clock that moved by more was set.

@@ -124,6 +124,8 @@ class Follower:
         self._changes = 0
         # "unknown" is shown, because what was read had waited: the next state is shown again.
         self._is_doubted = False
+        # The newest observation is another than what is shown: so is what comes next.
+        self._is_unshown = False
         self._rows = Allowance(_ROWS, self._now_s)
         self._meetings = Allowance(_CONTACTS, self._now_s)
         self._search = search or discovery.Search(self._now_s)
@@ -409,18 +411,19 @@ class Follower:
         changed = (
             before is None or before is self._unlogged or essence(before) != essence(observation)
         )
-        shown = show and (changed or self._is_doubted)
-        if shown:
+        # Who reads what is shown may interrupt this at once: it is the last word then.
+        self._newest = observation
+        if show and (changed or self._is_doubted or self._is_unshown):
             # Before the log, which may have to wait.
             self._show(observation)
+            self._is_doubted = self._is_unshown = False
+        elif changed:
+            self._is_unshown = True
         self._rows.refill()
         if changed and before is not None and before.state is not None and self._rows.has(_ROWS):
             # How long the old state held is only known to the moment of the last event. An unknown
             # state holds until now; another process may have logged something since it was asked.
             self._log(before)
-        self._newest = observation
-        if shown:
-            self._is_doubted = False
         if changed:
             self._changes += 1
         if changed or self._is_due(observation) or self._held is not None:

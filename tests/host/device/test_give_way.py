@@ -20,15 +20,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fake_device import BOARD, MUTED, Board, Last, ScriptedPort, on, tcp_device
+from fake_device import BOARD, LIVE, MUTED, Board, Last, ScriptedPort, on, tcp_device
 
 from conftest import Cli, Logged, Result, Sim, StartSim, StartWatch, use_clock
 from conftest import plug_in as listed
 from hardmute.cli.commands import listen as listening
+from hardmute.cli.commands import watch as watching
 from hardmute.device import client, discovery, simulators
 from hardmute.device import holder as port_holder
 from hardmute.device.client import Session
 from hardmute.device.holder import PortHolder, Turn
+from hardmute.evidence.observation import Observation
 from hardmute.model.clock import SYSTEM, iso_time, now_ms
 from hardmute.model.errors import INTERRUPTED, OK, UNKNOWN, PortHeldError, PortWantedError
 from hardmute.monitor import follower
@@ -447,10 +449,10 @@ def test_P5_what_watch_knows_ends_when_its_held_port_goes(
         holding.close()
         sim.act("unplug")
 
-    watching = client.Session.watch
+    events = client.Session.watch
 
     def silent(session: Session) -> Iterator[Any]:
-        for event in watching(session):
+        for event in events(session):
             yield event
             unplug()
 
@@ -816,6 +818,34 @@ def test_P5_watch_logs_what_it_heard_before_it_gives_the_port_up(
         ("mute", 60_000),
     ]
     assert [row.at_ms for row in rows] == sorted(row.at_ms for row in rows)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_P5_an_interrupt_as_a_state_is_shown_loses_no_row(
+    at: int, cli: Cli, monkeypatch: pytest.MonkeyPatch, logged: Logged
+) -> None:
+    """Ctrl-C comes as soon as the line is read."""
+
+    def events(request: dict[str, Any], _answer: dict[str, Any], frame: bytes) -> bytes:
+        return frame + _event(request) + _event(request, **LIVE)
+
+    shown: list[Observation] = []
+
+    def show(observation: Observation, *_words: object, **_more: object) -> None:
+        shown.append(observation)
+        if len(shown) == at:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching, "print_change", show)
+    with tcp_device(on("watch", events)) as device:
+        assert cli("-d", device.address, "watch").code == INTERRUPTED
+    assert [one.verdict for one in shown] == ["muted", "live"][:at]
+    rows = logged(BOARD)
+    assert [(row.verdict, row.at_ms) for row in rows if row.source == "watch"][-1] == (
+        shown[-1].verdict,
+        shown[-1].at_ms,
+    )
+    assert sum(row.summary_of or 1 for row in rows) >= at
 
 
 def test_P5_what_others_log_while_watch_reconnects_stands(
