@@ -370,6 +370,7 @@ class Follower:
             self._failures = 0
             self._heard_s = self._now_s()
             self._meetings.refill()
+            logged = self._logged
             heard = contact.dated(event)
             if heard.doubt is not None:
                 if heard.doubt == "late":
@@ -397,6 +398,8 @@ class Follower:
                 met = meet()
             else:
                 contact.finish(_SLICE_S)
+            if self._logged is logged and self._first_turn == "monitor":
+                self._recorder.rest()
 
     def _owes(self, heard: Meeting) -> bool:
         """Whether the board is to sign, so that "muted" can be said, or a contradiction ends."""
