@@ -41,7 +41,7 @@ STATUS_OF_A_PORT = {
     *ANY_COMMAND,
     *("muteboard.attest", "muteboard.journal", "muteboard.wire"),
     *("hardmute.cli.commands", "hardmute.cli.commands.asking", "hardmute.cli.commands.status"),
-    *("hardmute.cli.console", "hardmute.cli.state"),
+    *("hardmute.cli.console", "hardmute.cli.state", "hardmute.cli.whose_clock"),
     *("hardmute.device", "hardmute.device.client", "hardmute.device.discovery"),
     "hardmute.device.frames",
     *("hardmute.device.holder", "hardmute.device.simulators", "hardmute.device.terminal"),
