@@ -147,13 +147,16 @@ wheel: $(VENV)/lint.stamp
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute.flash import board_files; board_files.micropython()'
 	build/wheel-venv/bin/hardmute demo --svg build/wheel/demo.svg >/dev/null
-	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32,listen]"
+	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32,listen,page]"
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute.flash import littlefs_image as image, tree; \
 	  files = tree.program(); assert "muteboard/app.mpy" in files; \
 	  assert image.unpack(image.pack(files, 1 << 20)) == files'
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute.cli.commands import recording; from hardmute.listen import detector'
+	cd build && wheel-venv/bin/python -c \
+	  'from importlib import resources; from hardmute.web import serving; \
+	  assert resources.files("hardmute.web").joinpath("page.html").is_file()'
 	@echo "the wheel works in a clean environment: $$(ls build/wheel/*.whl)"
 
 bench: images
