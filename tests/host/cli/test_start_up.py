@@ -20,7 +20,8 @@ HEAVY = {
     *("argparse", "asyncio", "concurrent.futures", "dataclasses", "datetime", "hashlib", "hmac"),
     *("inspect", "ipaddress", "json", "logging", "matplotlib", "pathlib", "platformdirs"),
     *("readchar", "rich", "secrets", "serial", "serial.tools.list_ports", "shtab", "socket"),
-    *("sqlite3", "subprocess", "tempfile", "threading", "traceback", "typing", "urllib.parse"),
+    *("sqlite3", "starlette", "subprocess", "tempfile", "threading", "traceback", "typing"),
+    *("urllib.parse", "uvicorn"),
 }
 # `micropython` is one of the packages for tests, and loads `typing`.
 TELL = """
