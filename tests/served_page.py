@@ -46,11 +46,14 @@ def wait_for(is_so: Callable[[], object], seconds: float = SOON_S) -> None:
 
 
 class RecordedBoard:
-    """A simulated board in a thread. ``coil``: each change of it."""
+    """A simulated board in a thread. ``coil``: each change of it; ``moved_ms``: when the last one
+    was, by the wall clock.
+    """
 
     def __init__(self, board: str = BOARD) -> None:
         self.board = board
         self.coil: list[bool] = []
+        self.moved_ms = 0.0
         physics = Physics(1, Random(0))
         drive = physics.drive
 
@@ -59,6 +62,7 @@ class RecordedBoard:
             drive(coil=coil)
             if physics.coil != before:
                 self.coil.append(physics.coil)
+                self.moved_ms = 1000 * time.time()
 
         physics.drive = recorded
         settings = config.dump(config.DEFAULTS)

@@ -646,7 +646,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "list": ("list:list_boards", "boards, their ports and states", _add_list),
     "status": ("status:status", "is the line cut?", _add_status),
     "watch": ("watch:watch", "follow a board until Ctrl-C", _add_watch),
-    "monitor": ("monitor:monitor", "follow all boards, for all commands", _add_monitor),
+    "monitor": ("monitor:monitor", "follow all boards; `page` shows them", _add_monitor),
     "page": ("page:page", "open the page of the monitor", _add_page),
     "service": ("service:status", "have the system run the monitor", _add_service),
     "mute": ("asking:mute", "cut the line; nothing here connects it", _add_mute),
@@ -667,7 +667,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "completion": ("completion:completion", "shell completion script", _add_completion),
 }
 # Commands that the line of another one tells of: a screen has no more lines.
-_TOLD_BY_ANOTHER = ("unpair", "forget")
+_TOLD_BY_ANOTHER = ("unpair", "forget", "page")
 _DEFAULTS: dict[str, object] = {
     "timeout": 3.0, "verbose": False, "since": None, "until": None,
     "all": False, "json": False, "csv": None, "of": None,

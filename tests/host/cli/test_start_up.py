@@ -20,7 +20,8 @@ HEAVY = {
     *("argparse", "asyncio", "concurrent.futures", "dataclasses", "datetime", "hashlib", "hmac"),
     *("inspect", "ipaddress", "json", "logging", "matplotlib", "pathlib", "platformdirs"),
     *("readchar", "rich", "secrets", "serial", "serial.tools.list_ports", "shtab", "socket"),
-    *("sqlite3", "subprocess", "tempfile", "threading", "traceback", "typing", "urllib.parse"),
+    *("sqlite3", "starlette", "subprocess", "tempfile", "threading", "traceback", "typing"),
+    *("urllib.parse", "uvicorn"),
 }
 # `micropython` is one of the packages for tests, and loads `typing`.
 TELL = """
@@ -41,7 +42,7 @@ STATUS_OF_A_PORT = {
     *ANY_COMMAND,
     *("muteboard.attest", "muteboard.journal", "muteboard.wire"),
     *("hardmute.cli.commands", "hardmute.cli.commands.asking", "hardmute.cli.commands.status"),
-    *("hardmute.cli.console", "hardmute.cli.state"),
+    *("hardmute.cli.console", "hardmute.cli.state", "hardmute.cli.whose_clock"),
     *("hardmute.device", "hardmute.device.client", "hardmute.device.discovery"),
     "hardmute.device.frames",
     *("hardmute.device.holder", "hardmute.device.simulators", "hardmute.device.terminal"),

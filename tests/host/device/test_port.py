@@ -81,7 +81,7 @@ def test_a_holder_that_was_killed_leaves_nothing_behind(cli: Any, sim: Any) -> N
     with process("-m", "hardmute", "-d", sim.board, "watch", "--json") as holder:
         holder.send_signal(signal.SIGKILL)
         holder.wait(_END_S)
-        result = cli("-d", sim.board, "status", "--timeout", "0.5")
+        result = cli("-d", sim.board, "status")
     assert (result.code, result.err) == (OK, "")
 
 
@@ -536,7 +536,8 @@ def test_opening_using_and_closing_never_resets_an_esp32(
         return b"" if foreign else board(line)
 
     with terminal(script) as (device, settings), wired(kit, device.address, monkeypatch):
-        result = cli("-d", device.address, "verify" if foreign else "status", "--timeout", "0.2")
+        words = ["verify", "--timeout", "0.2"] if foreign else ["status"]
+        result = cli("-d", device.address, *words)
     assert result.code == (UNKNOWN if foreign else OK)
     assert not kit.was_reset, kit.history
     # RP2040's USB serial port says nothing to a host that does not assert DTR.

@@ -138,10 +138,12 @@ class _Pages:
             return []
         return [self._sink]
 
-    def entrance(self) -> dict[str, str] | None:
-        """Where the page is, and a one-time code for it."""
-        found = None if self._sink is None else self._sink.entrance()
-        return None if found is None else found._asdict()
+    def entrance(self) -> dict[str, str] | str | None:
+        """Where the page is, and a one-time code for it; or why there is none."""
+        if self._sink is None:
+            return next(iter(self.troubles), None)
+        found = self._sink.entrance()
+        return self._sink.trouble if found is None else found._asdict()
 
 
 def _asked_to_reload() -> asyncio.Event:

@@ -42,19 +42,8 @@ def _entrance() -> dict[str, Any]:
     with contextlib.closing(connection):
         said = connection.ask("page")
     if said.get("ok") is not True:
-        trouble = _trouble()
-        raise errors.LocalError(_NO_PAGE if trouble is None else trouble)
+        raise errors.LocalError(said.get("trouble") or _NO_PAGE)
     return said["page"]
-
-
-def _trouble() -> str | None:
-    """Why the monitor serves no page, if it says so."""
-    connection = client.connect()
-    if connection is None:
-        return None
-    with contextlib.closing(connection):
-        troubles: list[str] = connection.ask("monitor")["monitor"]["troubles"]
-    return next((said for said in troubles if said.startswith("The page")), None)
 
 
 def _is_opened(url: str, code: str) -> bool:
