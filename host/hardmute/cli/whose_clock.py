@@ -24,9 +24,9 @@ def clock_for(args: Namespace) -> contextlib.AbstractContextManager[None]:
     from hardmute.device import emulated_clock
     from hardmute.device.discovery import is_port
     from hardmute.model import clock
-    from hardmute.monitor import client
+    from hardmute.system import monitor_socket
 
-    if is_port(named) or client.is_there():
+    if is_port(named) or monitor_socket.is_there():
         return contextlib.nullcontext()
     file = files.get(named) or files.get(_labelled(named) or "")
     found = emulated_clock.read(file) if file else None

@@ -19,10 +19,10 @@ from conftest import Cli
 from hardmute.cli import whose_clock
 from hardmute.device import emulated_clock, simulators
 from hardmute.model import clock, errors
-from hardmute.monitor import client
 from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics
 from hardmute.sim.server import Simulator
+from hardmute.system import monitor_socket
 from muteboard import config
 
 ID = "5eed" * 4
@@ -156,5 +156,5 @@ def test_the_host_s_clock_counts_for_sound_and_beside_a_monitor(
     assert is_replaced()
     assert clock.SYSTEM.run() == clock.HOST.run()
     assert not is_replaced(listen=True)
-    monkeypatch.setattr(client, "is_there", lambda: True)
+    monkeypatch.setattr(monitor_socket, "is_there", lambda: True)
     assert not is_replaced()

@@ -282,6 +282,17 @@ def test_a_circuitpy_drive_gets_the_files_and_the_libraries(
     assert circuitpy.differences(circuit, circuitpy.files()) == []
     assert (circuit / "lib" / "neopixel.py").is_file()
     assert (circuit / "mine.txt").read_text() == "stays"
+    # Without it the board would warn for ever.
+    assert config.parse((circuit / "config.json").read_bytes()) == (config.DEFAULTS, None)
+
+
+@pytest.mark.parametrize("held", ["config.json", "config.new"])
+def test_a_circuitpy_drives_settings_stay(circuit: Path, held: str) -> None:
+    """``config.new`` alone: power went as the board stored them."""
+    (circuit / held).write_text("{}")
+    circuitpy.install(circuit, circuitpy.files(), lambda _done, _total: None)
+    assert (circuit / held).read_text() == "{}"
+    assert [name.name for name in circuit.glob("config.*")] == [held]
 
 
 def test_what_differs_on_a_circuitpy_drive_is_named(cli: Cli, circuit: Path) -> None:
