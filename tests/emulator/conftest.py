@@ -23,9 +23,13 @@ from workbench import Bench, Repl, locked_image
 
 @functools.cache
 def image() -> Path:
-    """MicroPython for the Pico. Without it nothing here can be tested, and that is a failure."""
+    """MicroPython for the Pico: the official image, or the one that HARDMUTE_MICROPYTHON names.
+
+    Without it nothing here can be tested, and that is a failure.
+    """
+    given = os.environ.get("HARDMUTE_MICROPYTHON")
     try:
-        return runtime.find(None)
+        return runtime.find(Path(given) if given else None)
     except HardmuteError as error:
         pytest.exit(str(error), returncode=1)
 
