@@ -14,9 +14,10 @@ from muteboard import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hardmute.board import Board, boards, open_board
+    from hardmute.evidence.interval import Interval
     from hardmute.evidence.observation import Observation
-    from hardmute.evidence.proof import Proof, Proven
-    from hardmute.evidence.timeline import BoardTimeline, Interval
+    from hardmute.evidence.proof import Proof
+    from hardmute.evidence.timeline import BoardTimeline
     from hardmute.model.errors import (
         EvidenceError,
         HardmuteError,
@@ -41,7 +42,6 @@ __all__ = [
     "LogError",
     "Observation",
     "Proof",
-    "Proven",
     "UnreachableError",
     "UsageError",
     "__version__",
@@ -55,8 +55,9 @@ __all__ = [
 _HOMES = {
     "board": ("Board", "boards", "open_board"),
     "evidence.observation": ("Observation",),
-    "evidence.proof": ("Proof", "Proven"),
-    "evidence.timeline": ("BoardTimeline", "Interval"),
+    "evidence.interval": ("Interval",),
+    "evidence.proof": ("Proof",),
+    "evidence.timeline": ("BoardTimeline",),
     "sync.history": ("open_log", "prove", "timelines"),
     "model.errors": (
         "EvidenceError",

@@ -7,7 +7,8 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from hardmute.evidence.timeline import BoardTimeline, Interval, total_live_ms, total_ms
+from hardmute.evidence.interval import Interval
+from hardmute.evidence.timeline import BoardTimeline, total_live_ms, total_ms
 from hardmute.model import words
 from hardmute.model.clock import iso_time
 
@@ -91,7 +92,7 @@ def timeline_json(timeline: BoardTimeline) -> dict[str, Any]:
         "fault_ms": total_ms(timeline.intervals, "fault"),
         "intervals": [
             {
-                "note" if name == "why" else name: interval.note if name == "why" else value
+                "note" if name == "notes" else name: interval.note if name == "notes" else value
                 for name, value in interval._asdict().items()
             }
             | {"start": iso_time(interval.start_ms), "end": iso_time(interval.end_ms)}

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hardmute.evidence.entries import Entry, Row
+from hardmute.evidence.interval import Interval
 from hardmute.evidence.observation import NO_ROW
-from hardmute.evidence.proof import EVIDENCE, Proof, Proven, examine, examine_export
+from hardmute.evidence.proof import EVIDENCE, Proof, examine, examine_export
 from hardmute.evidence.timeline import BoardTimeline
 from hardmute.evidence.verifier import Keys, verified
 from hardmute.model import errors, words
@@ -108,7 +109,7 @@ def examined_export(
     proof = examine_export(verified(lambda: rows, secrets), rows, board, from_ms, to_ms, secrets)
     if not secrets and not proof.findings:
         why = in_words("the export agrees with itself; nothing was checked")
-        unknown = Proven(from_ms, to_ms, "unknown", None, 0, (why,))
+        unknown = Interval(from_ms, to_ms, "unknown", notes=(why,))
         proof = proof._replace(intervals=[unknown], heard=[])
     simulated = any(
         row[3] == board and row[2] == "observation" and '"simulated":true' in row[4]

@@ -128,7 +128,7 @@ def _as_claimed(timeline: BoardTimeline) -> BoardTimeline:
             interval._replace(
                 cause=interval.cause if interval.cause in words.CAUSES else None,
                 proof=None,
-                why=None if interval.note is None else in_words(words.printable(interval.note)),
+                notes=() if interval.note is None else (in_words(words.printable(interval.note)),),
             )
             for interval in timeline.intervals
         ],

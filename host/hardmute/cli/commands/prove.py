@@ -12,12 +12,8 @@ from hardmute.cli import console
 from hardmute.cli.when import parse_time
 from hardmute.device.discovery import board_for, known_board
 from hardmute.evidence.entries import Entry, canonical, export_line, read_export
-from hardmute.evidence.proof import (
-    EVIDENCE,
-    Proof,
-    Proven,
-    counts_for_nothing,
-)
+from hardmute.evidence.interval import Interval
+from hardmute.evidence.proof import EVIDENCE, Proof, counts_for_nothing, shown_json
 from hardmute.evidence.receipt import About, check_receipt, make_receipt
 from hardmute.evidence.verifier import Keys
 from hardmute.model import errors, words
@@ -219,7 +215,7 @@ def _told(proof: Proof, log: Log, entries: Sequence[Entry], *, keyed: bool) -> P
     elif marks and not keyed and not proof.counted:
         reason = "no_attest_key"
 
-    def told(interval: Proven) -> Proven:
+    def told(interval: Interval) -> Interval:
         if not interval.notes or interval.state != "unknown":
             return interval
         pruned = interval.start_ms < pruned_ms
@@ -401,11 +397,11 @@ def _print(proof: Proof, *, as_json: bool, steps: Sequence[str] = ()) -> None:
     console.detail(_rests_on(proof))
 
 
-def _line(interval: Proven) -> str:
+def _line(interval: Interval) -> str:
     cause = words.CAUSES.get(interval.cause or "", "")
     return (
         f"{interval.state:8}{words.local_time(interval.start_ms)} for "
-        f"{words.duration(interval.end_ms - interval.start_ms)}"
+        f"{words.duration(interval.length_ms)}"
         f"{words.edges(interval.plus_minus_ms)}  {interval.note or cause}"
     )
 
@@ -452,7 +448,7 @@ def _shown_json(proof: Proof) -> dict[str, Any]:
         "verdict": proof.verdict,
         "intervals": [
             {
-                **interval.shown._asdict(),
+                **shown_json(interval),
                 "start": iso_time(interval.start_ms),
                 "end": iso_time(interval.end_ms),
             }
