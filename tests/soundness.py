@@ -34,7 +34,6 @@ from evidence_maker import (
     copy_of,
     hash_of,
 )
-from hardmute.cli.commands import log_verify
 from hardmute.evidence import proof, receipt, verifier
 from hardmute.evidence.entries import (
     GENESIS,
@@ -52,6 +51,7 @@ from hardmute.evidence.proof import EVIDENCE, Proof, shown_json
 from hardmute.model import errors
 from hardmute.store.excerpt import excerpt
 from hardmute.store.log import Log
+from hardmute.sync.check import log_outcome
 from muteboard import attest, journal
 
 DAY = 24 * 60 * MINUTE
@@ -822,7 +822,7 @@ def _outcome(
     checked: verifier.Verifier, secrets: Secrets, expected: bytes | None, *, own: bool
 ) -> int:
     try:
-        return log_verify.outcome(checked, secrets, expected, own=own).code
+        return log_outcome(checked, secrets, expected, own=own).code
     except errors.UsageError as error:
         return error.exit_code
 

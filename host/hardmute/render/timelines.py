@@ -11,6 +11,7 @@ from hardmute.evidence.interval import Interval
 from hardmute.evidence.timeline import BoardTimeline, total_live_ms, total_ms
 from hardmute.model import words
 from hardmute.model.clock import iso_time
+from hardmute.model.reasons import in_words
 
 # Times are shown to the second.
 _WORTH_SAYING_MS = 1000
@@ -139,3 +140,19 @@ def timeline_csv(timelines: Iterable[BoardTimeline]) -> str:
                 ]
             )
     return text.getvalue()
+
+
+def as_claimed(timeline: BoardTimeline) -> BoardTimeline:
+    """``timeline`` out of an export: anybody can write one, so it proves nothing."""
+    return timeline._replace(
+        board=None if timeline.board is None else words.printable(timeline.board),
+        intervals=[
+            interval._replace(
+                cause=interval.cause if interval.cause in words.CAUSES else None,
+                proof=None,
+                notes=() if interval.note is None else (in_words(words.printable(interval.note)),),
+            )
+            for interval in timeline.intervals
+        ],
+        claimed=True,
+    )

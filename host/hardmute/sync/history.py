@@ -15,7 +15,7 @@ from hardmute.evidence.timeline import BoardTimeline
 from hardmute.evidence.verifier import Keys, verified
 from hardmute.model import errors, words
 from hardmute.model.clock import now_ms
-from hardmute.model.reasons import in_words
+from hardmute.model.reasons import Doubt, Note, in_words
 from hardmute.store import keys as key_files
 from hardmute.store.excerpt import excerpt
 from hardmute.store.export import exported
@@ -27,11 +27,14 @@ from hardmute.system import paths
 class Examined(NamedTuple):
     """What a log shows of an interval, and by what.
 
-    ``entries``: all that the proof rests on. ``key_ids``: by pairing, the key id in hex.
-    ``log_hash``: the hash of any entry of the log by its row; None if it is not to be had.
+    ``told``: the ``proof`` with the true reason wherever no attestation stands on both sides, or
+    did once; a receipt cannot have that, for it goes by what is not in it. ``entries``: all that
+    the proof rests on. ``key_ids``: by pairing, the key id in hex. ``log_hash``: the hash of any
+    entry of the log by its row; None if it is not to be had.
     """
 
     proof: Proof
+    told: Proof
     entries: list[Entry]
     key_ids: dict[int, str]
     log_hash: Callable[[int], bytes | None]
@@ -47,6 +50,14 @@ def open_log(file: Path | None = None) -> Log:
     if file is not None and file.suffix == ".jsonl":
         return exported(file)
     return Log(file or paths.log_place(), read_only=True)
+
+
+def own_log() -> Log:
+    """This host's log, also to be written: labels, `Log.prune`. It is made if there is none.
+
+    Otherwise as `open_log`; a damaged one is put aside.
+    """
+    return Log(paths.log_file())
 
 
 def timelines(
@@ -79,7 +90,7 @@ def prove(
     secrets = key_files.load_verify_keys(keys)
     if isinstance(log, ExportedLog):
         return examined_export(list(log.rows(0, NO_ROW)), board, from_ms, to_ms, secrets)
-    return examined(log, board, from_ms, to_ms, secrets).proof
+    return examined(log, board, from_ms, to_ms, secrets).told
 
 
 def examined(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> Examined:
@@ -99,7 +110,42 @@ def examined(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> E
     held = key_files.attest_keys(board, () if secrets else log.pairings(board))
     proof = examine(found, from_ms, to_ms, secrets, held)
     proof = proof._replace(simulated=board not in log.real_boards())
-    return Examined(proof, entries, found.key_ids(), found.log_hash)
+    told = _told(proof, log, entries, keyed=bool(secrets))
+    return Examined(proof, told, entries, found.key_ids(), found.log_hash)
+
+
+def _told(proof: Proof, log: Log, entries: Sequence[Entry], *, keyed: bool) -> Proof:
+    """See `Examined`."""
+    marks = [entry.body for entry in entries if entry.kind == "attestation"]
+    first_row = log.first_row()
+    pruned_ms = log.pruned_before() if first_row > 1 else proof.from_ms
+    if first_row > 1 and marks:
+        # Nor does that count whose nonce commits to an entry that was pruned.
+        bound = (body["received_ms"] for body in marks if body["log_row"] >= first_row - 1)
+        pruned_ms = max(pruned_ms, next(bound, proof.to_ms))
+    reason: Doubt = "one_sided"
+    if not marks and log.paired(proof.board) is None:
+        reason = "not_paired"
+    elif marks and not keyed and not proof.counted:
+        reason = "no_attest_key"
+
+    def told(interval: Interval) -> Interval:
+        if not interval.notes or interval.state != "unknown":
+            return interval
+        pruned = interval.start_ms < pruned_ms
+        true: Doubt = "pruned" if pruned else reason
+        notes = [
+            note._replace(
+                code=true if note.code == "one_sided" else note.code,
+                doubt=true if note.doubt == "one_sided" else note.doubt,
+            )
+            for note in interval.notes
+        ]
+        if pruned and not any("pruned" in (note.code, note.doubt) for note in notes):
+            notes.append(Note("pruned"))
+        return interval._replace(notes=tuple(notes))
+
+    return proof._replace(intervals=[told(interval) for interval in proof.intervals])
 
 
 def examined_export(

@@ -56,7 +56,7 @@ class Process:
         wait_for(lambda: all(self.knows(board) for board in boards))
 
     def knows(self, board: str) -> Known | None:
-        return client.board(board, "test")
+        return client.known(board, "test")
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)
@@ -353,7 +353,7 @@ def test_P5_an_answer_counts_by_its_age(
     clock = HostClock(
         SYSTEM.wall_ms, lambda: SYSTEM.run_us() + ahead_us, lambda: run or SYSTEM.run()
     )
-    known = client.board(sim.board, "test", clock)
+    known = client.known(sim.board, "test", clock)
     assert known is not None
     assert known.observation.verdict == verdict
 
