@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from hardmute.model.settings import parse_settings
-    from hardmute.monitor.client import HangsError, Known, following, is_news, known
+    from hardmute.monitor.client import Known, following, is_news, known
     from hardmute.monitor.follower import Follower
     from hardmute.pairing import EndedPairing, MadePairing, pair, unpair
     from hardmute.proofs import meet_to_prove, prove_export, prove_here, sign_receipt
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from hardmute.sync.service_mode import Look, Service
     from hardmute.sync.timelines import read_timelines
     from hardmute.sync.visit import VERIFY_PAUSE_S
+    from hardmute.system.monitor_socket import HangsError
     from hardmute.system.new_file import new_file
 
 __all__ = [
@@ -152,7 +153,7 @@ _HOMES = {
         "UsageError",
     ),
     "model.settings": ("parse_settings",),
-    "monitor.client": ("HangsError", "Known", "following", "is_news", "known"),
+    "monitor.client": ("Known", "following", "is_news", "known"),
     "monitor.follower": ("Follower",),
     "pairing": ("EndedPairing", "MadePairing", "pair", "unpair"),
     "proofs": ("meet_to_prove", "prove_export", "prove_here", "sign_receipt"),
@@ -165,6 +166,7 @@ _HOMES = {
     "sync.service_mode": ("Look", "Service"),
     "sync.timelines": ("read_timelines",),
     "sync.visit": ("VERIFY_PAUSE_S",),
+    "system.monitor_socket": ("HangsError",),
     "system.new_file": ("new_file",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

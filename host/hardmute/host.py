@@ -145,12 +145,17 @@ class Host(Recorder):
         """
         devices = [port.device for port in discovery.serial_ports(bridges=bridges)]
         simulated = [entry.device for entry in simulators.running()]
+        devices = list(dict.fromkeys(devices + simulated))
+        # So that those that do not answer take one time-out in all.
+        silent = discovery.silent(devices, timeout)
         rows: list[Listed] = []
         met: dict[str, str] = {}
-        for device in dict.fromkeys(devices + simulated):
+        for device in devices:
             board = self.log.board_last_at(device) if self.log else None
             row = Listed(device, board, None, device in simulated, "unknown")
             try:
+                if device in silent:
+                    raise silent[device]
                 with discovery.open_board(device, timeout, self.log) as (session, identity):
                     row = row._replace(board=identity.board)
                     # Neither of two with one id is to speak for the other in the log.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from hardmute.device.discovery import board_for, known_board
 from hardmute.evidence.entries import Entry, canonical, export_line, read_export
 from hardmute.evidence.proof import EVIDENCE, Proof
-from hardmute.evidence.receipt import About, check_receipt, make_receipt
+from hardmute.evidence.receipt import check_receipt
 from hardmute.evidence.verifier import Keys
 from hardmute.host import Host
 from hardmute.model import errors, notices, words
@@ -22,7 +22,13 @@ from hardmute.render.receipt_page import page
 from hardmute.store.log import Log
 from hardmute.store.receipts import read_receipt, write_receipt
 from hardmute.sync.contact import Meeting
-from hardmute.sync.history import Examined, examined, examined_export
+from hardmute.sync.history import (
+    Examined,
+    examined,
+    examined_export,
+    receipt_of,
+    with_reasons,
+)
 from hardmute.system import paths
 
 
@@ -102,11 +108,12 @@ def prove_here(
     log = Log(paths.log_file())
     try:
         shown = examined(log, _meant(board, log), from_ms, to_ms, secrets)
+        told = with_reasons(log, shown, keyed=bool(secrets))
         if receipt is not None:
-            _write(receipt, log, shown, secrets, title)
+            _write(receipt, log, shown, told, secrets, title)
     finally:
         log.close()
-    return shown.told
+    return told
 
 
 def prove_export(file: Path, board: str | None, from_ms: int, to_ms: int, secrets: Keys) -> Proof:
@@ -155,27 +162,24 @@ def sign_receipt(file: Path, signed: Path, secrets: Keys, title: str | None = No
         shown = examined(log, claim.board, claim.from_ms, claim.to_ms, secrets)
         if not shown.proof.findings:
             _require_follows(file, claim, shown.proof)
-        _write(signed, log, shown, secrets, title or content["title"])
+        told = with_reasons(log, shown, keyed=True)
+        _write(signed, log, shown, told, secrets, title or content["title"])
     finally:
         log.close()
-    return shown.told
+    return told
 
 
-def _write(file: Path, log: Log, shown: Examined, secrets: Keys, title: str | None) -> None:
+def _write(
+    file: Path, log: Log, shown: Examined, told: Proof, secrets: Keys, title: str | None
+) -> None:
     if not secrets:
         notices.tell(
             "Without --key the receipt is not signed: a check of it shows what the board"
             " signed, but not when. `hardmute prove --sign` can sign it later."
         )
-    if shown.proof.findings:
-        first = shown.proof.findings[0]
-        raise errors.EvidenceError(
-            f"Entry {first.row} of the log {first.text}: there is nothing to give a receipt for."
-        )
-    about = About(title, log.label(shown.proof.board), shown.key_ids)
-    content = make_receipt(shown.proof, shown.entries, secrets, shown.log_hash, about)
+    content = receipt_of(log, shown, secrets, title)
     is_page = file.suffix.lower() == ".html"
-    written = page(content, shown.told) if is_page else f"{canonical(content)}\n"
+    written = page(content, told) if is_page else f"{canonical(content)}\n"
     write_receipt(file, written.encode())
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hardmute.evidence.entries import Entry, Row
 from hardmute.evidence.interval import Interval
 from hardmute.evidence.observation import NO_ROW
 from hardmute.evidence.proof import EVIDENCE, Proof, examine, examine_export
+from hardmute.evidence.receipt import About, make_receipt
 from hardmute.evidence.timeline import BoardTimeline
 from hardmute.evidence.verifier import Keys, verified
 from hardmute.model import errors, words
@@ -27,14 +28,11 @@ from hardmute.system import paths
 class Examined(NamedTuple):
     """What a log shows of an interval, and by what.
 
-    ``told``: the ``proof`` with the true reason wherever no attestation stands on both sides, or
-    did once; a receipt cannot have that, for it goes by what is not in it. ``entries``: all that
-    the proof rests on. ``key_ids``: by pairing, the key id in hex. ``log_hash``: the hash of any
-    entry of the log by its row; None if it is not to be had.
+    ``entries``: all that the proof rests on. ``key_ids``: by pairing, the key id in hex.
+    ``log_hash``: the hash of any entry of the log by its row; None if it is not to be had.
     """
 
     proof: Proof
-    told: Proof
     entries: list[Entry]
     key_ids: dict[int, str]
     log_hash: Callable[[int], bytes | None]
@@ -90,7 +88,8 @@ def prove(
     secrets = key_files.load_verify_keys(keys)
     if isinstance(log, ExportedLog):
         return examined_export(list(log.rows(0, NO_ROW)), board, from_ms, to_ms, secrets)
-    return examined(log, board, from_ms, to_ms, secrets).told
+    shown = examined(log, board, from_ms, to_ms, secrets)
+    return with_reasons(log, shown, keyed=bool(secrets))
 
 
 def examined(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> Examined:
@@ -110,13 +109,16 @@ def examined(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> E
     held = key_files.attest_keys(board, () if secrets else log.pairings(board))
     proof = examine(found, from_ms, to_ms, secrets, held)
     proof = proof._replace(simulated=board not in log.real_boards())
-    told = _told(proof, log, entries, keyed=bool(secrets))
-    return Examined(proof, told, entries, found.key_ids(), found.log_hash)
+    return Examined(proof, entries, found.key_ids(), found.log_hash)
 
 
-def _told(proof: Proof, log: Log, entries: Sequence[Entry], *, keyed: bool) -> Proof:
-    """See `Examined`."""
-    marks = [entry.body for entry in entries if entry.kind == "attestation"]
+def with_reasons(log: Log, shown: Examined, *, keyed: bool) -> Proof:
+    """The proof with the true reason wherever no attestation stands on both sides, or did once.
+
+    ``keyed``: whether a verify key was given.
+    """
+    proof = shown.proof
+    marks = [entry.body for entry in shown.entries if entry.kind == "attestation"]
     first_row = log.first_row()
     pruned_ms = log.pruned_before() if first_row > 1 else proof.from_ms
     if first_row > 1 and marks:
@@ -146,6 +148,19 @@ def _told(proof: Proof, log: Log, entries: Sequence[Entry], *, keyed: bool) -> P
         return interval._replace(notes=tuple(notes))
 
     return proof._replace(intervals=[told(interval) for interval in proof.intervals])
+
+
+def receipt_of(
+    log: Log, shown: Examined, secrets: Keys, title: str | None = None
+) -> dict[str, Any]:
+    """The receipt of what was ``shown``. Raises `EvidenceError` if the log was altered."""
+    if shown.proof.findings:
+        first = shown.proof.findings[0]
+        raise errors.EvidenceError(
+            f"Entry {first.row} of the log {first.text}: there is nothing to give a receipt for."
+        )
+    about = About(title, log.label(shown.proof.board), shown.key_ids)
+    return make_receipt(shown.proof, shown.entries, secrets, shown.log_hash, about)
 
 
 def examined_export(

@@ -8,18 +8,21 @@ import os
 import signal
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import muteboard
 from hardmute import SYSTEM, HostClock, errors, words
 from hardmute.cli import console
 from hardmute.cli.commands.watch import print_change
 from hardmute.monitor import os_mute, settings, sinks
-from hardmute.monitor.feed import Feed
+from hardmute.monitor.feed import Feed, Sink
 from hardmute.monitor.monitor import Monitor
 from hardmute.monitor.server import Server, only_monitor
 from hardmute.system import paths
 from hardmute.system.service_manager import ServiceManager
+
+if TYPE_CHECKING:
+    from hardmute.web.serving import PageSink
 
 
 def monitor(args: Namespace) -> int:
@@ -53,16 +56,26 @@ def _release() -> int:
 async def _run(args: Namespace, clock: HostClock) -> int:
     file = paths.settings_file()
     chosen = settings.load(file)
+    pages = _Pages(forced=args.page)
+    if args.page:
+        # Asked for by name, it is there, or the monitor does not start.
+        pages.require()
     manager = ServiceManager()
     boards = tuple(args.devices) or chosen.boards
     followed = Monitor(boards, timeout=args.timeout, clock=clock)
-    working = sinks.Sinks(followed.feed, followed.mute, clock, console.ring)
+    working = sinks.Sinks(
+        followed.feed,
+        followed.mute,
+        clock,
+        console.ring,
+        lambda new: pages.made(followed, new, clock),
+    )
     ended = _ended_by_signals()
     reload = _asked_to_reload()
 
     def about() -> dict[str, Any]:
         process = {"pid": os.getpid(), "version": muteboard.__version__}
-        return {**process, "troubles": working.troubles}
+        return {**process, "troubles": [*pages.troubles, *working.troubles]}
 
     tasks = [
         asyncio.create_task(followed.run()),
@@ -71,7 +84,7 @@ async def _run(args: Namespace, clock: HostClock) -> int:
         asyncio.create_task(_reload(reload, file, chosen, working, manager)),
     ]
     try:
-        async with Server(followed, about).listening():
+        async with Server(followed, about, pages.entrance).listening():
             await working.use(chosen)
             # The manager may want to be told nothing: that one ends.
             first = [task for task in tasks if task is not tasks[2]]
@@ -86,6 +99,44 @@ async def _run(args: Namespace, clock: HostClock) -> int:
         if isinstance(end, Exception):
             raise end
     return ended.result() if ended.done() else errors.LOCAL
+
+
+class _Pages:
+    """The page, while the settings ask for one. ``forced``: whatever they say."""
+
+    def __init__(self, *, forced: bool) -> None:
+        self._forced = forced
+        self._sink: PageSink | None = None
+        self.troubles: list[str] = []
+
+    def require(self) -> type[PageSink]:
+        """What serves the page. It is loaded only for that. Raises `MissingExtraError`."""
+        try:
+            from hardmute.web.serving import PageSink
+        except ModuleNotFoundError as error:
+            raise errors.MissingExtraError(
+                "The page needs more than is installed", "page"
+            ) from error
+        return PageSink
+
+    def made(self, followed: Monitor, chosen: settings.Settings, clock: HostClock) -> list[Sink]:
+        self._sink, self.troubles = None, []
+        if not (self._forced or chosen.page.serve):
+            return []
+        try:
+            self._sink = self.require()(followed, chosen.page, clock)
+        except errors.MissingExtraError as error:
+            self.troubles = [str(error)]
+            console.complain(error)
+            return []
+        return [self._sink]
+
+    def entrance(self) -> dict[str, str] | str | None:
+        """Where the page is, and a one-time code for it; or why there is none."""
+        if self._sink is None:
+            return next(iter(self.troubles), None)
+        found = self._sink.entrance()
+        return self._sink.trouble if found is None else found._asdict()
 
 
 def _asked_to_reload() -> asyncio.Event:
