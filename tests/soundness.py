@@ -276,8 +276,10 @@ class TrueStory(Story):
 
     def do_weld(self) -> None:
         """A contact closes by itself. The board says muted until it calls that a fault."""
-        if not self.board.journal.pairing:
-            # Nobody could see it: no board that is not paired attests.
+        owner = self.board.id, self.board.journal.pairing
+        held = self.host.attest_keys.get(owner, ())
+        if not any(key in held for key in self.board.attest_keys.get(owner, ())):
+            # No attestation that counts would show it.
             return
         self.board.sense = 1
         self.hidden = True
