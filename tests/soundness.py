@@ -16,7 +16,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -516,9 +516,9 @@ class Scratch:
         self.log.close()
 
 
-@cache
+@lru_cache(maxsize=128)
 def world(seed: int) -> World:
-    """The story of ``seed``, told once for each process."""
+    """The story of ``seed``, told once for each process, unless there are very many."""
     with tempfile.TemporaryDirectory() as folder:
         story = TrueStory(Path(folder), Random(seed))
         for _ in range(LENGTH):
