@@ -69,7 +69,7 @@ class Port:
             fakes: Any = self.cp
             modules = (
                 "alarm", "board", "digitalio", "keypad", "microcontroller", "micropython",
-                "neopixel", "storage", "supervisor", "usb_cdc", "watchdog",
+                "neopixel", "storage", "supervisor", "usb_cdc", "usb_hid", "usb_midi", "watchdog",
             )  # fmt: skip
             replaced = ("time",)
         else:

@@ -48,6 +48,11 @@ class Program:
             pytest.fail(self.end()[2])
         return line.strip()
 
+    def until(self, verdict: str) -> None:
+        """Read until a line has this verdict. On a busy machine "unknown" may come before it."""
+        while not self.line().endswith(f" {verdict}"):
+            pass
+
     def end(self) -> tuple[int, str, str]:
         """How it ends, and what else it prints."""
         out, complaints = self._process.communicate(timeout=PATIENCE_S)
@@ -89,11 +94,9 @@ def test_a_program_prints_the_state(start: Start, sim: Sim) -> None:
 
 def test_a_program_follows_changes(start: Start, sim: Sim) -> None:
     program = start("Follow changes")
-    assert program.line().endswith(" muted")
-    sim.act("press")
-    assert program.line().endswith(" live")
-    sim.act("unplug")
-    assert program.line().endswith(" unknown")
+    for act, verdict in ((), "muted"), (("press",), "live"), (("unplug",), "unknown"):
+        sim.act(*act)
+        program.until(verdict)
 
 
 def test_P2_a_program_cuts_every_board(start: Start, sim: Sim) -> None:
@@ -303,7 +306,7 @@ def test_P1_a_call_that_is_cancelled_leaves_the_port_free(sim: Sim, call: str) -
             await asyncio.sleep(chance.uniform(0, 0.02))
             task.cancel()
             await asyncio.wait([task])
-            with discovery.open_board(sim.device, 0.5, None) as (_, identity):
+            with discovery.open_board(sim.device, PATIENCE_S, None) as (_, identity):
                 assert identity.board == sim.board
 
     asyncio.run(cancelled())

@@ -30,22 +30,27 @@ def register(entry: SimulatedEntry) -> Path:
     """Announce ``entry``; the caller removes the returned file at its end."""
     from pathlib import Path
 
-    file = Path(paths.runtime_dir("simulated")) / f"{entry.board}.json"
+    file = Path(folder()) / f"{entry.board}.json"
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps(entry._asdict()))
     partial.replace(file)
     return file
 
 
+def folder() -> str:
+    """Where they are announced."""
+    return paths.runtime_dir("simulated")
+
+
 def running() -> list[SimulatedEntry]:
     """The simulated boards that run now. What a dead process left behind is removed."""
     entries: list[SimulatedEntry] = []
-    folder = paths.runtime_dir("simulated")
+    place = folder()
     names: list[str] = []
     with contextlib.suppress(OSError):
-        names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+        names = sorted(name for name in os.listdir(place) if name.endswith(".json"))
     for name in names:
-        file = os.path.join(folder, name)
+        file = os.path.join(place, name)
         try:
             with open(file, encoding="utf-8") as stream:
                 fields = json.load(stream)

@@ -137,7 +137,7 @@ class PageSink:
                     task.result()
         finally:
             self._url = None
-            server.should_exit = True
+            server.end()
             telling.cancel()
             ending = asyncio.gather(api.end(), serving, telling, return_exceptions=True)
             with contextlib.suppress(asyncio.CancelledError):
@@ -145,7 +145,18 @@ class PageSink:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without signals of its own: the monitor ends it."""
+    """uvicorn without signals and a clock of its own: the monitor ends it by `end`."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        self.should_exit = True
+        self._ended.set()
+
+    async def main_loop(self) -> None:
+        await self._ended.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:

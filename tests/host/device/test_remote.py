@@ -153,7 +153,7 @@ def test_the_settings_of_a_remote_port_are_settled_once(home: Any) -> None:  # n
 
 def test_P5_a_remote_board_that_falls_silent_is_unknown(cli: Cli) -> None:
     with remote(on("status", lambda _r, _a, _f: b"")) as (address, _):
-        result = cli("-d", address, "status", "--timeout", "0.3")
+        result = cli("-d", address, "status", "--timeout", "3")
     assert result.code == UNKNOWN
     assert "did not answer" in result.err
 

@@ -164,7 +164,8 @@ class Host:
     def _start(self) -> None:
         program = Path(__file__).with_name("monitor_process.py")
         self.process = subprocess.Popen(
-            [sys.executable, str(program), *BOARDS],
+            # Without bytecode: Python leaves a part of a file, and fails with it later.
+            [sys.executable, "-B", str(program), *BOARDS],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -286,7 +287,7 @@ def test_P5_the_monitor_tells_muted_of_cut_lines_only(
         if not host.is_stopped:
             look()
         time.sleep(0.06)
-    # In peace it tells what is so; where the machine was so busy that it told little, first more.
+    # In peace it tells what is so. Where a busy machine has told little until then, it tells more.
     until = time.monotonic() + SETTLES_S
     verdicts: list[str | None] = []
     while time.monotonic() < until:
