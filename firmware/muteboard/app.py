@@ -84,6 +84,9 @@ class App:
         # The controller's revision that lamp and link know.
         self._known = -1
         self._link = link.Link(board, self)
+        # It runs before the lamp says its first word.
+        if not self._hold:
+            board.feed_watchdog()
 
     def run(self) -> None:
         """Run until maintenance is opened. Any exception cuts the line and resets the chip."""

@@ -221,6 +221,11 @@ def test_P1_watchdog_is_not_fed_unless_every_part_has_run(part):
     assert bench.board.feeds == feeds
 
 
+def test_P1_P7_the_watchdog_runs_before_the_lamp_says_a_word():
+    calls = Bench(run_ms=50).board.calls
+    assert calls.index("feed_watchdog") < calls.index("show")
+
+
 def test_P1_watchdog_is_fed_on_every_pass():
     bench = Bench()
     feeds = bench.board.feeds
