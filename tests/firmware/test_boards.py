@@ -736,6 +736,37 @@ def test_a_welded_contact_is_a_fault(port: Port) -> None:
     assert not port.chip.relay_on
 
 
+@pytest.mark.parametrize("name", ESP32)
+def test_P1_boot_py_takes_the_pins_that_the_esp32s_file_cuts_by(
+    make_port: Callable[..., Port], name: str
+) -> None:
+    port = make_port(name)
+    # `esp32_cut`, as boot.py imports it.
+    first = port.chip.log[:]
+    assert first[0] == ("drive", port.chip.relay, 0)
+    board = port.start()
+    port.chip.log.clear()
+    # The line stays cut in here, whatever is pressed.
+    board.maintenance()
+    assert {entry for entry in port.chip.log if entry[1] != port.chip.lamp} == set(first)
+
+
+def test_esp32_interlock_has_the_pins_of_the_hardwares_guide() -> None:
+    guide = (FIRMWARE.parent / "hardware" / "README.md").read_text()
+    rows = re.findall(r"^\| [\d, ]+ \| ([^|]+) \| (GPIO[^|]+) \|$", guide, re.MULTILINE)
+    pins = {what: [int(pin) for pin in re.findall(r"GPIO(\d+)", told)] for what, told in rows}
+    button_pin, allow, senses, lamp_pin = PINS["esp32_interlock"]
+    clear, latch = INTERLOCK["esp32_interlock"]
+    assert pins == {
+        "CLEAR, low clears": [clear],
+        "button": [button_pin],
+        "sense at the host, at the microphone": list(senses),
+        "ALLOW": [allow],
+        "lamp": [lamp_pin],
+        "latch": [latch],
+    }
+
+
 # The interlock.
 
 
