@@ -84,9 +84,6 @@ class App:
         # The controller's revision that lamp and link know.
         self._known = -1
         self._link = link.Link(board, self)
-        # It runs before the lamp says its first word.
-        if not self._hold:
-            board.feed_watchdog()
 
     def run(self) -> None:
         """Run until maintenance is opened. Any exception cuts the line and resets the chip."""
@@ -102,6 +99,9 @@ class App:
         What it yields is the `idle_ms` until the next pass.
         """
         try:
+            # Before the lamp says its first word.
+            if not self._hold:
+                self._board.feed_watchdog()
             while self.service != "maintenance":
                 self.step()
                 yield self.idle_ms()
