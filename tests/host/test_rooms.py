@@ -20,6 +20,7 @@ ROOMS = (
     ("flash",),
     ("listen", "doctor", "sim"),
     ("monitor",),
+    ("web",),
     ("cli",),
 )
 LEVELS = {room: level for level, row in enumerate(ROOMS) for room in row}

@@ -196,6 +196,20 @@ def _add_monitor(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="unmute what a monitor has left muted in the system, and end",
     )
+    command.add_argument(
+        "--page", action="store_true", help="serve the page as well, whatever the settings say"
+    )
+
+
+def _add_page(command: argparse.ArgumentParser) -> None:
+    command.epilog = (
+        "A monitor of yours serves the page: `hardmute monitor --page`, or page = true in\n"
+        "its settings (docs/page.md). The code is good for 60 s, once."
+    )
+    _add_common(command, device=False, timeout=False)
+    command.add_argument(
+        "--print", action="store_true", help="open no browser: print the address and the code"
+    )
 
 
 def _add_service(command: argparse.ArgumentParser) -> None:
@@ -632,7 +646,8 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "list": ("list:list_boards", "boards, their ports and states", _add_list),
     "status": ("status:status", "is the line cut?", _add_status),
     "watch": ("watch:watch", "follow a board until Ctrl-C", _add_watch),
-    "monitor": ("monitor:monitor", "follow all boards, for all commands", _add_monitor),
+    "monitor": ("monitor:monitor", "follow all boards; `page` shows them", _add_monitor),
+    "page": ("page:page", "open the page of the monitor", _add_page),
     "service": ("service:status", "have the system run the monitor", _add_service),
     "mute": ("asking:mute", "cut the line; nothing here connects it", _add_mute),
     "verify": ("asking:verify", "verdict and proof level, checked afresh", _add_verify),
@@ -652,7 +667,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "completion": ("completion:completion", "shell completion script", _add_completion),
 }
 # Commands that the line of another one tells of: a screen has no more lines.
-_TOLD_BY_ANOTHER = ("unpair", "forget")
+_TOLD_BY_ANOTHER = ("unpair", "forget", "page")
 _DEFAULTS: dict[str, object] = {
     "timeout": 3.0, "verbose": False, "since": None, "until": None,
     "all": False, "json": False, "csv": None, "of": None,

@@ -32,10 +32,10 @@ def timeline_rows(timeline: BoardTimeline) -> Iterator[Row]:
         if interval.plus_minus_ms >= _WORTH_SAYING_MS:
             length += words.edges(interval.plus_minus_ms)
         start = words.local_time(interval.start_ms)
-        yield Row(start, interval.state, length, _why(interval), interval.proof or "")
+        yield Row(start, interval.state, length, why_of(interval), interval.proof or "")
 
 
-def _why(interval: Interval) -> str:
+def why_of(interval: Interval) -> str:
     """The cause and the note of an interval, for a person."""
     # "fault" as a cause says no more than the state does.
     cause = "" if interval.cause == interval.state else words.CAUSES.get(interval.cause or "", "")

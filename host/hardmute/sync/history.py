@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hardmute.evidence.entries import Entry, Row
 from hardmute.evidence.observation import NO_ROW
 from hardmute.evidence.proof import EVIDENCE, Proof, Proven, examine, examine_export
+from hardmute.evidence.receipt import About, make_receipt
 from hardmute.evidence.timeline import BoardTimeline
 from hardmute.evidence.verifier import Keys, verified
 from hardmute.model import errors, words
 from hardmute.model.clock import now_ms
-from hardmute.model.reasons import in_words
+from hardmute.model.reasons import Doubt, Note, in_words
 from hardmute.store import keys as key_files
 from hardmute.store.excerpt import excerpt
 from hardmute.store.export import exported
@@ -99,6 +100,57 @@ def examined(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> E
     proof = examine(found, from_ms, to_ms, secrets, held)
     proof = proof._replace(simulated=board not in log.real_boards())
     return Examined(proof, entries, found.key_ids(), found.log_hash)
+
+
+def with_reasons(log: Log, shown: Examined, *, keyed: bool) -> Proof:
+    """The proof with the true reason wherever no attestation stands on both sides, or did once.
+
+    ``keyed``: whether a verify key was given.
+    """
+    proof = shown.proof
+    marks = [entry.body for entry in shown.entries if entry.kind == "attestation"]
+    first_row = log.first_row()
+    pruned_ms = log.pruned_before() if first_row > 1 else proof.from_ms
+    if first_row > 1 and marks:
+        # Nor does that count whose nonce commits to an entry that was pruned.
+        bound = (body["received_ms"] for body in marks if body["log_row"] >= first_row - 1)
+        pruned_ms = max(pruned_ms, next(bound, proof.to_ms))
+    reason: Doubt = "one_sided"
+    if not marks and log.paired(proof.board) is None:
+        reason = "not_paired"
+    elif marks and not keyed and not proof.counted:
+        reason = "no_attest_key"
+
+    def told(interval: Proven) -> Proven:
+        if not interval.notes or interval.state != "unknown":
+            return interval
+        pruned = interval.start_ms < pruned_ms
+        true: Doubt = "pruned" if pruned else reason
+        notes = [
+            note._replace(
+                code=true if note.code == "one_sided" else note.code,
+                doubt=true if note.doubt == "one_sided" else note.doubt,
+            )
+            for note in interval.notes
+        ]
+        if pruned and not any("pruned" in (note.code, note.doubt) for note in notes):
+            notes.append(Note("pruned"))
+        return interval._replace(notes=tuple(notes))
+
+    return proof._replace(intervals=[told(interval) for interval in proof.intervals])
+
+
+def receipt_of(
+    log: Log, shown: Examined, secrets: Keys, title: str | None = None
+) -> dict[str, Any]:
+    """The receipt of what was ``shown``. Raises `EvidenceError` if the log was altered."""
+    if shown.proof.findings:
+        first = shown.proof.findings[0]
+        raise errors.EvidenceError(
+            f"Entry {first.row} of the log {first.text}: there is nothing to give a receipt for."
+        )
+    about = About(title, log.label(shown.proof.board), shown.key_ids)
+    return make_receipt(shown.proof, shown.entries, secrets, shown.log_hash, about)
 
 
 def examined_export(

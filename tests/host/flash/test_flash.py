@@ -115,6 +115,19 @@ def test_P6_only_a_locked_update_goes_without_erase_journal(
         assert not (drive / "hardmute.uf2").exists()
 
 
+def test_micropython_newer_than_was_run_is_told_and_asked(
+    cli: Cli, drive: Path, tmp_path: Path
+) -> None:
+    newer = uf2_file(tmp_path / "newer.uf2", runtime(version="v1.99.0"))
+    told = cli("flash", "--erase-journal", "--image", newer)
+    assert told.code == errors.USAGE
+    assert "MicroPython 1.99.0 is newer than 1.25.0" in told.err
+    assert "Nobody is there to be asked" in told.err
+    assert [path.name for path in drive.iterdir()] == ["INFO_UF2.TXT"]
+    run = cli("flash", "--dry-run", "--image", uf2_file(tmp_path / "run.uf2"))
+    assert "newer" not in run.err
+
+
 def test_dry_run_writes_nothing(cli: Cli, drive: Path, tmp_path: Path) -> None:
     told = cli("flash", "--dry-run", "--image", uf2_file(tmp_path / "a.uf2"))
     assert told.code == errors.OK

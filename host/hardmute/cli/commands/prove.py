@@ -18,16 +18,22 @@ from hardmute.evidence.proof import (
     Proven,
     counts_for_nothing,
 )
-from hardmute.evidence.receipt import About, check_receipt, make_receipt
+from hardmute.evidence.receipt import check_receipt
 from hardmute.evidence.verifier import Keys
 from hardmute.model import errors, words
 from hardmute.model.answers import is_board_id
 from hardmute.model.clock import iso_time, now_ms
-from hardmute.model.reasons import Code, Doubt, Note
+from hardmute.model.reasons import Code
 from hardmute.store.keys import load_verify_keys
 from hardmute.store.log import Log
 from hardmute.store.receipts import read_receipt, require_name, write_receipt
-from hardmute.sync.history import Examined, examined, examined_export
+from hardmute.sync.history import (
+    Examined,
+    examined,
+    examined_export,
+    receipt_of,
+    with_reasons,
+)
 from hardmute.sync.recorder import Recorder
 from hardmute.system import paths
 
@@ -84,7 +90,7 @@ def prove(args: Namespace) -> int:
     try:
         board = met.board if met is not None and met.board else _board(args.device, log)
         shown = examined(log, board, from_ms, to_ms, secrets)
-        told = _told(shown.proof, log, shown.entries, keyed=bool(secrets))
+        told = with_reasons(log, shown, keyed=bool(secrets))
         if args.receipt is not None:
             _write(args.receipt, log, shown, told, secrets, title)
     finally:
@@ -204,40 +210,6 @@ def _last_signed(log: Log, named: str | None) -> str | None:
     return f"; the board last signed at {words.local_time(newest.body['sent_ms'])}"
 
 
-def _told(proof: Proof, log: Log, entries: Sequence[Entry], *, keyed: bool) -> Proof:
-    """``proof`` with the true reason wherever no attestation stands on both sides, or did once."""
-    marks = [entry.body for entry in entries if entry.kind == "attestation"]
-    first_row = log.first_row()
-    pruned_ms = log.pruned_before() if first_row > 1 else proof.from_ms
-    if first_row > 1 and marks:
-        # Nor does that count whose nonce commits to an entry that was pruned.
-        bound = (body["received_ms"] for body in marks if body["log_row"] >= first_row - 1)
-        pruned_ms = max(pruned_ms, next(bound, proof.to_ms))
-    reason: Doubt = "one_sided"
-    if not marks and log.paired(proof.board) is None:
-        reason = "not_paired"
-    elif marks and not keyed and not proof.counted:
-        reason = "no_attest_key"
-
-    def told(interval: Proven) -> Proven:
-        if not interval.notes or interval.state != "unknown":
-            return interval
-        pruned = interval.start_ms < pruned_ms
-        true: Doubt = "pruned" if pruned else reason
-        notes = [
-            note._replace(
-                code=true if note.code == "one_sided" else note.code,
-                doubt=true if note.doubt == "one_sided" else note.doubt,
-            )
-            for note in interval.notes
-        ]
-        if pruned and not any("pruned" in (note.code, note.doubt) for note in notes):
-            notes.append(Note("pruned"))
-        return interval._replace(notes=tuple(notes))
-
-    return proof._replace(intervals=[told(interval) for interval in proof.intervals])
-
-
 def _steps(told: Proof) -> list[str]:
     """What to do about the reasons in it, each once."""
     reasons = [
@@ -260,13 +232,7 @@ def _write(
             "Without --key the receipt is not signed: a check of it shows what the board"
             " signed, but not when. `hardmute prove --sign` can sign it later."
         )
-    about = About(title, log.label(shown.proof.board), shown.key_ids)
-    if shown.proof.findings:
-        first = shown.proof.findings[0]
-        raise errors.EvidenceError(
-            f"Entry {first.row} of the log {first.text}: there is nothing to give a receipt for."
-        )
-    content = make_receipt(shown.proof, shown.entries, secrets, shown.log_hash, about)
+    content = receipt_of(log, shown, secrets, title)
     if file.suffix.lower() == ".html":
         from hardmute.render.receipt_page import page
 
@@ -301,7 +267,7 @@ def _sign(args: Namespace, secrets: Keys, title: str | None) -> int:
         shown = examined(log, claim.board, claim.from_ms, claim.to_ms, secrets)
         if not shown.proof.findings:
             _require_follows(args.sign, claim, shown.proof)
-        told = _told(shown.proof, log, shown.entries, keyed=True)
+        told = with_reasons(log, shown, keyed=True)
         _write(args.receipt, log, shown, told, secrets, title or content["title"])
     finally:
         log.close()
@@ -426,9 +392,11 @@ def _rests_on(proof: Proof) -> str:
             f"rests on {proof.signed} signatures of the board, all checked with the verify key; "
             "and on the clock of the host that asked"
         )
+    if not proof.counted:
+        return "rests on nothing: no signature of the board could be checked here without --key"
     return (
-        "rests on what this host checked at the time with the attest key, on its log "
-        "and clock; with --key also on the board's own signatures"
+        "rests on what this host checks with its attest key, on its log and clock; "
+        "with --key also on the board's own signatures"
     )
 
 
