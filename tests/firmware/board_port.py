@@ -12,9 +12,12 @@ from fakes.circuitpython_port import Modules as CircuitPython
 from fakes.micropython_port import Modules as MicroPython
 from fakes.rp2_pio import make_rp2
 
-from muteboard import app, boards
+from muteboard import app, boards, journal
 
 FIRMWARE = Path(app.__file__).parent.parent
+# Files of the firmware as they were, to update from and to go back to. `keystore_1`: until
+# November 2026, without a version in its header.
+RELEASED = Path(__file__).parent / "released"
 RP2040 = ("rp2040", "rp2040_interlock")
 PORTS = (*RP2040, "esp32", "circuitpython")
 PINS: dict[str, tuple[Any, Any, tuple[Any, ...], Any]] = {
@@ -35,7 +38,10 @@ INTERLOCK = (17, 26)
 
 def _load(name: str) -> types.ModuleType:
     """A file of `muteboard.boards`, executed anew with the modules that stand in `sys.modules`."""
-    path = FIRMWARE / "muteboard" / "boards" / f"{name}.py"
+    return _execute(FIRMWARE / "muteboard" / "boards" / f"{name}.py", name)
+
+
+def _execute(path: Path, name: str) -> types.ModuleType:
     spec = importlib.util.spec_from_file_location(f"board_under_test_{name}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -63,7 +69,7 @@ class Port:
             fakes: Any = self.cp
             modules = (
                 "alarm", "board", "digitalio", "keypad", "microcontroller", "micropython",
-                "neopixel", "storage", "supervisor", "usb_cdc", "watchdog",
+                "neopixel", "storage", "supervisor", "usb_cdc", "usb_hid", "usb_midi", "watchdog",
             )  # fmt: skip
             replaced = ("time",)
         else:
@@ -100,6 +106,23 @@ class Port:
         for file in loaded:
             for module in replaced:
                 setattr(file, module, getattr(fakes, module))
+        if name != "circuitpython":
+            self.keystore: Any = loaded[0]
+            self.released_keystore: Any = _execute(RELEASED / "keystore_1.py", "keystore_1")
+            for module in ("os", "open"):
+                setattr(self.released_keystore, module, getattr(fakes, module))
+
+    def go_back(self) -> None:
+        """The board's keys are kept by `released_keystore` from its next start on."""
+
+        def key_store(device: Any, entropy: Any, _name: str) -> Any:
+            return self.released_keystore.KeyStore(device, entropy, journal.KEYS_SIZE)
+
+        self.storage.keystore = types.SimpleNamespace(KeyStore=key_store)
+
+    def update(self) -> None:
+        """They are kept by the firmware of today."""
+        self.storage.keystore = self.keystore
 
     def set_reset_cause(self, cold: bool) -> None:
         if self.name == "circuitpython":

@@ -23,7 +23,7 @@ from programs import programs
 
 PROGRAMS = programs()
 # No test waits for so long, unless it fails.
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Program:
@@ -47,6 +47,11 @@ class Program:
         if not line:
             pytest.fail(self.end()[2])
         return line.strip()
+
+    def until(self, verdict: str) -> None:
+        """Read until a line has this verdict. On a busy machine "unknown" may come before it."""
+        while not self.line().endswith(f" {verdict}"):
+            pass
 
     def end(self) -> tuple[int, str, str]:
         """How it ends, and what else it prints."""
@@ -89,11 +94,9 @@ def test_a_program_prints_the_state(start: Start, sim: Sim) -> None:
 
 def test_a_program_follows_changes(start: Start, sim: Sim) -> None:
     program = start("Follow changes")
-    assert program.line().endswith(" muted")
-    sim.act("press")
-    assert program.line().endswith(" live")
-    sim.act("unplug")
-    assert program.line().endswith(" unknown")
+    for act, verdict in ((), "muted"), (("press",), "live"), (("unplug",), "unknown"):
+        sim.act(*act)
+        program.until(verdict)
 
 
 def test_P2_a_program_cuts_every_board(start: Start, sim: Sim) -> None:
@@ -303,12 +306,12 @@ def test_P1_a_call_that_is_cancelled_leaves_the_port_free(sim: Sim, call: str) -
             await asyncio.sleep(chance.uniform(0, 0.02))
             task.cancel()
             await asyncio.wait([task])
-            with discovery.open_board(sim.device, 0.5, None) as (_, identity):
+            with discovery.open_board(sim.device, PATIENCE_S, None) as (_, identity):
                 assert identity.board == sim.board
 
     asyncio.run(cancelled())
     for thread in threading.enumerate():
         if thread.name.startswith("hardmute"):
             # Its work is done; the last of it may be ending just now.
-            thread.join(5)
+            thread.join(60)
             assert not thread.is_alive()

@@ -68,7 +68,8 @@ down, never inferred at start. A board object is built with the line cut, and fr
 ``journal_drop(segment)``
     Delete a segment.
 ``load_keys()``, ``store_keys(data)``
-    `muteboard.journal.KEYS_SIZE` secret bytes; None if there are none. When `store_keys` returns
+    Secret bytes, as many as were stored; None if there are none, and `OSError` if there are some
+    that cannot be read: those stay as they are, for a firmware that can. When `store_keys` returns
     the new ones are durable and the old ones are nowhere on the chip any more; when power goes
     meanwhile, one of the two is there. `OSError` as of `journal_append`.
 ``port``, ``simulated``

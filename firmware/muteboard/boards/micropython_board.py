@@ -16,7 +16,7 @@ import micropython
 import vfs
 from micropython import const
 
-from muteboard import button, journal, lamp
+from muteboard import button, lamp
 from muteboard.boards import keystore
 
 TYPE_CHECKING = False
@@ -47,6 +47,7 @@ _LAMP_TIMING = (400, 850, 800, 450)
 
 _FILES = {"config": "config.json", "boot": "boot.txt"}
 _PARTIAL = "partial.tmp"
+_KEYS = "keys"
 # A folder with one file a segment, named by its number.
 _JOURNAL = "journal"
 _SEGMENT = "%08x"
@@ -308,7 +309,7 @@ class MicroPythonBoard:
 
     def _key_store(self) -> keystore.KeyStore:
         if self._keys is None:
-            self._keys = keystore.KeyStore(self.flash(), self.entropy, journal.KEYS_SIZE)
+            self._keys = keystore.KeyStore(self.flash(), self.entropy, _KEYS)
         return self._keys
 
     def open_prompt(self, timer: int) -> None:

@@ -22,7 +22,11 @@ TOLERANCE = 100e-6
 # Uptimes are whole milliseconds, and so are the host's.
 RESOLUTION_MS = 1
 # A board reads its clock and its contacts at the beginning of a pass, and may write to its flash
-# before it answers. So much older than the request what it says may be, or the host is busy.
+# before it answers. So much older than the request what it says may be, or the host is busy. And a
+# time daemon moves the wall clock by so much without a step (ntpd: by 128 ms), on any host, at any
+# time; without this the time around that would be unknown. No "muted" rests on it: where the clock
+# may have moved unseen, a change counts as of all times between the two that it may have been at
+# (`hull`).
 PASS_MS = 250
 # A time daemon may move the wall clock by so much a second and leave no moment out: Linux slews a
 # clock by at most 500 ppm (adjtimex(2)). A clock that moved by more was set.
@@ -94,10 +98,11 @@ class BootClock:
         near = self._anchors[first : bisect_right(self._uptimes, uptime_ms) + 1]
         # What was at the very uptime of an anchor may have been before or after that.
         bounds = [_between(*two, uptime_ms) for two in pairwise(near)] or [near[0].at(uptime_ms)]
-        return _hull(bounds)
+        return hull(bounds)
 
 
-def _hull(bounds: Iterable[Bounds]) -> Bounds:
+def hull(bounds: Iterable[Bounds]) -> Bounds:
+    """What lies in any of ``bounds``, and between them."""
     earliest, latest = zip(*bounds, strict=True)
     return Bounds(min(earliest), max(latest))
 
@@ -110,7 +115,7 @@ def _between(first: Anchor, second: Anchor, uptime_ms: int) -> Bounds:
         if by_both is not None:
             earliest, latest = by_both
             return Bounds(earliest - max(0, set_ms), latest - min(0, set_ms))
-    return _hull((first.at(uptime_ms), second.at(uptime_ms)))
+    return hull((first.at(uptime_ms), second.at(uptime_ms)))
 
 
 def _set_between(first: Anchor, second: Anchor) -> int | None:

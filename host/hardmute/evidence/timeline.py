@@ -15,7 +15,7 @@ from datetime import datetime
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
-from hardmute.evidence.anchors import Advance, Anchor, Bounds, advance, gravest, within
+from hardmute.evidence.anchors import Advance, Anchor, Bounds, advance, gravest, hull, within
 from hardmute.evidence.observation import Observation
 from hardmute.model import words
 from hardmute.model.answers import NOT_ATTESTED, Cause, ProofLevel, Verdict, weakest
@@ -261,7 +261,10 @@ def _join(before: Observation, now: Observation) -> _Joint:
     elapsed_ms = on.passed_ms if on.ran_ms is None else on.ran_ms
     asked = before.state is not None and now.state is not None
     agrees = on.board_agrees(elapsed_ms)
-    same = asked and _same_boot(before, now) and (agrees or not _uncounted(before, now))
+    # What waited fits any start with its number.
+    waited = max(_took(before), _took(now)) > _FRESH_MS
+    is_told = not _uncounted(before, now) or (agrees and not waited)
+    same = asked and _same_boot(before, now) and is_told
     set_ms: int | None = 0
     if not asked and on.ran_ms is None:
         set_ms = 0 if on.passed_ms >= 0 else None
@@ -437,11 +440,14 @@ class _Scale(NamedTuple):
     joint: _Joint
 
     def at(self, uptime_ms: int) -> Bounds:
-        if self.first is not None and self.joint.set_ms is not None:
-            found = within(self.first, self.second, self.joint.set_ms, uptime_ms)
-            if found is not None:
-                return found
-        return self.second.at(uptime_ms)
+        if self.first is None or self.joint.set_ms is None:
+            return self.second.at(uptime_ms)
+        if self.first.run != self.second.run:
+            # The host was started again. A step of its clock that is smaller than what these may
+            # be off shows nowhere: the clock stood as by the one, or as by the other.
+            return hull((self.first.at(uptime_ms), self.second.at(uptime_ms)))
+        by_both = within(self.first, self.second, self.joint.set_ms, uptime_ms)
+        return by_both or self.second.at(uptime_ms)
 
     def edge(self, uptime_ms: int, state: Verdict) -> int:
         """When ``state`` began: not before the contact before was asked for."""

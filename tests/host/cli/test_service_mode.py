@@ -177,7 +177,7 @@ def test_maintenance_is_told_by_the_prompt_of_that_very_board(
             lambda: setattr(board, "script", prompt("deadbeef")),
             lambda: setattr(board, "script", prompt(BOARD)),
         )
-        found = service_mode.wait_for("maintenance", device.address, 0.3, Recorder())
+        found = service_mode.wait_for("maintenance", device.address, 1.0, Recorder())
     assert found == device.address
     told = capsys.readouterr().err
     for words in ("hold its button down while", "for 10 s", "the lamp flashes blue", "release"):
@@ -188,7 +188,7 @@ def test_maintenance_is_told_by_the_prompt_of_that_very_board(
 def test_a_board_at_the_prompt_is_told_so(home: Path, cli: Cli) -> None:
     assert home
     with pty_device(Swapped(prompt(BOARD))) as device:
-        told = cli("-d", device.address, "--timeout", "0.5", "status")
+        told = cli("-d", device.address, "--timeout", "2", "status")
     assert told.code == errors.UNKNOWN
     assert "is at MicroPython's prompt" in told.err
     assert "`hardmute flash` mends" in told.err
@@ -220,7 +220,7 @@ def test_a_board_without_a_prompt_is_found_by_who_knows_how(
             lambda: setattr(board, "script", lambda _: b""),
             lambda: drives.append("/media/CIRCUITPY"),
         )
-        found = service_mode.wait_for("maintenance", device.address, 0.3, Recorder(), look)
+        found = service_mode.wait_for("maintenance", device.address, 1.0, Recorder(), look)
     assert found == "/media/CIRCUITPY"
     assert asked == [BOARD, BOARD]
 
@@ -232,5 +232,5 @@ def test_who_waits_for_maintenance_is_told_that_setup_was_opened(
     sim.act("power-on", "--hold", 3.3)
     Hands(monkeypatch)
     with pytest.raises(errors.UnreachableError, match="not in maintenance within 5 minutes"):
-        service_mode.wait_for("maintenance", sim.device, 0.3, Recorder())
+        service_mode.wait_for("maintenance", sim.device, 3.0, Recorder())
     assert "in maintenance: connected, in setup ..." in capsys.readouterr().err

@@ -42,9 +42,10 @@ STATUS_OF_A_PORT = {
     *ANY_COMMAND,
     *("muteboard.attest", "muteboard.journal", "muteboard.wire"),
     *("hardmute.cli.commands", "hardmute.cli.commands.asking", "hardmute.cli.commands.status"),
-    *("hardmute.cli.console", "hardmute.cli.state"),
+    *("hardmute.cli.console", "hardmute.cli.state", "hardmute.cli.whose_clock"),
     *("hardmute.device", "hardmute.device.client", "hardmute.device.discovery"),
-    *("hardmute.device.holder", "hardmute.device.simulators"),
+    "hardmute.device.frames",
+    *("hardmute.device.holder", "hardmute.device.simulators", "hardmute.device.terminal"),
     *("hardmute.evidence", "hardmute.evidence.anchors", "hardmute.evidence.entries"),
     "hardmute.evidence.observation",
     *("hardmute.model.allowance", "hardmute.model.answers", "hardmute.model.clock"),
@@ -55,7 +56,7 @@ STATUS_OF_A_PORT = {
     *("hardmute.sync", "hardmute.sync.contact", "hardmute.sync.journal_import"),
     *("hardmute.sync.recorder", "hardmute.sync.visit"),
     *("hardmute.system", "hardmute.system.file_lock", "hardmute.system.new_file"),
-    "hardmute.system.paths",
+    *("hardmute.system.monitor_socket", "hardmute.system.paths"),
     *("datetime", "hashlib", "json", "serial", "sqlite3"),
 }
 STATUS_OF_A_LABEL = {

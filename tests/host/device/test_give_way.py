@@ -20,21 +20,23 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fake_device import BOARD, MUTED, Board, Last, ScriptedPort, on, tcp_device
+from fake_device import BOARD, LIVE, MUTED, Board, Last, ScriptedPort, on, tcp_device
 
 from conftest import Cli, Logged, Result, Sim, StartSim, StartWatch, use_clock
 from conftest import plug_in as listed
 from hardmute.cli.commands import listen as listening
+from hardmute.cli.commands import watch as watching
 from hardmute.device import client, discovery, simulators
 from hardmute.device import holder as port_holder
 from hardmute.device.client import Session
 from hardmute.device.holder import PortHolder, Turn
+from hardmute.evidence.observation import Observation
 from hardmute.model.clock import SYSTEM, iso_time, now_ms
 from hardmute.model.errors import INTERRUPTED, OK, UNKNOWN, PortHeldError, PortWantedError
 from hardmute.monitor import follower
 from muteboard import wire
 
-_END_S = 30
+_END_S = 60
 _BUTTON = "press the button"
 
 
@@ -297,9 +299,13 @@ def test_with_two_watchers_the_first_stays_the_one_that_follows(
     assert second.next()["verdict"] == "muted"
 
 
-@pytest.mark.usefixtures("home")
-def test_P2_a_port_that_is_given_up_for_a_mute_is_the_mutes() -> None:
+@pytest.mark.usefixtures("home", "patient")
+def test_P2_a_port_that_is_given_up_for_a_mute_is_the_mutes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Whoever has waited to the end just then does not take it."""
+    # Nor does it count as left free, however late the thread below goes on.
+    monkeypatch.setattr(port_holder, "_LEFT_FREE_LOOKS", 1_000)
     taken, done = threading.Event(), threading.Event()
 
     def cut() -> None:
@@ -315,7 +321,7 @@ def test_P2_a_port_that_is_given_up_for_a_mute_is_the_mutes() -> None:
             time.sleep(0.001)
     with pytest.raises(PortHeldError), PortHolder("/dev/none", 0, "follow"):
         pass
-    assert taken.is_set()
+    assert taken.wait(_END_S)
     done.set()
     muting.join()
 
@@ -447,16 +453,22 @@ def test_P5_what_watch_knows_ends_when_its_held_port_goes(
         holding.close()
         sim.act("unplug")
 
-    watching = client.Session.watch
+    events = client.Session.watch
 
     def silent(session: Session) -> Iterator[Any]:
-        for event in watching(session):
+        for event in events(session):
             yield event
             unplug()
 
     monkeypatch.setattr(client.Session, "watch", silent)
+
+    def hold(device: str, _timeout: float, turn: Turn) -> PortHolder:
+        """A board has the time to answer; that its port is held is told soon all the same."""
+        return PortHolder(device, 0.1, turn)
+
+    monkeypatch.setattr(client, "PortHolder", hold)
     Hours(iter([take, lambda: None, leave, _interrupt])).stand_in(monkeypatch)
-    told = cli("-d", sim.board, "watch", "--json", "--timeout", "0.1")
+    told = cli("-d", sim.board, "watch", "--json")
     shown = [json.loads(line) for line in told.out.splitlines()]
     reasons = [row["reason"] for row in shown if row["verdict"] == "unknown"]
     assert reasons == ["unplugged", "no_port"]
@@ -816,6 +828,34 @@ def test_P5_watch_logs_what_it_heard_before_it_gives_the_port_up(
         ("mute", 60_000),
     ]
     assert [row.at_ms for row in rows] == sorted(row.at_ms for row in rows)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_P5_an_interrupt_as_a_state_is_shown_loses_no_row(
+    at: int, cli: Cli, monkeypatch: pytest.MonkeyPatch, logged: Logged
+) -> None:
+    """Ctrl-C comes as soon as the line is read."""
+
+    def events(request: dict[str, Any], _answer: dict[str, Any], frame: bytes) -> bytes:
+        return frame + _event(request) + _event(request, **LIVE)
+
+    shown: list[Observation] = []
+
+    def show(observation: Observation, *_words: object, **_more: object) -> None:
+        shown.append(observation)
+        if len(shown) == at:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching, "print_change", show)
+    with tcp_device(on("watch", events)) as device:
+        assert cli("-d", device.address, "watch").code == INTERRUPTED
+    assert [one.verdict for one in shown] == ["muted", "live"][:at]
+    rows = logged(BOARD)
+    assert [(row.verdict, row.at_ms) for row in rows if row.source == "watch"][-1] == (
+        shown[-1].verdict,
+        shown[-1].at_ms,
+    )
+    assert sum(row.summary_of or 1 for row in rows) >= at
 
 
 def test_P5_what_others_log_while_watch_reconnects_stands(

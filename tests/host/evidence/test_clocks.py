@@ -132,6 +132,22 @@ def test_P5_of_a_time_that_was_twice_the_graver_state_counts() -> None:
     assert WENT_BACK in {one.why for one in found}
 
 
+@pytest.mark.parametrize("by_ms", [-200, -60, -5, 5, 60, 200])
+def test_P5_a_small_step_while_the_host_restarts_hides_nothing(by_ms: int) -> None:
+    """Only round trips and the drift of the clocks tell of it, and it is smaller than these."""
+    history = [
+        Part(0, 50_000, "muted", 1),
+        Part(50_000, 70_000, "live", 1),
+        Part(70_000, 4_000_000, "muted", 1),
+    ]
+    world = World(Board(history), chance=Random(1), steps={60_000: by_ms}, reboots=(60_000,))
+    for world.now in (1000, 49_000, 75_000, 190_000):
+        world.poll()
+    found = shown(world.recorder.rows)
+    assert not false_muted(world, found)
+    assert total(found, "live") == pytest.approx(20_000, abs=500)
+
+
 def test_P5_two_starts_with_one_number_are_never_joined() -> None:
     history = [
         Part(0, 2000, "muted", 1),
@@ -327,7 +343,9 @@ def made(chance: Random) -> tuple[World, bool]:
     moments = [chance.randrange(now) for _ in range(8)]
     is_set = chance.random() < 0.7
     steps = {
-        at: chance.choice((-DAY, -HOUR, -30_000, -400, 400, 30_000, HOUR, 14 * HOUR))
+        at: chance.choice(
+            (-DAY, -HOUR, -30_000, -400, -150, -30, 30, 150, 400, 30_000, HOUR, 14 * HOUR)
+        )
         for at in (moments[: chance.randint(1, 3)] if is_set else [])
     }
     stops = {

@@ -16,7 +16,17 @@ import muteboard
 from hardmute.cli import console, micropython, service_mode
 from hardmute.cli.commands import asking, flash_esp32
 from hardmute.device import client, discovery
-from hardmute.flash import bootsel, circuitpy, drives, image, prompt, targets, tree, uf2
+from hardmute.flash import (
+    bootsel,
+    circuitpy,
+    drives,
+    image,
+    prompt,
+    releases,
+    targets,
+    tree,
+    uf2,
+)
 from hardmute.model import errors
 from hardmute.model.answers import Identity
 from hardmute.model.clock import SYSTEM
@@ -120,6 +130,7 @@ def _bootsel_job(args: Namespace, target: targets.Target, _recorder: Recorder) -
         run=partial(bootsel.write, drive, content),
         erases=given.has_files or not given.locked,
         by_hand=False,
+        warnings=releases.doubt(releases.numbers(given.version)),
     )
 
 
@@ -167,7 +178,7 @@ def _prompt_job(args: Namespace, target: targets.Target, _recorder: Recorder) ->
         run=run,
         board=target.board,
         port=target.place,
-        warnings=_downgrade(about.firmware),
+        warnings=releases.doubt(about.release) + _downgrade(about.firmware),
     )
 
 
@@ -288,6 +299,7 @@ def _serial_job(args: Namespace, target: targets.Target, _recorder: Recorder) ->
         by_hand=False,
         board=chip.board,
         port=target.place,
+        warnings=releases.doubt(releases.numbers(given.version)),
     )
 
 

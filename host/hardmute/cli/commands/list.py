@@ -21,13 +21,17 @@ def list_boards(args: Namespace) -> int:
     recorder = Recorder()
     devices = [port.device for port in discovery.serial_ports(bridges=args.probe)]
     simulated = [entry.device for entry in simulators.running()]
-    devices += simulated
+    devices = list(dict.fromkeys(devices + simulated))
+    # So that those that do not answer take one time-out in all.
+    silent = discovery.silent(devices, args.timeout)
     rows: list[dict[str, Any]] = []
     met: dict[str, str] = {}
-    for device in dict.fromkeys(devices):
+    for device in devices:
         board = recorder.log.board_last_at(device) if recorder.log else None
         row: dict[str, Any] = {"device": device, "board": board, "firmware": None}
         try:
+            if device in silent:
+                raise silent[device]
             with discovery.open_board(device, args.timeout, recorder.log) as (session, identity):
                 row["board"] = identity.board
                 # Neither of two with one id is to speak for the other in the log.

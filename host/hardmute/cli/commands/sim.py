@@ -55,7 +55,8 @@ def sim(args: Namespace) -> int:
     if args.tcp is None and os.name == "nt":
         raise UsageError("Windows has no pseudo-terminals: give --tcp PORT (0 picks a free one).")
     board = _board(args, board_id, settings)
-    return _serve(Simulator(board, board_id.hex(), tcp_port=args.tcp))
+    emulated = args.engine == "rp2040"
+    return _serve(Simulator(board, board_id.hex(), tcp_port=args.tcp, emulated=emulated))
 
 
 def _board(args: Namespace, unique_id: bytes, settings: bytes) -> Engine:

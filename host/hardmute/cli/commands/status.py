@@ -9,6 +9,7 @@ from hardmute.cli.state import print_state, told_code
 from hardmute.model import errors
 from hardmute.model.answers import exit_code
 from hardmute.monitor import client
+from hardmute.system import monitor_socket
 
 
 def status(args: Namespace) -> int:
@@ -16,7 +17,7 @@ def status(args: Namespace) -> int:
     if not args.all and len(args.devices) < 2:
         try:
             known = client.board(args.device, "status")
-        except client.HangsError as error:
+        except monitor_socket.HangsError as error:
             return _unknown(args, error)
         if known is not None:
             return _tell(args, known)
@@ -33,7 +34,7 @@ def _tell(args: Namespace, known: client.Known) -> int:
     return errors.worst(exit_code(seen.verdict, seen.proof, "sensed"), known.exit_code, told)
 
 
-def _unknown(args: Namespace, error: client.HangsError) -> int:
+def _unknown(args: Namespace, error: monitor_socket.HangsError) -> int:
     """Nobody knows: the monitor hangs, and it holds the ports."""
     from hardmute.sync.recorder import Recorder
     from hardmute.sync.visit import record_unseen
