@@ -111,11 +111,14 @@ ROOMS_OF = {
     "flash_verify": {"flash"},
     "listen": {"device", "evidence", "listen", "sync"},
     "micropython": {"flash"},
-    "monitor": {"monitor", "system"},
+    "monitor": {"monitor", "system", "web"},
     "outcome": {"listen"},
+    "page": {"system"},
     "recording": {"listen"},
     "service": {"monitor"},
     "sim": {"device", "flash", "sim"},
+    # Before any command: by whose clock it goes, so that all rooms go by it.
+    "whose_clock": {"device", "model", "store", "system"},
 }
 
 
