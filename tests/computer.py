@@ -41,7 +41,7 @@ _STEP_US = 5_000
 # How often SQLite looks whether a lock is gone.
 _BUSY_POLL_US = 50_000
 # A thread that takes so long, in real time, hangs.
-_HANGS_S = 10
+_HANGS_S = 60
 
 
 class Killed(BaseException):

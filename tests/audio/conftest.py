@@ -20,7 +20,6 @@ from typing import IO, Any, NamedTuple
 
 import pytest
 
-from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
 from hardmute.sim.world import act
 from room import Control
 
@@ -53,10 +52,10 @@ def _process(*command: str, **options: Any) -> Generator[subprocess.Popen[str]]:
         process.send_signal(signal.SIGCONT)
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(60)
         if process.stdout is not None:
             process.stdout.close()
 

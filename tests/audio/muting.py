@@ -22,7 +22,7 @@ import pulsectl
 
 import conftest
 
-_END_S = 20.0
+_END_S = 60.0
 _PULSEAUDIO = """\
 load-module module-native-protocol-unix socket={socket} auth-anonymous=1
 load-module module-device-restore

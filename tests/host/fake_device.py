@@ -131,7 +131,7 @@ class Device:
 
     def stop(self) -> None:
         os.write(self._wake_write, b"x")
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         for fd in (self.wake, self._wake_write):
             os.close(fd)

@@ -23,7 +23,7 @@ from programs import programs
 
 PROGRAMS = programs()
 # No test waits for so long, unless it fails.
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Program:
@@ -47,6 +47,11 @@ class Program:
         if not line:
             pytest.fail(self.end()[2])
         return line.strip()
+
+    def until(self, verdict: str) -> None:
+        """Read until a line has this verdict. On a busy machine "unknown" may come before it."""
+        while not self.line().endswith(f" {verdict}"):
+            pass
 
     def end(self) -> tuple[int, str, str]:
         """How it ends, and what else it prints."""
@@ -89,11 +94,9 @@ def test_a_program_prints_the_state(start: Start, sim: Sim) -> None:
 
 def test_a_program_follows_changes(start: Start, sim: Sim) -> None:
     program = start("Follow changes")
-    assert program.line().endswith(" muted")
-    sim.act("press")
-    assert program.line().endswith(" live")
-    sim.act("unplug")
-    assert program.line().endswith(" unknown")
+    for act, verdict in ((), "muted"), (("press",), "live"), (("unplug",), "unknown"):
+        sim.act(*act)
+        program.until(verdict)
 
 
 def test_P2_a_program_cuts_every_board(start: Start, sim: Sim) -> None:
@@ -183,10 +186,14 @@ def _rows(board_id: str, source: str) -> list[Observation]:
         log.close()
 
 
-def test_P5_a_board_that_does_not_answer_is_unknown(sim: Sim) -> None:
-    found = hardmute.open_board(sim.device)
+def test_P5_a_board_that_does_not_answer_is_unknown(sim: Sim, tmp_path: Path) -> None:
+    # The number of a terminal that is closed goes to the next program that opens one.
+    port = tmp_path / "port"
+    port.symlink_to(sim.device)
+    found = hardmute.open_board(str(port))
     assert found.read().verdict == "muted"
     sim.kill()
+    port.unlink()
     for ask in (found.read, found.verify, found.mute):
         seen = ask()
         assert (seen.verdict, seen.proof) == ("unknown", None)
@@ -257,11 +264,15 @@ def test_only_the_newest_change_waits(sim: Sim) -> None:
     stop = threading.Event()
     news = threading.Semaphore(0)
     changes = hardmute.open_board(sim.board).watch(stop, notify=news.release)
-    for _ in range(3):
-        assert news.acquire(timeout=PATIENCE_S)
-        sim.act("press")
-    assert news.acquire(timeout=PATIENCE_S)
-    assert next(changes).verdict == "live"
+    for count in range(4):
+        # There may be more news than that: on a busy machine what is known becomes too old.
+        while (newest := changes._shown.newest) is None or newest.changes != count:
+            assert news.acquire(timeout=PATIENCE_S)
+        if count < 3:
+            sim.act("press")
+    while (seen := next(changes)).reason == "late":
+        pass
+    assert (seen.verdict, seen.changes) == ("live", 3)
     stop.set()
     changes.join()
 
@@ -303,12 +314,12 @@ def test_P1_a_call_that_is_cancelled_leaves_the_port_free(sim: Sim, call: str) -
             await asyncio.sleep(chance.uniform(0, 0.02))
             task.cancel()
             await asyncio.wait([task])
-            with discovery.open_board(sim.device, 0.5, None) as (_, identity):
+            with discovery.open_board(sim.device, PATIENCE_S, None) as (_, identity):
                 assert identity.board == sim.board
 
     asyncio.run(cancelled())
     for thread in threading.enumerate():
         if thread.name.startswith("hardmute"):
             # Its work is done; the last of it may be ending just now.
-            thread.join(5)
+            thread.join(60)
             assert not thread.is_alive()

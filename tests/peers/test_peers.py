@@ -25,7 +25,7 @@ from hardmute.model.errors import INTERRUPTED, OK, UNKNOWN
 from hardmute.sim.world import act
 
 BOARD = "5eedbeef"
-_END_S = 30.0
+_END_S = 60.0
 
 # A shell starts background jobs with Ctrl-C ignored, and whatever they start inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -54,7 +54,7 @@ _OTHER_SYSTEM = "Notifications are built for Linux only: use hooks on this syste
 _ANSWER_S = 5.0
 _BACKOFF_S = (1.0, 2.0, 5.0, 10.0)
 _AGAIN_S = 30.0
-_END_S = 0.5
+_END_S = 2.0
 # A bus refuses what goes over 128 unanswered calls of a connection.
 _AT_ONCE = 64
 # Of each notification: so many calls at once, and then one a second.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hardmute.device import simulators
+from hardmute.device.emulated_clock import ClockFile
 from hardmute.model.errors import LocalError, UsageError
 from hardmute.sim.engine import Engine
 from hardmute.sim.usb import Cable, PtyCable, TcpCable
@@ -18,6 +19,9 @@ from hardmute.system import paths
 _SLICE_S = 0.001
 # An emulated chip may take longer than a slice for a slice of its time; signals get their turn.
 _STEP_S = 0.05
+# What comes while a board has to catch up waits until it has: the answer then has the right time
+# in it. After so many steps it is an engine that never will.
+_LATE_STEPS = 20
 # What an emulated chip has to catch up with after it was busy. A host that was suspended finds the
 # board's clock where it left it, not days of catching up.
 _MAX_LAG_S = 5.0
@@ -28,7 +32,8 @@ _SOCKET_PATH_MAX = 104
 class Simulator:
     """A ``board`` with its USB cable and its world, paced by ``clock`` (seconds).
 
-    ``board_id``: what its firmware calls itself, in hex.
+    ``board_id``: what its firmware calls itself, in hex. ``emulated``: others are to go by the
+    chip's clock, which runs behind where this host is busy.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class Simulator:
         board_id: str,
         *,
         tcp_port: int | None,
+        emulated: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         for running in simulators.running():
@@ -53,11 +59,18 @@ class Simulator:
         self.board.plug()
         self._cable.plug()
         self._start()
+        self._time = ClockFile(str(folder / f"{board_id}.clock")) if emulated else None
+        self._tell_time()
         self.entry = simulators.SimulatedEntry(
-            board_id, self._cable.device, self._server.address, os.getpid()
+            board_id,
+            self._cable.device,
+            self._server.address,
+            os.getpid(),
+            None if self._time is None else self._time.file,
         )
         self._file = simulators.register(self.entry)
         self._due = clock()
+        self._late_steps = 0
 
     def _start(self) -> None:
         """The firmware heeds the button once it has seen it released; who reads that the board is
@@ -76,6 +89,8 @@ class Simulator:
         self._file.unlink(missing_ok=True)
         self._cable.unplug()
         self._server.close()
+        if self._time is not None:
+            self._time.close()
         if self._short_folder is not None:
             self._short_folder.cleanup()
 
@@ -99,30 +114,38 @@ class Simulator:
             self._due += lag - _MAX_LAG_S
             lag = _MAX_LAG_S
         slices = int(lag / _SLICE_S)
-        for _ in range(slices):
-            if self._clock() - now > _STEP_S:
-                break
+        if not slices:
+            time.sleep(_SLICE_S / 4)
+            return
+        for left in reversed(range(slices)):
+            is_late = left > 0 and self._clock() - now > _STEP_S
             self._due += _SLICE_S
             self._world.step()
-            self._move_bytes()
+            if left == 0 or self._late_steps >= _LATE_STEPS:
+                self._receive()
             board.advance(board.physics.now_us + round(_SLICE_S * 1_000_000))
-        if slices:
-            self._move_bytes()
-        else:
-            time.sleep(_SLICE_S / 4)
+            self._tell_time()
+            self._send()
+            if is_late:
+                self._late_steps += 1
+                return
+        self._late_steps = 0
+
+    def _tell_time(self) -> None:
+        if self._time is not None:
+            self._time.tell(self.board.physics.now_us)
 
     def press(self) -> None:
         """A press by somebody who sits in front of the simulation."""
         self.board.physics.press()
 
-    def _move_bytes(self) -> None:
-        board = self.board
-        space = board.receive_space()
-        if space:
-            board.received.extend(self._cable.read(space))
-        if board.sending:
-            sent = self._cable.write(bytes(board.sending))
-            del board.sending[:sent]
+    def _receive(self) -> None:
+        if space := self.board.receive_space():
+            self.board.received.extend(self._cable.read(space))
+
+    def _send(self) -> None:
+        if sending := self.board.sending:
+            del sending[: self._cable.write(bytes(sending))]
 
 
 def _cable(link: Path, tcp_port: int | None) -> Cable:

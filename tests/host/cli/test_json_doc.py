@@ -178,7 +178,7 @@ def test_a_state(sim: Sim, cli: Cli, watch: StartWatch) -> None:
 def test_list_config_and_doctor(sim: Sim, cli: Cli, start_sim: Any) -> None:
     dead = start_sim()
     dead.act("power-off")
-    holds([cli("list", "--json", "--timeout", "0.3").json], "list")
+    holds([cli("list", "--json", "--timeout", "3").json], "list")
     holds([cli("-d", sim.board, "config", "get", "--json").json], "config")
     holds([cli("-d", sim.board, "doctor", "--json").json], "doctor")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
-import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,12 +25,13 @@ def private(file: Path) -> bool:
     return os.name == "nt" or stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_pair_guides_through_setup_and_proves_itself(sim: Sim, cli: Cli, tmp_path: Path) -> None:
+def test_pair_guides_through_setup_and_proves_itself(
+    sim: Sim, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "verify.key"
-    hands = threading.Timer(1.5, sim.open_setup)
-    hands.start()
+    waiting = SimpleNamespace(sleep=lambda _seconds: sim.open_setup())
+    monkeypatch.setattr(service_mode, "time", waiting)
     told = cli("-d", sim.board, "pair", "--verify-key", file)
-    hands.join()
     assert told.code == errors.OK, told
     assert "hold its button" in told.err
     assert f"Waiting for board {sim.board} in setup: connected, not in setup ..." in told.err

@@ -54,7 +54,7 @@ class Listener(threading.Thread):
         self._over = True
         host, port = self._listener.getsockname()
         socket.create_connection((host, port)).close()
-        self.join(10)
+        self.join(60)
         assert not self.is_alive()
         self._listener.close()
 
@@ -121,7 +121,7 @@ def remote(script: Any = None) -> Generator[tuple[str, Counter[bytes]]]:
                 while data := peer.recv(1024):
                     port.write(b"".join(manager.filter(data)))
             over.set()
-            reader.join(10)
+            reader.join(60)
 
     with tcp_device(script) as device, listening(serve) as address:
         yield f"rfc2217://{address}", told
@@ -153,7 +153,7 @@ def test_the_settings_of_a_remote_port_are_settled_once(home: Any) -> None:  # n
 
 def test_P5_a_remote_board_that_falls_silent_is_unknown(cli: Cli) -> None:
     with remote(on("status", lambda _r, _a, _f: b"")) as (address, _):
-        result = cli("-d", address, "status", "--timeout", "0.3")
+        result = cli("-d", address, "status", "--timeout", "3")
     assert result.code == UNKNOWN
     assert "did not answer" in result.err
 

@@ -396,7 +396,7 @@ def test_P1_nothing_is_written_to_a_pico_2_at_its_prompt(
     """It has a Pico's USB id, platform and prompt."""
     board = Machine(PICO_2)
     with pty_device(board, Prompt) as device:
-        told = cli("-d", device.address, "--timeout", "0.2", "flash", "--yes", *options)
+        told = cli("-d", device.address, "--timeout", "1", "flash", "--yes", *options)
     refused(told, device.address, repr(PICO_2), "Raspberry Pi Pico (RPI_PICO)", "ESP32_GENERIC")
     # Only what it is was asked.
     assert len(board.ran) == 2
@@ -406,7 +406,7 @@ def test_P1_nothing_is_written_to_a_pico_2_at_its_prompt(
 @pytest.mark.parametrize("machine", boards.MACHINES)
 def test_a_board_that_is_supported_is_told_what_will_be_done(cli: Cli, machine: str) -> None:
     with pty_device(Machine(machine), Prompt) as device:
-        told = cli("-d", device.address, "--timeout", "0.2", "flash", "--dry-run")
+        told = cli("-d", device.address, "--timeout", "1", "flash", "--dry-run")
     assert told.code == errors.OK, told
     assert f"MicroPython 1.25.0 on {machine}." in told.out
 
@@ -426,7 +426,7 @@ def test_the_board_that_is_named_fits_the_machine(
     cli: Cli, machine: str, board: str, fits: bool
 ) -> None:
     with pty_device(Machine(machine), Prompt) as device:
-        named = ("-d", device.address, "--timeout", "0.2")
+        named = ("-d", device.address, "--timeout", "1")
         told = cli(*named, "flash", "--dry-run", "--board", board)
     if fits:
         assert told.code == errors.OK, told

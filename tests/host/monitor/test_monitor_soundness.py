@@ -46,7 +46,7 @@ MEETS_S = 1.0
 # A board keeps its last word while its contacts settle: 10 ms, and two polls (docs/design.md).
 SETTLING_MS = 15
 # How long a state may take to be told, in seconds: a busy machine delays all of it.
-SETTLES_S = 15.0
+SETTLES_S = 60.0
 
 
 class Step(NamedTuple):
@@ -164,7 +164,8 @@ class Host:
     def _start(self) -> None:
         program = Path(__file__).with_name("monitor_process.py")
         self.process = subprocess.Popen(
-            [sys.executable, str(program), *BOARDS],
+            # Without bytecode: Python leaves a part of a file, and fails with it later.
+            [sys.executable, "-B", str(program), *BOARDS],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -188,14 +189,14 @@ class Host:
 
     def knows(self, board: Board) -> client.Known | None:
         try:
-            return client.board(board.board, "test", self.clocks.clock)
+            return client.known(board.board, "test", self.clocks.clock)
         except UnreachableError:
             return None
 
     def end(self) -> int:
         self.stop(on=False)
         self.process.terminate()
-        return self.process.wait(10)
+        return self.process.wait(60)
 
 
 @pytest.fixture
@@ -286,19 +287,20 @@ def test_P5_the_monitor_tells_muted_of_cut_lines_only(
         if not host.is_stopped:
             look()
         time.sleep(0.06)
-    # In peace it tells what is so.
+    # In peace it tells what is so. Where a busy machine has told little until then, it tells more.
     until = time.monotonic() + SETTLES_S
     verdicts: list[str | None] = []
     while time.monotonic() < until:
+        look()
         known = [host.knows(board) for board in boards]
         verdicts = [one and one.observation.verdict for one in known]
         # A fault stays until the next press.
         right = [("fault", "live" if board.is_connected else "muted") for board in boards]
-        if all(verdict in so for verdict, so in zip(verdicts, right, strict=True)):
+        is_right = all(verdict in so for verdict, so in zip(verdicts, right, strict=True))
+        if is_right and told["muted"] + told["live"] > 20:
             break
         time.sleep(0.1)
     else:
-        pytest.fail(f"it tells {verdicts}")
+        pytest.fail(f"it tells {verdicts}, and has told {told}")
     assert host.end() == 0
-    assert told["muted"] + told["live"] > 20
     assert cli("log", "verify").code in (0, 3)

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from computer import Computer, Process
+from hardmute.evidence.interval import Interval
 from hardmute.evidence.observation import Observation
-from hardmute.evidence.timeline import Interval
 from hardmute.model import errors
 from hardmute.store.log import Log
 from hardmute.sync.timelines import read_timelines
@@ -37,6 +37,8 @@ SETTLED_MS = 5_000
 # By its rows a host knows this well when its clock was set.
 DOUBT_MS = 2_000
 TIMES = 3
+# Looks of a watch at a clock, from before a press until it is shown and logged.
+LOOKS = 120
 DAY_MS = 86_400_000
 
 KINDS = ("clock", "suspend", "stop", "port", "lock", "disk", "kill")
@@ -332,6 +334,38 @@ def test_P5_whatever_two_of_these_meet_within_a_second(
             day.end()
         if met == TIMES:
             break
+
+
+@pytest.mark.parametrize("paired", [False, True], ids=["", "paired"])
+def test_P5_a_mute_leaves_watch_no_moment_of_unknown(home: Path, paired: bool) -> None:
+    """The port changes hands faster than a state gets old."""
+    with a_day(home / "0", paired=paired) as day:
+        for happens in (day.press, day.mute) * 5:
+            happens()
+            day.run_ms(2_000)
+        assert [process.code for process in day.computer.processes[1:]] == [errors.OK] * 5
+        shown = [json.loads(line)["verdict"] for _, line in day.watch.out]
+    assert shown == ["muted", *["live", "muted"] * 5]
+
+
+@pytest.mark.parametrize("presses", [2, 3])
+def test_P5_what_changes_while_watch_asks_is_shown(home: Path, presses: int) -> None:
+    """It is stopped at each of its looks at a clock after a press, and they press on."""
+    for looks in range(0, LOOKS, 3):
+        with a_day(home / str(looks), paired=False) as day:
+            day.watch.looks = looks
+            day.press()
+            while day.watch.looks is not None:
+                day.run_ms(5)
+            day.watch.stopped = True
+            for _ in range(presses - 1):
+                day.press()
+                day.run_ms(400)
+            day.watch.stopped = False
+            day.run_ms(2_500)
+            shown = json.loads(day.watch.out[-1][1])["verdict"]
+            is_live = bool(day._live(day.computer.now_us - 1_000_000, day.computer.now_us))
+            assert shown == ("live" if is_live else "muted"), (looks, day.watch.out)
 
 
 def busy(day: Day, chance: Random) -> None:

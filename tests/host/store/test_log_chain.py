@@ -29,7 +29,7 @@ from hardmute.store.keys import save_verify_key
 from hardmute.store.log import Log
 from muteboard import journal
 
-_END_S = 30
+_END_S = 60
 _DAY_MS = 86_400_000
 
 

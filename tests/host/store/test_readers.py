@@ -32,7 +32,7 @@ from muteboard import journal
 _DAY_MS = 86_400_000
 _OTHER = "a5a5a5a5a5a5a5a5"
 _STORIES = 100
-_END_S = 30
+_END_S = 60
 
 
 class Home:

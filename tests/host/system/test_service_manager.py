@@ -48,7 +48,7 @@ class Referee:
     def __init__(self, address: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        self.socket.settimeout(10)
+        self.socket.settimeout(60)
 
     def hear(self) -> str:
         return self.socket.recv(4096).decode()
@@ -70,7 +70,7 @@ class Referee:
         except BlockingIOError:
             return heard
         finally:
-            self.socket.settimeout(10)
+            self.socket.settimeout(60)
 
 
 def test_P5_the_monitor_tells_that_it_works_or_not(sim: Sim, tmp_path: Path) -> None:
@@ -84,10 +84,10 @@ def test_P5_the_monitor_tells_that_it_works_or_not(sim: Sim, tmp_path: Path) -> 
             env={**os.environ, **notify},
         ) as monitor,
     ):
-        killer = threading.Timer(60, monitor.kill)
+        killer = threading.Timer(100, monitor.kill)
         killer.start()
         try:
-            referee.socket.settimeout(30)
+            referee.socket.settimeout(60)
             assert referee.hear() == "READY=1\nSTATUS=1 board"
             assert referee.hear() == "WATCHDOG=1"
             monitor.send_signal(signal.SIGSTOP)
@@ -97,12 +97,12 @@ def test_P5_the_monitor_tells_that_it_works_or_not(sim: Sim, tmp_path: Path) -> 
             referee.socket.settimeout(1)
             with pytest.raises(TimeoutError):
                 referee.hear()
-            referee.socket.settimeout(30)
+            referee.socket.settimeout(60)
             monitor.send_signal(signal.SIGCONT)
             referee.hear_until("WATCHDOG=1")
             monitor.terminate()
             referee.hear_until("STOPPING=1")
-            assert monitor.wait(30) == 0
+            assert monitor.wait(60) == 0
         finally:
             killer.cancel()
             monitor.kill()
@@ -157,7 +157,7 @@ def test_without_a_manager_nothing_is_told(environ: dict[str, str]) -> None:
     assert not manager.is_there
     manager.ready("1 board")
     # It ends, for nobody wants to be told.
-    asyncio.run(asyncio.wait_for(manager.watchdog(), 10))
+    asyncio.run(asyncio.wait_for(manager.watchdog(), 60))
     assert environ == {}
 
 
@@ -189,7 +189,7 @@ def test_nobody_is_watched_who_need_not_be(
     address: str, referee: Referee, watchdog: dict[str, str]
 ) -> None:
     manager = ServiceManager({"NOTIFY_SOCKET": address, **watchdog})
-    asyncio.run(asyncio.wait_for(manager.watchdog(), 10))
+    asyncio.run(asyncio.wait_for(manager.watchdog(), 60))
     assert referee.waiting() == []
 
 
@@ -203,7 +203,7 @@ def test_P5_a_blocked_event_loop_is_not_alive(address: str, referee: Referee) ->
         text=True,
         bufsize=1,
     ) as service:
-        killer = threading.Timer(30, service.kill)
+        killer = threading.Timer(100, service.kill)
         killer.start()
         try:
             assert service.stdin is not None
@@ -217,7 +217,7 @@ def test_P5_a_blocked_event_loop_is_not_alive(address: str, referee: Referee) ->
             referee.socket.settimeout(1)
             with pytest.raises(TimeoutError):
                 referee.hear()
-            referee.socket.settimeout(10)
+            referee.socket.settimeout(60)
             service.stdin.write("go on\n")
             referee.hear_until("WATCHDOG=1")
             service.stdin.write("reload\n")
@@ -225,7 +225,7 @@ def test_P5_a_blocked_event_loop_is_not_alive(address: str, referee: Referee) ->
             referee.hear_until("READY=1\nSTATUS=2 boards")
             service.stdin.close()
             referee.hear_until("STOPPING=1")
-            assert service.wait(10) == 0
+            assert service.wait(60) == 0
         finally:
             killer.cancel()
             service.kill()
