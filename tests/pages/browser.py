@@ -100,6 +100,8 @@ class Browser:
             deviceScaleFactor=1,
             mobile=False,
         )
+        # They would be in the pictures, and take their place from the page.
+        tab.call("Emulation.setScrollbarsHidden", hidden=True)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         tab.call("Emulation.setEmulatedMedia", features=features)
         tab.call("Page.navigate", url=url)
@@ -148,9 +150,13 @@ class Tab:
             assert time.monotonic() < until, (script, self.run("document.body.innerText"))
             time.sleep(0.02)
 
-    def picture(self, file: Path) -> None:
-        """The whole page, as a PNG."""
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+    def picture(self, file: Path, height: int | None = None) -> None:
+        """The whole page, as a PNG; or as much of it as is so high, in px."""
+        options: dict[str, object] = {"captureBeyondViewport": True}
+        if height is not None:
+            width = self.run("innerWidth")
+            options = {"clip": {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}}
+        shot = self.call("Page.captureScreenshot", format="png", **options)
         file.write_bytes(base64.b64decode(shot["data"]))
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from importlib import import_module
 
 import muteboard
-from hardmute.model.errors import USAGE
+from hardmute import errors
 from hardmute.model.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -646,7 +646,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "list": ("list:list_boards", "boards, their ports and states", _add_list),
     "status": ("status:status", "is the line cut?", _add_status),
     "watch": ("watch:watch", "follow a board until Ctrl-C", _add_watch),
-    "monitor": ("monitor:monitor", "follow all boards, for all commands", _add_monitor),
+    "monitor": ("monitor:monitor", "follow all boards; `page` shows them", _add_monitor),
     "page": ("page:page", "open the page of the monitor", _add_page),
     "service": ("service:status", "have the system run the monitor", _add_service),
     "mute": ("asking:mute", "cut the line; nothing here connects it", _add_mute),
@@ -667,7 +667,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "completion": ("completion:completion", "shell completion script", _add_completion),
 }
 # Commands that the line of another one tells of: a screen has no more lines.
-_TOLD_BY_ANOTHER = ("unpair", "forget")
+_TOLD_BY_ANOTHER = ("unpair", "forget", "page")
 _DEFAULTS: dict[str, object] = {
     "timeout": 3.0, "verbose": False, "since": None, "until": None,
     "all": False, "json": False, "csv": None, "of": None,
@@ -685,7 +685,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if not arguments:
         parser = build_parser()
         parser.print_help(sys.stderr)
-        parser.exit(USAGE)
+        parser.exit(errors.USAGE)
     only = _COMMANDS.keys() & set(arguments)
     is_unknown = not arguments[0].startswith("-") and arguments[0] not in _COMMANDS
     needs_all = is_unknown or not (only or arguments[0] == "--version")

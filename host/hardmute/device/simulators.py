@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 
 class SimulatedEntry(NamedTuple):
-    """A running simulated board: its id, serial port, world address, and process."""
+    """A running simulated board: its id, serial port, world address, and process.
+
+    ``clock``: of an emulated chip, the file with its time (`emulated_clock`).
+    """
 
     board: str
     device: str
     world: str
     pid: int
+    clock: str | None = None
 
 
 def register(entry: SimulatedEntry) -> Path:
@@ -59,13 +63,14 @@ def running() -> list[SimulatedEntry]:
                 str(fields["device"]),
                 str(fields["world"]),
                 int(fields["pid"]),
+                str(fields["clock"]) if fields.get("clock") else None,
             )
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if process_runs(entry.pid):
             entries.append(entry)
         else:
-            for suffix in (".json", ".tty", ".world"):
+            for suffix in (".json", ".tty", ".world", ".clock"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(file.removesuffix(".json") + suffix)
     return entries

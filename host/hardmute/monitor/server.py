@@ -60,14 +60,14 @@ def only_monitor() -> Generator[None]:
 
 class Server:
     """Answers at the socket. ``about``: what it says of the process itself. ``page``: where the
-    page is, and a one-time code for it; None without a page.
+    page is, and a one-time code for it; or why there is no page, if there is to be one.
     """
 
     def __init__(
         self,
         monitor: Monitor,
         about: Callable[[], dict[str, Any]],
-        page: Callable[[], dict[str, str] | None] = lambda: None,
+        page: Callable[[], dict[str, str] | str | None] = lambda: None,
     ) -> None:
         self._monitor = monitor
         self._about = about
@@ -147,8 +147,9 @@ class Server:
                     await self._say(writer, {"ok": True, "monitor": self._about()})
                 case "page":
                     page = self._page()
-                    answer = {"ok": False, "error": "no_page"} if page is None else {"page": page}
-                    await self._say(writer, {"ok": True, **answer})
+                    none = {"ok": False, "error": "no_page", "trouble": page}
+                    is_there = isinstance(page, dict)
+                    await self._say(writer, {"ok": True, "page": page} if is_there else none)
                 case _:
                     await self._say(writer, {"ok": False, "error": "bad_op"})
 

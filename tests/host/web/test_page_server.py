@@ -397,5 +397,6 @@ def test_there_is_no_page_that_nobody_asked_for(start_sim: StartSim, home: Path,
             (home / "monitor.toml").write_text('page = true\npage_address = "127.0.0.1:0"\n')
             process.send_signal(signal.SIGHUP)
             wait_for(lambda: cli("page", "--print").code == errors.OK)
+            assert "the monitor serves its page at http://127.0.0.1:" in cli("doctor").out
         finally:
             process.terminate()

@@ -7,14 +7,14 @@ import contextlib
 import os
 import signal
 from argparse import Namespace
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import muteboard
+from hardmute import SYSTEM, HostClock, errors, words
 from hardmute.cli import console
 from hardmute.cli.commands.watch import print_change
-from hardmute.model import errors, words
-from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor import os_mute, settings, sinks
 from hardmute.monitor.feed import Feed, Sink
 from hardmute.monitor.monitor import Monitor
@@ -78,11 +78,16 @@ async def _run(args: Namespace, clock: HostClock) -> int:
         process = {"pid": os.getpid(), "version": muteboard.__version__}
         return {**process, "troubles": [*pages.troubles, *working.troubles]}
 
+    async def use(new: settings.Settings) -> None:
+        if not args.devices:
+            await followed.follow_only(new.boards)
+        await working.use(new)
+
     tasks = [
         asyncio.create_task(followed.run()),
         asyncio.create_task(_print(followed.feed, as_json=args.json)),
         asyncio.create_task(_tell(manager, followed)),
-        asyncio.create_task(_reload(reload, file, chosen, working, manager)),
+        asyncio.create_task(_reload(reload, file, use, manager)),
     ]
     try:
         async with Server(followed, about, pages.entrance).listening():
@@ -132,10 +137,12 @@ class _Pages:
             return []
         return [self._sink]
 
-    def entrance(self) -> dict[str, str] | None:
-        """Where the page is, and a one-time code for it."""
-        found = None if self._sink is None else self._sink.entrance()
-        return None if found is None else found._asdict()
+    def entrance(self) -> dict[str, str] | str | None:
+        """Where the page is, and a one-time code for it; or why there is none."""
+        if self._sink is None:
+            return next(iter(self.troubles), None)
+        found = self._sink.entrance()
+        return self._sink.trouble if found is None else found._asdict()
 
 
 def _asked_to_reload() -> asyncio.Event:
@@ -151,8 +158,7 @@ def _asked_to_reload() -> asyncio.Event:
 async def _reload(
     asked: asyncio.Event,
     file: Path,
-    chosen: settings.Settings,
-    working: sinks.Sinks,
+    use: Callable[[settings.Settings], Awaitable[None]],
     manager: ServiceManager,
 ) -> None:
     """Read the settings again each time that somebody asks; bad ones change nothing."""
@@ -166,10 +172,7 @@ async def _reload(
             console.complain(f"{error} The monitor keeps the settings that it has.")
             manager.ready("settings with a mistake: the old ones stay")
             continue
-        if new.boards != chosen.boards:
-            console.complain("`boards` has changed: start the monitor again for that.")
-        chosen = new
-        await working.use(new)
+        await use(new)
         manager.ready("settings read again")
 
 
@@ -199,4 +202,6 @@ async def _tell(manager: ServiceManager, followed: Monitor) -> None:
 
 async def _print(feed: Feed, *, as_json: bool) -> None:
     async for told in feed.changes():
+        if told.is_gone:
+            continue
         print_change(told.observation, told.label, as_json=as_json)

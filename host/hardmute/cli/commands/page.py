@@ -9,11 +9,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from hardmute import errors, new_file
 from hardmute.cli import console
-from hardmute.model import errors
-from hardmute.monitor import client
-from hardmute.system import paths
-from hardmute.system.new_file import new_file
+from hardmute.system import monitor_socket, paths
 
 _NO_MONITOR = "No monitor of yours runs: start one with `hardmute monitor --page`."
 _NO_PAGE = (
@@ -36,25 +34,14 @@ def page(args: Namespace) -> int:
 
 
 def _entrance() -> dict[str, Any]:
-    connection = client.connect()
+    connection = monitor_socket.connect()
     if connection is None:
         raise errors.LocalError(_NO_MONITOR)
     with contextlib.closing(connection):
         said = connection.ask("page")
     if said.get("ok") is not True:
-        trouble = _trouble()
-        raise errors.LocalError(_NO_PAGE if trouble is None else trouble)
+        raise errors.LocalError(said.get("trouble") or _NO_PAGE)
     return said["page"]
-
-
-def _trouble() -> str | None:
-    """Why the monitor serves no page, if it says so."""
-    connection = client.connect()
-    if connection is None:
-        return None
-    with contextlib.closing(connection):
-        troubles: list[str] = connection.ask("monitor")["monitor"]["troubles"]
-    return next((said for said in troubles if said.startswith("The page")), None)
 
 
 def _is_opened(url: str, code: str) -> bool:
