@@ -62,6 +62,8 @@ class Monitor:
         self._stations: dict[str, Station] = {}
         self._only = tuple(boards)
         self._labels: dict[str, str | None] = {}
+        # Boards that had a label and have none any more.
+        self._forgotten: set[str] = set()
         # What was looked at last of each station, whether it was news or not.
         self._weighed: dict[str, Told] = {}
         self._search = discovery.Search(clock.now_s)
@@ -132,6 +134,32 @@ class Monitor:
         finally:
             await asyncio.to_thread(self._end)
 
+    async def follow_only(self, boards: Sequence[str]) -> None:
+        """Follow ``boards`` from now on, as the class has it; the others no more."""
+        if tuple(boards) == self._only:
+            return
+        self._only = tuple(boards)
+        keep = set(self._only)
+        # Without names the boards are found again, each by its id.
+        await self._leave([key for key in self._stations if key not in keep])
+        for named in self._only:
+            self._follow(named, None)
+        for told in self.feed.boards:
+            names = {told.board, told.label}
+            if self._only and not any(
+                names & ({one.board, one.named} - {None}) for one in self.stations
+            ):
+                self.feed.forget(told.board)
+
+    async def _leave(self, keys: Sequence[str]) -> None:
+        """Follow these stations no more, each with its last row in the log."""
+        gone = [self._stations.pop(key) for key in keys]
+        for key in keys:
+            self._weighed.pop(key, None)
+        for station in gone:
+            station.stop()
+        await asyncio.to_thread(self._join, gone)
+
     async def mute(self, board: str) -> None:
         """Cut the line of the board with this id.
 
@@ -191,7 +219,7 @@ class Monitor:
         listed_before: set[Port] = set()
         while True:
             listed = await loop.run_in_executor(lister, lists.next, not self._only)
-            self._labels = listed.labels
+            await self._forget(listed)
             if not self._only:
                 self._meet_all(listed)
             if set(listed.ports) - listed_before:
@@ -203,6 +231,19 @@ class Monitor:
                 self._has_looked = True
             self._news.set()
             await asyncio.sleep(_LOOK_S)
+
+    async def _forget(self, listed: _Listed) -> None:
+        """Leave the boards whose label was taken away, once they cannot be heard."""
+        before, self._labels = self._labels, listed.labels
+        self._forgotten |= {board for board, label in before.items() if label is not None}
+        self._forgotten -= {board for board, label in listed.labels.items() if label is not None}
+        if self._only:
+            return
+        here = set(listed.ports.values())
+        for key, station in list(self._stations.items()):
+            if key in self._forgotten and key not in here and station.device is None:
+                await self._leave([key])
+                self.feed.forget(key)
 
     def _meet_all(self, listed: _Listed) -> None:
         for board in listed.expected:
@@ -274,8 +315,11 @@ class Monitor:
     def _end(self) -> None:
         for station in self.stations:
             station.stop()
+        self._join(self.stations)
+
+    def _join(self, stations: Sequence[Station]) -> None:
         until = self._clock.now_s() + _END_S
-        for station in self.stations:
+        for station in stations:
             station.join(max(0.0, until - self._clock.now_s()))
 
 

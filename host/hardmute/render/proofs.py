@@ -69,9 +69,11 @@ def rests_on(proof: Proof) -> str:
             f"rests on {proof.signed} signatures of the board, all checked with the verify key; "
             "and on the clock of the host that asked"
         )
+    if not proof.counted:
+        return "rests on nothing: no signature of the board could be checked here without --key"
     return (
-        "rests on what this host checked at the time with the attest key, on its log "
-        "and clock; with --key also on the board's own signatures"
+        "rests on what this host checks with its attest key, on its log and clock; "
+        "with --key also on the board's own signatures"
     )
 
 

@@ -582,3 +582,35 @@ def test_P5_a_program_follows_a_board_by_the_monitor(sim: Sim, monitor: StartMon
     until("live")
     sim.act("press")
     until("muted")
+
+
+def test_P5_other_boards_are_followed_on_sighup(
+    start_sim: StartSim, monitor: StartMonitor, home: Path
+) -> None:
+    one, other = start_sim(), start_sim()
+    settings = home / "monitor.toml"
+    settings.write_text(f'boards = ["{one.board}"]')
+    running = monitor()
+    wait_for(lambda: running.knows(one.board))
+    settings.write_text(f'boards = ["{other.board}"]')
+    running.send(signal.SIGHUP)
+    wait_for(lambda: running.knows(other.board))
+    assert running.knows(one.board) is None
+    # Its port is free.
+    assert hardmute.open_board(one.board).read().verdict == "muted"
+    assert running.end().code == 0
+
+
+def test_a_board_that_is_forgotten_leaves(
+    sim: Sim, cli: Cli, inside: Callable[..., Inside], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plug_in_real(monkeypatch, sim.device)
+    log = Log(home / "log.sqlite3")
+    log.set_label("c0ffee01", "Meeting room 2")
+    log.close()
+    running = inside()
+    assert running.verdict("c0ffee01") == "unknown"
+    assert cli("forget", "c0ffee01").code == 0
+    wait_for(lambda: running.verdict("c0ffee01") is None)
+    wait_for(lambda: [told.board for told in running.told if told.is_gone] == ["c0ffee01"])
+    assert running.verdict(sim.board) == "muted"

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 from argparse import Namespace
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,11 +78,16 @@ async def _run(args: Namespace, clock: HostClock) -> int:
         process = {"pid": os.getpid(), "version": muteboard.__version__}
         return {**process, "troubles": [*pages.troubles, *working.troubles]}
 
+    async def use(new: settings.Settings) -> None:
+        if not args.devices:
+            await followed.follow_only(new.boards)
+        await working.use(new)
+
     tasks = [
         asyncio.create_task(followed.run()),
         asyncio.create_task(_print(followed.feed, as_json=args.json)),
         asyncio.create_task(_tell(manager, followed)),
-        asyncio.create_task(_reload(reload, file, chosen, working, manager)),
+        asyncio.create_task(_reload(reload, file, use, manager)),
     ]
     try:
         async with Server(followed, about, pages.entrance).listening():
@@ -152,8 +158,7 @@ def _asked_to_reload() -> asyncio.Event:
 async def _reload(
     asked: asyncio.Event,
     file: Path,
-    chosen: settings.Settings,
-    working: sinks.Sinks,
+    use: Callable[[settings.Settings], Awaitable[None]],
     manager: ServiceManager,
 ) -> None:
     """Read the settings again each time that somebody asks; bad ones change nothing."""
@@ -167,10 +172,7 @@ async def _reload(
             console.complain(f"{error} The monitor keeps the settings that it has.")
             manager.ready("settings with a mistake: the old ones stay")
             continue
-        if new.boards != chosen.boards:
-            console.complain("`boards` has changed: start the monitor again for that.")
-        chosen = new
-        await working.use(new)
+        await use(new)
         manager.ready("settings read again")
 
 
@@ -200,4 +202,6 @@ async def _tell(manager: ServiceManager, followed: Monitor) -> None:
 
 async def _print(feed: Feed, *, as_json: bool) -> None:
     async for told in feed.changes():
+        if told.is_gone:
+            continue
         print_change(told.observation, told.label, as_json=as_json)
