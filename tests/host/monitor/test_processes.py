@@ -336,6 +336,18 @@ def test_P5_whatever_two_of_these_meet_within_a_second(
             break
 
 
+@pytest.mark.parametrize("paired", [False, True], ids=["", "paired"])
+def test_P5_a_mute_leaves_watch_no_moment_of_unknown(home: Path, paired: bool) -> None:
+    """The port changes hands faster than a state gets old."""
+    with a_day(home / "0", paired=paired) as day:
+        for happens in (day.press, day.mute) * 5:
+            happens()
+            day.run_ms(2_000)
+        assert [process.code for process in day.computer.processes[1:]] == [errors.OK] * 5
+        shown = [json.loads(line)["verdict"] for _, line in day.watch.out]
+    assert shown == ["muted", *["live", "muted"] * 5]
+
+
 @pytest.mark.parametrize("presses", [2, 3])
 def test_P5_what_changes_while_watch_asks_is_shown(home: Path, presses: int) -> None:
     """It is stopped at each of its looks at a clock after a press, and they press on."""
