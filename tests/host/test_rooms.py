@@ -24,7 +24,7 @@ ROOMS = (
     ("cli",),
 )
 LEVELS = {room: level for level, row in enumerate(ROOMS) for room in row}
-# What users and commands import: modules, and not rooms. They stand between `monitor` and `cli`.
+# What users and commands import: modules, and not rooms. They stand below `cli` alone.
 FACE = ("__main__", "aio", "board", "host", "pairing", "proofs")
 FILES = [file for file in sorted(HOST.rglob("*.py")) if file != HOST / "__init__.py"]
 MODULES = {
@@ -117,8 +117,8 @@ ROOMS_OF = {
     "recording": {"listen"},
     "service": {"monitor"},
     "sim": {"device", "flash", "sim"},
-    # Before any command: by whose clock it goes, so that all rooms go by it.
-    "whose_clock": {"device", "model", "store", "system"},
+    # Whether a board that is simulated here has a clock of its own.
+    "whose_clock": {"device", "system"},
 }
 
 
