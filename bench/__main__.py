@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import board, chip, desktop, host, listen, monitor, os_mute
+from bench import board, chip, desktop, host, listen, monitor, os_mute, page
 from hardmute.model.errors import HardmuteError
 
 BENCHMARKS = (
@@ -26,12 +26,15 @@ BENCHMARKS = (
     board.flood_memory,
     monitor.monitor,
     monitor.monitor_costs,
+    page.page_shown,
+    page.page_costs,
     desktop.notification,
     listen.provable,
     listen.detection,
     listen.calibration,
     os_mute.os_mute,
     chip.chip_figures,
+    chip.idle_cost,
     chip.journal_figures,
 )
 

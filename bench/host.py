@@ -170,7 +170,7 @@ taken, used = time.perf_counter() - start, time.process_time() - used
 assert not report.findings and report.branches[0].macs == report.entries
 others = resource.getrusage(resource.RUSAGE_CHILDREN)
 peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())
-memory = int(peak[1]) + min(readers.processors(), readers.MOST) * others.ru_maxrss
+memory = int(peak[1]) + (min(readers.processors(), readers.MOST) - 1) * others.ru_maxrss
 print(taken, used + others.ru_utime + others.ru_stime, memory / 1024)
 """
 _ROUNDS = 3

@@ -156,25 +156,25 @@ def monitor_costs() -> list[Figure]:
     named = [word for board in boards for word in ("-d", board)]
     with (
         own_home(),
-        _processes([["sim", "--id", board] for board in boards], lines=1),
-        _processes([["monitor", *named]], lines=_MANY) as (process,),
+        processes([["sim", "--id", board] for board in boards], lines=1),
+        processes([["monitor", *named]], lines=_MANY) as (process,),
     ):
         # What the start costs is not meant; then a while of what it always does.
         time.sleep(5)
-        before, begin = _cpu_s(process.pid), time.perf_counter()
+        before, begin = cpu_s(process.pid), time.perf_counter()
         time.sleep(_BUSY_S)
-        each = 1000 * (_cpu_s(process.pid) - before) / (time.perf_counter() - begin) / _MANY
-        assert client.board(boards[0], "bench") is not None
+        each = 1000 * (cpu_s(process.pid) - before) / (time.perf_counter() - begin) / _MANY
+        assert client.known(boards[0], "bench") is not None
         told = (START, "-d", boards[0], "status", "--json")
         return [
             Figure(f"monitor of {_MANY} boards, each", each, "ms CPU/s", "≤ 0.3"),
-            Figure("  memory", _memory_mb(process.pid), "MiB", "≤ 46"),
+            Figure("  memory", memory_mb(process.pid), "MiB", "≤ 46"),
             *ratios({"hardmute status --json by the monitor": told}, "≤ 1.5"),
         ]
 
 
 @contextmanager
-def _processes(commands: list[list[str]], lines: int) -> Generator[list[subprocess.Popen[str]]]:
+def processes(commands: list[list[str]], lines: int) -> Generator[list[subprocess.Popen[str]]]:
     """hardmute processes, each of which has printed so many ``lines``."""
     started = [
         subprocess.Popen(
@@ -198,12 +198,14 @@ def _processes(commands: list[list[str]], lines: int) -> Generator[list[subproce
             process.communicate()
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """The CPU time of a process until now, in seconds."""
     with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
         fields = stat.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _memory_mb(pid: int) -> float:
+def memory_mb(pid: int) -> float:
+    """The resident memory of a process, in MiB."""
     with open(f"/proc/{pid}/statm") as memory:  # noqa: PTH123
         return int(memory.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)

@@ -16,7 +16,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -34,7 +34,6 @@ from evidence_maker import (
     copy_of,
     hash_of,
 )
-from hardmute.cli.commands import log_verify
 from hardmute.evidence import proof, receipt, verifier
 from hardmute.evidence.entries import (
     GENESIS,
@@ -47,10 +46,12 @@ from hardmute.evidence.entries import (
     stored,
 )
 from hardmute.evidence.excerpt import Excerpt
-from hardmute.evidence.proof import EVIDENCE, Proof, Proven
+from hardmute.evidence.interval import Interval
+from hardmute.evidence.proof import EVIDENCE, Proof, shown_json
 from hardmute.model import errors
 from hardmute.store.excerpt import excerpt
 from hardmute.store.log import Log
+from hardmute.sync.check import log_outcome
 from muteboard import attest, journal
 
 DAY = 24 * 60 * MINUTE
@@ -67,6 +68,8 @@ ASKS, EPOCH, END, PRUNE, PAIRING = "asks", "open epoch", "end", "prune", "pairin
 TWICE = "twice"
 # The same the other way round: the evidence of the first is altered where `prove` does not read.
 UNREAD = "unread"
+# The times of the last answer, by less than what the clocks may differ.
+EDGE = "edge"
 # Of a log that nothing protects but what is beside it: whatever the attack is.
 REWRITES = "rewrites"
 # What the matrix grants: by command, key and attacker, the means. None: never.
@@ -274,6 +277,11 @@ class TrueStory(Story):
 
     def do_weld(self) -> None:
         """A contact closes by itself. The board says muted until it calls that a fault."""
+        owner = self.board.id, self.board.journal.pairing
+        held = self.host.attest_keys.get(owner, ())
+        if not any(key in held for key in self.board.attest_keys.get(owner, ())):
+            # No attestation that counts would show it.
+            return
         self.board.sense = 1
         self.hidden = True
         # Every host sees it at once: that a board says nothing for a while is not told of here.
@@ -415,7 +423,7 @@ class Kept(NamedTuple):
         ends = [e.body for e in self.entries if e.kind == "checkpoint"]
         return bytes.fromhex(next(b["hash"] for b in ends[::-1] if b["row"] == first - 1))
 
-    def untrue(self, intervals: Iterable[Proven]) -> list[Live]:
+    def untrue(self, intervals: Iterable[Interval]) -> list[Live]:
         """When it was told to be muted, and was not."""
         return [
             live._replace(start=max(one.start_ms, live.start), end=min(one.end_ms, live.end))
@@ -425,7 +433,7 @@ class Kept(NamedTuple):
             if live.start < one.end_ms and one.start_ms < live.end
         ]
 
-    def blurred(self, shown: Proof) -> Proven | None:
+    def blurred(self, shown: Proof) -> Interval | None:
         """What was attested to be live for twenty times as long as it was, its ends vague."""
         for one in shown.intervals:
             is_whole = shown.from_ms < one.start_ms and one.end_ms < shown.to_ms
@@ -446,7 +454,7 @@ class Kept(NamedTuple):
         )
 
 
-def _overlap(one: Proven, spans: Iterable[tuple[int, int]]) -> int:
+def _overlap(one: Interval, spans: Iterable[tuple[int, int]]) -> int:
     """For how many ms of ``one`` there is a span."""
     total, at = 0, one.start_ms
     for start, end in sorted(spans):
@@ -509,9 +517,9 @@ class Scratch:
         self.log.close()
 
 
-@cache
+@lru_cache(maxsize=128)
 def world(seed: int) -> World:
-    """The story of ``seed``, told once for each process."""
+    """The story of ``seed``, told once for each process, unless there are very many."""
     with tempfile.TemporaryDirectory() as folder:
         story = TrueStory(Path(folder), Random(seed))
         for _ in range(LENGTH):
@@ -821,7 +829,7 @@ def _outcome(
     checked: verifier.Verifier, secrets: Secrets, expected: bytes | None, *, own: bool
 ) -> int:
     try:
-        return log_verify.outcome(checked, secrets, expected, own=own).code
+        return log_outcome(checked, secrets, expected, own=own).code
     except errors.UsageError as error:
         return error.exit_code
 
@@ -838,7 +846,7 @@ def claimed(entries: Sequence[Entry], from_ms: int, to_ms: int) -> dict[str, Any
         check.take([stored(entry)])
     shown = proof.shown_by(BOARD, check, ours, from_ms, to_ms, lambda _: True, keyed=False)
     if shown.findings:
-        muted = Proven(from_ms, to_ms, "muted", "button", 0)
+        muted = Interval(from_ms, to_ms, "muted", "button")
         shown = shown._replace(findings=[], intervals=[muted])
     return receipt.make_receipt(shown, ours, {}, hashes.get)
 
@@ -1085,26 +1093,49 @@ def edit(told: World, chance: Random) -> Attack | None:
 def edit_unread(told: World, chance: Random) -> Attack | None:
     """All before the clock was set back is moved to a time long ago; no hash is made anew."""
     found = _unread(told, chance)
-    return found and Attack("edits the unread", WRITERS, None, *found)
+    return found and Attack("edits the unread", WRITERS, None, found.moved(-400 * DAY), found.live)
+
+
+def smooth_unread(told: World, chance: Random) -> Attack | None:
+    """The same, moved by as much as the clock was set: nothing shows any more that it was."""
+    found = _unread(told, chance)
+    if found is None or found.set_ms is None:
+        return None
+    made = found.moved(found.set_ms)
+    return Attack("smooths the unread", WRITERS, None, made, found.live, against_prove=UNREAD)
 
 
 def remake_unread(told: World, chance: Random) -> Attack | None:
-    """As before, and the own hash of each attestation is made anew: the next one does not fit."""
+    """As the first, and the own hash of each attestation is made anew: the next does not fit."""
     found = _unread(told, chance)
     if found is None:
         return None
     made: list[Entry] = []
-    for entry in found[0]:
+    for entry in found.moved(-400 * DAY):
         if entry.kind == "attestation" and made:
             entry = entry._replace(hash=hash_of(made[-1].hash, entry))
         made.append(entry)
-    return Attack("remakes the unread", WRITERS, None, made, found[1], against_prove=UNREAD)
+    return Attack("remakes the unread", WRITERS, None, made, found.live, against_prove=UNREAD)
 
 
-def _unread(told: World, chance: Random) -> tuple[list[Entry], Live] | None:
-    """The log with all moved to a time long ago that is before the clock was set back; and a time
-    that was live by then, and muted and attested since.
+class Unread(NamedTuple):
+    """The clock was set back, by ``set_ms`` if any other clock tells, after the entry ``at``.
+
+    ``live``: a time that was live by then, and muted and attested since.
     """
+
+    entries: Sequence[Entry]
+    at: int
+    live: Live
+    set_ms: int | None
+
+    def moved(self, by_ms: int) -> list[Entry]:
+        """The log with all until then moved."""
+        until = self.at + 1
+        return [*(_shifted(e, by_ms) for e in self.entries[:until]), *self.entries[until:]]
+
+
+def _unread(told: World, chance: Random) -> Unread | None:
     kept = told.hosts[0]
     marks = [Mark(at, e) for at, e in enumerate(kept.entries) if e.kind == "attestation"]
     rows = {
@@ -1113,7 +1144,7 @@ def _unread(told: World, chance: Random) -> tuple[list[Entry], Live] | None:
         if e.kind == "record" and e.body["branch"] == told.branch
     }
     found = [
-        (one.at, live)
+        Unread(kept.entries, one.at, live, _set_ms(one.body, other.body))
         for one, other in pairwise(marks)
         if other.body["received_ms"] < one.body["sent_ms"]
         for first, second in _pairs(told)
@@ -1124,11 +1155,14 @@ def _unread(told: World, chance: Random) -> tuple[list[Entry], Live] | None:
         and first.body["received_ms"] < live.start - 1
         and live.end + 1 < second.body["sent_ms"]
     ]
-    if not found:
+    return chance.choice(found) if found else None
+
+
+def _set_ms(one: Mapping[str, Any], other: Mapping[str, Any]) -> int | None:
+    if one["host_boot"] != other["host_boot"]:
         return None
-    entries = kept.entries
-    at, live = chance.choice(found)
-    return [*(_shifted(e, -400 * DAY) for e in entries[: at + 1]), *entries[at + 1 :]], live
+    passed_ms = other["received_ms"] - one["received_ms"]
+    return passed_ms - (other["anchor_us"] - one["anchor_us"]) // 1000
 
 
 def leave_out(told: World, chance: Random) -> Attack | None:
@@ -1216,9 +1250,28 @@ def move_last(told: World, chance: Random) -> Attack | None:
         return None
     kept, mark = told.hosts[0], target.mark
     made = Forger(kept, kept.entries[: mark.at])
-    by_ms = target.live.end + 1000 - mark.body["sent_ms"]
+    by_ms = target.live.end + chance.choice((10, 1000)) - mark.body["sent_ms"]
     made.add(_shifted(mark.entry, by_ms))
-    return Attack("moves the last answer", ALL, END, made.entries, target.live)
+    means = EDGE if by_ms <= _may_differ_ms(kept, mark) else END
+    return Attack(
+        "moves the last answer", ALL, END, made.entries, target.live, against_prove=means
+    )
+
+
+def _may_differ_ms(kept: Kept, mark: Mark) -> float:
+    """By how much the clocks may differ at ``mark``, as rule T5 has it."""
+    before = [
+        entry.body
+        for entry in kept.entries[: mark.at]
+        if entry.kind == "attestation"
+        and entry.body["branch"] == mark.body["branch"]
+        and entry.body["statement"]["boot"] == mark.said["boot"]
+    ]
+    if not before:
+        return 0
+    took_ms = sum(body["received_ms"] - body["sent_ms"] for body in (before[-1], mark.body))
+    ran_ms = mark.said["uptime_ms"] - before[-1]["statement"]["uptime_ms"]
+    return 250 + abs(ran_ms) / 10_000 + took_ms
 
 
 def cut_end(told: World, chance: Random) -> Attack | None:
@@ -1243,6 +1296,8 @@ def move_receipt(told: World, chance: Random) -> Attack | None:
     kept = told.hosts[0]
     start, end = pair[0].body["received_ms"], pair[1].body["sent_ms"]
     content = signed_receipt(told, kept.entries[: pair[1].at + 1], start, end)
+    if content is None:
+        return None
     for holder in (content, *content["intervals"], *content["entries"]):
         for part in (holder, holder.get("body", {})):
             for field in _TIMES & set(part):
@@ -1262,8 +1317,10 @@ def claim_muted(told: World, chance: Random) -> Attack | None:
         return None
     start, end = target.live.start - 1000, target.live.end + 1000
     content = signed_receipt(told, told.hosts[0].entries, start, end)
-    muted = Proven(start, end, "muted", "button", 0)
-    content |= {"verdict": "muted", "intervals": [muted.shown._asdict()]}
+    if content is None:
+        return None
+    muted = Interval(start, end, "muted", "button")
+    content |= {"verdict": "muted", "intervals": [shown_json(muted)]}
     if chance.random() < 0.5:
         content["macs"] = {}
     made = sealed(content)
@@ -1272,8 +1329,10 @@ def claim_muted(told: World, chance: Random) -> Attack | None:
 
 def signed_receipt(
     told: World, entries: Sequence[Entry], from_ms: int, to_ms: int
-) -> dict[str, Any]:
-    """As `prove --key` makes it of a time that is muted."""
+) -> dict[str, Any] | None:
+    """As `prove --key` makes it; None if that says that the log was altered (rule K2, where the
+    board was flashed anew and its `pair` record was pruned).
+    """
     ours = [entry for entry in entries if entry.board == BOARD and entry.kind in EVIDENCE]
     hashes = {entry.row: entry.hash for entry in entries}
     check = verifier.Verifier(
@@ -1284,8 +1343,9 @@ def signed_receipt(
     shown = proof.shown_by(
         BOARD, check, ours, from_ms, to_ms, lambda entry: check.has_signed(entry.row), keyed=True
     )
-    content = receipt.make_receipt(shown._replace(findings=[]), ours, told.secrets, hashes.get)
-    return json.loads(canonical(content))
+    if shown.findings:
+        return None
+    return json.loads(canonical(receipt.make_receipt(shown, ours, told.secrets, hashes.get)))
 
 
 # The thief.
@@ -1537,6 +1597,7 @@ ATTACKS: tuple[Make, ...] = (
     pretend_prune,
     edit,
     edit_unread,
+    smooth_unread,
     remake_unread,
     leave_out,
     cut_records,

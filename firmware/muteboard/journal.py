@@ -177,6 +177,9 @@ class Journal:
         data = self._board.load_keys()
         if data is None:
             return
+        if len(data) != KEYS_SIZE:
+            # Of another version of the firmware. To go on without would be the pairing's end.
+            raise OSError("keys of another size")
         last, paired, epoch, key_id, attest_key, key = struct.unpack(_KEYS, data)
         self._last_pairing, self.pairing, self.epoch = last, last if paired else 0, epoch
         self.key_id, self._attest_key, self._key = key_id, attest_key, key

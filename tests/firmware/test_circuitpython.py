@@ -179,7 +179,8 @@ def strangers(fake: Any, body: list[ast.stmt], only: set[str] | None = None) -> 
 
 
 @pytest.mark.parametrize(
-    "module", ["alarm", "keypad", "storage", "supervisor", "usb_cdc", "watchdog"]
+    "module",
+    ["alarm", "keypad", "storage", "supervisor", "usb_cdc", "usb_hid", "usb_midi", "watchdog"],
 )
 def test_fakes_are_as_the_stubs_say(port: Port, module: str) -> None:
     assert strangers(port.fakes[module], stub_body(module)) == []
@@ -272,6 +273,7 @@ def test_P1_another_board_keeps_its_console_and_no_pin_changes(port: Port) -> No
             assert repr(board) in str(refusal.value)
     assert port.chip.log == []
     assert port.cp.calls == []
+    assert port.cp.gadgets == {"usb_hid", "usb_midi"}
 
 
 def test_a_pin_is_taken_once(port: Port) -> None:
@@ -541,6 +543,7 @@ def test_P1_P2_a_closed_start_goes_live_and_mutes_by_the_button(
     assert on.port.cp.usb_cdc.console is None
     assert on.port.cp.usb_cdc.data is not None
     assert not on.port.cp.drive_visible
+    assert on.port.cp.gadgets == set()
     assert relay == []
 
     def says(state: str, cause: str) -> Callable[[dict[str, Any]], None]:
@@ -659,6 +662,7 @@ def test_P1_after_a_service_mode_it_stays_cut_until_power_off(
     assert (cp.usb_cdc.console is None) is closed
     assert cp.drive_visible is not closed
     assert cp.supervisor.runtime.autoreload is not closed
+    assert cp.gadgets == set()
     told: list[dict[str, Any]] = []
     script = {**on.press(1500), 3000: on.interrupt}
     if closed:
@@ -710,6 +714,18 @@ def test_P1_without_nvm_and_sleep_memory_the_mute_still_works(
         ChipReset,
     )
     assert "boot_not_counted" in told[0]["warnings"]
+
+
+@pytest.mark.parametrize("missing", ["usb_hid", "usb_midi"])
+def test_a_circuitpython_without_hid_or_midi_starts(
+    power_on: Callable[..., PowerOn], missing: str
+) -> None:
+    on = power_on()
+    on.port.fakes[missing] = None
+    on.boot()
+    assert on.port.cp.gadgets == {missing}
+    assert on.port.cp.usb_cdc.console is None
+    assert not on.port.cp.drive_visible
 
 
 def test_an_installation_cut_short_leaves_console_and_drive_open(

@@ -13,6 +13,7 @@ programmed on its own here, a commit of littlefs or a set of keys, is under a CR
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from random import Random
 from typing import Any, NamedTuple
 
 import journal_rules
@@ -30,6 +31,8 @@ _DAY_MS = 86_400_000
 _PRESS = (journal.UNMUTE, journal.MUTED)
 # A piece of a key of this length is one too much.
 _PIECE = 8
+_MAGIC = b"hardmute keys 1"
+_PAGE = 256
 _WORD = 4
 # So many tests take turns at the operations of one life.
 _SHARES = 5
@@ -104,10 +107,10 @@ class Device:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         self.flash = WatchedFlash()
-        self._port = Port(name, monkeypatch, flash=self.flash)
-        self._modules = self._port.mp
+        self.port = Port(name, monkeypatch, flash=self.flash)
+        self._modules = self.port.mp
         # The files that storing is in.
-        self.storage = self._port.storage
+        self.storage = self.port.storage
         assert self._modules.files.stat("/")
 
         def no_file_system(*_arguments: Any, **_options: Any) -> None:
@@ -133,8 +136,8 @@ class Device:
 
     def power_on(self) -> None:
         self._modules.restart()
-        self._port.chip.on_edge.clear()
-        self.board = self._port.start()
+        self.port.chip.on_edge.clear()
+        self.board = self.port.start()
 
     def open_journal(self) -> None:
         self.now = 0
@@ -429,6 +432,101 @@ def test_P6_power_may_go_again_at_any_byte_of_the_repair(
                 explore(torn, again, lambda _number, cut=cut: cut)
         image[operation.at : end] = new
     assert len(tried) > 5
+
+
+# An update of the firmware is a start like any other.
+
+
+def room_for_keys(pico: Device) -> int:
+    """How many blank pages are left in the block of the keys."""
+    image, blank = pico.flash.image, b"\xff" * _PAGE
+    blocks = [at for at in range(0, len(image), BLOCK) if image.startswith(_MAGIC, at)]
+    return max(
+        sum(image[at + page : at + page + _PAGE] == blank for page in range(0, BLOCK, _PAGE))
+        for at in blocks
+    )
+
+
+@pytest.mark.parametrize("share", range(1, _SHARES + 1))
+@pytest.mark.parametrize("make_device", ["rp2040"], indirect=True)
+@pytest.mark.parametrize("back", [False, True], ids=["update", "back"])
+def test_P6_power_may_go_at_any_byte_of_an_update(
+    make_device: Callable[[int, int], Device], back: bool, share: int
+) -> None:
+    """From the firmware before there were versions of `keystore`; and back to it.
+
+    The power comes back with either.
+    """
+    pico = make_device(12, 3)
+    before, after = pico.port.go_back, pico.port.update
+    if back:
+        before, after = after, before
+    before()
+    old_and_paired(pico)
+    while room_for_keys(pico) != 1:
+        pico.start()
+    base = pico.begin()
+    after()
+    pico.start()
+    assert room_for_keys(pico) == 0
+    # In a block of its own.
+    pico.start()
+    assert room_for_keys(pico) > 1
+    operations = pico.flash.operations
+    starts = 0
+    for firmware in (after, before):
+        firmware()
+        starts += explore(base, operations, lambda number: Cut(pico, number), share)[1]
+    assert starts > 100
+
+
+class Migration:
+    """What must hold after power has gone while keys of another size were stored."""
+
+    OLD, NEW = bytes(range(1, 77)), bytes(range(100, 220))
+
+    def __init__(self, port: Port, flash: WatchedFlash) -> None:
+        self._port = port
+        self._flash = flash
+        self._entropy = Random(19).randbytes
+        self.found: set[bytes] = set()
+
+    def open(self) -> Any:
+        self._port.mp.restart()
+        flash = self._port.start().flash()
+        return self._port.keystore.KeyStore(flash, self._entropy, "keys")
+
+    def has_keys(self, data: bytes) -> bool:
+        return any(keys[at:][:_PIECE] in data for keys in (self.OLD, self.NEW) for at in (0, 60))
+
+    def check(self, image: bytes | bytearray, watched: int) -> bytearray:
+        self._flash.restore(image, watched)
+        store = self.open()
+        found = store.load()
+        assert found in (self.OLD, self.NEW)
+        self.found.add(found)
+        # It is gone on with.
+        store.store(self.NEW)
+        assert self.open().load() == self.NEW
+        assert not any(self.OLD[at:][:_PIECE] in self._flash.image for at in range(0, 76, _PIECE))
+        return self._flash.seen
+
+
+@pytest.mark.parametrize("name", ["rp2040", "esp32"])
+def test_P6_power_may_go_at_any_byte_of_a_change_of_size(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    flash = WatchedFlash()
+    port = Port(name, monkeypatch, flash=flash)
+    migration = Migration(port, flash)
+    migration.open().store(migration.OLD)
+    store = migration.open()
+    base = bytes(flash.image)
+    flash.operations.clear()
+    store.store(migration.NEW)
+    states, _ = explore(base, flash.operations, lambda _number: migration)
+    assert states > 100
+    assert migration.found == {migration.OLD, migration.NEW}
 
 
 # That the above finds what is wrong.

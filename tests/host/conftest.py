@@ -23,7 +23,6 @@ import pytest
 import serial.tools.list_ports
 
 from evidence_maker import Story
-from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
 from hardmute.cli.main import main
 from hardmute.device import discovery, simulators
 from hardmute.device.discovery import Port
@@ -150,6 +149,8 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         for variable in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR"):
             monkeypatch.delenv(variable, raising=False)
         monkeypatch.setattr(serial.tools.list_ports, "comports", _nothing_plugged_in)
+        # What a test plugs in is not in /dev.
+        monkeypatch.setattr(discovery, "ports_mark", lambda: None)
         yield folder
 
 

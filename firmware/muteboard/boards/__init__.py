@@ -68,7 +68,8 @@ down, never inferred at start. A board object is built with the line cut, and fr
 ``journal_drop(segment)``
     Delete a segment.
 ``load_keys()``, ``store_keys(data)``
-    `muteboard.journal.KEYS_SIZE` secret bytes; None if there are none. When `store_keys` returns
+    Secret bytes, as many as were stored; None if there are none, and `OSError` if there are some
+    that cannot be read: those stay as they are, for a firmware that can. When `store_keys` returns
     the new ones are durable and the old ones are nowhere on the chip any more; when power goes
     meanwhile, one of the two is there. `OSError` as of `journal_append`.
 ``port``, ``simulated``
@@ -80,8 +81,10 @@ down, never inferred at start. A board object is built with the line cut, and fr
     Restart the chip. Does not return.
 """
 
+import sys
+
 _PICO = (b"rp2040", b"rp2040_interlock")
-_ESP32 = (b"esp32",)
+_ESP32 = (b"esp32", b"esp32_interlock")
 # The boards that the firmware is for. main.py and `circuitpython` look here before they touch a
 # pin or a register, and the host before it writes anything. The names are whole: the board files'
 # pins and registers were checked for these boards only. (`sys.platform` is the same on an RP2350.)
@@ -129,6 +132,34 @@ CIRCUITPYTHON = (
 def refusal(found: str, words: str) -> str:
     """Why nothing runs on the board that calls itself ``found``."""
     return "this board is " + repr(found) + ": " + words
+
+
+def possible() -> "tuple[bytes, ...]":
+    """The boards that this machine with MicroPython can be. `ImportError` if there are none."""
+    found = getattr(sys.implementation, "_machine", "")
+    names = MACHINES.get(found)
+    if names is None:
+        raise ImportError(refusal(found, MICROPYTHON))
+    return names
+
+
+def chosen() -> bytes:
+    """Which of them it is: the one that board.txt names; without that file the first.
+
+    `ImportError` for another word, and `OSError` if the file cannot be read.
+    """
+    names = possible()
+    try:
+        with open("board.txt", "rb") as file:
+            name = file.read(32).strip()
+    except OSError as error:
+        # ENOENT. A file that is there and cannot be read must not pass for none.
+        if error.errno != 2:
+            raise
+        return names[0]
+    if name not in names:
+        raise ImportError("no such board here: " + repr(name))
+    return name
 
 
 TYPE_CHECKING = False

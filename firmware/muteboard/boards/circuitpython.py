@@ -101,10 +101,19 @@ def pins() -> tuple:
 def boot() -> None:
     """What boot.py does: close console and drive, unless the button opens maintenance.
 
+    CircuitPython also is a keyboard, a mouse and a MIDI instrument; this board never is.
+
     Until this is over there is no USB, and the program has not started, so the line is cut.
     """
     # Raises on a board that is not supported, before anything is closed.
     pins()
+    for name in ("usb_hid", "usb_midi"):
+        try:
+            device = __import__(name)
+        except ImportError:
+            # Left out of CircuitPython for this board.
+            continue
+        device.disable()
     held = _held_at_power_on()
     if _cold():
         # Stays through every other restart, so that the line does (`Board.retained`).

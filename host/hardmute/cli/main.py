@@ -11,7 +11,7 @@ import io
 import os
 import sys
 
-from hardmute.model import errors, notices
+from hardmute import errors, notices
 from hardmute.model.typed import TextIO
 
 # Objects that a process makes before the collector looks for garbage among them.
@@ -51,8 +51,11 @@ def _run(words: list[str]) -> int:
         # --help, --version, and usage errors, which argparse has told.
         return errors.OK if end.code is None else int(end.code)
     notices.show_by(_complain)
+    from hardmute.cli.whose_clock import clock_for
+
     try:
-        return parser.resolve(args.run)(args)
+        with clock_for(args):
+            return parser.resolve(args.run)(args)
     except errors.HardmuteError as error:
         if args.verbose:
             _print_traceback()

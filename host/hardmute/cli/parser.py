@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from importlib import import_module
 
 import muteboard
-from hardmute.model.errors import USAGE
+from hardmute import errors
 from hardmute.model.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -195,6 +195,20 @@ def _add_monitor(command: argparse.ArgumentParser) -> None:
         "--release",
         action="store_true",
         help="unmute what a monitor has left muted in the system, and end",
+    )
+    command.add_argument(
+        "--page", action="store_true", help="serve the page as well, whatever the settings say"
+    )
+
+
+def _add_page(command: argparse.ArgumentParser) -> None:
+    command.epilog = (
+        "A monitor of yours serves the page: `hardmute monitor --page`, or page = true in\n"
+        "its settings (docs/page.md). The code is good for 60 s, once."
+    )
+    _add_common(command, device=False, timeout=False)
+    command.add_argument(
+        "--print", action="store_true", help="open no browser: print the address and the code"
     )
 
 
@@ -632,7 +646,8 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "list": ("list:list_boards", "boards, their ports and states", _add_list),
     "status": ("status:status", "is the line cut?", _add_status),
     "watch": ("watch:watch", "follow a board until Ctrl-C", _add_watch),
-    "monitor": ("monitor:monitor", "follow all boards, for all commands", _add_monitor),
+    "monitor": ("monitor:monitor", "follow all boards; `page` shows them", _add_monitor),
+    "page": ("page:page", "open the page of the monitor", _add_page),
     "service": ("service:status", "have the system run the monitor", _add_service),
     "mute": ("asking:mute", "cut the line; nothing here connects it", _add_mute),
     "verify": ("asking:verify", "verdict and proof level, checked afresh", _add_verify),
@@ -652,7 +667,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "completion": ("completion:completion", "shell completion script", _add_completion),
 }
 # Commands that the line of another one tells of: a screen has no more lines.
-_TOLD_BY_ANOTHER = ("unpair", "forget")
+_TOLD_BY_ANOTHER = ("unpair", "forget", "page")
 _DEFAULTS: dict[str, object] = {
     "timeout": 3.0, "verbose": False, "since": None, "until": None,
     "all": False, "json": False, "csv": None, "of": None,
@@ -670,7 +685,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if not arguments:
         parser = build_parser()
         parser.print_help(sys.stderr)
-        parser.exit(USAGE)
+        parser.exit(errors.USAGE)
     only = _COMMANDS.keys() & set(arguments)
     is_unknown = not arguments[0].startswith("-") and arguments[0] not in _COMMANDS
     needs_all = is_unknown or not (only or arguments[0] == "--version")

@@ -17,8 +17,8 @@ from collections.abc import Callable, Generator, Iterator
 
 import serial
 
-from hardmute.device import simulators
-from hardmute.device.holder import PortHolder, Turn, asked_for
+from hardmute.device import frames, simulators
+from hardmute.device.holder import BORROWS, PortHolder, Turn, asked_for
 from hardmute.model.answers import (
     Attested,
     Identity,
@@ -34,6 +34,7 @@ from hardmute.model.answers import (
 from hardmute.model.clock import SYSTEM
 from hardmute.model.errors import PortWantedError, RefusedError, UnreachableError, UsageError
 from hardmute.model.typed import TYPE_CHECKING, Any, cast
+from hardmute.system import monitor_socket
 from muteboard import journal, wire
 
 # RP2040 and native USB ports ignore it; the ESP32 DevKitC's bridge needs it. Not 1200, which
@@ -45,6 +46,8 @@ if sys.platform == "win32":
     _PORT_ERRORS = (OSError, TypeError)
 else:
     import termios
+
+    from hardmute.device.terminal import TerminalPort
 
     _PORT_ERRORS = (OSError, TypeError, termios.error)
 # P5: a stream that is silent for longer is unknown.
@@ -105,6 +108,8 @@ def _random_id() -> int:
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from hardmute.device.borrow import Borrowed
+
     class OpenPort(Protocol):
         """What a session needs of an open pyserial port."""
 
@@ -122,9 +127,9 @@ if TYPE_CHECKING:
 class Session:
     """Requests to one board, each answered within ``timeout`` seconds or not at all.
 
-    ``is_wanted``: whether somebody else is to have the port; while it is awaited, the session then
-    ends with `PortWantedError`. It is asked each ``glance_s`` seconds, and by `wake`. ``new_id``
-    gives request ids; ``clock`` is in seconds, and goes on while the host sleeps.
+    ``is_wanted``: whether somebody else is to have the port; the session then ends with
+    `PortWantedError`, while it waits. It is asked each ``glance_s`` seconds, and after `wake`.
+    ``new_id`` gives request ids; ``clock`` is in seconds, and goes on while the host sleeps.
     """
 
     def __init__(
@@ -165,6 +170,8 @@ class Session:
         # The id of the watch under way, and its events that came while an answer was awaited.
         self._watch: int | None = None
         self._events: deque[dict[str, Any]] = deque(maxlen=_MAX_EVENTS)
+        # Whether ``is_wanted`` is to be asked, where it is asked only after `wake`.
+        self._is_woken = True
 
     def hello(self) -> Identity:
         """Start a session. The board's identity, checked; ends an earlier watch."""
@@ -199,8 +206,14 @@ class Session:
         """How long what is asked for now may take in all, in seconds; see `within`."""
         return self._limit - self._clock()
 
+    @property
+    def fd(self) -> int | None:
+        """The open terminal that can be lent to another process; None for any other port."""
+        return getattr(self._port, "fd", None)
+
     def wake(self) -> None:
         """Ask ``is_wanted`` now, where a port can be woken; in any thread."""
+        self._is_woken = True
         if cancel := getattr(self._port, "cancel_read", None):
             # It may be closed just now.
             with contextlib.suppress(*_PORT_ERRORS):
@@ -404,7 +417,7 @@ class Session:
                 return None
             self._prompted = self._prompted or line.startswith(_PROMPT)
             try:
-                return wire.unframe(line, need_crc=True)
+                return frames.unframe(line)
             except wire.WireError as error:
                 self._last_error = error.code
                 if self._clock() >= self._deadline:
@@ -431,8 +444,10 @@ class Session:
     def _read(self) -> bytes | None:
         while (left := self._deadline - self._clock()) > 0:
             if self._is_wanted is not None:
-                if self._is_wanted():
-                    raise PortWantedError(self.device)
+                if self._is_woken or self._glance_s < math.inf:
+                    self._is_woken = False
+                    if self._is_wanted():
+                        raise PortWantedError(self.device)
                 left = min(left, self._glance_s)
             try:
                 # pyserial asks the system for all of a port's settings each time.
@@ -549,8 +564,7 @@ _WOKEN: dict[str, Session] = {}
 def wake_wanted(folder: str) -> None:
     """Have each session with the turn "monitor" end whose port somebody asks for.
 
-    To be called as often as the sessions of others glance: ten times a second. ``folder``: as
-    `holder.folder` gives it.
+    To be called several times a second. ``folder``: as `holder.folder` gives it.
     """
     for name in asked_for(folder) & _WOKEN.keys():
         if session := _WOKEN.get(name):
@@ -561,7 +575,24 @@ def wake_wanted(folder: str) -> None:
 def _opened(
     device: str, timeout: float, turn: Turn = "usual", is_over: Callable[[], bool] | None = None
 ) -> Generator[tuple[Session, _Terminal]]:
-    with PortHolder(device, timeout, turn) as holder, _terminal(device) as terminal:
+    hangs = False
+    if turn in BORROWS and sys.platform != "win32" and monitor_socket.is_there():
+        from hardmute.device.borrow import borrow
+
+        try:
+            borrowed = borrow(device, turn, timeout, is_over)
+        except monitor_socket.HangsError:
+            if turn != "mute":
+                raise
+            borrowed, hangs = None, True
+        if borrowed is not None:
+            with contextlib.closing(borrowed):
+                yield _borrowing(borrowed, device, timeout, is_over), _Terminal(-1)
+            return
+    with (
+        PortHolder(device, timeout, turn, hangs=hangs) as holder,
+        _terminal(device) as terminal,
+    ):
 
         def is_wanted() -> bool:
             over = is_over is not None and is_over()
@@ -587,6 +618,23 @@ def _opened(
             terminal.restore_unless_kept()
             with contextlib.suppress(*_PORT_ERRORS):
                 port.close()
+
+
+def _borrowing(
+    borrowed: Borrowed, device: str, timeout: float, is_over: Callable[[], bool] | None
+) -> Session:
+    """A session at a port that the monitor has lent."""
+
+    def is_wanted() -> bool:
+        return (is_over is not None and is_over()) or borrowed.is_wanted()
+
+    return Session(
+        borrowed.port,
+        device,
+        timeout,
+        simulated=simulators.is_simulated(device),
+        is_wanted=is_wanted,
+    )
 
 
 def _open(device: str, timeout: float, *, shared: bool = False) -> OpenPort:
@@ -629,6 +677,11 @@ def _open(device: str, timeout: float, *, shared: bool = False) -> OpenPort:
         # issues/376 and 412).
         settled: Any = port
         settled._reconfigure_port = _leave  # noqa: SLF001 (each kind of port has its own)
+    if os.name == "posix" and "://" not in device:
+        # The lock on the open file is that of each number that it has.
+        fd = os.dup(port.fileno())
+        port.close()
+        return TerminalPort(fd)
     # A cast, because pyserial's properties are not the attributes that they behave like.
     return cast("OpenPort", port)
 

@@ -203,6 +203,19 @@ def serial_ports(*, bridges: bool) -> list[Port]:
     return sorted(ports)
 
 
+def ports_mark() -> tuple[int, int] | None:
+    """What stays the same while no port comes or goes; None where the system does not tell.
+
+    A listing reads ten files of each port. For 64 of them that takes longer than to hear them.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.stat(_DEV).st_mtime_ns, os.stat(simulators.folder()).st_mtime_ns
+    except OSError:
+        return None
+
+
 def _listed() -> Iterable[Any]:
     """pyserial's list of ports, without those of which it cannot read what they are.
 
@@ -336,6 +349,24 @@ def _ask(
 
     order = {port.device: number for number, port in enumerate(ports)}
     return sorted(at_once(ports, ask), key=lambda found: order[found.device])
+
+
+def silent(devices: Sequence[str], timeout: float) -> dict[str, UnreachableError]:
+    """Say hello on all of ``devices`` at once. Returns those that do not answer, and why.
+
+    One alone need not be asked beforehand.
+    """
+    if len(devices) < 2:
+        return {}
+
+    def ask(device: str, is_over: Callable[[], bool]) -> tuple[str, UnreachableError] | None:
+        try:
+            with client.connect(device, timeout, "usual", is_over):
+                return None
+        except UnreachableError as error:
+            return device, error
+
+    return dict(filter(None, at_once(devices, ask)))
 
 
 def at_once(

@@ -29,7 +29,7 @@ from hardmute.system.file_lock import try_lock
 
 _POLL_S = 0.02
 # After so long a `mute` that waits for the port says for whom.
-_TELL_S = 1.0
+TELL_S = 1.0
 # A watch shows what it heard last for up to 3 s, and boards speak each second: so long may a watch
 # that gave its port away wait for it without a word.
 _BACK_S = 2.0
@@ -66,10 +66,15 @@ _GIVES_TO: dict[Turn, tuple[Turn, ...]] = {
     "back": ("mute", "meet"),
     "monitor": ("mute", "meet", "listen", "usual"),
 }
+# These exchanges are short: a monitor lends them the port and keeps it open.
+BORROWS: tuple[Turn, ...] = ("mute", "meet", "usual")
 
 
 class PortHolder:
-    """Holds ``device`` for this process while entered. Waits up to ``timeout`` seconds for it."""
+    """Holds ``device`` for this process while entered. Waits up to ``timeout`` seconds for it.
+
+    ``hangs``: the monitor is known to hang, so that a `mute` need not wait for it.
+    """
 
     def __init__(
         self,
@@ -77,7 +82,10 @@ class PortHolder:
         timeout: float,
         turn: Turn = "usual",
         clock: Callable[[], float] = time.monotonic,
+        *,
+        hangs: bool = False,
     ) -> None:
+        self._hangs_s = 0.0 if hangs else _HANGS_S
         self._device = device
         self._timeout = _BACK_S if turn in ("back", "monitor") else timeout
         self._turn: Turn = turn
@@ -130,7 +138,7 @@ class PortHolder:
             if self._request is not None:
                 self._request.make()
             waited = self._clock() - begun
-            if waited >= min(_HANGS_S, self._timeout) and self._holder_hangs():
+            if waited >= min(self._hangs_s, self._timeout) and self._holder_hangs():
                 notices.tell(
                     f"{_read_holder(self._fd).capitalize()} holds {self._device} and hangs: the"
                     " board is asked beside it."
@@ -142,7 +150,7 @@ class PortHolder:
                 if self._is_left_free():
                     return
                 raise PortHeldError(self._refusal(), self._device)
-            if waited >= _TELL_S and not told:
+            if waited >= TELL_S and not told:
                 holder = _read_holder(self._fd)
                 now = ": press the button to mute now" if self._turn == "mute" else ""
                 notices.tell(f"Waiting for {self._device}, which {holder} holds{now}.")

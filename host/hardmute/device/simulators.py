@@ -18,34 +18,43 @@ if TYPE_CHECKING:
 
 
 class SimulatedEntry(NamedTuple):
-    """A running simulated board: its id, serial port, world address, and process."""
+    """A running simulated board: its id, serial port, world address, and process.
+
+    ``clock``: of an emulated chip, the file with its time (`emulated_clock`).
+    """
 
     board: str
     device: str
     world: str
     pid: int
+    clock: str | None = None
 
 
 def register(entry: SimulatedEntry) -> Path:
     """Announce ``entry``; the caller removes the returned file at its end."""
     from pathlib import Path
 
-    file = Path(paths.runtime_dir("simulated")) / f"{entry.board}.json"
+    file = Path(folder()) / f"{entry.board}.json"
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps(entry._asdict()))
     partial.replace(file)
     return file
 
 
+def folder() -> str:
+    """Where they are announced."""
+    return paths.runtime_dir("simulated")
+
+
 def running() -> list[SimulatedEntry]:
     """The simulated boards that run now. What a dead process left behind is removed."""
     entries: list[SimulatedEntry] = []
-    folder = paths.runtime_dir("simulated")
+    place = folder()
     names: list[str] = []
     with contextlib.suppress(OSError):
-        names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+        names = sorted(name for name in os.listdir(place) if name.endswith(".json"))
     for name in names:
-        file = os.path.join(folder, name)
+        file = os.path.join(place, name)
         try:
             with open(file, encoding="utf-8") as stream:
                 fields = json.load(stream)
@@ -54,13 +63,14 @@ def running() -> list[SimulatedEntry]:
                 str(fields["device"]),
                 str(fields["world"]),
                 int(fields["pid"]),
+                str(fields["clock"]) if fields.get("clock") else None,
             )
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if process_runs(entry.pid):
             entries.append(entry)
         else:
-            for suffix in (".json", ".tty", ".world"):
+            for suffix in (".json", ".tty", ".world", ".clock"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(file.removesuffix(".json") + suffix)
     return entries

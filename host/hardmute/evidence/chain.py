@@ -9,15 +9,13 @@ import re
 import sys
 from array import array
 from collections.abc import Sequence
-from hashlib import sha256
 from itertools import accumulate, groupby, pairwise
 
-from hardmute.evidence.entries import cut
+from hardmute.evidence.entries import EMPTY, cut, digests
 from hardmute.model.typed import NamedTuple
 from muteboard import attest, journal, wire
 
 _NO_MAC = bytes(attest.MAC)
-_EMPTY = sha256()
 _EVENT_AT = 28
 _PAIRS, _SEALS = (re.compile(bytes([event])) for event in (journal.PAIR, journal.SEAL))
 # What a record is, whatever its place: pairing, epoch, event, cause, the low 4 bits of the state,
@@ -97,12 +95,8 @@ def _are_signed(records: bytes) -> bool:
 
 def _heads(records: Sequence[bytes]) -> bytes:
     """`journal.head_of` of each, which has to do for every interpreter."""
-    digests: list[bytes] = []
-    for record in records:
-        digest = _EMPTY.copy()
-        digest.update(record)
-        digests.append(digest.digest()[: attest.MAC])
-    return b"".join(digests)
+    hashes = b"".join(digests(EMPTY, records))
+    return b"".join(cut(hashes, f"{attest.MAC}s{attest.MAC}x", len(records)))
 
 
 def _bounds(pairings: array[int], epochs: array[int], events: bytes) -> list[int]:

@@ -9,6 +9,7 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from operator import add
 
 from hardmute.model import strict_json
 from hardmute.model.errors import EvidenceError, LocalError, NewerError
@@ -16,6 +17,7 @@ from hardmute.model.typed import TYPE_CHECKING, Any, NamedTuple, cast
 from muteboard import journal
 
 if TYPE_CHECKING:
+    from _hashlib import HASH
     from pathlib import Path
 
 # What entry 1 is chained to.
@@ -44,7 +46,7 @@ KINDS = (
     "listening",
     "pairing",
 )
-_EMPTY = sha256()
+EMPTY = sha256()
 _EXPORT = "export"
 _EXPORT_VERSION = 2
 # Far beyond the longest entry of ours, an observation with text from the operating system.
@@ -94,16 +96,27 @@ def entry_hashes(before: bytes, columns: Columns) -> tuple[bytes, ...]:
     """The hashes that entries of one kind and board must have, one after the other, each after the
     hash that the one before it has; the first one after ``before``.
     """
-    found: list[bytes] = []
     middle, end = _text_around_body(columns.kinds[0], columns.boards[0])
     befores = before, *columns.hashes
-    for hashed, row, at_ms, body in zip(
-        befores, columns.numbers, columns.times, columns.bodies, strict=False
-    ):
-        digest = _EMPTY.copy()
-        digest.update(hashed + f'{{"at_ms":{at_ms}{middle}{body}{end}{row}}}'.encode())
+    texts = [
+        f'{{"at_ms":{at_ms}{middle}{body}{end}{row}}}'
+        for row, at_ms, body in zip(columns.numbers, columns.times, columns.bodies, strict=True)
+    ]
+    return tuple(digests(EMPTY, map(add, befores, map(str.encode, texts))))
+
+
+def digests(begun: HASH, messages: Iterable[bytes]) -> list[bytes]:
+    """SHA-256 of each message, after what ``begun`` has taken already.
+
+    To copy that takes less than to begin each time.
+    """
+    found: list[bytes] = []
+    begin = begun.copy
+    for message in messages:
+        digest = begin()
+        digest.update(message)
         found.append(digest.digest())
-    return tuple(found)
+    return found
 
 
 def nonce(log_hash: bytes, salt: bytes) -> bytes:

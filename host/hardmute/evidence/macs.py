@@ -6,6 +6,7 @@ import hmac
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 
+from hardmute.evidence.entries import digests
 from muteboard import attest
 
 # Which secret belongs to which board and pairing.
@@ -66,14 +67,7 @@ def _signer(key: bytes) -> Signer:
     inner, outer = sha256(block.translate(_INNER)), sha256(block.translate(_OUTER))
 
     def sign(messages: Sequence[bytes]) -> list[bytes]:
-        macs: list[bytes] = []
-        for message in messages:
-            within = inner.copy()
-            within.update(message)
-            around = outer.copy()
-            around.update(within.digest())
-            macs.append(around.digest()[: attest.MAC])
-        return macs
+        return [mac[: attest.MAC] for mac in digests(outer, digests(inner, messages))]
 
     return sign
 

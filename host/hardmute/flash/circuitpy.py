@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from hardmute.flash import board_files, drives
+from hardmute.flash import board_files, drives, tree
 from hardmute.model.errors import LocalError, MissingExtraError, UsageError
 from muteboard import boards
 
@@ -25,6 +25,8 @@ _LIBRARIES = ("neopixel", "adafruit_pixelbuf")
 # What makes a program of the rest: removed first, written last.
 _ENTRY_POINTS = ("code.py", "boot.py")
 _NEW = ".new"
+# Where the board keeps its settings, and the new ones while it writes them.
+_SETTINGS = ("config.json", "config.new")
 # FAT gives out space in clusters of at most this.
 _CLUSTER = 4096
 _OUTCOME = "The board runs no program of ours now, so its line is cut: run this again."
@@ -82,11 +84,13 @@ def files() -> dict[str, bytes]:
 def install(
     drive: Path, content: Mapping[str, bytes], progress: Callable[[int, int], None]
 ) -> None:
-    """Write ``content`` to the drive. Its other files stay.
+    """Write ``content`` to the drive, and the default settings if it has none. All else stays.
 
     The entry points are removed first and written last, so that what is cut short is no program.
     Raises `LocalError`; for a drive without the room, before anything is changed.
     """
+    if not any((drive / name).exists() for name in _SETTINGS):
+        content = {**tree.fresh(None), **content}
     _check_room(drive, content)
     order = sorted(content, key=lambda path: (path in _ENTRY_POINTS, path == "boot.py", path))
     total = sum(map(len, content.values()))

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from hardmute.flash import machines
+from hardmute.flash import machines, releases
 from hardmute.model.errors import UsageError
 
 # Where the ROM of the classic ESP32 looks for the boot loader, and that for the partition table.
@@ -60,9 +60,7 @@ _DATA = 1
 _LABEL = "vfs"
 # What the prompt and sys.version print. (The application's description would have name and
 # version, but MicroPython's builds leave them empty.)
-_BANNER = re.compile(rb"MicroPython v?((\d+)\.(\d+)[\x21-\x7e]*)")
-# The oldest release that the firmware supports.
-_OLDEST = (1, 25)
+_BANNER = re.compile(rb"MicroPython v?(\d+\.\d+[\x21-\x7e]*)")
 # For messages: what is supported.
 _WANTED = "for the classic ESP32, hardmute supports only MicroPython's ESP32_GENERIC (.bin)"
 # A name among the frozen modules.
@@ -145,7 +143,7 @@ def parse(content: bytes, name: str) -> Esp32Image:
         raise UsageError(f"{name} is not MicroPython: {_WANTED}.")
     machines.check(machines.built_for(runtime), f"{name} is MicroPython for")
     version = banner[1].decode("ascii")
-    if (int(banner[2]), int(banner[3])) < _OLDEST:
+    if releases.numbers(version) < releases.OLDEST:
         raise UsageError(f"{name} is MicroPython {version}: the firmware needs 1.25.")
     _, _, _, _, _, oldest, newest, _ = _HEADER.unpack_from(runtime)
     return Esp32Image(

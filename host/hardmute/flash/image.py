@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from hardmute.flash import machines, uf2
+from hardmute.flash import machines, releases, uf2
 from hardmute.model.errors import UsageError
 
 # The header lies within the first 256 bytes of what is linked, behind boot loader and vectors.
@@ -33,8 +33,6 @@ _CIRCUITPYTHON = b"Adafruit CircuitPython "
 # What our program is called among the frozen modules.
 _OURS = "muteboard"
 _PICO = "pico"
-# The oldest release that the firmware supports.
-_OLDEST = (1, 25)
 
 
 class Image(NamedTuple):
@@ -92,7 +90,7 @@ def parse_pages(pages: dict[int, bytes], name: str) -> Image:
     if start % uf2.SECTOR or size % uf2.SECTOR or not uf2.FLASH < start < end <= _FLASH_END:
         raise UsageError(f"{name} has its files where a Pico has no flash: {uf2.WANTED}.")
     version = named.get(_PROGRAM_VERSION, "")
-    if _release(version) < _OLDEST:
+    if releases.numbers(version) < releases.OLDEST:
         raise UsageError(f"{name} is MicroPython {version or '?'}: the firmware needs v1.25.")
     locked = any(module.partition("/")[0].partition(".")[0] == _OURS for module in frozen)
     return Image(name, pages, version, start, size, locked)
@@ -142,11 +140,6 @@ def region(pages: Mapping[int, bytes], start: int, size: int) -> bytes:
     return b"".join(
         pages.get(address, uf2.BLANK) for address in range(start, start + size, uf2.PAGE)
     )
-
-
-def _release(version: str) -> tuple[int, ...]:
-    numbers = version.removeprefix("v").split("-")[0].split(".")[:2]
-    return tuple(int(number) for number in numbers if number.isdecimal())
 
 
 class _Memory:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple, cast
 
 from hardmute.device.holder import PortHolder
-from hardmute.flash import machines, tree
+from hardmute.flash import machines, releases, tree
 from hardmute.model import errors, words
 
 # How long the prompt may take for one step, in seconds: erasing flash takes 45 ms a block.
@@ -28,8 +28,6 @@ _MAX_FILE = 4 * 1024 * 1024
 # The firmware's own name for what is not complete yet: left behind, it is written over.
 _PARTIAL = "partial.tmp"
 _MPY_VERSION = 6
-# The oldest release that the firmware supports.
-_OLDEST = (1, 25)
 _FOLDER = 0x4000
 _DEEPEST = 8
 _ENOSPC = ("ENOSPC", "OSError: 28", "Errno 28")
@@ -74,9 +72,9 @@ class Prompt:
         if name != "micropython":
             raise errors.UsageError(f"{self._device} is at a prompt of {name}, not MicroPython.")
         # Releases that do not say it are too old in any case.
-        if machine or release >= _OLDEST:
+        if machine or release >= releases.OLDEST:
             machines.check(str(machine), f"The board at {self._device} is")
-        if release < _OLDEST:
+        if release < releases.OLDEST:
             raise errors.UsageError(
                 f"The board at {self._device} has MicroPython {'.'.join(map(str, release))}: the "
                 "firmware needs 1.25. A Pico gets it in BOOTSEL, and our files with it."

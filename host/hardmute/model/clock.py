@@ -7,7 +7,7 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 
 from hardmute.model.typed import NamedTuple
@@ -56,9 +56,28 @@ _CLOSE_US = 500
 _READINGS = 5
 
 
+# What stands for the host's clocks in this process.
+_instead: HostClock | None = None
+
+
+@contextlib.contextmanager
+def replaced(clock: HostClock) -> Generator[None]:
+    """In here `SYSTEM` and `now_ms` are ``clock``, in all of this process.
+
+    For the clock of an emulated chip, which on a busy host runs behind the host's. Only the
+    command line does this, for a board that a person names.
+    """
+    global _instead
+    before, _instead = _instead, clock
+    try:
+        yield
+    finally:
+        _instead = before
+
+
 def now_ms() -> int:
     """The host's wall time, in ms since the epoch."""
-    return time.time_ns() // 1_000_000
+    return HOST.wall_ms() if _instead is None else _instead.wall_ms()
 
 
 def moment(at_ms: int) -> datetime:
@@ -72,6 +91,18 @@ def iso_time(at_ms: int) -> str:
 
 
 def _run_us() -> int:
+    return HOST.run_us() if _instead is None else _instead.run_us()
+
+
+def _run() -> str:
+    return HOST.run() if _instead is None else _instead.run()
+
+
+def _host_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _host_us() -> int:
     # The board goes on while the host is suspended; these clocks do so too.
     if sys.platform == "linux":
         # CLOCK_BOOTTIME without what a time daemon slews both of these by.
@@ -83,7 +114,7 @@ def _run_us() -> int:
 
 
 @functools.cache
-def _run() -> str:
+def _host_run() -> str:
     with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id") as stream:
         return stream.read().strip()
     return _OF_THIS_PROCESS
@@ -91,4 +122,6 @@ def _run() -> str:
 
 # Where the system has no name for its start: then only this process compares its own times.
 _OF_THIS_PROCESS = os.urandom(16).hex()
+# The host's own clocks, whatever stands for them.
+HOST = HostClock(_host_ms, _host_us, _host_run)
 SYSTEM = HostClock(now_ms, _run_us, _run)

@@ -19,13 +19,15 @@ class Told(NamedTuple):
     """What is known of one board.
 
     ``board``: its id. ``label``: what this host calls it, if it has a name for it. ``incident``:
-    what does not hold of its evidence, in words for people; None where all holds.
+    what does not hold of its evidence, in words for people; None where all holds. ``is_gone``: the
+    board is not followed any more, because somebody wanted that: this is the last of it.
     """
 
     board: str
     label: str | None
     observation: Observation
     incident: str | None = None
+    is_gone: bool = False
 
     @property
     def name(self) -> str:
@@ -69,6 +71,13 @@ class Feed:
         self._newest[told.board] = told
         for reader in self._readers:
             reader.tell(told)
+
+    def forget(self, board: str) -> None:
+        """Tell all readers that the board with this id is not followed any more."""
+        told = self._newest.pop(board, None)
+        if told is not None:
+            for reader in self._readers:
+                reader.tell(told._replace(is_gone=True))
 
     async def changes(self) -> AsyncIterator[Told]:
         """What is known of each board, and then each change of it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -44,6 +45,19 @@ Phase = Literal["connecting", "following", "lost"]
 _MONITOR_STILL_MS = 300_000
 # Rows stand for those that were left out, from the mildest to the gravest.
 _GRAVITY = ("muted", "unknown", "live", "fault")
+
+
+class Loan:
+    """A port that somebody wants for a while. ``turn``: why, see `holder.Turn`.
+
+    ``grant`` is called in the follower's thread with the open port, which is to be closed; with
+    None if none is to be had. The follower then leaves the board alone until `ended` is set.
+    """
+
+    def __init__(self, turn: Turn, grant: Callable[[int | None], None]) -> None:
+        self.turn: Turn = turn
+        self.grant = grant
+        self.ended = threading.Event()
 
 
 class Follower:
@@ -94,6 +108,8 @@ class Follower:
         self._barred: errors.UnreachableError | None = None
         self._woken = threading.Event()
         self._session: Session | None = None
+        # Those that want the port; each belongs to who takes it out.
+        self._loans: list[Loan] = []
         self._identity: Identity | None = None
         self._heard_s = self._now_s()
         # When a board that has not signed is asked again at the earliest (`_now_s`).
@@ -163,6 +179,27 @@ class Follower:
         if self._session is not None:
             self._session.wake()
 
+    def lend(self, loan: Loan) -> bool:
+        """Have ``loan`` get the port, after those that wait for it; a `mute` goes first.
+
+        Whether its `Loan.grant` will be called. Not so while the board is not heard.
+        """
+        self._loans.append(loan)
+        session = self._session
+        if session is None and self._drop(loan):
+            return False
+        if session is not None:
+            session.wake()
+        return True
+
+    def _drop(self, loan: Loan) -> bool:
+        """Whether ``loan`` still waited; it does not any more."""
+        try:
+            self._loans.remove(loan)
+        except ValueError:
+            return False
+        return True
+
     def bar(self, error: errors.UnreachableError | None) -> None:
         """Follow the board no more, for this reason; or again."""
         if error is not self._barred:
@@ -219,13 +256,15 @@ class Follower:
         if self._stop is None:
             time.sleep(seconds)
             return
-        for _ in range(math.ceil(seconds / _LOOK_AGAIN_S)):
-            if self._stop.is_set() or self._woken.wait(_LOOK_AGAIN_S):
+        # Who stops a monitor wakes it.
+        look_s = seconds if self._first_turn == "monitor" else _LOOK_AGAIN_S
+        for _ in range(math.ceil(seconds / look_s)):
+            if self._stop.is_set() or self._woken.wait(look_s):
                 break
         self._woken.clear()
 
     def _is_over(self) -> bool:
-        return self._is_stopped() or self._barred is not None
+        return self._is_stopped() or self._barred is not None or bool(self._loans)
 
     def _follow(self) -> None:
         # The same board again, wherever it comes back.
@@ -246,22 +285,31 @@ class Follower:
             named, self._timeout, self._recorder.log, turn, self._search, is_over
         ) as found:
             session, identity = found
-            if self._board not in (None, identity.board):
-                raise errors.UnreachableError(
-                    f"{session.device} is another board now ({identity.board}).", "wrong_board"
-                )
+            self._check_same(identity, session)
             self._board, self._device = identity.board, session.device
             self._identity = identity
             self._simulated = identity.simulated
-            contact = Contact(
-                session, identity, self._recorder, bounds=self._bounds, clock=self._clock
-            )
             self._session = session
+            # Somebody may have wanted it before there was anything to wake.
+            session.wake()
+            contact = self._contact(session, identity)
+            is_met = True
             try:
-                self._follow_events(session, identity, contact)
+                while True:
+                    try:
+                        if not is_met:
+                            identity = session.hello()
+                            self._check_same(identity, session)
+                            self._identity = identity
+                            contact = self._contact(session, identity)
+                        is_met = False
+                        self._follow_events(session, identity, contact)
+                    except errors.PortWantedError:
+                        # Who gets the port next logs what comes next.
+                        self._log_last()
+                        if not self._lend_port(session):
+                            raise
             except errors.PortWantedError:
-                # Who gets the port next logs what comes next.
-                self._log_last()
                 raise
             except errors.UnreachableError:
                 self._log(self._newest)
@@ -274,6 +322,35 @@ class Follower:
                 raise
             finally:
                 self._session = None
+                for loan in self._loans[:]:
+                    if self._drop(loan):
+                        loan.grant(None)
+
+    def _contact(self, session: Session, identity: Identity) -> Contact:
+        return Contact(session, identity, self._recorder, bounds=self._bounds, clock=self._clock)
+
+    def _check_same(self, identity: Identity, session: Session) -> None:
+        if self._board not in (None, identity.board):
+            raise errors.UnreachableError(
+                f"{session.device} is another board now ({identity.board}).", "wrong_board"
+            )
+
+    def _lend_port(self, session: Session) -> bool:
+        """Lend the port to those that want it, one after the other. Whether there were any."""
+        has_lent = False
+        while self._loans:
+            loan = min(self._loans, key=lambda one: one.turn != "mute")
+            if not self._drop(loan):
+                continue
+            if session.fd is None:
+                loan.grant(None)
+                continue
+            loan.grant(os.dup(session.fd))
+            has_lent = True
+            while not loan.ended.wait(_LOOK_AGAIN_S):
+                if self._is_stopped() or self._barred is not None:
+                    return False
+        return has_lent
 
     def _follow_events(self, session: Session, identity: Identity, contact: Contact) -> None:
         def take(heard: Meeting, *, show: bool = True) -> None:
@@ -296,6 +373,7 @@ class Follower:
             self._failures = 0
             self._heard_s = self._now_s()
             self._meetings.refill()
+            logged = self._logged
             heard = contact.dated(event)
             if heard.doubt is not None:
                 if heard.doubt == "late":
@@ -323,6 +401,8 @@ class Follower:
                 met = meet()
             else:
                 contact.finish(_SLICE_S)
+            if self._logged is logged and self._first_turn == "monitor":
+                self._recorder.rest()
 
     def _owes(self, heard: Meeting) -> bool:
         """Whether the board is to sign, so that "muted" can be said, or a contradiction ends."""

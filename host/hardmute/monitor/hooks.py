@@ -120,6 +120,9 @@ class HookSink:
             if self._url is not None:
                 self._start_webhook(self._url)
             async for told in feed.changes():
+                if told.is_gone:
+                    self._known.pop(told.board, None)
+                    continue
                 before = self._known.get(told.board)
                 self._known[told.board] = told
                 verdict = told.observation.verdict

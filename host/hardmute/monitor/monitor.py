@@ -7,7 +7,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hardmute.device import client, discovery, holder
 from hardmute.device.discovery import Port
@@ -17,12 +17,15 @@ from hardmute.model.answers import Identity
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor.feed import Feed, Told
 from hardmute.monitor.station import Station
+from hardmute.store.log import Log
 from hardmute.sync.recorder import Recorder
-from hardmute.sync.visit import cut, visit
+from hardmute.sync.visit import Ask, ask_once, cut, visit
 
-# How often ports are listed, and what is known of the boards is looked at, in seconds.
+# How often ports are looked at, and what is known of the boards without news of one, in seconds.
 _LOOK_S = 1.0
-_TICK_S = 0.1
+_TICK_S = 0.2
+# Ports are listed where one has come or gone, and each so many looks.
+_LOOKS = 10
 # New ports that are asked at once.
 _ASKED_AT_ONCE = 8
 # How long boards get to log their last row at the end, in seconds.
@@ -59,6 +62,10 @@ class Monitor:
         self._stations: dict[str, Station] = {}
         self._only = tuple(boards)
         self._labels: dict[str, str | None] = {}
+        # Boards that had a label and have none any more.
+        self._forgotten: set[str] = set()
+        # What was looked at last of each station, whether it was news or not.
+        self._weighed: dict[str, Told] = {}
         self._search = discovery.Search(clock.now_s)
         # Ports at which a board was met whose id another one has.
         self._twins: dict[str, str] = {}
@@ -127,27 +134,59 @@ class Monitor:
         finally:
             await asyncio.to_thread(self._end)
 
+    async def follow_only(self, boards: Sequence[str]) -> None:
+        """Follow ``boards`` from now on, as the class has it; the others no more."""
+        if tuple(boards) == self._only:
+            return
+        self._only = tuple(boards)
+        keep = set(self._only)
+        # Without names the boards are found again, each by its id.
+        await self._leave([key for key in self._stations if key not in keep])
+        for named in self._only:
+            self._follow(named, None)
+        for told in self.feed.boards:
+            names = {told.board, told.label}
+            if self._only and not any(
+                names & ({one.board, one.named} - {None}) for one in self.stations
+            ):
+                self.feed.forget(told.board)
+
+    async def _leave(self, keys: Sequence[str]) -> None:
+        """Follow these stations no more, each with its last row in the log."""
+        gone = [self._stations.pop(key) for key in keys]
+        for key in keys:
+            self._weighed.pop(key, None)
+        for station in gone:
+            station.stop()
+        await asyncio.to_thread(self._join, gone)
+
     async def mute(self, board: str) -> None:
         """Cut the line of the board with this id.
 
         Raises `HardmuteError` if the line may still be connected.
         """
-        seen = await asyncio.to_thread(self._cut, board)
+        seen = await asyncio.to_thread(self._visit, board, "mute", cut)
         if seen.verdict != "muted":
             raise errors.UnreachableError(
                 f"Board {board} was asked to mute and is {seen.verdict}: press its button.",
                 seen.reason or "refused",
             )
 
-    def _cut(self, board: str) -> Observation:
+    async def meet(self, board: str) -> None:
+        """Have the board with this id sign its state now, for the log, if it can be reached."""
+        await asyncio.to_thread(self._visit, board, "meet", ask_once)
+
+    def _visit(self, board: str, turn: Literal["mute", "meet"], ask: Ask) -> Observation:
         station = self._stations.get(board)
         named = (station.device if station is not None else None) or board
-        visited = visit(Recorder(), named, self._timeout, "mute", cut, board=board, turn="mute")
+        source = "mute" if turn == "mute" else "prove"
+        visited = visit(Recorder(), named, self._timeout, source, ask, board=board, turn=turn)
         return visited.observation
 
     async def _tell_forever(self, looking: asyncio.Task[None]) -> None:
         requests = holder.folder()
         while not looking.done():
+            self._news.clear()
             client.wake_wanted(requests)
             self._tell()
             if self._has_looked and all(one.known is not None for one in self.stations):
@@ -155,7 +194,6 @@ class Monitor:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_S):
                     await self._news.wait()
-            self._news.clear()
         # What it has failed with.
         looking.result()
 
@@ -166,18 +204,22 @@ class Monitor:
                 continue
             board = station.board or key
             station.label = self._labels.get(board)
-            before = self.feed.of(board)
             told = Told(board, station.label, known, station.incident)
+            if self._weighed.get(key) == told:
+                # This is looked at ten times a second, and boards speak each second.
+                continue
+            self._weighed[key] = told
+            before = self.feed.of(board)
             if before is None or _essence(before) != _essence(told):
                 self.feed.tell(told)
 
     async def _look_forever(self, lister: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
-        recorder = await loop.run_in_executor(lister, Recorder)
+        lists = await loop.run_in_executor(lister, _Lists)
         listed_before: set[Port] = set()
         while True:
-            listed = await loop.run_in_executor(lister, _list, recorder, not self._only)
-            self._labels = listed.labels
+            listed = await loop.run_in_executor(lister, lists.next, not self._only)
+            await self._forget(listed)
             if not self._only:
                 self._meet_all(listed)
             if set(listed.ports) - listed_before:
@@ -189,6 +231,19 @@ class Monitor:
                 self._has_looked = True
             self._news.set()
             await asyncio.sleep(_LOOK_S)
+
+    async def _forget(self, listed: _Listed) -> None:
+        """Leave the boards whose label was taken away, once they cannot be heard."""
+        before, self._labels = self._labels, listed.labels
+        self._forgotten |= {board for board, label in before.items() if label is not None}
+        self._forgotten -= {board for board, label in listed.labels.items() if label is not None}
+        if self._only:
+            return
+        here = set(listed.ports.values())
+        for key, station in list(self._stations.items()):
+            if key in self._forgotten and key not in here and station.device is None:
+                await self._leave([key])
+                self.feed.forget(key)
 
     def _meet_all(self, listed: _Listed) -> None:
         for board in listed.expected:
@@ -260,22 +315,44 @@ class Monitor:
     def _end(self) -> None:
         for station in self.stations:
             station.stop()
+        self._join(self.stations)
+
+    def _join(self, stations: Sequence[Station]) -> None:
         until = self._clock.now_s() + _END_S
-        for station in self.stations:
+        for station in stations:
             station.join(max(0.0, until - self._clock.now_s()))
 
 
-def _list(recorder: Recorder, ports: bool) -> _Listed:
-    # After trouble the log is tried again.
-    recorder.retry()
-    log = recorder.log
-    labels: dict[str, str | None] = {}
-    expected: list[str] = []
-    for board, label, simulated in log.boards() if log is not None else ():
-        labels[board] = label
-        if label is not None and not simulated:
-            expected.append(board)
-    return _Listed(discovery.candidates(log) if ports else {}, labels, expected)
+class _Lists:
+    """Lists what there is; in one thread, to which its log belongs."""
+
+    def __init__(self) -> None:
+        self._recorder = Recorder()
+        self._ports: dict[Port, str | None] = {}
+        self._mark: tuple[int, int] | None = None
+        self._looks = 0
+
+    def next(self, ports: bool) -> _Listed:
+        # After trouble the log is tried again.
+        self._recorder.retry()
+        log = self._recorder.log
+        labels: dict[str, str | None] = {}
+        expected: list[str] = []
+        for board, label, simulated in log.boards() if log is not None else ():
+            labels[board] = label
+            if label is not None and not simulated:
+                expected.append(board)
+        if ports:
+            self._look(log)
+        return _Listed(self._ports, labels, expected)
+
+    def _look(self, log: Log | None) -> None:
+        # Before the listing, so that what changes meanwhile is seen the next time.
+        mark = discovery.ports_mark()
+        if mark is None or mark != self._mark or self._looks % _LOOKS == 0:
+            self._ports = discovery.candidates(log)
+        self._mark = mark
+        self._looks += 1
 
 
 def _essence(told: Told) -> tuple[object, ...]:

@@ -112,6 +112,11 @@ class Notifications:
             self._take(told)
 
     def _take(self, told: Told) -> None:
+        if told.is_gone:
+            self._boards.pop(told.board, None)
+            if self._screen is not None:
+                self._screen.show(told.board, None, again=False)
+            return
         now_s = self._clock.now_s()
         board = self._boards.get(told.board)
         before = board and _essence(board.told)
@@ -212,6 +217,9 @@ class Notifications:
         return _essence(board.told) != ("muted", None)
 
     def _say(self, board: _Board, *, again: bool) -> None:
+        if self._boards.get(board.told.board) is not board:
+            # It is not followed any more.
+            return
         note = self._note(board)
         if note is None:
             board.unheard = False

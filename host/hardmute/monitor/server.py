@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.trsock
 import contextlib
 import json
 import os
@@ -11,12 +12,14 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from typing import Any, cast
 
+from hardmute.device.holder import BORROWS, Turn
 from hardmute.model import errors
-from hardmute.monitor.client import VERSION, peer, socket_address
+from hardmute.monitor.follower import Loan
 from hardmute.monitor.monitor import Monitor
 from hardmute.monitor.station import Station
 from hardmute.system import paths
 from hardmute.system.file_lock import try_lock
+from hardmute.system.monitor_socket import VERSION, peer, socket_address
 
 # A request is a short line; an answer that nobody takes for so long ends the connection.
 _MAX_REQUEST = 4096
@@ -24,6 +27,8 @@ _PATIENCE_S = 3.0
 # A watch hears at least so often what is known, in seconds.
 _STILL_S = 1.0
 _MAX_CLIENTS = 64
+# A port is lent for so long at the most, in seconds.
+_LOAN_S = 600.0
 
 
 @contextlib.contextmanager
@@ -54,12 +59,22 @@ def only_monitor() -> Generator[None]:
 
 
 class Server:
-    """Answers at the socket. ``about``: what it says of the process itself."""
+    """Answers at the socket. ``about``: what it says of the process itself. ``page``: where the
+    page is, and a one-time code for it; or why there is no page, if there is to be one.
+    """
 
-    def __init__(self, monitor: Monitor, about: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        monitor: Monitor,
+        about: Callable[[], dict[str, Any]],
+        page: Callable[[], dict[str, str] | str | None] = lambda: None,
+    ) -> None:
         self._monitor = monitor
         self._about = about
+        self._page = page
         self._conversing: set[asyncio.Task[None]] = set()
+        # Who has the port of a board now.
+        self._lent: dict[Station, asyncio.StreamWriter] = {}
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncGenerator[None]:
@@ -125,8 +140,16 @@ class Server:
                     await self._say(writer, self._board(named))
                 case "watch":
                     await self._watch(writer, named)
+                case "port":
+                    await self._lend(reader, writer, request)
+                    return
                 case "monitor":
                     await self._say(writer, {"ok": True, "monitor": self._about()})
+                case "page":
+                    page = self._page()
+                    none = {"ok": False, "error": "no_page", "trouble": page}
+                    is_there = isinstance(page, dict)
+                    await self._say(writer, {"ok": True, "page": page} if is_there else none)
                 case _:
                     await self._say(writer, {"ok": False, "error": "bad_op"})
 
@@ -157,10 +180,87 @@ class Server:
         finally:
             news.cancel()
 
+    async def _lend(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: dict[str, Any]
+    ) -> None:
+        """Lend a port to the one who asks, until that one ends the connection."""
+        named, turn, seconds = (request.get(key) for key in ("named", "turn", "seconds"))
+        is_number = isinstance(seconds, int | float) and 0 < seconds <= _LOAN_S
+        if not (isinstance(named, str) and turn in BORROWS and is_number):
+            await self._say(writer, {"ok": False, "error": "bad_request"})
+            return
+        station = self._monitor.station(named)
+        granted: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        loan = _loan(turn, granted)
+        if station is None or not station.lend(loan):
+            await self._say(writer, {"ok": False, "error": "not_followed"})
+            return
+        gone = asyncio.ensure_future(reader.read(1))
+        try:
+            if turn == "mute" and (holder := self._lent.get(station)) is not None:
+                # One that may go on later gives it up.
+                await self._say(holder, {"ok": True, "port": True, "wanted": True})
+            while not granted.done() and not gone.done():
+                if (holder := self._lent.get(station)) is not None:
+                    pid, _ = peer(holder.get_extra_info("socket"))
+                    await self._say(writer, {"ok": True, "port": False, "pid": pid})
+                # Without a holder it is the board's turn, which takes no time; or it hangs.
+                await asyncio.wait(
+                    (granted, gone), timeout=_STILL_S / 2, return_when=asyncio.FIRST_COMPLETED
+                )
+            if gone.done():
+                return
+            if (fd := granted.result()) is None:
+                await self._say(writer, {"ok": False, "error": "not_followed"})
+                return
+            self._lent[station] = writer
+            await writer.drain()
+            _pass(writer.get_extra_info("socket"), {"ok": True, "port": True}, fd)
+            await asyncio.wait((gone,), timeout=seconds)
+        finally:
+            if self._lent.get(station) is writer:
+                del self._lent[station]
+            gone.cancel()
+            loan.ended.set()
+            if granted.done() and (fd := granted.result()) is not None:
+                os.close(fd)
+
     async def _say(self, writer: asyncio.StreamWriter, said: dict[str, Any]) -> None:
-        writer.write(json.dumps({"hardmute": VERSION, **said}).encode() + b"\n")
+        writer.write(_line(said))
         async with asyncio.timeout(_PATIENCE_S):
             await writer.drain()
+
+
+def _line(said: dict[str, Any]) -> bytes:
+    return json.dumps({"hardmute": VERSION, **said}).encode() + b"\n"
+
+
+def _pass(plug: asyncio.trsock.TransportSocket, said: dict[str, Any], fd: int) -> None:
+    """Say something, and pass an open file with it. Nothing else waits to be said."""
+    with socket.socket(fileno=os.dup(plug.fileno())) as ours:
+        socket.send_fds(ours, [_line(said)], [fd])
+
+
+def _loan(turn: Turn, granted: asyncio.Future[int | None]) -> Loan:
+    """A loan whose open port, or None, is what ``granted`` is set to."""
+    loop = asyncio.get_running_loop()
+
+    def settle(fd: int | None) -> None:
+        if not granted.cancelled() and not loan.ended.is_set():
+            granted.set_result(fd)
+        elif fd is not None:
+            os.close(fd)
+
+    def grant(fd: int | None) -> None:
+        try:
+            loop.call_soon_threadsafe(settle, fd)
+        except RuntimeError:
+            # The loop was closed.
+            if fd is not None:
+                os.close(fd)
+
+    loan = Loan(turn, grant)
+    return loan
 
 
 def _request(line: bytes) -> dict[str, Any] | None:

@@ -60,6 +60,21 @@ class OsMute:
 
 
 @dataclass(frozen=True)
+class PageSettings:
+    """The page (docs/page.md). ``serve``: whether there is one.
+
+    ``address``: an IP address and a port (0: any) to listen at. ``names``: host names by which
+    browsers may call it. ``certificate`` and ``key``: PEM files; without them there is no TLS.
+    """
+
+    serve: bool = False
+    address: tuple[str, int] = ("127.0.0.1", 8437)
+    names: tuple[str, ...] = ()
+    certificate: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """All of it. ``boards``: ids, labels or ports to follow; none: each real board."""
 
@@ -68,6 +83,7 @@ class Settings:
     remind: Remind = field(default_factory=Remind)
     hooks: Hooks = field(default_factory=Hooks)
     os_mute: OsMute = field(default_factory=OsMute)
+    page: PageSettings = field(default_factory=PageSettings)
 
 
 class Key(NamedTuple):
@@ -160,9 +176,31 @@ def _file(value: object) -> str:
     return str(file)
 
 
+def _address(value: object) -> tuple[str, int]:
+    import ipaddress
+
+    host, _, port = _text(value).rpartition(":")
+    # As in an address of the web: an IPv6 address has brackets.
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    found = ipaddress.ip_address("127.0.0.1" if host == "localhost" else bare)
+    if (found.version == 6) is not (bare != host) or not re.fullmatch("[0-9]{1,5}", port):
+        raise ValueError
+    if int(port) > _HIGHEST_PORT:
+        raise ValueError
+    return str(found), int(port)
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    names = tuple(name.lower() for name in _names(value))
+    if not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", name) for name in names):
+        raise ValueError
+    return names
+
+
 _UNITS_S = {"s": 1, "min": 60, "h": 3600}
 _SHORTEST_S = 10
 _LONGEST_S = 24 * 3600
+_HIGHEST_PORT = 65535
 _DURATION = '"10 min", "90 s" or "1.5 h", from 10 s to 24 h'
 _SWITCH = "true or false"
 _PROGRAM = 'a list of a program and its arguments, as ["notify-send", "live"]'
@@ -185,6 +223,15 @@ KEYS = {
     ),
     "os_mute_follows": Key("os_mute", "follow", _SWITCH, _switch),
     "os_mute_cuts": Key("os_mute", "lead", _SWITCH, _switch),
+    "page": Key("page", "serve", _SWITCH, _switch),
+    "page_address": Key(
+        "page", "address", 'an IP address and a port, as "127.0.0.1:8437"', _address
+    ),
+    "page_names": Key("page", "names", 'a list of host names, as ["desk.example.org"]', _hosts),
+    "page_certificate": Key(
+        "page", "certificate", 'a file with its whole path, as "~/page.pem"', _file
+    ),
+    "page_key": Key("page", "key", 'a file with its whole path, as "~/page.key"', _file),
 }
 _MOST_SHOWN = 60
 # More than anybody writes by hand. It bounds how long `_line_of` takes.
@@ -215,7 +262,7 @@ def load(file: Path) -> Settings:
             " it cannot be the settings."
         )
     document = _parsed(file, text)
-    parts: dict[str, dict[str, Any]] = {"": {}, "remind": {}, "hooks": {}, "os_mute": {}}
+    parts: dict[str, dict[str, Any]] = {key.part: {} for key in KEYS.values()}
     for name, value in document.items():
         key = KEYS.get(name)
         at = f"{file}, line {_line_of(name, text)}"
@@ -231,6 +278,11 @@ def load(file: Path) -> Settings:
             f"{file}, line {line}: webhook_secret_file is the secret of a webhook:"
             " set webhook as well, or remove it."
         )
+    page = PageSettings(**parts["page"])
+    if refusal := _refused(page):
+        name, why = refusal
+        at = f"{file}, line {_line_of(name, text)}" if name in document else str(file)
+        raise UsageError(f"{at}: {why}")
     if parts["hooks"] and changed_by is not None:
         raise UsageError(
             f"{file} has hooks, and {changed_by} can change it:"
@@ -241,7 +293,28 @@ def load(file: Path) -> Settings:
         remind=Remind(**parts["remind"]),
         hooks=Hooks(**parts["hooks"]),
         os_mute=OsMute(**parts["os_mute"]),
+        page=page,
     )
+
+
+def _refused(page: PageSettings) -> tuple[str, str] | None:
+    """Which key asks for a page that there cannot be, and why."""
+    import ipaddress
+
+    found = ipaddress.ip_address(page.address[0])
+    if (page.certificate is None) is not (page.key is None):
+        given = "page_key" if page.certificate is None else "page_certificate"
+        return given, "page_certificate and page_key belong together: set both, or none."
+    if page.certificate is None and not found.is_loopback:
+        return "page_address", (
+            f"{found} can be reached from other computers: set page_certificate and page_key,"
+            " or use 127.0.0.1."
+        )
+    if found.is_unspecified and not page.names:
+        return "page_address", (
+            f"{found} is no address that a browser can call: set page_names as well."
+        )
+    return None
 
 
 def _read(file: Path) -> tuple[bytes, str | None]:

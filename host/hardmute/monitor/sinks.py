@@ -23,16 +23,23 @@ _TRY_AGAIN_S = 5.0
 class Sinks:
     """Hooks, notifications and the mute of the system, each beside the others.
 
-    One that fails costs the others nothing. ``ring``: makes a sound at the terminal.
+    One that fails costs the others nothing. ``ring``: makes a sound at the terminal. ``more``:
+    sinks of rooms above this one.
     """
 
     def __init__(
-        self, feed: Feed, mute: Mute, clock: HostClock, ring: Callable[[], object]
+        self,
+        feed: Feed,
+        mute: Mute,
+        clock: HostClock,
+        ring: Callable[[], object],
+        more: Callable[[Settings], list[Sink]] = lambda _: [],
     ) -> None:
         self._feed = feed
         self._mute = mute
         self._clock = clock
         self._ring = ring
+        self._more = more
         self._running: dict[asyncio.Task[None], Sink] = {}
 
     @property
@@ -70,7 +77,7 @@ class Sinks:
         chosen = settings.os_mute
         if chosen.follow or chosen.lead or os_mute.is_owed():
             made.append(OsMuteSink(chosen))
-        return made
+        return made + self._more(settings)
 
     async def _run(self, sink: Sink) -> None:
         while True:

@@ -10,7 +10,7 @@ from hardmute.device import discovery
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors, notices
 from hardmute.model.clock import HostClock
-from hardmute.monitor.follower import Follower
+from hardmute.monitor.follower import Follower, Loan
 
 # After how many seconds it is tried again, where what failed is no fault of the board.
 _TRY_AGAIN_S = 5.0
@@ -92,6 +92,10 @@ class Station:
         """Look for the board now, if it is lost."""
         if self._follower is not None:
             self._follower.wake()
+
+    def lend(self, loan: Loan) -> bool:
+        """As `Follower.lend`."""
+        return self._follower is not None and self._follower.lend(loan)
 
     def bar(self, twin: bool) -> None:
         """Follow the board no more while there is another one with its id; then again."""

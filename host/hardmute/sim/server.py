@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hardmute.device import simulators
+from hardmute.device.emulated_clock import ClockFile
 from hardmute.model.errors import LocalError, UsageError
 from hardmute.sim.engine import Engine
 from hardmute.sim.usb import Cable, PtyCable, TcpCable
@@ -31,7 +32,8 @@ _SOCKET_PATH_MAX = 104
 class Simulator:
     """A ``board`` with its USB cable and its world, paced by ``clock`` (seconds).
 
-    ``board_id``: what its firmware calls itself, in hex.
+    ``board_id``: what its firmware calls itself, in hex. ``emulated``: others are to go by the
+    chip's clock, which runs behind where this host is busy.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Simulator:
         board_id: str,
         *,
         tcp_port: int | None,
+        emulated: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         for running in simulators.running():
@@ -56,8 +59,14 @@ class Simulator:
         self.board.plug()
         self._cable.plug()
         self._start()
+        self._time = ClockFile(str(folder / f"{board_id}.clock")) if emulated else None
+        self._tell_time()
         self.entry = simulators.SimulatedEntry(
-            board_id, self._cable.device, self._server.address, os.getpid()
+            board_id,
+            self._cable.device,
+            self._server.address,
+            os.getpid(),
+            None if self._time is None else self._time.file,
         )
         self._file = simulators.register(self.entry)
         self._due = clock()
@@ -80,6 +89,8 @@ class Simulator:
         self._file.unlink(missing_ok=True)
         self._cable.unplug()
         self._server.close()
+        if self._time is not None:
+            self._time.close()
         if self._short_folder is not None:
             self._short_folder.cleanup()
 
@@ -113,11 +124,16 @@ class Simulator:
             if left == 0 or self._late_steps >= _LATE_STEPS:
                 self._receive()
             board.advance(board.physics.now_us + round(_SLICE_S * 1_000_000))
+            self._tell_time()
             self._send()
             if is_late:
                 self._late_steps += 1
                 return
         self._late_steps = 0
+
+    def _tell_time(self) -> None:
+        if self._time is not None:
+            self._time.tell(self.board.physics.now_us)
 
     def press(self) -> None:
         """A press by somebody who sits in front of the simulation."""

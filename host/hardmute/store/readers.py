@@ -1,4 +1,5 @@
-"""Reads a large log in several processes, for a `verifier.Verifier` in this one.
+"""Reads a large log in several processes, for a `verifier.Verifier` in this one, which is one of
+them.
 
 They do the work that needs nothing of the entries before (`batches`). The verifier takes what they
 have read in order. Where that is not sound, or one of them is gone, it reads the entries itself:
@@ -11,14 +12,15 @@ import contextlib
 import gc
 import os
 import pickle
+import select
 import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, NamedTuple
 
 from hardmute.evidence import verifier
 from hardmute.evidence.batches import CHUNK, Batch, batch_of, runs
@@ -27,14 +29,15 @@ from hardmute.evidence.observation import NO_ROW
 from hardmute.evidence.verifier import Verifier
 from hardmute.store.log import Log
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-# Rows that are read at a time.
-SEGMENT = 1 << 13
+# Rows that are read at a time. What is read of so many records is short of the 64 KiB that a pipe
+# holds: who has read it goes on.
+SEGMENT = 1 << 10
+# So many segments another process may have to read, and so many may be read before one that is
+# not there yet.
+AHEAD, BEHIND = 3, 64
 # A log with fewer rows is read here before other processes would have begun.
 SMALLEST = 1 << 16
-# Each takes 20 MB of memory.
+# Of the processes, this one is one. Each of the others takes 20 MB of memory.
 MOST = 4
 
 
@@ -47,8 +50,8 @@ class Segment(NamedTuple):
     before: bytes
 
 
-# Has a segment read: its batches, up to the first one in which anything is wrong.
-Submit = Callable[[Segment], "Future[list[Batch]]"]
+# Reads a segment: its batches, up to the first one in which anything is wrong.
+Read = Callable[[Segment], list[Batch]]
 
 
 def verified(log: Log, secrets: Keys, until_row: int = NO_ROW) -> Verifier:
@@ -62,12 +65,15 @@ def take_all(check: Verifier, log: Log, last: int) -> None:
     """Have ``check`` take the entries of ``log`` up to row ``last``."""
     first = log.next_row(0)
     last = min(last, log.head()[0])
-    count = min(processors(), MOST)
-    if first is None or last - first < SMALLEST or count < 2:
+    # This process reads as well.
+    others = min(processors(), MOST) - 1
+    if first is None or last - first < SMALLEST or others < 1:
         check.take(log.rows(0, last))
         return
-    with started(log, check.keyring.epochs.secrets, count) as submit:
-        for segment, batches in _in_order(_segments(check, log, first, last), submit, 2 * count):
+    keys = check.keyring.epochs
+    with started(log, keys.secrets, others) as readers:
+        segments = _segments(check, log, first, last)
+        for segment, batches in _in_order(segments, readers, partial(read, log, keys)):
             beyond = segment.first
             for batch in batches:
                 end = batch.numbers[-1]
@@ -87,54 +93,48 @@ def _segments(check: Verifier, log: Log, first: int | None, last: int) -> Iterat
 
 
 def _in_order(
-    segments: Iterator[Segment], submit: Submit, ahead: int
+    segments: Iterator[Segment], readers: Sequence[Reader], read_here: Read
 ) -> Iterator[tuple[Segment, list[Batch]]]:
-    """Each segment and what was read of it, while those after it are read."""
-    waiting: deque[tuple[Segment, Future[list[Batch]]]] = deque()
+    """Each segment and what was read of it: by one of ``readers``, or here while they are busy."""
+    waiting: deque[tuple[Segment, Reader | None, list[Batch]]] = deque()
     for segment in segments:
-        waiting.append((segment, submit(segment)))
-        if len(waiting) > ahead:
-            segment, reading = waiting.popleft()
-            yield segment, reading.result()
-    for segment, reading in waiting:
-        yield segment, reading.result()
+        reader = min(readers, key=lambda one: one.asked)
+        if reader.asked < AHEAD:
+            reader.ask(segment)
+            waiting.append((segment, reader, []))
+        else:
+            waiting.append((segment, None, read_here(segment)))
+        while waiting:
+            first, reader, batches = waiting[0]
+            if reader is not None and len(waiting) < BEHIND and not reader.has_answered():
+                break
+            waiting.popleft()
+            yield first, batches if reader is None else reader.answer()
+    for segment, reader, batches in waiting:
+        yield segment, batches if reader is None else reader.answer()
 
 
 @contextlib.contextmanager
-def started(log: Log, secrets: Keys, count: int) -> Generator[Submit]:
+def started(log: Log, secrets: Keys, count: int) -> Generator[Sequence[Reader]]:
     """Readers of ``log``, each in a process of its own, which end with this."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    readers = [_Reader(log.file, log.opened, secrets) for _ in range(count)]
-    idle: SimpleQueue[_Reader] = SimpleQueue()
-    for reader in readers:
-        idle.put(reader)
-
-    def read_by_one(segment: Segment) -> list[Batch]:
-        reader = idle.get()
-        batches = reader.read(segment)
-        idle.put(reader)
-        return batches
-
-    threads = ThreadPoolExecutor(count)
+    readers = [Reader(log.file, log.opened, secrets) for _ in range(count)]
     try:
-        yield lambda segment: threads.submit(read_by_one, segment)
+        yield readers
     finally:
-        threads.shutdown(wait=False, cancel_futures=True)
-        for reader in readers:
-            reader.kill()
-        # A thread that waited for a reader is free now.
-        threads.shutdown()
         for reader in readers:
             reader.close()
 
 
-class _Reader:
-    """A process that reads. If it cannot be started, or is gone, it has read nothing."""
+class Reader:
+    """A process that reads. If it cannot be started, or is gone, it has read nothing.
+
+    ``asked``: how many segments it was asked for and has not answered for.
+    """
 
     def __init__(self, file: Path, opened: object, secrets: Keys) -> None:
         # -P: the current folder is not the program's, and anything may lie in it.
         command = [sys.executable, "-P", "-c", f"from {__name__} import work; work()"]
+        self.asked = 0
         self._process: subprocess.Popen[bytes] | None = None
         with contextlib.suppress(OSError):
             self._process = subprocess.Popen(  # noqa: S603 (our own interpreter)
@@ -145,23 +145,34 @@ class _Reader:
             )
             _send((__file__, file, opened, dict(secrets)), self._process.stdin)
 
-    def read(self, segment: Segment) -> list[Batch]:
+    def ask(self, segment: Segment) -> None:
+        self.asked += 1
+        if self._process is not None:
+            with contextlib.suppress(OSError):
+                _send(segment, self._process.stdin)
+
+    def has_answered(self) -> bool:
+        """Whether `answer` need not wait, as far as that can be told."""
+        if self._process is None or os.name == "nt":
+            return True
+        assert self._process.stdout is not None
+        return bool(select.select([self._process.stdout], [], [], 0)[0])
+
+    def answer(self) -> list[Batch]:
+        """What it has read of the next segment that it was asked for."""
+        self.asked -= 1
         if self._process is None:
             return []
         try:
-            _send(segment, self._process.stdin)
             assert self._process.stdout is not None
             return pickle.load(self._process.stdout)  # noqa: S301 (our own process)
         except (OSError, EOFError, pickle.UnpicklingError):
             return []
 
-    def kill(self) -> None:
+    def close(self) -> None:
         if self._process is not None:
             self._process.kill()
-
-    def close(self) -> None:
-        # What was not sent is not sent any more.
-        if self._process is not None:
+            # What was not sent is not sent any more.
             with contextlib.suppress(OSError), self._process:
                 pass
 

@@ -11,16 +11,20 @@ from hardmute.system.new_file import new_file
 
 
 def write_receipt(file: Path, written: bytes) -> None:
-    """Write a receipt to the new ``file``, if it can be read again. Raises as `new_file`."""
+    """Write a receipt to the new ``file``. Raises as `require_readable` and `new_file`."""
+    require_readable(written)
+    with new_file(file) as stream:
+        stream.write(written)
+
+
+def require_readable(written: bytes) -> None:
+    """Raise `UsageError` unless a receipt can be read again: else nobody could check it."""
     try:
-        # Nobody is given a receipt that nobody can check.
-        receipt.parsed(receipt.text_in(written), file)
+        receipt.parsed(receipt.text_in(written), "the receipt")
     except (ValueError, RecursionError) as error:
         raise errors.UsageError(
             "There is too much evidence for one receipt: prove a shorter time."
         ) from error
-    with new_file(file) as stream:
-        stream.write(written)
 
 
 def require_name(file: Path) -> None:

@@ -164,6 +164,9 @@ class Contact:
         self._unsigned: str | None = None
         self._contradicted: str | None = None
         self._bounds = bounds or Budget(clock)
+        # What this host had of a pairing when `meet` began. Who pairs it, or ends that, takes the
+        # port, and so this contact ends.
+        self._has = keys.Held(True, None, known=False)
         # The newest answer: of which boot, and when its uptime was, by `HostClock.run_us` in ms.
         self._anchor: tuple[int, Anchor] | None = None
         # The wall clock less the other one, in ms, at that answer.
@@ -219,7 +222,7 @@ class Contact:
             yield
 
     def _meet(self) -> Meeting:
-        held = self._held()
+        held = self._has = self._held()
         self._plan(held)
         if not self._identity.journal:
             self._miss_journal(held)
@@ -322,7 +325,11 @@ class Contact:
         """When ``event`` was, in ms of `HostClock.run_us`; None if it cannot have been then."""
         if self._anchor is None or self._anchor[0] != event.boot:
             return None
-        at = self._anchor[1].at(event.uptime_ms)
+        anchor = self._anchor[1]
+        if "boot_not_counted" in event.warnings and event.uptime_ms <= anchor.uptime_ms:
+            # It was sent before that answer, perhaps in another start with the same number.
+            return None
+        at = anchor.at(event.uptime_ms)
         least_ms = at.earliest
         if self._event is not None and self._event[0] == event.boot:
             least_ms = self._event[2].earliest
@@ -346,7 +353,7 @@ class Contact:
 
     def unheard(self, met: Meeting) -> Meeting:
         """``met``, an event that is not asked about any more: what it says is not signed."""
-        return met._replace(unsigned=self._held().unsigned("changed"))
+        return met._replace(unsigned=self._has.unsigned("changed"))
 
     def hear(self, event: Status) -> Meeting:
         """What ``event``, which the board was not asked for, is worth now; as `vouched`."""
@@ -363,7 +370,7 @@ class Contact:
         if self._signed is not None and self._clock.run_us() - self._signed.anchor_us > _COVERS_US:
             # What is shown stands until the answer is there.
             with self._session.within(FRESH_US / 1e6):
-                signed, self._unsigned = self._attest(self._held())
+                signed, self._unsigned = self._attest(self._has, logged=False)
             self._signed = signed if signed is not None and signed.checked else None
         if self._signed is None:
             return met._replace(unsigned=self._unsigned, contradicted=self._contradicted)
@@ -430,12 +437,14 @@ class Contact:
             self._recorder.tell(held.trouble)
         return held
 
-    def _attest(self, held: keys.Held) -> tuple[Signed | None, str | None]:
+    def _attest(self, held: keys.Held, *, logged: bool = True) -> tuple[Signed | None, str | None]:
         """An attestation that answers us, if there is one. And why there is none that this host
         can check (`text.UNSIGNED`); None on a host that is not paired with the board.
+
+        ``logged``: it is to be stored, and so commits to what the log has.
         """
         try:
-            signed = self._challenge(held)
+            signed = self._challenge(held, logged=logged)
         except RefusedError as error:
             unpaired = error.code in ("not_paired", "unsupported", "bad_op")
             if unpaired and held.key is not None:
@@ -452,13 +461,13 @@ class Contact:
             return None, held.unsigned("bad_mac")
         return signed, None if signed.checked else held.unsigned("no_key")
 
-    def _challenge(self, held: keys.Held) -> Signed | None:
+    def _challenge(self, held: keys.Held, *, logged: bool) -> Signed | None:
         """None: what came is none of ours, which was told."""
         tries = _TRIES
         while True:
             tries -= 1
             try:
-                signed = self._asked(held.key)
+                signed = self._asked(held.key, logged=logged)
             except (RefusedError, UnreachableError):
                 if tries and held.paired:
                     continue
@@ -472,8 +481,9 @@ class Contact:
                     "not_fresh",
                 )
 
-    def _asked(self, key: bytes | None) -> Signed | None:
-        row, log_hash = self._recorder.use(Log.head) or (0, GENESIS)
+    def _asked(self, key: bytes | None, *, logged: bool) -> Signed | None:
+        head = self._recorder.use(Log.head) if logged else None
+        row, log_hash = head or (0, GENESIS)
         salt = self._random(attest.MAC)
         asked = nonce(log_hash, salt)
         sent = self._clock.now()

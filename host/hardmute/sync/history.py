@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hardmute.evidence.entries import Entry, Row
+from hardmute.evidence.interval import Interval
 from hardmute.evidence.observation import NO_ROW
-from hardmute.evidence.proof import EVIDENCE, Proof, Proven, examine, examine_export
+from hardmute.evidence.proof import EVIDENCE, Proof, examine, examine_export
+from hardmute.evidence.receipt import About, make_receipt
 from hardmute.evidence.timeline import BoardTimeline
 from hardmute.evidence.verifier import Keys, verified
 from hardmute.model import errors, words
 from hardmute.model.clock import now_ms
-from hardmute.model.reasons import in_words
+from hardmute.model.reasons import Doubt, Note, in_words
 from hardmute.store import keys as key_files
 from hardmute.store.excerpt import excerpt
 from hardmute.store.export import exported
@@ -48,6 +50,14 @@ def open_log(file: Path | None = None) -> Log:
     return Log(file or paths.log_place(), read_only=True)
 
 
+def own_log() -> Log:
+    """This host's log, also to be written: labels, `Log.prune`. It is made if there is none.
+
+    Otherwise as `open_log`; a damaged one is put aside.
+    """
+    return Log(paths.log_file())
+
+
 def timelines(
     log: Log, start: datetime, end: datetime, *, board: str | None = None
 ) -> list[BoardTimeline]:
@@ -78,7 +88,8 @@ def prove(
     secrets = key_files.load_verify_keys(keys)
     if isinstance(log, ExportedLog):
         return examined_export(list(log.rows(0, NO_ROW)), board, from_ms, to_ms, secrets)
-    return examined(log, board, from_ms, to_ms, secrets).proof
+    shown = examined(log, board, from_ms, to_ms, secrets)
+    return with_reasons(log, shown, keyed=bool(secrets))
 
 
 def examined(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> Examined:
@@ -101,6 +112,57 @@ def examined(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> E
     return Examined(proof, entries, found.key_ids(), found.log_hash)
 
 
+def with_reasons(log: Log, shown: Examined, *, keyed: bool) -> Proof:
+    """The proof with the true reason wherever no attestation stands on both sides, or did once.
+
+    ``keyed``: whether a verify key was given.
+    """
+    proof = shown.proof
+    marks = [entry.body for entry in shown.entries if entry.kind == "attestation"]
+    first_row = log.first_row()
+    pruned_ms = log.pruned_before() if first_row > 1 else proof.from_ms
+    if first_row > 1 and marks:
+        # Nor does that count whose nonce commits to an entry that was pruned.
+        bound = (body["received_ms"] for body in marks if body["log_row"] >= first_row - 1)
+        pruned_ms = max(pruned_ms, next(bound, proof.to_ms))
+    reason: Doubt = "one_sided"
+    if not marks and log.paired(proof.board) is None:
+        reason = "not_paired"
+    elif marks and not keyed and not proof.counted:
+        reason = "no_attest_key"
+
+    def told(interval: Interval) -> Interval:
+        if not interval.notes or interval.state != "unknown":
+            return interval
+        pruned = interval.start_ms < pruned_ms
+        true: Doubt = "pruned" if pruned else reason
+        notes = [
+            note._replace(
+                code=true if note.code == "one_sided" else note.code,
+                doubt=true if note.doubt == "one_sided" else note.doubt,
+            )
+            for note in interval.notes
+        ]
+        if pruned and not any("pruned" in (note.code, note.doubt) for note in notes):
+            notes.append(Note("pruned"))
+        return interval._replace(notes=tuple(notes))
+
+    return proof._replace(intervals=[told(interval) for interval in proof.intervals])
+
+
+def receipt_of(
+    log: Log, shown: Examined, secrets: Keys, title: str | None = None
+) -> dict[str, Any]:
+    """The receipt of what was ``shown``. Raises `EvidenceError` if the log was altered."""
+    if shown.proof.findings:
+        first = shown.proof.findings[0]
+        raise errors.EvidenceError(
+            f"Entry {first.row} of the log {first.text}: there is nothing to give a receipt for."
+        )
+    about = About(title, log.label(shown.proof.board), shown.key_ids)
+    return make_receipt(shown.proof, shown.entries, secrets, shown.log_hash, about)
+
+
 def examined_export(
     rows: Sequence[Row], board: str, from_ms: int, to_ms: int, secrets: Keys
 ) -> Proof:
@@ -108,7 +170,7 @@ def examined_export(
     proof = examine_export(verified(lambda: rows, secrets), rows, board, from_ms, to_ms, secrets)
     if not secrets and not proof.findings:
         why = in_words("the export agrees with itself; nothing was checked")
-        unknown = Proven(from_ms, to_ms, "unknown", None, 0, (why,))
+        unknown = Interval(from_ms, to_ms, "unknown", notes=(why,))
         proof = proof._replace(intervals=[unknown], heard=[])
     simulated = any(
         row[3] == board and row[2] == "observation" and '"simulated":true' in row[4]

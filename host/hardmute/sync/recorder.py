@@ -89,11 +89,26 @@ class Recorder:
     """
 
     def __init__(self) -> None:
-        self.log: Log | None = None
+        self._log: Log | None = None
+        self._is_resting = False
         # What could not be stored since the last that was.
         self._missing = 0
         self._trouble = _Trouble()
         self._begin(_PATIENCE_S)
+
+    @property
+    def log(self) -> Log | None:
+        if self._is_resting:
+            self._is_resting = False
+            self._begin(_PATIENCE_S)
+        return self._log
+
+    def rest(self) -> None:
+        """Close the log until it is used again: each one that is open takes 0.1 MB."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+            self._is_resting = True
 
     @property
     def exit_code(self) -> int:
@@ -112,10 +127,10 @@ class Recorder:
     def _begin(self, patience_s: float) -> None:
         try:
             try:
-                self.log = _NamingLog(paths.log_file(), self._trouble, patience_s)
+                self._log = _NamingLog(paths.log_file(), self._trouble, patience_s)
             except errors.LogDamagedError as error:
                 self._trouble.tell(error)
-                self.log = _NamingLog(paths.log_file(), self._trouble, patience_s)
+                self._log = _NamingLog(paths.log_file(), self._trouble, patience_s)
         except OSError as error:
             self._trouble.tell(errors.LogError(f"The log's folder cannot be made ({error})."))
         except errors.HardmuteError as error:
@@ -151,17 +166,18 @@ class Recorder:
         """What ``action`` returns; None without a log, or when it fails for the log's own reasons,
         which are told, and end the use of the log.
         """
-        if self.log is None:
+        log = self.log
+        if log is None:
             return None
         try:
             try:
-                return action(self.log)
+                return action(log)
             except errors.LogDamagedError as error:
                 self._trouble.tell(error)
                 # It has begun a new one.
-                return action(self.log)
+                return action(log)
         except errors.HardmuteError as error:
-            self.log = None
+            self._log = None
             self._trouble.tell(error)
         return None
 

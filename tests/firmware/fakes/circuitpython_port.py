@@ -52,7 +52,11 @@ class Modules:
         self.drive_visible = False
         self.watchdog = _watchdog(chip)
         self.supervisor = _supervisor(chip)
+        # What a host finds on the bus beside the serial ports and the drive.
+        self.gadgets = {"usb_hid", "usb_midi"}
         self.usb_cdc = _usb_cdc(self)
+        self.usb_hid = _gadget(self, "usb_hid")
+        self.usb_midi = _gadget(self, "usb_midi")
         self.storage = _storage(self)
         self.alarm = _alarm(sleep_memory)
         self.time = _time(chip)
@@ -78,6 +82,7 @@ class Modules:
         if boot:
             # Nothing is settled, and the defaults are open.
             self.drive_visible = True
+            self.gadgets = {"usb_hid", "usb_midi"}
             self.usb_cdc.console, self.usb_cdc.data = self.usb_cdc.Serial(), None
             self.supervisor.runtime.autoreload = True
 
@@ -365,6 +370,19 @@ def _usb_cdc(modules: Modules) -> types.ModuleType:
         modules.calls.append(("enable", console, data))
 
     module.__dict__.update(data=None, console=None, enable=enable, Serial=Serial)
+    return module
+
+
+def _gadget(modules: Modules, name: str) -> types.ModuleType:
+    """`usb_hid` or `usb_midi`."""
+    module = types.ModuleType(name)
+
+    def disable() -> None:
+        if modules.usb_up:
+            raise RuntimeError("Cannot change USB devices now")
+        modules.gadgets.discard(name)
+
+    module.__dict__.update(disable=disable)
     return module
 
 

@@ -920,47 +920,6 @@ def test_demo_fails_when_a_step_is_sabotaged(
     assert simulators.running() == []
 
 
-@pytest.mark.parametrize("emulated", [True, False])
-def test_demo_goes_on_without_what_a_late_chip_is_refused(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, emulated: bool
-) -> None:
-    """An emulated chip. Of the host's engine, which keeps time, it is a failure."""
-    why = dict(zip(("verify", "prove"), demo._BEHIND, strict=True))
-
-    class Behind(demo._Walk):
-        def __init__(self, world: str, what: str, **_: bool) -> None:
-            super().__init__(world, what, emulated=emulated)
-
-        def _run(self, *arguments: str, expect: int, shows: str = "") -> str:
-            said = super()._run(*arguments, expect=expect, shows=shows)
-            if expect == 0 and arguments[0] in why:
-                raise demo.StepFailedError(f"It ended with 3: {why[arguments[0]]}")
-            return said
-
-    monkeypatch.setattr(demo, "_Walk", Behind)
-    told = cli("demo", "--svg", tmp_path / "demo.svg")
-    said = " ".join(told.out.split())
-    assert told.code == (0 if emulated else 6)
-    assert ("no verify" in said, "no prove" in said) == (emulated, emulated)
-    assert ("✗ It ended with 3" in told.out) != emulated
-
-
-@pytest.mark.parametrize(("passed", "error"), [(2, demo.TooSlowError), (1, demo.StepFailedError)])
-def test_demo_tells_a_chip_too_slow_from_one_that_does_not_work(
-    monkeypatch: pytest.MonkeyPatch, passed: int, error: type[Exception]
-) -> None:
-    def late(_words: list[str]) -> int:
-        print("the board did not answer within 3 s", file=sys.stderr)
-        return 3
-
-    monkeypatch.setattr("hardmute.cli.main.main", late)
-    walk = demo._Walk("world", "a chip", emulated=True)
-    walk._number = passed
-    with pytest.raises(demo.StepFailedError) as raised:
-        walk._run("status", expect=0)
-    assert type(raised.value) is error
-
-
 @pytest.mark.parametrize("name", ["random.py", "hardmute.py", "json.py"])
 def test_demo_runs_nothing_of_the_current_folder(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str

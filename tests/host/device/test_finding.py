@@ -21,8 +21,9 @@ from fake_device import BOARD, HELLO, LIVE, MUTED, Board, Device, on, pty_device
 from serial.tools import list_ports, list_ports_linux
 
 from conftest import Cli
+from hardmute import Host, host
 from hardmute.cli import service_mode
-from hardmute.cli.commands import log_prune, watch
+from hardmute.cli.commands import watch
 from hardmute.device import client, discovery
 from hardmute.device.holder import PortHolder, Turn
 from hardmute.flash import drives, targets
@@ -31,7 +32,6 @@ from hardmute.model.errors import OK, UNKNOWN, USAGE, PortWantedError, Unreachab
 from hardmute.model.usb import Usb
 from hardmute.monitor import follower
 from hardmute.store.log import Log
-from hardmute.sync.recorder import Recorder
 
 PICO = (0x2E8A, 0x0005)
 CIRCUITPY = (0x239A, 0x80F4)
@@ -324,8 +324,9 @@ def ten_ports(usb: Usb_) -> list[Plugged]:
     return [usb.plug(CIRCUITPY, f"number {at}", f"1-{at}", silent) for at in range(10)]
 
 
+@pytest.mark.parametrize("words", [("-d", BOARD, "status"), ("list",)], ids=["status", "list"])
 def test_ten_silent_ports_take_one_time_out_in_all(
-    usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    usb: Usb_, cli: Cli, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     ports = ten_ports(usb)
     # Each waits until all wait: one after the other they would wait for ever.
@@ -340,9 +341,15 @@ def test_ten_silent_ports_take_one_time_out_in_all(
         yield
 
     monkeypatch.setattr(client, "connect", connect)
-    result = cli("-d", BOARD, "status", "--timeout", "7")
-    assert (result.code, timeouts) == (UNKNOWN, [7.0] * 10)
-    assert result.err == f"Board {BOARD} is not connected.\n"
+    result = cli(*words, "--timeout", "7")
+    assert timeouts == [7.0] * 10
+    if words == ("list",):
+        assert [port.port for port in ports if f"{port.port} is silent." in result.out] == [
+            port.port for port in ports
+        ]
+    else:
+        assert result.code == UNKNOWN
+        assert result.err == f"Board {BOARD} is not connected.\n"
 
 
 def test_an_unknown_board_among_silent_ports_is_found(usb: Usb_, cli: Cli) -> None:
@@ -446,7 +453,7 @@ def test_maintenance_is_looked_for_at_its_own_and_at_new_ports(
             meet_all_at_once(monkeypatch, "board_at_prompt", [known, *new])
 
     monkeypatch.setattr(time, "sleep", into_maintenance)
-    assert service_mode.wait_for("maintenance", BOARD, 1.0, Recorder()) == new[1].port
+    assert service_mode.wait_for("maintenance", BOARD, 1.0, Host()) == new[1].port
     assert [len(port.lines) for port in foreign] == [2] * len(foreign)
 
 
@@ -798,6 +805,6 @@ def test_prune_meets_a_paired_board_behind_the_known_bridge(
     others(usb)
     usb.opened.clear()
     bridge.lines.clear()
-    monkeypatch.setattr(log_prune, "paired_boards", lambda _checkpoint: [BOARD])
+    monkeypatch.setattr(host, "paired_boards", lambda _checkpoint: [BOARD])
     assert "The checkpoint is open" in cli("log", "prune", "--yes", "--before", "0m").out
     check_alone(usb, bridge)

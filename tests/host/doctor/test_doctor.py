@@ -32,6 +32,7 @@ BRIDGE = Port("/dev/ttyUSB0", None, (0x10C4, 0xEA60))
 NOW_MS = 1_800_000_000_000
 NAMES = [*ports.NAMES, "board", "firmware", "state", "pairing", "board_clock"]
 NAMES += ["clock", "log", "disk", "file_modes", "monitor_settings", "monitor", "notifications"]
+NAMES += ["page"]
 
 
 def write(file: Path, content: str) -> None:
@@ -651,6 +652,7 @@ def test_doctor_finds_nothing_wrong_with_a_simulated_board(sim: Sim, cli: Cli, h
         assert {name for name in NAMES if found[name] == "skipped"} == {
             *ports.NAMES,
             "notifications",
+            "page",
         }
         assert set(found.values()) == {"pass", "skipped"}
     assert {file: file.read_bytes() for file in home.glob("log*")} == before
@@ -673,6 +675,15 @@ def test_settings_with_a_mistake_fail_with_its_line(sim: Sim, cli: Cli, home: Pa
     found = {check["name"]: check for check in told.json["checks"]}["monitor_settings"]
     assert found["result"] == "fail"
     assert f"{home / 'monitor.toml'}, line 2: quiet must be" in found["text"]
+
+
+def test_doctor_says_what_lacks_for_the_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor._page().text.endswith("`hardmute monitor --page` serves one")
+    (home / "monitor.toml").write_text("page = true\n")
+    assert doctor._page().text.endswith("no monitor of yours runs")
+    monkeypatch.setattr(doctor.util, "find_spec", {"starlette": object()}.get)
+    assert doctor._page().result == "fail"
+    assert "pip install -e '.[page]'" in doctor._page().text
 
 
 @pytest.mark.parametrize("system", ["darwin", "win32"])

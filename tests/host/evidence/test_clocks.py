@@ -17,8 +17,9 @@ from clock_world import START_MS, Board, Over, Part, World
 import hardmute
 from conftest import Cli, Sim, StartWatch
 from hardmute.cli.when import parse_time
+from hardmute.evidence.interval import Interval
 from hardmute.evidence.observation import Observation
-from hardmute.evidence.timeline import WENT_BACK, WENT_FORWARD, Interval, intervals
+from hardmute.evidence.timeline import WENT_BACK, WENT_FORWARD, intervals
 from hardmute.model import words
 from hardmute.model.clock import now_ms
 from hardmute.model.errors import INTERRUPTED, UsageError
@@ -114,7 +115,7 @@ def test_P5_a_clock_corrected_forward_makes_nothing_muted(old: bool, restarts: b
     assert total(found, "muted") <= 3600
     assert 14 * HOUR - 1000 <= total(found, "unknown") <= 14 * HOUR + 4000
     if not restarts:
-        assert WENT_FORWARD in {one.why for one in found if one.state == "unknown"}
+        assert any(WENT_FORWARD in one.notes for one in found if one.state == "unknown")
 
 
 def test_P5_of_a_time_that_was_twice_the_graver_state_counts() -> None:
@@ -129,7 +130,23 @@ def test_P5_of_a_time_that_was_twice_the_graver_state_counts() -> None:
     found = shown(world.recorder.rows)
     assert not false_muted(world, found)
     assert 10_000 <= total(found, "live") <= 10_200
-    assert WENT_BACK in {one.why for one in found}
+    assert any(WENT_BACK in one.notes for one in found)
+
+
+@pytest.mark.parametrize("by_ms", [-200, -60, -5, 5, 60, 200])
+def test_P5_a_small_step_while_the_host_restarts_hides_nothing(by_ms: int) -> None:
+    """Only round trips and the drift of the clocks tell of it, and it is smaller than these."""
+    history = [
+        Part(0, 50_000, "muted", 1),
+        Part(50_000, 70_000, "live", 1),
+        Part(70_000, 4_000_000, "muted", 1),
+    ]
+    world = World(Board(history), chance=Random(1), steps={60_000: by_ms}, reboots=(60_000,))
+    for world.now in (1000, 49_000, 75_000, 190_000):
+        world.poll()
+    found = shown(world.recorder.rows)
+    assert not false_muted(world, found)
+    assert total(found, "live") == pytest.approx(20_000, abs=500)
 
 
 def test_P5_two_starts_with_one_number_are_never_joined() -> None:
@@ -327,7 +344,9 @@ def made(chance: Random) -> tuple[World, bool]:
     moments = [chance.randrange(now) for _ in range(8)]
     is_set = chance.random() < 0.7
     steps = {
-        at: chance.choice((-DAY, -HOUR, -30_000, -400, 400, 30_000, HOUR, 14 * HOUR))
+        at: chance.choice(
+            (-DAY, -HOUR, -30_000, -400, -150, -30, 30, 150, 400, 30_000, HOUR, 14 * HOUR)
+        )
         for at in (moments[: chance.randint(1, 3)] if is_set else [])
     }
     stops = {

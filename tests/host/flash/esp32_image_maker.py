@@ -1,8 +1,8 @@
 """Synthetic images for an ESP32: the form of MicroPython's, and no program at all in it.
 
-No official image can be had where this project is made. These have right headers, segments,
-checksums, hashes and partition tables, so that esptool takes them, and noise for code: nothing
-here may ever be flashed to a chip that is to do something.
+For what the official one is not: damaged, locked, small, for another chip or of another release.
+They have right headers, segments, checksums, hashes and partition tables, so that esptool takes
+them, and noise for code: nothing here may ever be flashed to a chip that is to do something.
 """
 
 from __future__ import annotations

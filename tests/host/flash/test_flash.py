@@ -115,6 +115,19 @@ def test_P6_only_a_locked_update_goes_without_erase_journal(
         assert not (drive / "hardmute.uf2").exists()
 
 
+def test_micropython_newer_than_was_run_is_told_and_asked(
+    cli: Cli, drive: Path, tmp_path: Path
+) -> None:
+    newer = uf2_file(tmp_path / "newer.uf2", runtime(version="v1.99.0"))
+    told = cli("flash", "--erase-journal", "--image", newer)
+    assert told.code == errors.USAGE
+    assert "MicroPython 1.99.0 is newer than 1.25.0" in told.err
+    assert "Nobody is there to be asked" in told.err
+    assert [path.name for path in drive.iterdir()] == ["INFO_UF2.TXT"]
+    run = cli("flash", "--dry-run", "--image", uf2_file(tmp_path / "run.uf2"))
+    assert "newer" not in run.err
+
+
 def test_dry_run_writes_nothing(cli: Cli, drive: Path, tmp_path: Path) -> None:
     told = cli("flash", "--dry-run", "--image", uf2_file(tmp_path / "a.uf2"))
     assert told.code == errors.OK
@@ -269,6 +282,17 @@ def test_a_circuitpy_drive_gets_the_files_and_the_libraries(
     assert circuitpy.differences(circuit, circuitpy.files()) == []
     assert (circuit / "lib" / "neopixel.py").is_file()
     assert (circuit / "mine.txt").read_text() == "stays"
+    # Without it the board would warn for ever.
+    assert config.parse((circuit / "config.json").read_bytes()) == (config.DEFAULTS, None)
+
+
+@pytest.mark.parametrize("held", ["config.json", "config.new"])
+def test_a_circuitpy_drives_settings_stay(circuit: Path, held: str) -> None:
+    """``config.new`` alone: power went as the board stored them."""
+    (circuit / held).write_text("{}")
+    circuitpy.install(circuit, circuitpy.files(), lambda _done, _total: None)
+    assert (circuit / held).read_text() == "{}"
+    assert [name.name for name in circuit.glob("config.*")] == [held]
 
 
 def test_what_differs_on_a_circuitpy_drive_is_named(cli: Cli, circuit: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import io
 import os
@@ -13,7 +14,7 @@ import pico_image_maker as maker
 import pytest
 
 from hardmute.cli import micropython
-from hardmute.flash import runtime
+from hardmute.flash import releases, runtime
 from hardmute.model.errors import LocalError, UsageError
 
 IMAGE = maker.uf2_of(maker.runtime())
@@ -32,13 +33,20 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
-    """The official site, on this machine: its one file is ``site["body"]``."""
+    """The official site, on this machine: its one file is ``site["body"]``, which is pinned.
+
+    ``site["elsewhere"]``: the address that it sends who asks to, instead.
+    """
     content = {"body": IMAGE}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = content["body"]
-            self.send_response(200 if body else 404)
+            elsewhere = content.get("elsewhere", b"").decode()
+            moved = bool(elsewhere) and self.path != "/moved"
+            self.send_response(302 if moved else 200 if body else 404)
+            if moved:
+                self.send_header("Location", elsewhere)
             length = content.get("length") or str(len(body)).encode()
             self.send_header("Content-Length", length.decode())
             self.end_headers()
@@ -50,8 +58,8 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        url = f"http://127.0.0.1:{server.server_address[1]}/RPI_PICO-1.uf2"
-        monkeypatch.setattr(runtime, "_OFFICIAL", url)
+        monkeypatch.setattr(runtime, "_SITE", f"http://127.0.0.1:{server.server_address[1]}/")
+        monkeypatch.setitem(runtime.PINS, runtime.PICO, hashlib.sha256(IMAGE).hexdigest())
         yield content
         server.shutdown()
         thread.join()
@@ -99,9 +107,13 @@ def test_without_consent_nothing_is_downloaded(cache: Path, site: dict[str, byte
 
 def test_with_consent_it_is_downloaded_once(cache: Path, site: dict[str, bytes]) -> None:
     found = runtime.find(None, yes)
-    assert found == cache / "RPI_PICO-1" / runtime.NAME
+    assert found == runtime.place(runtime.PICO)
+    assert found.is_relative_to(cache)
     assert found.read_bytes() == site["body"]
     site["body"] = b""
+    assert runtime.find(None) == found
+    # Nor is what was built here preferred.
+    put(cache, "built", 9_999_999_999)
     assert runtime.find(None) == found
 
 
@@ -110,9 +122,51 @@ def test_a_download_that_was_changed_since_is_refused(cache: Path, site: dict[st
     content = bytearray(site["body"])
     content[100] ^= 1
     found.write_bytes(content)
-    with pytest.raises(LocalError, match="SHA256SUMS"):
+    with pytest.raises(LocalError, match="is not the official"):
         runtime.find(None)
     assert cache in found.parents
+
+
+def test_other_bytes_under_a_pinned_name_are_refused(
+    cache: Path, site: dict[str, bytes], tmp_path: Path
+) -> None:
+    site["body"] = OTHER
+    with pytest.raises(LocalError, match="is not the official"):
+        runtime.find(None, yes)
+    assert not cache.exists()
+    given = tmp_path / runtime.PICO
+    given.write_bytes(OTHER)
+    with pytest.raises(LocalError, match="is not the official"):
+        runtime.find(given)
+    given.write_bytes(IMAGE)
+    assert runtime.find(given) == given
+
+
+@pytest.mark.parametrize("elsewhere", ["/moved", "http://127.0.0.1:9/moved", "ftp://127.0.0.1/x"])
+def test_no_redirect_leads_away_from_https(
+    cache: Path, site: dict[str, bytes], elsewhere: str
+) -> None:
+    site["elsewhere"] = elsewhere.encode()
+    with pytest.raises(LocalError, match="cannot be downloaded"):
+        runtime.find(None, yes)
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "is_newer"),
+    [
+        ("v1.25.0", False),
+        ("1.25", False),
+        ("v1.24.1", False),
+        ("v1.25.1", True),
+        ("v1.26.0-preview.5.gabc", True),
+        ("1.29.0", True),
+    ],
+)
+def test_a_release_that_nobody_has_run_is_told(version: str, is_newer: bool) -> None:
+    told = releases.doubt(releases.numbers(version))
+    assert bool(told) is is_newer
+    assert all("newer than 1.25.0" in one for one in told)
 
 
 class Terminal(io.StringIO):

@@ -22,6 +22,8 @@ import pytest
 
 import hardmute
 from conftest import Cli, Result, Sim, StartSim, StartWatch, plug_in_real
+from hardmute.device.borrow import borrow
+from hardmute.device.holder import Turn
 from hardmute.model.answers import Verdict
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor import client, server
@@ -30,7 +32,7 @@ from hardmute.monitor.feed import Told
 from hardmute.monitor.monitor import Monitor
 from hardmute.monitor.server import Server
 from hardmute.store.log import Log
-from hardmute.system import paths
+from hardmute.system import monitor_socket, paths
 from monitor_time import BOARD, Time, turns
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Unix sockets")
@@ -61,7 +63,7 @@ class Process:
     def knows(self, board: str) -> Known | None:
         # It may be too busy to answer.
         with suppress(client.HangsError):
-            return client.board(board, "test")
+            return client.known(board, "test")
         return None
 
     def verdict(self, board: str) -> Verdict | None:
@@ -183,7 +185,7 @@ def test_P5_status_is_what_the_monitor_knows(sim: Sim, cli: Cli, monitor: StartM
     assert cli("-d", sim.board, "status").code == 1
 
 
-def test_each_command_gets_the_port_from_the_monitor(
+def test_P5_commands_borrow_the_port_by_the_socket(
     sim: Sim, cli: Cli, monitor: StartMonitor, home: Path
 ) -> None:
     running = monitor(sim.board)
@@ -199,6 +201,60 @@ def test_each_command_gets_the_port_from_the_monitor(
         assert told.code != 6, told
         assert "held" not in told.out + told.err, told
         wait_for(lambda: running.verdict(sim.board) == "muted")
+    # Nobody has asked for the port in the way that a `watch` understands.
+    assert {file.suffix for file in (home / "run" / "ports").iterdir()} == {".lock"}
+
+
+def test_P5_a_board_is_paired_and_signs_through_the_monitor(
+    sim: Sim, cli: Cli, monitor: StartMonitor, home: Path
+) -> None:
+    sim.open_setup()
+    running = monitor(sim.board)
+    wait_for(lambda: running.verdict(sim.board) == "muted")
+    assert cli("-d", sim.board, "pair", "--verify-key", home / "key.json").code == 0
+    told = cli("-d", sim.board, "verify", "--require", "attested", "--json")
+    assert (told.code, told.json["proof"]) == (0, "attested")
+    assert {file.suffix for file in (home / "run" / "ports").iterdir()} == {".lock"}
+
+
+def test_one_after_the_other_borrows_and_a_mute_goes_first(
+    sim: Sim, inside: Callable[..., Inside]
+) -> None:
+    inside(sim.board)
+    meets = borrow(sim.device, "meet", SOON_S)
+    assert meets is not None
+    assert not meets.is_wanted()
+    order: list[str] = []
+
+    def use(turn: Turn) -> None:
+        borrowed = borrow(sim.device, turn, SOON_S)
+        assert borrowed is not None
+        order.append(turn)
+        with closing(borrowed):
+            pass
+
+    threads = [threading.Thread(target=use, args=(turn,)) for turn in ("usual", "mute")]
+    for thread in threads:
+        thread.start()
+    wait_for(meets.is_wanted)
+    meets.close()
+    for thread in threads:
+        thread.join()
+    assert order == ["mute", "usual"]
+
+
+def test_P5_one_who_borrows_and_is_stopped_loses_the_port(
+    sim: Sim, inside: Callable[..., Inside]
+) -> None:
+    running = inside(sim.board)
+    connection = monitor_socket.connect()
+    assert connection is not None
+    said = connection.ask("port", named=sim.device, turn="usual", seconds=0.01)
+    assert said["port"] is True
+    wait_for(lambda: connection.has_news() and connection.has_ended)
+    connection.close()
+    sim.act("press")
+    wait_for(lambda: running.verdict(sim.board) == "live")
 
 
 def test_P5_a_monitor_that_is_stopped_is_unknown_and_named(
@@ -214,7 +270,7 @@ def test_P5_a_monitor_that_is_stopped_is_unknown_and_named(
         "monitor_hangs",
     )
     assert f"process {running.process.pid}" in told.err
-    assert time.monotonic() - begun >= client.FRESH_S
+    assert time.monotonic() - begun >= monitor_socket.FRESH_S
 
 
 def test_P1_mute_cuts_beside_a_monitor_that_is_stopped(
@@ -298,14 +354,14 @@ class Plug:
     def sendall(self, _: bytes) -> None:
         pass
 
-    def recv(self, _: int) -> bytes:
+    def recvmsg(self, *_: int) -> tuple[bytes, list[Any], int, None]:
         until_s = self._time.passed_s + self._patience_s
         if not self._said or self._said[0][0] > until_s:
             self._time.passed_s = until_s
             raise TimeoutError
         at_s, answer = self._said.pop(0)
         self._time.passed_s = max(self._time.passed_s, at_s)
-        return json.dumps(answer).encode() + b"\n"
+        return json.dumps(answer).encode() + b"\n", [], 0, None
 
     def close(self) -> None:
         pass
@@ -348,7 +404,7 @@ def test_nobody_else_may_ask_or_answer(
     with closing(connected()) as plug, suppress(ConnectionError):
         plug.sendall(b'{"hardmute": 1, "op": "boards"}\n')
         assert plug.recv(100) == b""
-    monkeypatch.setattr(client, "peer", other)
+    monkeypatch.setattr(monitor_socket, "peer", other)
     told = cli("-d", sim.board, "status")
     assert (told.code, told.out) == (3, "")
     assert "Another user" in told.err
@@ -377,6 +433,10 @@ def test_requests_that_mean_nothing_get_an_answer(sim: Sim, inside: Callable[...
         b'{"hardmute": 2, "op": "board", "named": null}',
         b'{"hardmute": 1, "op": "board", "named": 5}',
         b"[" * 4000,
+        b'{"hardmute": 1, "op": "port", "named": null, "turn": "usual", "seconds": 1}',
+        b'{"hardmute": 1, "op": "port", "named": "/dev/x", "turn": "follow", "seconds": 1}',
+        b'{"hardmute": 1, "op": "port", "named": "/dev/x", "turn": "usual", "seconds": "9"}',
+        b'{"hardmute": 1, "op": "port", "named": "/dev/x", "turn": "usual", "seconds": 1e9}',
     ):
         with closing(connected()) as plug:
             assert ask(plug, said) == {"hardmute": 1, "ok": False, "error": "bad_request"}
@@ -406,7 +466,7 @@ def test_P5_an_answer_counts_by_its_age(
     )
 
     def is_told() -> bool:
-        known = client.board(sim.board, "test", clock)
+        known = client.known(sim.board, "test", clock)
         assert known is not None
         return known.observation.verdict == verdict
 
@@ -523,3 +583,35 @@ def test_P5_a_program_follows_a_board_by_the_monitor(sim: Sim, monitor: StartMon
     until("live")
     sim.act("press")
     until("muted")
+
+
+def test_P5_other_boards_are_followed_on_sighup(
+    start_sim: StartSim, monitor: StartMonitor, home: Path
+) -> None:
+    one, other = start_sim(), start_sim()
+    settings = home / "monitor.toml"
+    settings.write_text(f'boards = ["{one.board}"]')
+    running = monitor()
+    wait_for(lambda: running.knows(one.board))
+    settings.write_text(f'boards = ["{other.board}"]')
+    running.send(signal.SIGHUP)
+    wait_for(lambda: running.knows(other.board))
+    assert running.knows(one.board) is None
+    # Its port is free.
+    assert hardmute.open_board(one.board).read().verdict == "muted"
+    assert running.end().code == 0
+
+
+def test_a_board_that_is_forgotten_leaves(
+    sim: Sim, cli: Cli, inside: Callable[..., Inside], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plug_in_real(monkeypatch, sim.device)
+    log = Log(home / "log.sqlite3")
+    log.set_label("c0ffee01", "Meeting room 2")
+    log.close()
+    running = inside()
+    assert running.verdict("c0ffee01") == "unknown"
+    assert cli("forget", "c0ffee01").code == 0
+    wait_for(lambda: running.verdict("c0ffee01") is None)
+    wait_for(lambda: [told.board for told in running.told if told.is_gone] == ["c0ffee01"])
+    assert running.verdict(sim.board) == "muted"

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hardmute.model.errors import UsageError
-from hardmute.monitor.settings import KEYS, Hooks, OsMute, Remind, Settings, load
+from hardmute.monitor.settings import KEYS, Hooks, OsMute, PageSettings, Remind, Settings, load
 from hardmute.system import paths
 
 DOC = (Path(__file__).parents[3] / "docs" / "monitor.md").read_text("utf-8")
@@ -65,6 +65,11 @@ webhook = "https://example.org:8443/hook?id=1"
 webhook_secret_file = "/etc/hook.secret"
 os_mute_follows = true
 os_mute_cuts = true
+page = true
+page_address = "[::]:8443"
+page_names = ["Desk.example.org", "desk"]
+page_certificate = "/etc/page.pem"
+page_key = "/etc/page.key"
 """
     assert loaded(file, text) == Settings(
         boards=("Meeting room 2", "e6614c311b8a4f2d"),
@@ -80,12 +85,24 @@ os_mute_cuts = true
             secret_file="/etc/hook.secret",  # noqa: S106 (a file)
         ),
         os_mute=OsMute(follow=True, lead=True),
+        page=PageSettings(
+            True,
+            ("::", 8443),
+            ("desk.example.org", "desk"),
+            "/etc/page.pem",
+            "/etc/page.key",
+        ),
     )
     assert all(f"\n{key} = " in text for key in KEYS)
 
 
 def test_every_field_has_its_key() -> None:
-    parts: dict[str, type[Any]] = {"remind": Remind, "hooks": Hooks, "os_mute": OsMute}
+    parts: dict[str, type[Any]] = {
+        "remind": Remind,
+        "hooks": Hooks,
+        "os_mute": OsMute,
+        "page": PageSettings,
+    }
     fields = {("", one.name) for one in dataclasses.fields(Settings)} - {
         ("", part) for part in parts
     }
@@ -152,6 +169,21 @@ def test_a_file_saved_by_an_editor_of_windows(file: Path) -> None:
         ("xy = 1", 'line 1: there is no setting "xy": docs/monitor.md has them all.'),
         ('"x\\u001b[1m" = 1', 'line 1: there is no setting "x\\u001b[1m": docs/monitor.md'),
         ('"notify\\n" = true', 'there is no setting "notify\\n" (did you mean notify?).'),
+        ('page_address = "8437"', 'must be an IP address and a port, as "127.0.0.1:8437", not'),
+        ('page_address = "example.org:80"', "line 1: page_address must be an IP address"),
+        ('page_address = "::1:80"', "line 1: page_address must be an IP address"),
+        ('page_address = "[127.0.0.1]:80"', "line 1: page_address must be an IP address"),
+        ('page_address = "127.0.0.1:65536"', "line 1: page_address must be an IP address"),
+        ('page_address = "127.0.0.1:٣"', "line 1: page_address must be an IP address"),
+        ('page_names = ["a b"]', "line 1: page_names must be a list of host names"),
+        ('page_names = ["evil:80"]', "line 1: page_names must be a list of host names"),
+        ('page_key = "/x"', "line 1: page_certificate and page_key belong together"),
+        ('page_certificate = "/x"', "line 1: page_certificate and page_key belong together"),
+        ('page_address = "0.0.0.0:80"', "line 1: 0.0.0.0 can be reached from other computers"),
+        ('page = true\npage_address = "[::]:80"', "line 2: :: can be reached from other comp"),
+        ('page_address = "10.0.0.2:80"\npage_names = ["x"]', "set page_certificate and page_key"),
+        ('page_key = "/x"\npage_certificate = "/x"\npage_address = "0.0.0.0:443"',
+         "line 3: 0.0.0.0 is no address that a browser can call: set page_names as well."),
         ("# first\n[hooks]\non_live = ['x']", 'line 2: there is no setting "hooks"'),
         ("notify = true\n[[boards]]\nname = 'x'", "line 2: boards must be a list of names"),
         ("[remind.after]\nnotify = 3", 'line 1: there is no setting "remind"'),

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from computer import Computer, Process
+from hardmute.evidence.interval import Interval
 from hardmute.evidence.observation import Observation
-from hardmute.evidence.timeline import Interval
 from hardmute.model import errors
 from hardmute.store.log import Log
 from hardmute.sync.timelines import read_timelines

@@ -11,7 +11,6 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -106,17 +105,31 @@ def made(home: Path) -> Home:
     return Home(home)
 
 
+class _Here:
+    """A reader that need not be started, for many stories. ``chance``: says if it has answered."""
+
+    def __init__(self, log: Log, secrets: Keys, chance: Random) -> None:
+        self._log, self._keys, self._chance = log, EpochKeys(secrets), chance
+        self._answers: list[bytes] = []
+
+    @property
+    def asked(self) -> int:
+        return len(self._answers)
+
+    def ask(self, segment: readers.Segment) -> None:
+        self._answers.append(pickle.dumps(readers.read(self._log, self._keys, segment)))
+
+    def has_answered(self) -> bool:
+        return self._chance.random() < 0.5
+
+    def answer(self) -> list[Batch]:
+        return pickle.loads(self._answers.pop(0))  # noqa: S301 (made above)
+
+
 @contextlib.contextmanager
-def _in_this_process(own: Log, secrets: Keys, _count: int) -> Generator[readers.Submit]:
-    """Readers that need not be started, for many stories."""
-    log, keys = Log(own.file, read_only=True), EpochKeys(secrets)
-
-    def submit(segment: readers.Segment) -> Future[list[Batch]]:
-        done: Future[list[Batch]] = Future()
-        done.set_result(pickle.loads(pickle.dumps(readers.read(log, keys, segment))))  # noqa: S301
-        return done
-
-    yield submit
+def _in_this_process(own: Log, secrets: Keys, count: int) -> Generator[list[_Here]]:
+    log, chance = Log(own.file, read_only=True), Random(1)
+    yield [_Here(log, secrets, chance) for _ in range(count)]
     log.close()
 
 
@@ -125,7 +138,7 @@ def several(segment: int, **more: object) -> Generator[None]:
     """Logs of any size are read by several, so many rows at a time. ``more``: what else is to be
     otherwise in `readers`.
     """
-    changed = {"SMALLEST": 0, "SEGMENT": segment, "processors": lambda: 2, **more}
+    changed = {"SMALLEST": 0, "SEGMENT": segment, "processors": lambda: 3, **more}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in changed.items():
             patch.setattr(readers, name, value)
@@ -204,7 +217,10 @@ def test_P6_several_readers_find_what_one_finds(made: Home) -> None:
         left_out = chance.choice([None, *made.secrets])
         secrets = {one: made.secrets[one] for one in made.secrets if one != left_out}
         alone = _told(made.verified(secrets))
-        with several(chance.choice([1, 2, 3, 7, 20, 64]), started=_in_this_process):
+        few = chance.choice([1, 2, 4, 64])
+        with several(
+            chance.choice([1, 2, 3, 7, 20, 64]), started=_in_this_process, AHEAD=1, BEHIND=few
+        ):
             together = _told(made.verified(secrets))
         assert together == alone, story
         found += bool(alone[0].findings)
@@ -272,19 +288,19 @@ class _Spy:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.batches = 0
-        popen, read = subprocess.Popen, readers._Reader.read
+        popen, answer = subprocess.Popen, readers.Reader.answer
 
         def start(*args: Any, **named: Any) -> subprocess.Popen[bytes]:
             self.processes.append(popen(*args, **named))
             return self.processes[-1]
 
-        def counted(reader: Any, segment: readers.Segment) -> list[Batch]:
-            batches = read(reader, segment)
+        def counted(reader: readers.Reader) -> list[Batch]:
+            batches = answer(reader)
             self.batches += len(batches)
             return batches
 
         patch.setattr(subprocess, "Popen", start)
-        patch.setattr(readers._Reader, "read", counted)
+        patch.setattr(readers.Reader, "answer", counted)
 
     def assert_gone(self) -> None:
         assert [process.poll() is not None for process in self.processes] == [True, True]
@@ -324,12 +340,13 @@ def test_P6_no_row_that_a_process_has_read_is_read_again(
     assert taken == 0
 
 
-def _dies_at_once(reader: Any, _segment: readers.Segment) -> list[Batch]:
-    reader.kill()
-    return _READ(reader, _segment)
+def _dies_when_asked(reader: readers.Reader, segment: readers.Segment) -> None:
+    if reader._process is not None:
+        reader._process.kill()
+    _ASK(reader, segment)
 
 
-_READ = readers._Reader.read
+_ASK = readers.Reader.ask
 
 
 @pytest.mark.parametrize("is_altered", [False, True])
@@ -343,7 +360,7 @@ def test_P6_what_a_process_has_not_read_is_read_here(
         made.write(_altered(made.rows, Random(3)))
     alone = _told(made.verified(made.secrets))
     assert bool(alone[0].findings) == is_altered
-    monkeypatch.setattr(readers._Reader, "read", _dies_at_once)
+    monkeypatch.setattr(readers.Reader, "ask", _dies_when_asked)
     monkeypatch.setattr(sys, "executable", program)
     with several(40):
         assert _told(made.verified(made.secrets)) == alone
@@ -352,10 +369,9 @@ def test_P6_what_a_process_has_not_read_is_read_here(
 def test_P6_a_process_that_has_another_log_reads_nothing(made: Home) -> None:
     """As when the log was exchanged since it was opened here."""
     for opened, count in ((made.opened, 20), ((0, 0), 0)):
-        reader = readers._Reader(made.file, opened, made.secrets)
-        batches = reader.read(readers.Segment(1, 20, 0, bytes(32)))
-        assert sum(batch.size for batch in batches) == count
-        reader.kill()
+        reader = readers.Reader(made.file, opened, made.secrets)
+        reader.ask(readers.Segment(1, 20, 0, bytes(32)))
+        assert sum(batch.size for batch in reader.answer()) == count
         reader.close()
 
 
@@ -374,8 +390,9 @@ def test_P6_an_interrupt_leaves_no_process_behind(
 
 def test_P6_a_reader_ends_with_its_parent(made: Home) -> None:
     """Whatever ends the parent closes the pipe."""
-    reader = readers._Reader(made.file, made.opened, made.secrets)
-    assert reader.read(readers.Segment(1, 20, 0, bytes(32)))
+    reader = readers.Reader(made.file, made.opened, made.secrets)
+    reader.ask(readers.Segment(1, 20, 0, bytes(32)))
+    assert reader.answer()
     process = reader._process
     assert process is not None
     assert process.stdin is not None

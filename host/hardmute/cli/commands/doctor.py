@@ -7,27 +7,26 @@ is paired sign.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
-from importlib import resources
+from importlib import resources, util
 from itertools import groupby
 from pathlib import Path
 
 import muteboard
+from hardmute import Log, errors, is_board_id
 from hardmute.cli import console
 from hardmute.device import discovery, simulators
 from hardmute.device.discovery import Port
 from hardmute.doctor import board, machine, ports, store
 from hardmute.doctor.finding import Finding, failed, passed, skipped, warned
 from hardmute.doctor.machine import Machine
-from hardmute.model import errors
-from hardmute.model.answers import is_board_id
 from hardmute.monitor import desktop, settings
-from hardmute.store.log import Log
-from hardmute.system import paths
+from hardmute.system import monitor_socket, paths
 
 _RULE = "70-hardmute.rules"
 _RULE_GOES = f"""\
@@ -78,6 +77,7 @@ def examine(named: str | None, timeout: float, computer: Machine) -> Iterator[Fi
     yield _settings()
     yield _monitor(computer)
     yield _notifications(computer)
+    yield _page()
 
 
 def _settings() -> Finding:
@@ -117,6 +117,33 @@ def _notifications(computer: Machine) -> Finding:
     except errors.LocalError as error:
         return warned(name, str(error), "")
     return passed(name, f"{service} shows the notifications of `hardmute monitor`")
+
+
+def _page() -> Finding:
+    """Whether the monitor that runs serves a page, if it is to."""
+    name = "page"
+    try:
+        chosen = settings.load(paths.settings_file()).page
+        connection = monitor_socket.connect()
+    except errors.HardmuteError as error:
+        return skipped(name, str(error))
+    if connection is not None:
+        with contextlib.closing(connection):
+            try:
+                said = connection.ask("page")
+            except errors.UnreachableError as error:
+                return skipped(name, str(error))
+        if said.get("ok") is True:
+            url = said["page"]["url"]
+            return passed(name, f"the monitor serves its page at {url}: `hardmute page` opens it")
+        if said.get("trouble") is not None:
+            return failed(name, said["trouble"], "docs/page.md tells of the page.", errors.LOCAL)
+    if not chosen.serve:
+        return skipped(name, "no page is served; `hardmute monitor --page` serves one")
+    if util.find_spec("uvicorn") is None or util.find_spec("starlette") is None:
+        missing = errors.MissingExtraError("The page needs more than is installed", "page")
+        return failed(name, str(missing), "", errors.LOCAL)
+    return skipped(name, "no monitor of yours runs")
 
 
 def _open_log(file: Path) -> tuple[Log | None, errors.HardmuteError | None]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from hardmute import errors
 from hardmute.flash import tree
-from hardmute.model import errors
 
 if TYPE_CHECKING:
     from hardmute.flash.esp32_image import Esp32Image as Esp32Image
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def esp32_image(args: Namespace) -> Esp32Image:
     """The image that was named. Raises `UsageError` for none, and for one that is no ESP32's."""
     from hardmute.flash import esp32_image as images
+    from hardmute.flash import runtime
 
     if args.image is None:
         raise errors.UsageError(
@@ -27,6 +28,7 @@ def esp32_image(args: Namespace) -> Esp32Image:
         raise errors.UsageError(
             f"The image {args.image} cannot be read ({error.strerror})."
         ) from error
+    runtime.check_pin(content, args.image.name, str(args.image))
     return images.parse(content, str(args.image))
 
 

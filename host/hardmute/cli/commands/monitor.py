@@ -7,20 +7,23 @@ import contextlib
 import os
 import signal
 from argparse import Namespace
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import muteboard
+from hardmute import SYSTEM, HostClock, errors, words
 from hardmute.cli import console
 from hardmute.cli.commands.watch import print_change
-from hardmute.model import errors, words
-from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor import os_mute, settings, sinks
-from hardmute.monitor.feed import Feed
+from hardmute.monitor.feed import Feed, Sink
 from hardmute.monitor.monitor import Monitor
 from hardmute.monitor.server import Server, only_monitor
 from hardmute.system import paths
 from hardmute.system.service_manager import ServiceManager
+
+if TYPE_CHECKING:
+    from hardmute.web.serving import PageSink
 
 
 def monitor(args: Namespace) -> int:
@@ -54,25 +57,40 @@ def _release() -> int:
 async def _run(args: Namespace, clock: HostClock) -> int:
     file = paths.settings_file()
     chosen = settings.load(file)
+    pages = _Pages(forced=args.page)
+    if args.page:
+        # Asked for by name, it is there, or the monitor does not start.
+        pages.require()
     manager = ServiceManager()
     boards = tuple(args.devices) or chosen.boards
     followed = Monitor(boards, timeout=args.timeout, clock=clock)
-    working = sinks.Sinks(followed.feed, followed.mute, clock, console.ring)
+    working = sinks.Sinks(
+        followed.feed,
+        followed.mute,
+        clock,
+        console.ring,
+        lambda new: pages.made(followed, new, clock),
+    )
     ended = _ended_by_signals()
     reload = _asked_to_reload()
 
     def about() -> dict[str, Any]:
         process = {"pid": os.getpid(), "version": muteboard.__version__}
-        return {**process, "troubles": working.troubles}
+        return {**process, "troubles": [*pages.troubles, *working.troubles]}
+
+    async def use(new: settings.Settings) -> None:
+        if not args.devices:
+            await followed.follow_only(new.boards)
+        await working.use(new)
 
     tasks = [
         asyncio.create_task(followed.run()),
         asyncio.create_task(_print(followed.feed, as_json=args.json)),
         asyncio.create_task(_tell(manager, followed)),
-        asyncio.create_task(_reload(reload, file, chosen, working, manager)),
+        asyncio.create_task(_reload(reload, file, use, manager)),
     ]
     try:
-        async with Server(followed, about).listening():
+        async with Server(followed, about, pages.entrance).listening():
             await working.use(chosen)
             # The manager may want to be told nothing: that one ends.
             first = [task for task in tasks if task is not tasks[2]]
@@ -89,6 +107,44 @@ async def _run(args: Namespace, clock: HostClock) -> int:
     return ended.result() if ended.done() else errors.LOCAL
 
 
+class _Pages:
+    """The page, while the settings ask for one. ``forced``: whatever they say."""
+
+    def __init__(self, *, forced: bool) -> None:
+        self._forced = forced
+        self._sink: PageSink | None = None
+        self.troubles: list[str] = []
+
+    def require(self) -> type[PageSink]:
+        """What serves the page. It is loaded only for that. Raises `MissingExtraError`."""
+        try:
+            from hardmute.web.serving import PageSink
+        except ModuleNotFoundError as error:
+            raise errors.MissingExtraError(
+                "The page needs more than is installed", "page"
+            ) from error
+        return PageSink
+
+    def made(self, followed: Monitor, chosen: settings.Settings, clock: HostClock) -> list[Sink]:
+        self._sink, self.troubles = None, []
+        if not (self._forced or chosen.page.serve):
+            return []
+        try:
+            self._sink = self.require()(followed, chosen.page, clock)
+        except errors.MissingExtraError as error:
+            self.troubles = [str(error)]
+            console.complain(error)
+            return []
+        return [self._sink]
+
+    def entrance(self) -> dict[str, str] | str | None:
+        """Where the page is, and a one-time code for it; or why there is none."""
+        if self._sink is None:
+            return next(iter(self.troubles), None)
+        found = self._sink.entrance()
+        return self._sink.trouble if found is None else found._asdict()
+
+
 def _asked_to_reload() -> asyncio.Event:
     """Set when the settings are to be read again."""
     asked = asyncio.Event()
@@ -102,8 +158,7 @@ def _asked_to_reload() -> asyncio.Event:
 async def _reload(
     asked: asyncio.Event,
     file: Path,
-    chosen: settings.Settings,
-    working: sinks.Sinks,
+    use: Callable[[settings.Settings], Awaitable[None]],
     manager: ServiceManager,
 ) -> None:
     """Read the settings again each time that somebody asks; bad ones change nothing."""
@@ -117,10 +172,7 @@ async def _reload(
             console.complain(f"{error} The monitor keeps the settings that it has.")
             manager.ready("settings with a mistake: the old ones stay")
             continue
-        if new.boards != chosen.boards:
-            console.complain("`boards` has changed: start the monitor again for that.")
-        chosen = new
-        await working.use(new)
+        await use(new)
         manager.ready("settings read again")
 
 
@@ -150,4 +202,6 @@ async def _tell(manager: ServiceManager, followed: Monitor) -> None:
 
 async def _print(feed: Feed, *, as_json: bool) -> None:
     async for told in feed.changes():
+        if told.is_gone:
+            continue
         print_change(told.observation, told.label, as_json=as_json)

@@ -1,0 +1,1 @@
+"""The page of the monitor, and its API. Nothing here connects a line."""
