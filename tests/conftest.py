@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
+
 # Hypothesis' deadline is wall time, of which a busy machine takes any amount.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

@@ -16,9 +16,9 @@ import pytest
 from hardmute.cli import service_mode
 from hardmute.device import client
 from hardmute.flash import prompt, tree
+from hardmute.host import Host as ThisHost
 from hardmute.model import errors
 from hardmute.sim.world import act
-from hardmute.sync.recorder import Recorder
 
 BOARD = "5eed00015eed0001"
 _DEADLINE_S = 300
@@ -149,8 +149,8 @@ def test_maintenance_is_told_by_the_prompt(host: Host, monkeypatch: pytest.Monke
             if hands:
                 act(host.world, hands.pop(0))
 
-    monkeypatch.setattr(service_mode, "time", Time())
-    assert service_mode.wait_for("maintenance", BOARD, 20.0, Recorder()) == host.device
+    monkeypatch.setattr("hardmute.sync.service_mode.time", Time())
+    assert service_mode.wait_for("maintenance", BOARD, 20.0, ThisHost()) == host.device
     assert hands == []
     assert client.board_at_prompt(host.device, 20.0) == BOARD
     assert host.look()["line"] == "cut"

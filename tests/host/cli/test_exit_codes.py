@@ -246,7 +246,7 @@ def test_watch_that_is_to_ignore_a_closed_terminal_ignores_it(
 
 
 def test_only_outermost_excepts_take_whatever_comes() -> None:
-    """That of a command; and of what a monitor outlives: a thread, a sink, an answer of its page."""
+    """That of a command; and of a thread, a sink or a page of the monitor, which outlives it."""
     found = [
         file.name
         for file in sorted(Path(hardmute.__file__).parent.rglob("*.py"))

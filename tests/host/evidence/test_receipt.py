@@ -26,6 +26,7 @@ from hardmute.evidence.entries import (
     row_of,
     stored_entry,
 )
+from hardmute.evidence.proof import shown_json
 from hardmute.evidence.receipt import check_receipt, embedded
 from hardmute.model.clock import iso_time
 from hardmute.model.errors import EvidenceError, NewerError, UsageError
@@ -523,7 +524,7 @@ def test_P6_a_receipt_that_leaves_out_a_live_time_is_not_signed(
         content.update(
             counted=list(proof.counted),
             entries=entries,
-            intervals=[interval.shown._asdict() for interval in proof.intervals],
+            intervals=[*map(shown_json, proof.intervals)],
             verdict=proof.verdict,
         )
 

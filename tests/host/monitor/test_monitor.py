@@ -63,7 +63,7 @@ class Process:
     def knows(self, board: str) -> Known | None:
         # It may be too busy to answer.
         with suppress(client.HangsError):
-            return client.board(board, "test")
+            return client.known(board, "test")
         return None
 
     def verdict(self, board: str) -> Verdict | None:
@@ -209,7 +209,8 @@ def test_P5_a_board_is_paired_and_signs_through_the_monitor(
     sim: Sim, cli: Cli, monitor: StartMonitor, home: Path
 ) -> None:
     sim.open_setup()
-    monitor(sim.board)
+    running = monitor(sim.board)
+    wait_for(lambda: running.verdict(sim.board) == "muted")
     assert cli("-d", sim.board, "pair", "--verify-key", home / "key.json").code == 0
     told = cli("-d", sim.board, "verify", "--require", "attested", "--json")
     assert (told.code, told.json["proof"]) == (0, "attested")
@@ -353,14 +354,14 @@ class Plug:
     def sendall(self, _: bytes) -> None:
         pass
 
-    def recv(self, _: int) -> bytes:
+    def recvmsg(self, *_: int) -> tuple[bytes, list[Any], int, None]:
         until_s = self._time.passed_s + self._patience_s
         if not self._said or self._said[0][0] > until_s:
             self._time.passed_s = until_s
             raise TimeoutError
         at_s, answer = self._said.pop(0)
         self._time.passed_s = max(self._time.passed_s, at_s)
-        return json.dumps(answer).encode() + b"\n"
+        return json.dumps(answer).encode() + b"\n", [], 0, None
 
     def close(self) -> None:
         pass
@@ -465,7 +466,7 @@ def test_P5_an_answer_counts_by_its_age(
     )
 
     def is_told() -> bool:
-        known = client.board(sim.board, "test", clock)
+        known = client.known(sim.board, "test", clock)
         assert known is not None
         return known.observation.verdict == verdict
 
