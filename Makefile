@@ -170,7 +170,7 @@ bench: images
 	@mkdir -p build
 	$(BIN)/python -m bench --json build/bench.json
 
-soak: $(VENV)/test.stamp
+soak: images
 	HARDMUTE_SOAK=1 $(BIN)/python -m pytest -q tests/emulator/test_memory.py \
 		tests/host/evidence/test_soundness.py -k "memory or no_word_is_false"
 

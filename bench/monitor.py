@@ -164,7 +164,7 @@ def monitor_costs() -> list[Figure]:
         before, begin = cpu_s(process.pid), time.perf_counter()
         time.sleep(_BUSY_S)
         each = 1000 * (cpu_s(process.pid) - before) / (time.perf_counter() - begin) / _MANY
-        assert client.board(boards[0], "bench") is not None
+        assert client.known(boards[0], "bench") is not None
         told = (START, "-d", boards[0], "status", "--json")
         return [
             Figure(f"monitor of {_MANY} boards, each", each, "ms CPU/s", "≤ 0.3"),

@@ -20,7 +20,6 @@ from typing import IO, Any, NamedTuple
 
 import pytest
 
-from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
 from hardmute.sim.world import act
 from room import Control
 

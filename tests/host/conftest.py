@@ -23,7 +23,6 @@ import pytest
 import serial.tools.list_ports
 
 from evidence_maker import Story
-from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
 from hardmute.cli.main import main
 from hardmute.device import discovery, simulators
 from hardmute.device.discovery import Port

@@ -100,6 +100,8 @@ class Browser:
             deviceScaleFactor=1,
             mobile=False,
         )
+        # They would be in the pictures, and take their place from the page.
+        tab.call("Emulation.setScrollbarsHidden", hidden=True)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         tab.call("Emulation.setEmulatedMedia", features=features)
         tab.call("Page.navigate", url=url)

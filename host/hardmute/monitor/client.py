@@ -30,7 +30,7 @@ class Known(NamedTuple):
     exit_code: int
 
 
-def board(named: str | None, source: str, clock: HostClock = SYSTEM) -> Known | None:
+def known(named: str | None, source: str, clock: HostClock = SYSTEM) -> Known | None:
     """What the monitor knows of the board that ``named`` means: id, label or port.
 
     None if no monitor runs, or if it does not follow that board. ``named`` None: the only real
@@ -47,7 +47,7 @@ def board(named: str | None, source: str, clock: HostClock = SYSTEM) -> Known | 
 def following(named: str | None, source: str, clock: HostClock = SYSTEM) -> Iterator[Known] | None:
     """What the monitor knows of a board, at each change, and at least each second.
 
-    None as for `board`. The iterator gives "unknown" where the monitor says nothing for 3 s, and
+    None as for `known`. The iterator gives "unknown" where the monitor says nothing for 3 s, and
     goes on where it does again. It raises `UnreachableError` where the monitor has ended.
     """
     connection = connect(clock)

@@ -218,10 +218,11 @@ def _origins(chosen: PageSettings, port: int, *, is_tls: bool) -> list[str]:
     """The addresses by which a browser may call the page; the first is what people are told."""
     host = chosen.address[0]
     found = ipaddress.ip_address(host)
-    names = list(chosen.names)
-    if not found.is_unspecified:
-        names.append(f"[{host}]" if found.version == 6 else host)
+    bare = f"[{host}]" if found.version == 6 else host
     if found.is_loopback:
-        names.append("localhost")
+        names = [bare, "localhost", *chosen.names]
+    else:
+        # A certificate is for a name.
+        names = [*chosen.names, *(() if found.is_unspecified else (bare,))]
     scheme, usual = ("https", 443) if is_tls else ("http", 80)
     return [f"{scheme}://{name}" + ("" if port == usual else f":{port}") for name in names]

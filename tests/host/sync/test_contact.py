@@ -17,7 +17,6 @@ from virtual_port import EPOCH_MS, VirtualPort
 from conftest import Cli, Sim, StartSim, StartWatch, VirtualBoard
 from evidence_maker import hold
 from hardmute.cli import console
-from hardmute.cli.commands import log_verify
 from hardmute.cli.main import main
 from hardmute.device.client import Session
 from hardmute.model import errors, notices
@@ -25,6 +24,7 @@ from hardmute.model.allowance import Allowance
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.store import keys, readers
 from hardmute.store.log import ELSEWHERE, Log
+from hardmute.sync.check import log_outcome
 from hardmute.sync.contact import Contact, Meeting
 from hardmute.sync.journal_import import MOST_BREAKS, Intake
 from hardmute.sync.recorder import Recorder
@@ -620,13 +620,13 @@ def test_P5_a_pairing_by_an_app_is_told_until_it_is_paired_here(
     assert len(host.entries("incident")) <= 2
     log = Log(host.home / "log.sqlite3")
     checked = readers.verified(log, {})
-    assert log_verify.outcome(checked, {}, None, own=True).code == errors.TAMPERED
+    assert log_outcome(checked, {}, None, own=True).code == errors.TAMPERED
     # It stays said when all that was pruned.
     log.close()
     pair(board, host)
     assert host.visit(board).code == errors.OK
     log = Log(host.home / "log.sqlite3")
-    assert log_verify.outcome(readers.verified(log, {}), {}, None, own=True).code == errors.OK
+    assert log_outcome(readers.verified(log, {}), {}, None, own=True).code == errors.OK
     log.close()
 
 
