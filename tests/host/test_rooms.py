@@ -24,7 +24,7 @@ ROOMS = (
     ("cli",),
 )
 LEVELS = {room: level for level, row in enumerate(ROOMS) for room in row}
-# What users and commands import: modules, and not rooms. They stand between `monitor` and `cli`.
+# What users and commands import: modules, and not rooms. They stand below `cli` alone.
 FACE = ("__main__", "aio", "board", "host", "pairing", "proofs")
 FILES = [file for file in sorted(HOST.rglob("*.py")) if file != HOST / "__init__.py"]
 MODULES = {
@@ -111,11 +111,14 @@ ROOMS_OF = {
     "flash_verify": {"flash"},
     "listen": {"device", "evidence", "listen", "sync"},
     "micropython": {"flash"},
-    "monitor": {"monitor", "system"},
+    "monitor": {"monitor", "system", "web"},
     "outcome": {"listen"},
+    "page": {"system"},
     "recording": {"listen"},
     "service": {"monitor"},
     "sim": {"device", "flash", "sim"},
+    # Whether a board that is simulated here has a clock of its own.
+    "whose_clock": {"device", "system"},
 }
 
 
