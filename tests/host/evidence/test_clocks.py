@@ -398,8 +398,10 @@ def not_lost(rows: list[Observation], found: list[Interval]) -> None:
 
 # These wait for other programs of this host, which sleep when it does; or pace a simulated board.
 STOPS_IN_SUSPEND = {
-    "cli/commands/demo.py",
+    "device/borrow.py",
     "device/holder.py",
+    # How long a write may take.
+    "device/terminal.py",
     "model/clock.py",
     "sim/server.py",
     "store/log.py",
