@@ -27,7 +27,8 @@ settings.load_profile("no deadline")
 # all of hardmute again.
 if sys.dont_write_bytecode:
     sys.dont_write_bytecode = False
-    sys.pycache_prefix = str(Path(__file__).parents[1] / "build" / "bytecode")
+    # make has chosen a place, where pip has compiled what it installed.
+    sys.pycache_prefix = sys.pycache_prefix or str(Path(__file__).parents[1] / "build/bytecode")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 # Before numpy comes: its threads wait for each other in loops, on cores that others need.

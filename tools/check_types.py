@@ -44,7 +44,13 @@ PINS = {
 # What each port does not have: the other ports' board files and entry points; and CircuitPython a
 # journal, whose hashes it need not have.
 NOT_HERE = {
-    "rp2": ("muteboard/boards/esp32.py", "muteboard/boards/circuitpython.py", "safemode.py"),
+    "rp2": (
+        "muteboard/boards/esp32.py",
+        "muteboard/boards/esp32_cut.py",
+        "muteboard/boards/esp32_interlock.py",
+        "muteboard/boards/circuitpython.py",
+        "safemode.py",
+    ),
     "esp32": (
         "muteboard/boards/rp2040.py",
         "muteboard/boards/rp2040_interlock.py",
@@ -59,6 +65,9 @@ NOT_HERE = {
         "muteboard/boards/rp2040_interlock.py",
         "muteboard/boards/rp2040_sampler.py",
         "muteboard/boards/esp32.py",
+        "muteboard/boards/esp32_cut.py",
+        "muteboard/boards/esp32_interlock.py",
+        "muteboard/boards/interlock.py",
         "muteboard/boards/micropython_board.py",
         "main.py",
     ),

@@ -154,6 +154,10 @@ class MicroPythonBoard:
     def button_down(self) -> bool:
         return not self._button.value()
 
+    def is_quiet(self) -> bool:
+        """The button is up, and was not pressed since the last `take_edges`."""
+        return self._downs == self._downs_taken and not self.button_down()
+
     def take_missed(self) -> "Sequence[tuple[int, bool, int]]":
         return ()
 
