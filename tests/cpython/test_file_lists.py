@@ -12,6 +12,7 @@ import json
 import pytest
 
 from frozen_files import FIRMWARE, frozen
+from hardmute.flash import board_files
 
 _CHECK_TYPES = FIRMWARE.parent / "tools" / "check_types.py"
 
@@ -89,6 +90,10 @@ def test_mip_installs_just_what_a_micropython_board_imports() -> None:
     assert [name for name, _ in installed()] == files
     # Until it is there the board stays at the prompt, and can be installed anew.
     assert files[-1] == "main.py"
+
+
+def test_flash_writes_just_what_mip_installs() -> None:
+    assert set(board_files.micropython()) == {name for name, _ in installed()}
 
 
 def test_every_file_is_some_board_s() -> None:

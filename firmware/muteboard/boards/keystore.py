@@ -56,6 +56,8 @@ _HEADER = const(44)
 _FIELDS_AT = const(32)
 _CHECK_AT = const(40)
 _BLANK = b"\xff" * _PAGE
+# Before it are littlefs's own superblocks.
+_FIRST_BLOCK = const(2)
 _BLOCK_COUNT = const(4)
 _BLOCK_SIZE = const(5)
 _ENOENT = const(2)
@@ -121,7 +123,7 @@ class KeyStore:
         header = self._file_header()
         start = memoryview(self._buffer)[:_HEADER]
         others = []
-        for block in range(self._device.ioctl(_BLOCK_COUNT, 0)):
+        for block in range(_FIRST_BLOCK, self._device.ioctl(_BLOCK_COUNT, 0)):
             self._device.readblocks(block, start, 0)
             if header and start == header:
                 self._block = block
@@ -211,7 +213,7 @@ class KeyStore:
             while written < _BLOCK:
                 written += file.write(_BLANK)
         start = memoryview(self._buffer)[:_HEADER]
-        for block in range(self._device.ioctl(_BLOCK_COUNT, 0)):
+        for block in range(_FIRST_BLOCK, self._device.ioctl(_BLOCK_COUNT, 0)):
             self._device.readblocks(block, start, 0)
             if start == header:
                 return block

@@ -11,6 +11,8 @@ import muteboard
 _PACKAGE = Path(muteboard.__file__).parent
 # In a checkout they lie beside the package; in an installation, beside this file.
 _ENTRY_POINTS = (_PACKAGE.parent, Path(__file__).parent / "entry_points")
+# Each file more on a board takes reads of its flash at a start.
+_CIRCUITPYTHON = "muteboard/boards/circuitpython.py"
 
 
 def compiler() -> str | None:
@@ -30,6 +32,8 @@ def micropython(compiler: str | None = None) -> dict[str, bytes]:
     """
     files = {name: _entry_point(name) for name in ("boot.py", "main.py")}
     for name, source in _sources().items():
+        if name == _CIRCUITPYTHON:
+            continue
         if compiler is None:
             files[name] = source
         else:
