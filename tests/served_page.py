@@ -33,7 +33,7 @@ from hardmute.sim.world import act
 from hardmute.web.serving import PageSink
 from muteboard import config
 
-SOON_S = 20.0
+SOON_S = 60.0
 BOARD = "5eed0001"
 ANY_PORT = PageSettings(serve=True, address=("127.0.0.1", 0))
 

@@ -309,7 +309,8 @@ class Watcher:
         """
         while (line := self.next())["verdict"] != verdict:
             assert line["verdict"] in ("unknown", self._last), line
-        self._last = verdict
+        if verdict != "unknown":
+            self._last = verdict
         return line
 
     def interrupt(self) -> int:

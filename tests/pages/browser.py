@@ -26,8 +26,8 @@ for end, number in zip(ends, (3, 4)):
     os.dup2(end, number)
 os.execvp(sys.argv[3], sys.argv[3:])
 """
-ANSWER_S = 30.0
-SOON_S = 20.0
+ANSWER_S = 60.0
+SOON_S = 60.0
 
 
 class Browser:

@@ -145,7 +145,8 @@ def test_a_fault_is_never_shown_as_muted(
     tab.run('document.querySelector(".mute").click()')
     alert = 'document.querySelector(".card[data-state] .alert").textContent'
     tab.wait(f'{alert}.includes("press its button")')
-    assert set(tab.run("shown")) <= {"live Live", "fault Fault"}
+    # Where a busy machine is late it may have been unknown.
+    assert set(tab.run("shown")) <= {"live Live", "fault Fault", "unknown Unknown"}
 
 
 def test_the_code_is_gone_from_the_address(served: Served, chromium: Browser) -> None:

@@ -189,6 +189,8 @@ def _plug(address: tuple[str, int]) -> socket.socket:
             # There it would let another program have the same port.
             plug.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         plug.bind((host, port))
+        # Who is told of the page may come before uvicorn serves it.
+        plug.listen()
     except OSError as error:
         plug.close()
         raise LocalError(

@@ -336,7 +336,7 @@ def test_ten_silent_ports_take_one_time_out_in_all(
     @contextlib.contextmanager
     def connect(device: str, timeout: float, *_: Any) -> Generator[Any]:
         timeouts.append(timeout)
-        waiting.wait(30)
+        waiting.wait(60)
         raise UnreachableError(f"{device} is silent.", "no_answer")
         yield
 
@@ -369,7 +369,7 @@ def test_a_port_that_is_wanted_ends_the_search_for_all(
 
     @contextlib.contextmanager
     def connect(device: str, _timeout: float, _turn: Turn, is_over: Any) -> Generator[Any]:
-        begun.wait(30)
+        begun.wait(60)
         if device == wanted.port:
             raise PortWantedError(device)
         while not is_over():
@@ -408,7 +408,7 @@ def meet_all_at_once(monkeypatch: pytest.MonkeyPatch, name: str, ports: list[Plu
     waiting = threading.Barrier(len(ports))
 
     def asking(*options: Any, **settings: Any) -> Any:
-        waiting.wait(30)
+        waiting.wait(60)
         return real(*options, **settings)
 
     monkeypatch.setattr(client, name, asking)
@@ -654,7 +654,7 @@ class Order:
     @contextlib.contextmanager
     def _connect(self, device: str, *options: Any) -> Generator[Any]:
         if device in self._devices:
-            assert self._all_cut.wait(30)
+            assert self._all_cut.wait(60)
             raise UnreachableError(f"{device} is silent.", "no_answer")
         with self._real(device, *options) as session:
             yield session

@@ -327,7 +327,7 @@ def test_other_commands_do_not_get_the_port(
     sim: Sim, watch: StartWatch, cli: Cli, home: Path
 ) -> None:
     watcher = watch(sim.board)
-    watcher.next()
+    watcher.until("muted")
     for words in (["status"], ["verify"], ["config", "get"]):
         told = cli("-d", sim.board, *words, "--timeout", "0.3")
         assert (told.code, f"process {watcher.process.pid} " in told.err) == (UNKNOWN, True)

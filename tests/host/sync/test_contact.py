@@ -890,16 +890,16 @@ def test_P6_watch_fetches_at_the_start_at_changes_and_at_the_end(
 ) -> None:
     sim.act("press", "press")
     watcher = watch(sim.board)
-    assert watcher.next()["verdict"] == "muted"
+    watcher.until("muted")
     assert events(home) == [journal.BOOT, journal.UNMUTE, journal.MUTED]
     sim.act("press")
-    assert watcher.next()["verdict"] == "live"
+    watcher.until("live")
     deadline = time.monotonic() + 60
     while len(events(home)) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert events(home)[3:] == [journal.UNMUTE]
     sim.act("press")
-    assert watcher.next()["verdict"] == "muted"
+    watcher.until("muted")
     assert watcher.interrupt() == errors.INTERRUPTED
     assert events(home)[4:] == [journal.MUTED]
 
@@ -914,7 +914,7 @@ def test_P6_watch_goes_on_after_an_incident_and_ends_as_tampered(
     # Another board under its id, with a journal of its own.
     start_sim(board="5eed0001")
     watcher = watch("5eed0001")
-    assert watcher.next()["verdict"] == "muted"
+    watcher.until("muted")
     assert [body["what"] for body in observed(home, "incident")] == ["backwards"]
     assert watcher.interrupt() == errors.TAMPERED
 
