@@ -171,6 +171,24 @@ def test_P5_two_starts_with_one_number_are_never_joined() -> None:
         assert total(found, "unknown") >= 90_000
 
 
+@pytest.mark.parametrize("until", [50_000, 75_000, 100_000])
+def test_P5_what_waited_while_an_uncounted_board_restarted(until: int) -> None:
+    """It has the number of the start after it, and uptimes that fit there as well."""
+    history = [
+        Part(0, 20_000, "muted", 1),
+        Part(20_000, 30_000, "live", 1),
+        Part(30_000, 30_100, "muted", 1),
+        Part(30_100, 30_200, "off", 0),
+        Part(30_200, 31_000, "muted", 2),
+        Part(31_000, 200_000, "live", 2),
+    ]
+    world = World(Board(history, counts=False), chance=Random(1), stops={12_500: until})
+    world.watch(120_000)
+    found = shown(world.recorder.rows)
+    assert not false_muted(world, found)
+    assert total(found, "live") >= 115_000 - until
+
+
 # Watch.
 
 
