@@ -11,7 +11,7 @@ from hardmute.evidence.observation import Observation
 from hardmute.model import errors, words
 from hardmute.model.answers import NOT_ATTESTED, warning_text
 from hardmute.model.typed import TYPE_CHECKING, Any
-from hardmute.render.observations import why
+from hardmute.render.observations import status_row, why
 
 if TYPE_CHECKING:
     from hardmute.store.log import Log
@@ -112,16 +112,15 @@ def print_state(
         else:
             rows.append(row)
         return
-    ours = muteboard.__version__
     if as_json:
-        matches = None if firmware is None else firmware == ours
-        row = observation.as_json() | {"firmware": firmware, "firmware_matches": matches}
+        row = status_row(observation, firmware)
         if rows is None:
             print(json.dumps(row))
         else:
             rows.append(row)
         return
     print_observation(label, observation)
+    ours = muteboard.__version__
     if firmware == ours:
         # By the board's own word: `hardmute flash --verify` reads it back.
         console.detail(f"firmware {firmware}, as this hardmute carries it")

@@ -10,6 +10,8 @@ import contextlib
 from collections.abc import Iterator
 
 from hardmute.evidence.observation import Observation, essence
+from hardmute.model import errors
+from hardmute.model.answers import exit_code
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.model.errors import UnreachableError
 from hardmute.model.typed import Any, NamedTuple
@@ -74,6 +76,11 @@ def _following(
                 entry = _entry(said["board"], source, clock)
             except HangsError:
                 entry = entry._replace(observation=late(entry.observation, source, clock))
+
+
+def code_of(seen: Observation, health: int) -> int:
+    """The exit code of a status. ``health``: what log and evidence ask for."""
+    return errors.worst(exit_code(seen.verdict, seen.proof, "sensed"), health)
 
 
 def is_news(before: Known | None, entry: Known) -> bool:

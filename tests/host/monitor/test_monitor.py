@@ -62,7 +62,7 @@ class Process:
 
     def knows(self, board: str) -> Known | None:
         # It may be too busy to answer.
-        with suppress(client.HangsError):
+        with suppress(monitor_socket.HangsError):
             return client.board(board, "test")
         return None
 
@@ -185,35 +185,59 @@ def test_P5_status_is_what_the_monitor_knows(sim: Sim, cli: Cli, monitor: StartM
     assert cli("-d", sim.board, "status").code == 1
 
 
+@pytest.fixture
+def lent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The open ports that a monitor in this process has passed to others."""
+    passed: list[int] = []
+    pass_on = server._pass
+
+    def noting(plug: Any, said: dict[str, Any], fd: int) -> None:
+        passed.append(fd)
+        pass_on(plug, said, fd)
+
+    monkeypatch.setattr(server, "_pass", noting)
+    return passed
+
+
 def test_P5_commands_borrow_the_port_by_the_socket(
-    sim: Sim, cli: Cli, monitor: StartMonitor, home: Path
+    sim: Sim, cli: Cli, inside: Callable[..., Inside], lent: list[int]
 ) -> None:
-    running = monitor(sim.board)
-    for words in (
-        ("verify",),
-        ("mute",),
-        ("config",),
-        ("list",),
-        ("doctor",),
-        ("prove", "--from", "1s", "-o", home / "receipt.json"),
-    ):
-        told = cli(*words, *(() if words[0] == "list" else ("-d", sim.board)))
-        assert told.code != 6, told
-        assert "held" not in told.out + told.err, told
+    running = inside(sim.board)
+    for words in (("verify",), ("mute",), ("config", "get"), ("list",), ("doctor",)):
+        lent.clear()
+
+        def is_lent(words: tuple[object, ...] = words) -> bool:
+            told = cli(*words, *(() if words[0] == "list" else ("-d", sim.board)))
+            assert told.code != 6, told
+            assert "held" not in told.out + told.err, told
+            return bool(lent)
+
+        # While it looks for the board again it has no port to lend.
+        wait_for(is_lent)
         wait_for(lambda: running.verdict(sim.board) == "muted")
-    # Nobody has asked for the port in the way that a `watch` understands.
-    assert {file.suffix for file in (home / "run" / "ports").iterdir()} == {".lock"}
 
 
 def test_P5_a_board_is_paired_and_signs_through_the_monitor(
-    sim: Sim, cli: Cli, monitor: StartMonitor, home: Path
+    sim: Sim, cli: Cli, inside: Callable[..., Inside], lent: list[int], home: Path
 ) -> None:
     sim.open_setup()
-    monitor(sim.board)
+    running = inside(sim.board)
+    wait_for(lambda: running.verdict(sim.board) == "muted")
     assert cli("-d", sim.board, "pair", "--verify-key", home / "key.json").code == 0
-    told = cli("-d", sim.board, "verify", "--require", "attested", "--json")
-    assert (told.code, told.json["proof"]) == (0, "attested")
-    assert {file.suffix for file in (home / "run" / "ports").iterdir()} == {".lock"}
+    lent.clear()
+
+    def is_signed() -> bool:
+        told = cli("-d", sim.board, "verify", "--require", "attested", "--json")
+        return (told.code, told.json["proof"]) == (0, "attested") and bool(lent)
+
+    wait_for(is_signed)
+    lent.clear()
+
+    def is_met() -> bool:
+        assert "held" not in cli("-d", sim.board, "prove", "--from", "10s", "--json").err
+        return bool(lent)
+
+    wait_for(is_met)
 
 
 def test_one_after_the_other_borrows_and_a_mute_goes_first(
@@ -353,14 +377,14 @@ class Plug:
     def sendall(self, _: bytes) -> None:
         pass
 
-    def recv(self, _: int) -> bytes:
+    def recvmsg(self, *_: int) -> tuple[bytes, list[Any], int, None]:
         until_s = self._time.passed_s + self._patience_s
         if not self._said or self._said[0][0] > until_s:
             self._time.passed_s = until_s
             raise TimeoutError
         at_s, answer = self._said.pop(0)
         self._time.passed_s = max(self._time.passed_s, at_s)
-        return json.dumps(answer).encode() + b"\n"
+        return json.dumps(answer).encode() + b"\n", [], 0, None
 
     def close(self) -> None:
         pass

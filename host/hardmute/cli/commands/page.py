@@ -11,8 +11,7 @@ from typing import Any
 
 from hardmute.cli import console
 from hardmute.model import errors
-from hardmute.monitor import client
-from hardmute.system import paths
+from hardmute.system import monitor_socket, paths
 from hardmute.system.new_file import new_file
 
 _NO_MONITOR = "No monitor of yours runs: start one with `hardmute monitor --page`."
@@ -36,7 +35,7 @@ def page(args: Namespace) -> int:
 
 
 def _entrance() -> dict[str, Any]:
-    connection = client.connect()
+    connection = monitor_socket.connect()
     if connection is None:
         raise errors.LocalError(_NO_MONITOR)
     with contextlib.closing(connection):

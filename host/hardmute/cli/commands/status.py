@@ -7,8 +7,8 @@ from argparse import Namespace
 from hardmute.cli import console
 from hardmute.cli.state import print_state, told_code
 from hardmute.model import errors
-from hardmute.model.answers import exit_code
 from hardmute.monitor import client
+from hardmute.system.monitor_socket import HangsError
 
 
 def status(args: Namespace) -> int:
@@ -16,7 +16,7 @@ def status(args: Namespace) -> int:
     if not args.all and len(args.devices) < 2:
         try:
             known = client.board(args.device, "status")
-        except client.HangsError as error:
+        except HangsError as error:
             return _unknown(args, error)
         if known is not None:
             return _tell(args, known)
@@ -30,10 +30,10 @@ def _tell(args: Namespace, known: client.Known) -> int:
     told = told_code(
         lambda: print_state(seen, known.label, known.firmware, as_json=args.json, short=args.short)
     )
-    return errors.worst(exit_code(seen.verdict, seen.proof, "sensed"), known.exit_code, told)
+    return errors.worst(client.code_of(seen, known.exit_code), told)
 
 
-def _unknown(args: Namespace, error: client.HangsError) -> int:
+def _unknown(args: Namespace, error: HangsError) -> int:
     """Nobody knows: the monitor hangs, and it holds the ports."""
     from hardmute.sync.recorder import Recorder
     from hardmute.sync.visit import record_unseen

@@ -14,6 +14,7 @@ from hardmute.model import errors, words
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor import client
 from hardmute.render.observations import why
+from hardmute.system.monitor_socket import HangsError
 
 if TYPE_CHECKING:
     from hardmute.render.bars import Format
@@ -41,7 +42,7 @@ def _watch(args: Namespace) -> int:
     device = args.device
     try:
         told = client.following(device, "watch")
-    except client.HangsError as error:
+    except HangsError as error:
         console.complain(error)
         return error.exit_code
     if told is not None:
