@@ -53,7 +53,7 @@ STATUS_OF_A_PORT = {
     *("hardmute.cli.console", "hardmute.cli.shortcut", "hardmute.cli.state"),
     "hardmute.cli.whose_clock",
     *("hardmute.device", "hardmute.device.client", "hardmute.device.discovery"),
-    "hardmute.device.frames",
+    *("hardmute.device.frames", "hardmute.device.pace"),
     *("hardmute.device.holder", "hardmute.device.simulators", "hardmute.device.terminal"),
     *("hardmute.evidence", "hardmute.evidence.anchors", "hardmute.evidence.entries"),
     "hardmute.evidence.observation",

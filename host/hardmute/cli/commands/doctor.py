@@ -26,9 +26,9 @@ from hardmute.doctor.finding import Finding, failed, passed, skipped, warned
 from hardmute.doctor.machine import Machine
 from hardmute.model import errors
 from hardmute.model.answers import is_board_id
-from hardmute.monitor import client, desktop, settings
+from hardmute.monitor import desktop, settings
 from hardmute.store.log import Log
-from hardmute.system import paths
+from hardmute.system import monitor_socket, paths
 
 _RULE = "70-hardmute.rules"
 _RULE_GOES = f"""\
@@ -126,7 +126,7 @@ def _page() -> Finding:
     name = "page"
     try:
         chosen = settings.load(paths.settings_file()).page
-        connection = client.connect()
+        connection = monitor_socket.connect()
     except errors.HardmuteError as error:
         return skipped(name, str(error))
     if connection is not None:
