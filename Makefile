@@ -25,13 +25,15 @@ PEER_PACKAGES := ser2net socat systemd
 AUDIO_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-micropython test-chip test-audio test-desktop test-peers test-pages test-shells picture images lint types wheel bench soak release clean
+.PHONY: help demo test test-micropython test-newest test-chip test-audio test-desktop test-peers test-pages test-shells picture images lint types wheel bench soak release clean
 
 help:
 	@echo "make demo    the main job, on a simulated board (ENGINE=rp2040: emulated Pico)"
 	@echo "make test    the portable tests"
 	@echo "make test-micropython"
 	@echo "             the firmware's tests on a real MicroPython interpreter"
+	@echo "make test-newest"
+	@echo "             its unit tests on the newest MicroPython that npm has (WebAssembly)"
 	@echo "make test-chip"
 	@echo "             the firmware as it is flashed, on an emulated Pico"
 	@echo "make test-audio"
@@ -130,6 +132,9 @@ test-micropython: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -q tests/cpython/test_interpreter_runner.py; \
 	"$$MICROPYTHON" -X heapsize=16m tests/interpreter/run.py --not-here tests/cpython $(ON_MICROPYTHON)
 
+test-newest: $(VENV)/lint.stamp
+	$(BIN)/python tools/test_newest.py
+
 lint: $(VENV)/lint.stamp types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -165,7 +170,7 @@ bench: images
 	@mkdir -p build
 	$(BIN)/python -m bench --json build/bench.json
 
-soak: $(VENV)/test.stamp
+soak: images
 	HARDMUTE_SOAK=1 $(BIN)/python -m pytest -q tests/emulator/test_memory.py \
 		tests/host/evidence/test_soundness.py -k "memory or no_word_is_false"
 

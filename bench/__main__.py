@@ -35,6 +35,7 @@ BENCHMARKS = (
     listen.calibration,
     os_mute.os_mute,
     chip.chip_figures,
+    chip.idle_cost,
     chip.journal_figures,
 )
 

@@ -1,17 +1,21 @@
 """Figures of the emulated Pico, beside those of what most hobby mute buttons do.
 
-All in emulated time: the same on any machine. The firmware's are of the very files that are
-flashed; the two naive programs stand for a polling loop and for an interrupt in Python.
+All but `idle_cost` is in emulated time: the same on any machine. The firmware's figures are of the
+very files that are flashed; the two naive programs stand for a polling loop and for an interrupt
+in Python. The image is the official one; the locked image is built from Debian's source.
 """
 
 from __future__ import annotations
 
+import functools
 import random
 import statistics
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from rp2040py.execute_batch import execute_batch
 from rp2040py.gpio_pin import GPIOPinState
 from tests.emulator.workbench import Bench, Heap, Repl, locked_image
 
@@ -148,7 +152,10 @@ def chip_figures() -> list[Figure]:
     polled, polled_line, polled_defined = _polled(chance)
     interrupt = _interrupt(INTERRUPT, chance)
     lamp, _ = _interrupt(INTERRUPT_AND_LAMP, chance)
-    (pio, pio_hung), firmware = _firmware(chance)
+    (pio, pio_hung), firmware = _firmware(
+        chance, Bench(image(), files.firmware(config.dump(config.DEFAULTS)))
+    )
+    (locked_pio, locked_hung), locked = _firmware(chance, Bench(locked_image(), {}))
     prompt = _prompt(chance)
     ratios = {
         "p50": statistics.median(polled[0]) / max(_PIO_CLAIM_US, statistics.median(pio)),
@@ -156,6 +163,7 @@ def chip_figures() -> list[Figure]:
     }
     return [
         *_latencies("PIO (ours)", pio, pio_hung, "< 1"),
+        *_latencies("PIO (ours), locked image", locked_pio, locked_hung, "< 1"),
         *_latencies("IRQ in Python", *interrupt),
         Figure(f"edge → pin, IRQ, lamp at work, max of {len(lamp)}", max(lamp), "µs"),
         *_latencies("polled each 5 ms (naive)", *polled),
@@ -164,13 +172,15 @@ def chip_figures() -> list[Figure]:
             for name, ratio in ratios.items()
         ),
         Figure("press → sensed `muted` on USB, median", firmware["event"], "ms"),
+        Figure("press → sensed `muted` on USB, locked image, median", locked["event"], "ms"),
         Figure("press → line on USB, polled (naive), median", polled_line, "ms"),
         Figure("  ratio ours : naive, which does not sense", firmware["event"] / polled_line, "×"),
         Figure("status, asked → answered, median", firmware["status"], "ms"),
+        Figure("status, asked → answered, locked image, median", locked["status"], "ms"),
         *prompt,
         Figure("power-on → relay pin low, polled (naive)", polled_defined, "ms"),
         *_starts("", firmware),
-        *_starts(", locked image", _start(Bench(locked_image(), {}))),
+        *_starts(", locked image", locked),
         *_sizes(),
     ]
 
@@ -265,10 +275,9 @@ def _hung(bench: Bench) -> float | None:
 
 
 def _firmware(
-    chance: random.Random,
+    chance: random.Random, bench: Bench
 ) -> tuple[tuple[list[float], float | None], dict[str, float]]:
     """Edge -> pin in us, also of a hung CPU; and times in ms, by name."""
-    bench = Bench(image(), files.firmware(config.dump(config.DEFAULTS)))
     found = _start(bench)
     found["status"] = statistics.median(_answers(bench, "status", chance))
     bench.ask("watch")
@@ -355,6 +364,33 @@ def _prompt(chance: random.Random) -> list[Figure]:
         Figure("heap free", heap.free / 1000, "kB"),
         Figure("heap, largest free block", heap.largest / 1000, "kB"),
     ]
+
+
+_IDLE_S = 3
+
+
+def idle_cost() -> list[Figure]:
+    """CPU time of this machine for a second of the emulated Pico, muted and idle."""
+    bench = Bench.with_firmware(image()).start()
+    bench.run_ms(1_000)
+    ours = min(_idle_ms(bench) for _ in range(_IDLE_S))
+    # The same chip goes on without thumb.c.
+    simulator = bench.pico._simulator  # noqa: SLF001
+    bench.pico._run = functools.partial(execute_batch, simulator, 1)  # noqa: SLF001
+    alone = min(_idle_ms(bench) for _ in range(_IDLE_S))
+    return [
+        Figure("CPU for an idle emulated second, thumb.c (ours)", ours, "ms"),
+        Figure("CPU for an idle emulated second, rp2040py alone", alone, "ms"),
+        Figure("  ratio ours : rp2040py alone", ours / alone, "×", "≤ 0.5"),
+    ]
+
+
+def _idle_ms(bench: Bench) -> float:
+    """In steps of a millisecond, as `hardmute sim` takes them."""
+    start = time.process_time()
+    for _ in range(1_000):
+        bench.run_ms(1)
+    return 1000 * (time.process_time() - start)
 
 
 # What the board writes for a record; `board` is there (`_SETUP`).

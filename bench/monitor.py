@@ -234,7 +234,7 @@ def monitor_costs() -> list[Figure]:
             time.sleep(_BUSY_S)
             each = 1000 / (time.perf_counter() - begin) / _MANY
             took, bare = cpu_s(process.pid) - before, cpu_s(crowd.pid) - theirs
-            known = client.board("5eed0000", "bench")
+            known = client.known("5eed0000", "bench")
             assert known is not None
             assert known.observation.proof == "attested"
             told = (START, "-d", "5eed0000", "status", "--json")

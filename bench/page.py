@@ -42,6 +42,7 @@ def page_shown() -> list[Figure]:
             tab.run(_WATCH)
             shown: list[float] = []
             control: list[float] = []
+            monitor: list[float] = []
             for number in range(_TIMES):
                 control.append(_change(tab, number))
                 board.act("press")
@@ -49,14 +50,16 @@ def page_shown() -> list[Figure]:
                 board.act("press")
                 tab.wait('document.querySelector(".card[data-state=muted]") !== null')
                 shown.append(tab.run("changes.at(-1)[1]") - board.moved_ms)
+                monitor.append(served.told[-1][1] - board.moved_ms)
         finally:
             served.close()
             board.close()
     return [
         Figure("Chromium changes a page (control), median", statistics.median(control), "ms"),
         Figure("Chromium changes a page (control), worst", max(control), "ms"),
+        Figure("press that cuts -> monitor (control), worst", max(monitor), "ms"),
         Figure("press that cuts -> page, median", statistics.median(shown), "ms"),
-        Figure("press that cuts -> page, worst", max(shown), "ms", "≤ control + 150"),
+        Figure("press that cuts -> page, worst", max(shown), "ms", "≤ controls + 150"),
     ]
 
 

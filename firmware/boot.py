@@ -8,6 +8,14 @@ try:
     kbd_intr = getattr(micropython, "kbd_intr", None)
     if kbd_intr:
         kbd_intr(-1)
+        import sys
+
+        if sys.platform == "esp32":
+            # This chip may come out of a reset with the line connected.
+            try:
+                from muteboard.boards import esp32_cut  # noqa: F401 - what it does as it starts
+            except Exception:  # noqa: BLE001, S110 - main.py finds the same, and says it
+                pass
     else:
         # CircuitPython. A file that is missing leaves console and drive open, to be repaired.
         from muteboard.boards import circuitpython

@@ -17,32 +17,17 @@ try:
 
     micropython.kbd_intr(-1)
 
-    import sys
-
     from muteboard import boards
 
     # Before a pin or a register is touched: on another chip they are something else.
-    found = getattr(sys.implementation, "_machine", "")
-    names = boards.MACHINES.get(found)
-    if names is None:
-        raise ImportError(boards.refusal(found, boards.MICROPYTHON))  # noqa: TRY301 - handled below
-
-    try:
-        with open("board.txt", "rb") as file:
-            name = file.read(32).strip()
-    except OSError as error:
-        # ENOENT. A file that is there and cannot be read must not pass for none.
-        if error.errno != 2:
-            raise
-        name = names[0]
-
-    if name not in names:
-        raise ImportError("no such board here: " + repr(name))  # noqa: TRY301 - handled below
+    name = boards.chosen()
     # The board first, because it cuts the line: a restart may have left it connected.
     if name == b"rp2040":
         from muteboard.boards import rp2040 as chip
     elif name == b"rp2040_interlock":
         from muteboard.boards import rp2040_interlock as chip
+    elif name == b"esp32_interlock":
+        from muteboard.boards import esp32_interlock as chip
     else:
         from muteboard.boards import esp32 as chip
 

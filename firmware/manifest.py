@@ -15,6 +15,7 @@ package(
         "app.py",
         "attest.py",
         "boards/__init__.py",
+        "boards/interlock.py",
         "boards/keystore.py",
         "boards/micropython_board.py",
         "boards/rp2040.py",

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
+
 # Hypothesis' deadline is wall time, of which a busy machine takes any amount.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
@@ -25,7 +27,8 @@ settings.load_profile("no deadline")
 # all of hardmute again.
 if sys.dont_write_bytecode:
     sys.dont_write_bytecode = False
-    sys.pycache_prefix = str(Path(__file__).parents[1] / "build" / "bytecode")
+    # make has chosen a place, where pip has compiled what it installed.
+    sys.pycache_prefix = sys.pycache_prefix or str(Path(__file__).parents[1] / "build/bytecode")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 # Before numpy comes: its threads wait for each other in loops, on cores that others need.

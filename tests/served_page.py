@@ -33,7 +33,7 @@ from hardmute.sim.world import act
 from hardmute.web.serving import PageSink
 from muteboard import config
 
-SOON_S = 20.0
+SOON_S = 60.0
 BOARD = "5eed0001"
 ANY_PORT = PageSettings(serve=True, address=("127.0.0.1", 0))
 
@@ -175,7 +175,9 @@ class Client:
 
 
 class Served:
-    """A monitor with a page, in a thread of this process."""
+    """A monitor with a page, in a thread of this process. ``told``: the verdicts of its feed, and
+    when they came, by the wall clock in ms.
+    """
 
     def __init__(
         self, *boards: str, chosen: PageSettings = ANY_PORT, clock: HostClock = SYSTEM
@@ -193,7 +195,9 @@ class Served:
         self.sink = PageSink(self.monitor, self._chosen, self._clock)
         self._loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
+        self.told: list[tuple[str, float]] = []
         following = asyncio.create_task(self.monitor.run())
+        reading = asyncio.create_task(self._read())
         serving = asyncio.create_task(self.sink.run(self.monitor.feed, self.monitor.mute))
         await self.monitor.is_ready.wait()
         while self.sink.trouble is None:
@@ -203,10 +207,14 @@ class Served:
             await asyncio.sleep(0.01)
         self._begun.set()
         await self._end.wait()
-        for task in (serving, following):
+        for task in (serving, reading, following):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+    async def _read(self) -> None:
+        async for told in self.monitor.feed.changes():
+            self.told.append((told.observation.verdict, 1000 * time.time()))
 
     def code(self) -> str:
         """A new code."""

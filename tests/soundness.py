@@ -16,7 +16,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -34,7 +34,6 @@ from evidence_maker import (
     copy_of,
     hash_of,
 )
-from hardmute.cli.commands import log_verify
 from hardmute.evidence import proof, receipt, verifier
 from hardmute.evidence.entries import (
     GENESIS,
@@ -47,10 +46,12 @@ from hardmute.evidence.entries import (
     stored,
 )
 from hardmute.evidence.excerpt import Excerpt
-from hardmute.evidence.proof import EVIDENCE, Proof, Proven
+from hardmute.evidence.interval import Interval
+from hardmute.evidence.proof import EVIDENCE, Proof, shown_json
 from hardmute.model import errors
 from hardmute.store.excerpt import excerpt
 from hardmute.store.log import Log
+from hardmute.sync.check import log_outcome
 from muteboard import attest, journal
 
 DAY = 24 * 60 * MINUTE
@@ -276,8 +277,10 @@ class TrueStory(Story):
 
     def do_weld(self) -> None:
         """A contact closes by itself. The board says muted until it calls that a fault."""
-        if not self.board.journal.pairing:
-            # Nobody could see it: no board that is not paired attests.
+        owner = self.board.id, self.board.journal.pairing
+        held = self.host.attest_keys.get(owner, ())
+        if not any(key in held for key in self.board.attest_keys.get(owner, ())):
+            # No attestation that counts would show it.
             return
         self.board.sense = 1
         self.hidden = True
@@ -420,7 +423,7 @@ class Kept(NamedTuple):
         ends = [e.body for e in self.entries if e.kind == "checkpoint"]
         return bytes.fromhex(next(b["hash"] for b in ends[::-1] if b["row"] == first - 1))
 
-    def untrue(self, intervals: Iterable[Proven]) -> list[Live]:
+    def untrue(self, intervals: Iterable[Interval]) -> list[Live]:
         """When it was told to be muted, and was not."""
         return [
             live._replace(start=max(one.start_ms, live.start), end=min(one.end_ms, live.end))
@@ -430,7 +433,7 @@ class Kept(NamedTuple):
             if live.start < one.end_ms and one.start_ms < live.end
         ]
 
-    def blurred(self, shown: Proof) -> Proven | None:
+    def blurred(self, shown: Proof) -> Interval | None:
         """What was attested to be live for twenty times as long as it was, its ends vague."""
         for one in shown.intervals:
             is_whole = shown.from_ms < one.start_ms and one.end_ms < shown.to_ms
@@ -451,7 +454,7 @@ class Kept(NamedTuple):
         )
 
 
-def _overlap(one: Proven, spans: Iterable[tuple[int, int]]) -> int:
+def _overlap(one: Interval, spans: Iterable[tuple[int, int]]) -> int:
     """For how many ms of ``one`` there is a span."""
     total, at = 0, one.start_ms
     for start, end in sorted(spans):
@@ -514,9 +517,9 @@ class Scratch:
         self.log.close()
 
 
-@cache
+@lru_cache(maxsize=128)
 def world(seed: int) -> World:
-    """The story of ``seed``, told once for each process."""
+    """The story of ``seed``, told once for each process, unless there are very many."""
     with tempfile.TemporaryDirectory() as folder:
         story = TrueStory(Path(folder), Random(seed))
         for _ in range(LENGTH):
@@ -826,7 +829,7 @@ def _outcome(
     checked: verifier.Verifier, secrets: Secrets, expected: bytes | None, *, own: bool
 ) -> int:
     try:
-        return log_verify.outcome(checked, secrets, expected, own=own).code
+        return log_outcome(checked, secrets, expected, own=own).code
     except errors.UsageError as error:
         return error.exit_code
 
@@ -843,7 +846,7 @@ def claimed(entries: Sequence[Entry], from_ms: int, to_ms: int) -> dict[str, Any
         check.take([stored(entry)])
     shown = proof.shown_by(BOARD, check, ours, from_ms, to_ms, lambda _: True, keyed=False)
     if shown.findings:
-        muted = Proven(from_ms, to_ms, "muted", "button", 0)
+        muted = Interval(from_ms, to_ms, "muted", "button")
         shown = shown._replace(findings=[], intervals=[muted])
     return receipt.make_receipt(shown, ours, {}, hashes.get)
 
@@ -1316,8 +1319,8 @@ def claim_muted(told: World, chance: Random) -> Attack | None:
     content = signed_receipt(told, told.hosts[0].entries, start, end)
     if content is None:
         return None
-    muted = Proven(start, end, "muted", "button", 0)
-    content |= {"verdict": "muted", "intervals": [muted.shown._asdict()]}
+    muted = Interval(start, end, "muted", "button")
+    content |= {"verdict": "muted", "intervals": [shown_json(muted)]}
     if chance.random() < 0.5:
         content["macs"] = {}
     made = sealed(content)

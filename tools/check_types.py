@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Check the types of the firmware on each port, with that port's own stubs.
 
-    python tools/check_types.py [rp2 | esp32 | circuitpython] ...
+    python tools/check_types.py [rp2 | rp2-newest | esp32 | esp32-newest | circuitpython] ...
 
-The stub packages contain files of the same names with different contents, so each port gets a
+The stub packages contain files of the same names with different contents, so each set gets a
 folder of its own, under $XDG_CACHE_HOME/hardmute/stubs; it is filled from PyPI when it is not
 there. Exits with 1 if any port has an error.
 """
@@ -21,11 +21,20 @@ from pathlib import Path
 
 FIRMWARE = Path(__file__).resolve().parent.parent / "firmware"
 
-# MicroPython's of the oldest release that we support, so that nothing newer is used by mistake.
-# CircuitPython's of version 9 lack `micropython`.
+# MicroPython's of the oldest release that we support, so that nothing newer is used by mistake;
+# and of the newest, which may have changed what we use. CircuitPython's of version 9 lack
+# `micropython`.
 PINS = {
     "rp2": ("micropython-rp2-stubs==1.25.0.post3", "micropython-stdlib-stubs==1.29.0.post2"),
+    "rp2-newest": (
+        "micropython-rp2-stubs==1.29.0.post1",
+        "micropython-stdlib-stubs==1.29.0.post2",
+    ),
     "esp32": ("micropython-esp32-stubs==1.25.0.post5", "micropython-stdlib-stubs==1.29.0.post2"),
+    "esp32-newest": (
+        "micropython-esp32-stubs==1.29.0.post1",
+        "micropython-stdlib-stubs==1.29.0.post2",
+    ),
     "circuitpython": (
         "circuitpython-stubs==10.3.1",
         "adafruit-circuitpython-neopixel==6.4.2",
@@ -35,7 +44,13 @@ PINS = {
 # What each port does not have: the other ports' board files and entry points; and CircuitPython a
 # journal, whose hashes it need not have.
 NOT_HERE = {
-    "rp2": ("muteboard/boards/esp32.py", "muteboard/boards/circuitpython.py", "safemode.py"),
+    "rp2": (
+        "muteboard/boards/esp32.py",
+        "muteboard/boards/esp32_cut.py",
+        "muteboard/boards/esp32_interlock.py",
+        "muteboard/boards/circuitpython.py",
+        "safemode.py",
+    ),
     "esp32": (
         "muteboard/boards/rp2040.py",
         "muteboard/boards/rp2040_interlock.py",
@@ -50,6 +65,9 @@ NOT_HERE = {
         "muteboard/boards/rp2040_interlock.py",
         "muteboard/boards/rp2040_sampler.py",
         "muteboard/boards/esp32.py",
+        "muteboard/boards/esp32_cut.py",
+        "muteboard/boards/esp32_interlock.py",
+        "muteboard/boards/interlock.py",
         "muteboard/boards/micropython_board.py",
         "main.py",
     ),
@@ -88,7 +106,9 @@ def project(port: str, folder: Path, home: Path) -> dict[str, object]:
     firmware = Path(os.path.relpath(FIRMWARE, home))
     settings: dict[str, object] = {
         "include": [str(firmware)],
-        "exclude": [str(firmware / path) for path in (*NOT_HERE[port], _MANIFEST)],
+        "exclude": [
+            str(firmware / path) for path in (*NOT_HERE[port.partition("-")[0]], _MANIFEST)
+        ],
         "extraPaths": [str(FIRMWARE), str(folder)],
         "stubPath": str(folder),
         "typeCheckingMode": "standard",

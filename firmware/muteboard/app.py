@@ -99,6 +99,9 @@ class App:
         What it yields is the `idle_ms` until the next pass.
         """
         try:
+            # Before the lamp says its first word.
+            if not self._hold:
+                self._board.feed_watchdog()
             while self.service != "maintenance":
                 self.step()
                 yield self.idle_ms()

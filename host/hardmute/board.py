@@ -15,16 +15,14 @@ from copy import copy
 from typing import Self
 
 from hardmute.device import discovery, simulators
-from hardmute.device.client import STREAM_SILENCE_S, Session
-from hardmute.device.holder import Turn
+from hardmute.device.client import STREAM_SILENCE_S
 from hardmute.evidence.observation import Observation
+from hardmute.host import Host, Question
 from hardmute.model import errors
-from hardmute.model.answers import Identity, JournalEnd
+from hardmute.model.answers import Identity
 from hardmute.model.clock import SYSTEM
 from hardmute.monitor.watch import Watch
-from hardmute.sync.contact import Contact, Meeting
-from hardmute.sync.recorder import Recorder
-from hardmute.sync.visit import Ask, ask_once, ask_twice, cut, unseen_now, visit
+from hardmute.sync.visit import Visited, unseen_now
 from muteboard import journal
 
 TIMEOUT_S = 3.0
@@ -44,7 +42,7 @@ def open_board(name: str | None = None, *, timeout: float = TIMEOUT_S) -> Board:
     Raises `UnreachableError` if the board does not answer: treat that as ``unknown``. Raises
     `UsageError` if the name means no board, or several boards fit.
     """
-    log = Recorder().log
+    log = Host().log
     with discovery.open_board(name, timeout, log) as (session, identity):
         # A port stays what was asked for; any other name means this board, wherever it is.
         named = identity.board if name is None or not discovery.is_port(name) else name
@@ -58,7 +56,7 @@ def boards(*, timeout: float = TIMEOUT_S) -> list[Board]:
     seconds). Ports that another program holds are left out: use `open_board` for a board that you
     expect, which says why it cannot be reached.
     """
-    found = {one.device: one.identity for one in discovery.find(timeout, Recorder().log, "usual")}
+    found = {one.device: one.identity for one in discovery.find(timeout, Host().log, "usual")}
     for entry in simulators.running():
         if entry.device not in found:
             try:
@@ -103,8 +101,7 @@ class Board:
     @property
     def label(self) -> str | None:
         """What this host calls the board; None without a label. Reads the log."""
-        log = Recorder().log
-        return None if log is None else log.label(self.id)
+        return Host().label(self.id)
 
     def until(self, is_over: Callable[[], bool]) -> Board:
         """This board, for somebody who may stop waiting: once ``is_over()``, its calls end with
@@ -125,13 +122,13 @@ class Board:
         Raises `EvidenceError` if what the board says does not fit what is known of it or of its
         keys: then its word is worth nothing.
         """
-        return self._visit("status", ask_once)
+        return self._ask("status")
 
     def verify(self) -> Observation:
         """As `read`, but asked twice, and the clocks of board and host must agree on the time in
         between; as `hardmute verify` does. Always writes a row into the log.
         """
-        return self._visit("verify", ask_twice)
+        return self._ask("verify")
 
     def mute(self) -> Observation:
         """Cut the line, and read until the board does not say ``live`` any more.
@@ -139,7 +136,7 @@ class Board:
         The line is cut only if the verdict is ``muted``. Programs that follow the board give their
         port up for it. Raises as `read`.
         """
-        return self._visit("mute", cut, "mute")
+        return self._ask("mute")
 
     def sync(self) -> int:
         """Fetch what the log lacks of the board's journal. Returns how many it still lacks.
@@ -154,32 +151,16 @@ class Board:
         return lacks
 
     def _sync_once(self) -> int:
-        ends: list[JournalEnd | None] = []
-
-        def ask(_: Session, contact: Contact) -> Meeting:
-            met = contact.meet()
-            ends.append(met.status.journal)
-            return met
-
-        recorder = Recorder()
-        visited = visit(
-            recorder,
-            self._named,
-            self._timeout,
-            "status",
-            ask,
-            board=self.id,
-            is_over=self._is_over,
-        )
-        recorder.require_evidence()
+        host = Host()
+        visited = self._visit(host, "status")
         if visited.error is not None:
             raise visited.error
-        end = ends[-1]
+        end = visited.journal
         if end is None:
             return 0
-        if recorder.log is None:
+        if host.log is None:
             raise errors.LogError("The log cannot be used, so nothing is fetched into it.")
-        _, newest = recorder.log.journal_end(self.id) or (0, None)
+        _, newest = host.log.journal_end(self.id) or (0, None)
         return max(0, end.seq - (0 if newest is None else journal.Record(newest).seq))
 
     def watch(
@@ -200,25 +181,25 @@ class Board:
         """
         return Watch(self._named, self.id, self._timeout, stop or threading.Event(), notify)
 
-    def _visit(self, source: str, ask: Ask, turn: Turn = "usual") -> Observation:
-        recorder = Recorder()
-        visited = visit(
-            recorder,
-            self._named,
-            self._timeout,
-            source,
-            ask,
-            board=self.id,
-            turn=turn,
-            is_over=self._is_over,
-            history_s=_HISTORY_S,
-        )
-        recorder.require_evidence()
-        seen = visited.observation
+    def _ask(self, question: Question) -> Observation:
+        host = Host()
+        seen = self._visit(host, question, _HISTORY_S).observation
         if (
             seen.verdict == "muted"
             and SYSTEM.now_s() - (seen.run_us or 0) / 1e6 > STREAM_SILENCE_S
         ):
             # This program, or the computer, was stopped since the board answered.
-            return unseen_now("late", self.id, seen.device, seen.simulated, source, SYSTEM)
+            return unseen_now("late", self.id, seen.device, seen.simulated, question, SYSTEM)
         return seen
+
+    def _visit(self, host: Host, question: Question, history_s: float | None = None) -> Visited:
+        visited = host.ask(
+            self._named,
+            question,
+            timeout=self._timeout,
+            board=self.id,
+            is_over=self._is_over,
+            history_s=history_s,
+        )
+        host.require_evidence()
+        return visited

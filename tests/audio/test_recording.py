@@ -18,7 +18,7 @@ from hardmute.monitor.recording import SoundServer
 def recording(*options: str) -> Iterator[None]:
     process = subprocess.Popen(["parec", *options], stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while '"parec"' not in pactl("list", "source-outputs").stdout:
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
 from session_bus import Bus
 
 

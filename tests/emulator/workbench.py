@@ -31,7 +31,7 @@ UNIQUE_ID = bytes.fromhex("e660583883123456")
 START_US = 5_000_000
 ANSWER_US = 1_000_000
 
-# MICROPY_BYTES_PER_GC_BLOCK: four words. MicroPython has two bits for each (py/gc.c).
+# MICROPY_BYTES_PER_GC_BLOCK: four words. MicroPython 1.25 has two bits for each (py/gc.c).
 _HEAP_BLOCK = 16
 _BLOCKS_A_BYTE = 4
 _RAM = 0x2000_0000

@@ -42,8 +42,21 @@ def test_P1_the_line_is_cut_before_anything_that_takes_time():
     assert kit.power_on(iter([10])) == "off"
     assert kit.chip.log[0] == ("drive", kit.chip.relay, 0)
     assert ("drive", kit.chip.relay, 1) not in kit.chip.log
-    before = ["muteboard", "muteboard.boards", "muteboard.boards.esp32"]
+    before = ["muteboard", "muteboard.boards", "muteboard.boards.esp32_cut"]
     assert kit.imported_before_cut == before
+
+
+def test_P1_P7_the_watchdog_runs_before_the_lamps_first_frame():
+    kit = DevKit()
+    watched = []
+
+    def note() -> None:
+        if kit.chip.shown and not watched:
+            watched.append(kit.chip.watchdog_ms)
+
+    kit.chip.on_ms.append(note)
+    assert kit.power_on(iter([100])) == "off"
+    assert watched == [1000]
 
 
 @pytest.mark.parametrize("start", ["poweron", "restart", "watchdog"])
@@ -352,6 +365,73 @@ def press_and_ask(kit: DevKit):
     yield 2000
     yield from press(kit)
     yield from status(kit)
+
+
+def test_P1_boot_py_alone_cuts_after_a_watchdog():
+    """Whatever main.py then finds: it may be missing, or be no program."""
+    kit = DevKit()
+
+    def script():
+        yield from go_live(kit)
+        kit.hang(5000)
+
+    assert kit.power_on(script()) == "watchdog"
+    assert kit.chip.relay_on
+    kit.run_boot()
+    assert not kit.chip.relay_on
+
+
+def test_P1_interlock_boot_py_drops_allow_and_holds_clear():
+    kit = DevKit()
+    kit.wire_interlock()
+    kit.chip.driven[kit.chip.relay] = 1
+    kit.chip.latch = True
+    kit.chip.log.clear()
+    kit.run_boot()
+    clear, _ = kit.chip.interlock
+    assert kit.chip.log == [("drive", kit.chip.relay, 0), ("drive", clear, 0)]
+    assert not kit.chip.latch
+    # No press sets it before the board file is there.
+    kit.chip.press(True)
+    assert not kit.chip.latch
+
+
+def test_P1_interlock_live_and_cut_and_after_a_watchdog():
+    kit = DevKit()
+    kit.wire_interlock()
+
+    def script():
+        yield from go_live(kit)
+        yield from press(kit)
+        assert not kit.chip.allowed
+        assert not kit.chip.latch
+        yield 1000
+        yield from go_live(kit)
+        kit.hang(5000)
+
+    def after():
+        yield 300
+        yield from status(kit)
+
+    assert kit.power_on(script()) == "watchdog"
+    assert kit.chip.relay_on
+    kit.script = after()
+    kit.chip.log.clear()
+    assert kit.go_on() == "off"
+    clear, _ = kit.chip.interlock
+    assert kit.chip.log[:2] == [("drive", kit.chip.relay, 0), ("drive", clear, 0)]
+    assert last(kit) == ("muted", "cut", "watchdog")
+    assert kit.heard()[-1]["sense"] == [0, 0]
+    assert not kit.chip.latch
+
+
+@pytest.mark.parametrize("word", [b"rp2040", b"esp32_interlock_2", b""])
+def test_P1_boot_py_cuts_whatever_board_txt_says(word):
+    kit = DevKit()
+    kit.write("board.txt", word)
+    kit.chip.driven[kit.chip.relay] = 1
+    kit.run_boot()
+    assert not kit.chip.relay_on
 
 
 # Service modes

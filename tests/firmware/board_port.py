@@ -19,11 +19,13 @@ FIRMWARE = Path(app.__file__).parent.parent
 # November 2026, without a version in its header.
 RELEASED = Path(__file__).parent / "released"
 RP2040 = ("rp2040", "rp2040_interlock")
-PORTS = (*RP2040, "esp32", "circuitpython")
+ESP32 = ("esp32", "esp32_interlock")
+PORTS = (*RP2040, *ESP32, "circuitpython")
 PINS: dict[str, tuple[Any, Any, tuple[Any, ...], Any]] = {
     "rp2040": (18, 20, (19,), 21),
     "rp2040_interlock": (18, 20, (19, 22), 21),
     "esp32": (21, 19, (18,), 23),
+    "esp32_interlock": (21, 19, (18, 22), 23),
     "circuitpython": ("GP18", "GP20", ("GP19",), "GP21"),
 }
 # What MicroPython calls the machine.
@@ -31,9 +33,10 @@ MACHINES = {
     "rp2040": "Raspberry Pi Pico with RP2040",
     "rp2040_interlock": "Raspberry Pi Pico with RP2040",
     "esp32": "Generic ESP32 module with ESP32",
+    "esp32_interlock": "Generic ESP32 module with ESP32",
 }
 # CLEAR, and the latch.
-INTERLOCK = (17, 26)
+INTERLOCK = {"rp2040_interlock": (17, 26), "esp32_interlock": (25, 34)}
 
 
 def _load(name: str) -> types.ModuleType:
@@ -61,8 +64,10 @@ class Port:
         self._monkeypatch = monkeypatch
         pins = settings.pop("pins", PINS[name])
         self.chip = Chip(*pins)
-        if name == "rp2040_interlock":
-            self.chip.interlock = INTERLOCK
+        if name in INTERLOCK:
+            self.chip.interlock = INTERLOCK[name]
+            # GPIO34 has no pull: a resistor does it.
+            self.chip.latch_pull = "down" if name in RP2040 else None
             Path("board.txt").write_text(name + "\n")
         if name == "circuitpython":
             self.cp = CircuitPython(self.chip, **settings)
@@ -73,9 +78,9 @@ class Port:
             )  # fmt: skip
             replaced = ("time",)
         else:
-            self.mp = MicroPython(self.chip, "rp2" if name in RP2040 else name, **settings)
+            self.mp = MicroPython(self.chip, "rp2" if name in RP2040 else "esp32", **settings)
             fakes = self.mp
-            modules = ("machine", "micropython", "vfs", *(("esp32",) if name == "esp32" else ()))
+            modules = ("machine", "micropython", "vfs", *(("esp32",) if name in ESP32 else ()))
             replaced = ("gc", "time", "select", "sys", "os", "open")
         self.fakes = {module: getattr(fakes, module) for module in modules}
         if name in RP2040:
@@ -84,23 +89,19 @@ class Port:
         with monkeypatch.context() as patch:
             for module, fake in self.fakes.items():
                 patch.setitem(sys.modules, module, fake)
-            loaded = []
+            patch.setattr(sys, "implementation", self._implementation())
+            loaded: list[types.ModuleType] = []
             if name != "circuitpython":
-                # What both MicroPython boards are made of, on these fakes and no others.
-                for file in ("keystore", "micropython_board"):
+                # What the MicroPython boards are made of, on these fakes and no others.
+                parts = ["keystore", "micropython_board"]
+                parts += ["rp2040_sampler"] if name in RP2040 else ["esp32_cut"]
+                parts += ["interlock", name.partition("_")[0]] if name in INTERLOCK else []
+                for file in parts:
                     loaded.append(_load(file))
                     patch.setitem(sys.modules, f"muteboard.boards.{file}", loaded[-1])
                     patch.setattr(boards, file, loaded[-1], raising=False)
-            if name in RP2040:
-                loaded.append(_load("rp2040_sampler"))
-                patch.setitem(sys.modules, "muteboard.boards.rp2040_sampler", loaded[-1])
-            if name == "rp2040_interlock":
-                loaded.append(_load("rp2040"))
-                patch.setitem(sys.modules, "muteboard.boards.rp2040", loaded[-1])
             self.module = _load(name)
             loaded.append(self.module)
-        # The file with the pins of the sense.
-        self.wiring = loaded[-2] if name == "rp2040_interlock" else self.module
         # The file that reads and writes files.
         self.storage: Any = loaded[0 if name == "circuitpython" else 1]
         for file in loaded:
@@ -124,6 +125,10 @@ class Port:
         """They are kept by the firmware of today."""
         self.storage.keystore = self.keystore
 
+    def _implementation(self) -> types.SimpleNamespace:
+        said = {"_machine": MACHINES.get(self.name)}
+        return types.SimpleNamespace(**vars(sys.implementation), **said)
+
     def set_reset_cause(self, cold: bool) -> None:
         if self.name == "circuitpython":
             reasons = self.cp.microcontroller.ResetReason
@@ -142,7 +147,7 @@ class Port:
 
     def soft_irqs(self) -> None:
         """What runs by itself between two lines of the program, or at its next call."""
-        if self.name == "esp32":
+        if self.name in ESP32:
             self.mp.run_soft_irqs()
 
     def run_entry_point(self, file: str, *, complete: bool = True) -> dict[str, Any]:
@@ -158,8 +163,6 @@ class Port:
             for module, fake in self.fakes.items():
                 patch.setitem(sys.modules, module, fake)
             patch.setitem(sys.modules, "muteboard.boards", boards)
-            said = {"_machine": MACHINES.get(self.name)}
-            machine = types.SimpleNamespace(**vars(sys.implementation), **said)
-            patch.setattr(sys, "implementation", machine)
+            patch.setattr(sys, "implementation", self._implementation())
             exec(source, namespace)  # noqa: S102 - our own file
         return namespace

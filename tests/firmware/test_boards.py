@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from board_port import FIRMWARE, INTERLOCK, PINS, PORTS, RP2040, Port
+from board_port import ESP32, FIRMWARE, INTERLOCK, PINS, PORTS, RP2040, Port
 from fakes.chip import ChipReset
 
 import press_storm
@@ -22,6 +22,8 @@ FORBIDDEN = {
     "rp2040": {15, 16, 23, 24, 25, 29},
     "rp2040_interlock": {15, 16, 23, 24, 25, 29},
     "esp32": {0, 1, 2, 3, 5, *range(6, 12), 12, 14, 15, 16, 17, *range(34, 40)},
+    # 34 only reads.
+    "esp32_interlock": {0, 1, 2, 3, 5, *range(6, 12), 12, 14, 15, 16, 17, *range(35, 40)},
     "circuitpython": {
         *(f"GP{pin}" for pin in (15, 23, 24, 25, 29)),
         *(f"IO{pin}" for pin in (0, 3, 18, 19, 20, *range(26, 49))),
@@ -157,10 +159,8 @@ def test_a_bit_per_contact(
     if name == "circuitpython":
         names = (button_pin, relay, (sense, second), lamp_pin)
         monkeypatch.setattr(port.module, "_PICO", names)
-    elif name in RP2040:
-        monkeypatch.setattr(port.module.Board, "senses", (sense, second))
     else:
-        monkeypatch.setattr(port.wiring, "_SENSE", (sense, second))
+        monkeypatch.setattr(port.module.Board, "senses", (sense, second))
     board = port.start()
     port.chip.advance(10)
     assert board.sense() == 0
@@ -267,7 +267,7 @@ def test_a_glitch_that_the_soft_interrupt_comes_late_for(make_port: Callable[...
     assert board.take_edges() == button.EDGE_DOWN | button.EDGE_UP
 
 
-@pytest.mark.parametrize("name", [*RP2040, "esp32"])
+@pytest.mark.parametrize("name", [*RP2040, *ESP32])
 def test_handlers_are_bound_once_and_only_store(make_port: Callable[..., Port], name: str) -> None:
     """That they do not allocate is proven with the heap locked, in the emulated chip."""
     port = make_port(name)
@@ -362,10 +362,10 @@ def test_write_never_sends_more_than_fits(port: Port) -> None:
     sent = 0
     for room in (0, 1, 5, 64, 0, 300, 300, 300, 300, 300, 300, 300, 300, 300):
         # The ESP32's UART always drains; its FIFO is reckoned from the time.
-        chip.room = 128 if port.name == "esp32" else room
+        chip.room = 128 if port.name in ESP32 else room
         count = board.write(memoryview(data)[sent:])
         assert 0 <= count <= 64
-        if port.name != "esp32":
+        if port.name not in ESP32:
             assert count <= room
         sent += count
         chip.advance(6)
@@ -639,7 +639,7 @@ def test_unique_id(port: Port) -> None:
     assert port.start().unique_id() == b"\xe6\x60\x58\x38\x83\x12\x34\x56"
 
 
-@pytest.mark.parametrize("name", [*RP2040, "esp32"])
+@pytest.mark.parametrize("name", [*RP2040, *ESP32])
 def test_maintenance(make_port: Callable[..., Port], name: str) -> None:
     port = make_port(name)
     board = port.start()
@@ -668,7 +668,7 @@ def request(port: Port, program: app.App, op: str) -> dict[str, Any]:
     for _ in range(400):
         program.step()
         port.chip.advance(1)
-        port.chip.room = 128 if port.name == "esp32" else 1 << 20
+        port.chip.room = 128 if port.name in ESP32 else 1 << 20
         if port.chip.to_host.endswith(b"\n"):
             return wire.unframe(port.chip.to_host[:-1], True)
     raise AssertionError("no answer")
@@ -736,12 +736,43 @@ def test_a_welded_contact_is_a_fault(port: Port) -> None:
     assert not port.chip.relay_on
 
 
+@pytest.mark.parametrize("name", ESP32)
+def test_P1_boot_py_takes_the_pins_that_the_esp32s_file_cuts_by(
+    make_port: Callable[..., Port], name: str
+) -> None:
+    port = make_port(name)
+    # `esp32_cut`, as boot.py imports it.
+    first = port.chip.log[:]
+    assert first[0] == ("drive", port.chip.relay, 0)
+    board = port.start()
+    port.chip.log.clear()
+    # The line stays cut in here, whatever is pressed.
+    board.maintenance()
+    assert {entry for entry in port.chip.log if entry[1] != port.chip.lamp} == set(first)
+
+
+def test_esp32_interlock_has_the_pins_of_the_hardwares_guide() -> None:
+    guide = (FIRMWARE.parent / "hardware" / "README.md").read_text()
+    rows = re.findall(r"^\| [\d, ]+ \| ([^|]+) \| (GPIO[^|]+) \|$", guide, re.MULTILINE)
+    pins = {what: [int(pin) for pin in re.findall(r"GPIO(\d+)", told)] for what, told in rows}
+    button_pin, allow, senses, lamp_pin = PINS["esp32_interlock"]
+    clear, latch = INTERLOCK["esp32_interlock"]
+    assert pins == {
+        "CLEAR, low clears": [clear],
+        "button": [button_pin],
+        "sense at the host, at the microphone": list(senses),
+        "ALLOW": [allow],
+        "lamp": [lamp_pin],
+        "latch": [latch],
+    }
+
+
 # The interlock.
 
 
-@pytest.fixture
-def interlock(make_port: Callable[..., Port]) -> Port:
-    return make_port("rp2040_interlock")
+@pytest.fixture(params=INTERLOCK)
+def interlock(request: pytest.FixtureRequest, make_port: Callable[..., Port]) -> Port:
+    return make_port(request.param)
 
 
 def test_P2_allow_is_not_raised_before_a_press_has_set_the_latch(interlock: Port) -> None:
@@ -767,6 +798,7 @@ def test_P3_the_button_drops_allow_whatever_the_latch_does(
     interlock.connect(board, cut_level)
     chip.latch_delay_ms = 1000
     chip.press(cut_level)
+    interlock.soft_irqs()
     assert chip.latch
     assert not chip.allowed
 
@@ -785,11 +817,13 @@ def test_P1_a_start_clears_the_latch_that_a_reset_left_set(interlock: Port) -> N
 def test_P1_clear_is_let_go_and_never_driven_high(interlock: Port) -> None:
     """The supply supervisor pulls the same line."""
     interlock.start()
-    assert INTERLOCK[0] in interlock.chip.open_drain
-    assert interlock.chip.driven[INTERLOCK[0]] == 1
-    assert interlock.chip.pulls[INTERLOCK[0]] == "up"
+    assert INTERLOCK[interlock.name][0] in interlock.chip.open_drain
+    assert interlock.chip.driven[INTERLOCK[interlock.name][0]] == 1
+    assert interlock.chip.pulls[INTERLOCK[interlock.name][0]] == "up"
     # And nothing that only reads can drive.
-    assert not {pin for _, pin, _ in interlock.chip.log} & {INTERLOCK[1], 18, 19}
+    chip = interlock.chip
+    read = {INTERLOCK[interlock.name][1], chip.button, *chip.senses}
+    assert not {pin for _, pin, _ in chip.log} & read
 
 
 def test_P3_cut_drops_allow_and_then_clears(interlock: Port) -> None:
@@ -798,7 +832,7 @@ def test_P3_cut_drops_allow_and_then_clears(interlock: Port) -> None:
     interlock.connect(board, True)
     interlock.chip.log.clear()
     board.cut()
-    allow, clear = interlock.chip.relay, INTERLOCK[0]
+    allow, clear = interlock.chip.relay, INTERLOCK[interlock.name][0]
     assert interlock.chip.log == [
         ("drive", allow, 0),
         ("drive", clear, 0),
@@ -842,7 +876,7 @@ def test_disarm_clears_for_no_press_that_has_begun(interlock: Port) -> None:
     board.take_edges()
     board.disarm()
     assert not chip.latch
-    assert chip.driven[INTERLOCK[0]] == 1
+    assert chip.driven[INTERLOCK[interlock.name][0]] == 1
 
 
 def test_P2_no_press_sets_the_latch_in_maintenance(interlock: Port) -> None:
@@ -959,6 +993,7 @@ def test_interlock_push_to_talk(delayed: Port) -> None:
         assert chip.relay_on
         run(delayed, program, held_ms)
         chip.press(False)
+        delayed.soft_irqs()
         assert not chip.allowed
         run(delayed, program, 80)
         assert_at_rest(delayed, program, cause)
@@ -968,7 +1003,7 @@ def test_interlock_fault_and_its_end(delayed: Port) -> None:
     chip = delayed.chip
     program = started(delayed)
     go_live(delayed, program)
-    chip.stuck_closed.add(19)
+    chip.stuck_closed.add(chip.senses[0])
     hold(delayed, program, 80)
     run(delayed, program, 100)
     assert_at_rest(delayed, program, "fault", "fault")
@@ -979,6 +1014,22 @@ def test_interlock_fault_and_its_end(delayed: Port) -> None:
     hold(delayed, program, 80)
     assert_at_rest(delayed, program, "button")
     go_live(delayed, program)
+
+
+@pytest.mark.parametrize("delay_ms", [0, 3, 20])
+def test_interlock_a_glitch_while_live_costs_no_press(interlock: Port, delay_ms: int) -> None:
+    """It cuts, and toggles the latch or does not: the next press connects all the same."""
+    chip = interlock.chip
+    chip.latch_delay_ms = delay_ms
+    program = started(interlock)
+    go_live(interlock, program)
+    chip.press(True)
+    chip.press(False)
+    interlock.soft_irqs()
+    assert not chip.allowed
+    run(interlock, program, 1500)
+    assert_at_rest(interlock, program, "button")
+    go_live(interlock, program)
 
 
 def test_interlock_after_a_reset_while_live(delayed: Port) -> None:
@@ -1078,7 +1129,7 @@ def test_P2_P3_storm_on_the_interlock(
 # The entry points.
 
 
-@pytest.mark.parametrize("name", [*RP2040, "esp32"])
+@pytest.mark.parametrize("name", [*RP2040, *ESP32])
 def test_board_txt_chooses_the_board(make_port: Callable[..., Port], name: str) -> None:
     port = make_port(name)
     Path("board.txt").write_text(f" {name}\r\n")
@@ -1117,7 +1168,7 @@ def test_board_txt_that_cannot_be_read_is_not_taken_for_none(
     assert port.chip.log == []
 
 
-@pytest.mark.parametrize("name", [*RP2040, "esp32"])
+@pytest.mark.parametrize("name", [*RP2040, *ESP32])
 def test_main_returns_to_the_prompt_only_from_maintenance(
     make_port: Callable[..., Port], name: str
 ) -> None:
@@ -1130,7 +1181,7 @@ def test_main_returns_to_the_prompt_only_from_maintenance(
     assert not port.chip.relay_on
 
 
-@pytest.mark.parametrize("name", [*RP2040, "esp32"])
+@pytest.mark.parametrize("name", [*RP2040, *ESP32])
 def test_a_crash_cuts_and_resets(make_port: Callable[..., Port], name: str) -> None:
     port = make_port(name)
 
@@ -1150,7 +1201,7 @@ def test_a_crash_cuts_and_resets(make_port: Callable[..., Port], name: str) -> N
     assert not port.chip.relay_on
 
 
-@pytest.mark.parametrize("name", [*RP2040, "esp32"])
+@pytest.mark.parametrize("name", [*RP2040, *ESP32])
 def test_a_ctrl_c_before_the_first_line_resets(make_port: Callable[..., Port], name: str) -> None:
     port = make_port(name)
 

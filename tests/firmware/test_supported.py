@@ -38,6 +38,7 @@ class Board:
         self._said = {} if machine is None else {"_machine": machine}
         micropython = types.ModuleType("micropython")
         micropython.kbd_intr = self.keys.append  # type: ignore[attr-defined]
+        micropython.const = int  # type: ignore[attr-defined]
         watched = ("muteboard.boards", "machine", "rp2", "esp32")
         self._modules = {"micropython": micropython, **{n: self._module(n) for n in watched}}
 
@@ -54,9 +55,9 @@ class Board:
         module.__getattr__ = touch  # type: ignore[method-assign]
         return module
 
-    def start(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Run main.py. What it raises comes through."""
-        program = compile((FIRMWARE / "main.py").read_text(), "main.py", "exec")
+    def start(self, monkeypatch: pytest.MonkeyPatch, file: str = "main.py") -> None:
+        """Run main.py, or another ``file``. What it raises comes through."""
+        program = compile((FIRMWARE / file).read_text(), file, "exec")
         implementation = types.SimpleNamespace(**vars(sys.implementation), **self._said)
         with monkeypatch.context() as patch:
             patch.setattr(sys, "implementation", implementation)
@@ -90,6 +91,16 @@ def test_P1_any_other_machine_is_left_alone_at_its_prompt(
     assert repr(machine or "") in told
     assert "Raspberry Pi Pico (RPI_PICO)" in told
     assert "ESP32_GENERIC" in told
+
+
+@pytest.mark.parametrize("machine", [*REFUSED, "", None])
+def test_P1_what_boot_py_imports_touches_no_other_machine(
+    machine: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = Board(machine)
+    with pytest.raises(ImportError, match="this board is"):
+        board.start(monkeypatch, "muteboard/boards/esp32_cut.py")
+    assert board.touched == []
 
 
 def test_every_supported_machine_is_in_micropythons_list() -> None:

@@ -23,7 +23,6 @@ import pytest
 import serial.tools.list_ports
 
 from evidence_maker import Story
-from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
 from hardmute.cli.main import main
 from hardmute.device import discovery, simulators
 from hardmute.device.discovery import Port
@@ -310,7 +309,8 @@ class Watcher:
         """
         while (line := self.next())["verdict"] != verdict:
             assert line["verdict"] in ("unknown", self._last), line
-        self._last = verdict
+        if verdict != "unknown":
+            self._last = verdict
         return line
 
     def interrupt(self) -> int:

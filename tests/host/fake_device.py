@@ -297,6 +297,14 @@ def tcp_device(script: Script | None = None) -> Iterator[Device]:
         device.stop()
 
 
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A TCP port at which nobody listens, nor can until this ends."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
 def stable_name(folder: Path, device: Device) -> Path:
     """A link to the device, as udev makes them."""
     link = folder / "by-id"

@@ -186,10 +186,14 @@ def _rows(board_id: str, source: str) -> list[Observation]:
         log.close()
 
 
-def test_P5_a_board_that_does_not_answer_is_unknown(sim: Sim) -> None:
-    found = hardmute.open_board(sim.device)
+def test_P5_a_board_that_does_not_answer_is_unknown(sim: Sim, tmp_path: Path) -> None:
+    # The number of a terminal that is closed goes to the next program that opens one.
+    port = tmp_path / "port"
+    port.symlink_to(sim.device)
+    found = hardmute.open_board(str(port))
     assert found.read().verdict == "muted"
     sim.kill()
+    port.unlink()
     for ask in (found.read, found.verify, found.mute):
         seen = ask()
         assert (seen.verdict, seen.proof) == ("unknown", None)
@@ -260,11 +264,15 @@ def test_only_the_newest_change_waits(sim: Sim) -> None:
     stop = threading.Event()
     news = threading.Semaphore(0)
     changes = hardmute.open_board(sim.board).watch(stop, notify=news.release)
-    for _ in range(3):
-        assert news.acquire(timeout=PATIENCE_S)
-        sim.act("press")
-    assert news.acquire(timeout=PATIENCE_S)
-    assert next(changes).verdict == "live"
+    for count in range(4):
+        # There may be more news than that: on a busy machine what is known becomes too old.
+        while (newest := changes._shown.newest) is None or newest.changes != count:
+            assert news.acquire(timeout=PATIENCE_S)
+        if count < 3:
+            sim.act("press")
+    while (seen := next(changes)).reason == "late":
+        pass
+    assert (seen.verdict, seen.changes) == ("live", 3)
     stop.set()
     changes.join()
 

@@ -53,7 +53,8 @@ def nothing(_argument):
 
 def heap():
     """Bytes in use, or None where the interpreter cannot say."""
-    if not hasattr(gc, "mem_alloc"):
+    # On WebAssembly the collector runs only once the program has ended.
+    if not hasattr(gc, "mem_alloc") or sys.platform == "webassembly":
         return None
     # The queue of soft interrupts keeps what it called last, until something else takes its place.
     for _ in range(SCHEDULER_DEPTH):

@@ -26,8 +26,8 @@ for end, number in zip(ends, (3, 4)):
     os.dup2(end, number)
 os.execvp(sys.argv[3], sys.argv[3:])
 """
-ANSWER_S = 30.0
-SOON_S = 20.0
+ANSWER_S = 60.0
+SOON_S = 60.0
 
 
 class Browser:
@@ -100,6 +100,8 @@ class Browser:
             deviceScaleFactor=1,
             mobile=False,
         )
+        # They would be in the pictures, and take their place from the page.
+        tab.call("Emulation.setScrollbarsHidden", hidden=True)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         tab.call("Emulation.setEmulatedMedia", features=features)
         tab.call("Page.navigate", url=url)

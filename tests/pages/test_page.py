@@ -46,10 +46,13 @@ window.slept = 0;
   Date.now = () => { look(); return now() + skipped[0]; };
   performance.now = () => { look(); return run() + skipped[1]; };
   window.shown = [];
+  // The same each time that anything is drawn, and when.
+  window.drawn = [];
   new MutationObserver(() => {
     const card = document.querySelector(".card[data-state]");
     const said = [card?.dataset.state, document.title.split(" ")[0]].join(" ");
     if (card && shown.at(-1) !== said) shown.push(said);
+    drawn.push([now(), said]);
   }).observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
 }
 """
@@ -142,7 +145,8 @@ def test_a_fault_is_never_shown_as_muted(
     tab.run('document.querySelector(".mute").click()')
     alert = 'document.querySelector(".card[data-state] .alert").textContent'
     tab.wait(f'{alert}.includes("press its button")')
-    assert set(tab.run("shown")) <= {"live Live", "fault Fault"}
+    # Where a busy machine is late it may have been unknown.
+    assert set(tab.run("shown")) <= {"live Live", "fault Fault", "unknown Unknown"}
 
 
 def test_the_code_is_gone_from_the_address(served: Served, chromium: Browser) -> None:
@@ -340,12 +344,11 @@ def test_P5_a_browser_that_was_stopped_is_not_fooled(
         next(said)
     board.act("press")
     served.client().until("live")
+    thawed_ms = 1000 * time.time()
     chromium.thaw()
-    tab.run("shown.length = 0")
     tab.wait(LIVE)
-    if clock == "wall":
-        assert "muted Muted" not in tab.run("shown")
-    assert tab.run("shown").count("muted Muted") <= 1
+    drawn = tab.run(f"drawn.filter(([at]) => at > {thawed_ms})")
+    assert {said for _, said in drawn} <= {"unknown Unknown", "live Live"}
 
 
 # What was.

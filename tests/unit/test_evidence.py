@@ -18,7 +18,7 @@ def records(bench: Bench) -> list[journal.Record]:
     start = 1
     while True:
         answer = bench.ask("journal", **{"from": start})
-        data = binascii.a2b_base64(answer["records"])
+        data = binascii.a2b_base64(answer["records"].encode())
         if not data:
             return found
         assert answer["from"] == start

@@ -81,8 +81,10 @@ down, never inferred at start. A board object is built with the line cut, and fr
     Restart the chip. Does not return.
 """
 
+import sys
+
 _PICO = (b"rp2040", b"rp2040_interlock")
-_ESP32 = (b"esp32",)
+_ESP32 = (b"esp32", b"esp32_interlock")
 # The boards that the firmware is for. main.py and `circuitpython` look here before they touch a
 # pin or a register, and the host before it writes anything. The names are whole: the board files'
 # pins and registers were checked for these boards only. (`sys.platform` is the same on an RP2350.)
@@ -130,6 +132,34 @@ CIRCUITPYTHON = (
 def refusal(found: str, words: str) -> str:
     """Why nothing runs on the board that calls itself ``found``."""
     return "this board is " + repr(found) + ": " + words
+
+
+def possible() -> "tuple[bytes, ...]":
+    """The boards that this machine with MicroPython can be. `ImportError` if there are none."""
+    found = getattr(sys.implementation, "_machine", "")
+    names = MACHINES.get(found)
+    if names is None:
+        raise ImportError(refusal(found, MICROPYTHON))
+    return names
+
+
+def chosen() -> bytes:
+    """Which of them it is: the one that board.txt names; without that file the first.
+
+    `ImportError` for another word, and `OSError` if the file cannot be read.
+    """
+    names = possible()
+    try:
+        with open("board.txt", "rb") as file:
+            name = file.read(32).strip()
+    except OSError as error:
+        # ENOENT. A file that is there and cannot be read must not pass for none.
+        if error.errno != 2:
+            raise
+        return names[0]
+    if name not in names:
+        raise ImportError("no such board here: " + repr(name))
+    return name
 
 
 TYPE_CHECKING = False

@@ -26,8 +26,8 @@ by interrupt takes 38 us then instead of 13 (`make bench`).
 
 A restart by the watchdog, a panic or `machine.reset` is a CPU reset here. ESP-IDF says of
 `esp_restart` that peripherals are not reset, so the pins stay as they were: a program that hangs
-while live is cut when this file runs again, and not yet when the watchdog bites. How long after
-that was not measured.
+while live is cut when boot.py runs again, by `esp32_cut`, and not yet when the watchdog bites. How
+long after that was measured in an emulator only (firmware/README.md).
 
 The journal and the keys need MicroPython's own partition table, with its littlefs in `vfs`, as
 read in ports/esp32 of MicroPython 1.25: modules/flashbdev.py (where it is) and esp32_partition.c
@@ -46,14 +46,13 @@ import machine
 from esp32 import Partition
 from micropython import const
 
-_RELAY = const(19)
-# At import, before all that takes time: after a restart by watchdog or program the relay may still
-# be energised (see above).
-machine.Pin(_RELAY, machine.Pin.OUT, machine.Pin.PULL_DOWN, value=0)
+# Before all that takes time, should boot.py not have done it.
+from muteboard.boards import esp32_cut  # isort: skip
 
-from muteboard import crash  # noqa: E402
-from muteboard.boards.micropython_board import CHUNK, MicroPythonBoard  # noqa: E402
+from muteboard import crash
+from muteboard.boards.micropython_board import CHUNK, MicroPythonBoard
 
+_RELAY = esp32_cut.RELAY
 _BUTTON = const(21)
 # One pin per cut in series; the first is contact 1. A second relay's pole B goes to GPIO22.
 _SENSE = (18,)
@@ -70,6 +69,7 @@ _FIFO = const(128)
 
 
 class Board(MicroPythonBoard):
+    senses = _SENSE
     contacts = len(_SENSE)
     settle_ms = _SETTLE_MS
     port = "esp32"
@@ -81,7 +81,7 @@ class Board(MicroPythonBoard):
         self._relay = machine.Pin(_RELAY, machine.Pin.OUT, machine.Pin.PULL_DOWN, value=0)
         self._armed = False
         self._cut_level = True
-        super().__init__(_BUTTON, _SENSE, _LAMP)
+        super().__init__(_BUTTON, self.senses, _LAMP)
         self._last_down = self.button_down()
         self._memory = machine.RTC()
         # Bytes that fit the UART's FIFO, as of `_room_at`.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     _Call = TypeVar("_Call", bound=Callable[..., Any])
 
 CHUNK = const(64)
-# What `select.poll` asks an object in Python with (MicroPython, py/stream.h, MP_STREAM_POLL).
+# What `select.poll` asks an object in Python with (MP_STREAM_POLL, py/stream.h, MicroPython 1.25).
 _STREAM_POLL = const(3)
 _WATCHDOG_MS = const(1000)
 # The same while the flash is read or written and the line is cut. A call here erases up to three
@@ -85,6 +85,11 @@ class MicroPythonBoard:
     read_size: int
     # Bytes that it programs at a time, as MicroPython's _boot.py has it.
     program_size: int
+    # Ticks, for which the stubs of MicroPython 1.29 have a type of their own.
+    first_edge: "Any"
+    last_edge: "Any"
+    _first_at: "Any"
+    _last_at: "Any"
     # True from before the relay is energised until `cut`.
     _armed = False
 
@@ -149,6 +154,10 @@ class MicroPythonBoard:
     def button_down(self) -> bool:
         return not self._button.value()
 
+    def is_quiet(self) -> bool:
+        """The button is up, and was not pressed since the last `take_edges`."""
+        return self._downs == self._downs_taken and not self.button_down()
+
     def take_missed(self) -> "Sequence[tuple[int, bool, int]]":
         return ()
 
@@ -184,7 +193,7 @@ class MicroPythonBoard:
         self._grb[0], self._grb[1], self._grb[2] = rgb[1], rgb[0], rgb[2]
         machine.bitstream(self._lamp, 0, _LAMP_TIMING, self._grb)
 
-    def ticks_ms(self) -> int:
+    def ticks_ms(self) -> "Any":
         return time.ticks_ms()
 
     def ticks_diff(self, new: int, old: int) -> int:
@@ -319,7 +328,7 @@ class MicroPythonBoard:
         micropython.kbd_intr(_CTRL_C)
 
     def _flash(self, _timer) -> None:
-        now = time.ticks_ms()
+        now = self.ticks_ms()
         self.show(lamp.colour(lamp.MAINTENANCE, now, lamp.PALETTES[0], _FLASH_PERCENT))
 
     def reset(self) -> None:

@@ -41,11 +41,12 @@ machine.mem32[_WATCHDOG_CTRL_CLEAR] = _WATCHDOG_ENABLE
 
 from muteboard import button, crash  # noqa: E402
 from muteboard.boards.micropython_board import CHUNK, MicroPythonBoard, ready  # noqa: E402
-from muteboard.boards.rp2040_sampler import Sampler  # noqa: E402
+from muteboard.boards.rp2040_sampler import Sampler, first_word  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from rp2.asm_pio import block, irq, jmp, label, noblock, pin, pins, pull, rel, set, wait
 
@@ -66,7 +67,8 @@ _PROGRAM_SIZE = const(256)
 # to the boot ROM and the SDK's reboot functions.
 _SCRATCH = const(0x4005_800C)
 # USB buffer control of endpoint 2 IN (RP2040 datasheet, "USB", DPSRAM layout), by which
-# MicroPython's serial port sends (shared/tinyusb/tusb_config.h, USBD_CDC_EP_IN). Its packets
+# MicroPython's serial port sends (shared/tinyusb/tusb_config.h, USBD_CDC_EP_IN). Read in
+# MicroPython 1.25 and run on it, emulated; not with the newer TinyUSB of 1.29. Its packets
 # alternate between DATA0 and DATA1. A length of 0 is no data, or a stalled endpoint.
 _CDC_IN = const(0x5010_0090)
 _DATA_PID = const(1 << 13)
@@ -124,6 +126,9 @@ class Board(MicroPythonBoard):
     port = "rp2040"
     read_size = _READ_SIZE
     program_size = _PROGRAM_SIZE
+    # The port's irq object, of which each release of the stubs says something else.
+    _irq: "Any"
+    _before: "tuple[Any, int, int, Any, Any]"
 
     def __init__(self):
         # Before anything that could fail or take time.
@@ -132,7 +137,7 @@ class Board(MicroPythonBoard):
         self._cut_level = True
         self._machine = rp2.StateMachine(0, _cut_when_down, set_base=self._relay)
         # Looked up here: `cut` must not allocate.
-        self._discard = _discard[0][0]
+        self._discard = first_word(_discard)
         self.cut()
         super().__init__(_BUTTON, self.senses, _LAMP)
         # A soft reset leaves the chip's reset cause alone, but not the scratch registers at zero.
@@ -157,8 +162,7 @@ class Board(MicroPythonBoard):
     def _edge(self, _pin) -> None:
         # Hard IRQ: must not allocate.
         self._date_edge()
-        # The stub's `Pin.irq` returns a function; the port's returns an irq object.
-        flags = self._irq.flags()  # pyright: ignore[reportFunctionMemberAccess]
+        flags = self._irq.flags()
         if flags & machine.Pin.IRQ_FALLING:
             self._downs = self._downs + 1 & 0xFFFF
         if flags & machine.Pin.IRQ_RISING:
@@ -241,7 +245,7 @@ class Board(MicroPythonBoard):
         # been handed to the USB controller meanwhile, it took up to 64 bytes out of the queue (or
         # all of it): as many fit again, less the one byte.
         # On a suspended bus (an unplugged cable's is) POLLOUT promises nothing, and a write into a
-        # full queue never ends (MicroPython 1.25, mp_usbd_cdc_tx_strn).
+        # full queue never ends (mp_usbd_cdc_tx_strn, MicroPython 1.25; from 1.27 on: in 500 ms).
         if not _bus_is_active():
             return 0
         write = sys.stdout.buffer.write

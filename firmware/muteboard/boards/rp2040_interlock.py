@@ -23,18 +23,13 @@ chip's own pull-down (50 kΩ at least) leaves 2.7 V at the pull-up of 10 kΩ, wh
 latch at 3.3 V; were it not, the latch would be held clear.
 
 A wire of the latch that fell off reads as clear: then no press connects.
-
-The chip is too slow to tell a press of the hardware's kind from one of the firmware's: a touch of
-5 ms sets the latch and is no press, and one that the firmware has consumed has set it as well. So
-wherever the line is cut and no press is under way the latch is cleared, or the next press would
-toggle it the wrong way. It is never cleared while the button is down or its edges are new: that
-press, and not this file, decides what the latch becomes.
 """
 
 import machine
 from micropython import const
 
 from muteboard.boards import rp2040
+from muteboard.boards.interlock import Latch
 
 # At the host, at the microphone.
 _SENSE = (19, 22)
@@ -50,10 +45,7 @@ class Board(rp2040.Board):
     def __init__(self):
         # Drops ALLOW first; the pins below change nothing about the line.
         super().__init__()
-        self._latch = machine.Pin(_LATCH, machine.Pin.IN, machine.Pin.PULL_DOWN)
-        # A reset leaves the latch as it was. The pull-up only helps out where there is no other.
-        self._clear = machine.Pin(_CLEAR, machine.Pin.OPEN_DRAIN, machine.Pin.PULL_UP, value=0)
-        self._clear.value(1)
+        self._latch = Latch(_LATCH, machine.Pin.PULL_DOWN, _CLEAR)
 
     def cut(self) -> None:
         allowed = self._armed
@@ -63,18 +55,12 @@ class Board(rp2040.Board):
             self.disarm()
 
     def connect(self, cut_level: bool) -> bool:
-        if not self._latch.value():
-            return False
-        return super().connect(cut_level)
+        return self._latch.is_set() and super().connect(cut_level)
 
     def disarm(self) -> None:
-        # A press that begins between the last of these and the pulse is lost, unless the latch's
-        # filter delays it by as much: the line stays cut.
-        if self._latch.value() and self._downs == self._downs_taken and not self.button_down():
-            self._clear.value(0)
-            self._clear.value(1)
+        self._latch.disarm(self)
 
     def maintenance(self) -> None:
-        # Held, so that a press in maintenance sets nothing.
-        self._clear.value(0)
+        # So that a press in maintenance sets nothing.
+        self._latch.hold()
         super().maintenance()

@@ -12,6 +12,8 @@ from muteboard import button
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from rp2.asm_pio import (
         in_,
         jmp,
@@ -69,6 +71,11 @@ def _shift():
     in_(null, 1)
 
 
+def first_word(program: "Any") -> int:
+    """The first instruction of a program (modules/rp2.py of MicroPython 1.25 and 1.29)."""
+    return program[0][0]
+
+
 class Sampler:
     """Watches ``pin``, low = down, by state machine ``number``, from a `start` to its `stop`."""
 
@@ -100,7 +107,7 @@ class Sampler:
             # How many bits wait for their word to be full shows by filling it.
             bits = 32
             while not state_machine.rx_fifo():
-                state_machine.exec(_shift[0][0])
+                state_machine.exec(first_word(_shift))
                 bits -= 1
             words.append(state_machine.get())
             count += bits // 2

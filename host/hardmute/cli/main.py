@@ -11,7 +11,7 @@ import io
 import os
 import sys
 
-from hardmute.model import errors, notices
+from hardmute import errors, notices
 from hardmute.model.typed import TextIO
 
 # Objects that a process makes before the collector looks for garbage among them.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hardmute import errors, new_file
 from hardmute.cli import console
 from hardmute.listen.outcome import REASONS, Outcome
-from hardmute.model import errors
-from hardmute.system.new_file import new_file
 
 
 def draw(outcome: Outcome, file: Path | None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from importlib import import_module
 
 import muteboard
-from hardmute.model.errors import USAGE
+from hardmute import errors
 from hardmute.model.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -685,7 +685,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if not arguments:
         parser = build_parser()
         parser.print_help(sys.stderr)
-        parser.exit(USAGE)
+        parser.exit(errors.USAGE)
     only = _COMMANDS.keys() & set(arguments)
     is_unknown = not arguments[0].startswith("-") and arguments[0] not in _COMMANDS
     needs_all = is_unknown or not (only or arguments[0] == "--version")

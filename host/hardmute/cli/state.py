@@ -6,23 +6,13 @@ import json
 from collections.abc import Callable
 
 import muteboard
+from hardmute import NOT_ATTESTED, Observation, errors, warning_text, words
 from hardmute.cli import console
-from hardmute.evidence.observation import Observation
-from hardmute.model import errors, words
-from hardmute.model.answers import NOT_ATTESTED, warning_text
-from hardmute.model.typed import TYPE_CHECKING, Any
+from hardmute.model.typed import Any
 from hardmute.render.observations import status_row, why
-
-if TYPE_CHECKING:
-    from hardmute.store.log import Log
 
 # What `--json` prints of each board.
 Rows = list[dict[str, Any]]
-
-
-def label(log: Log | None, board: str | None) -> str:
-    """What a person calls ``board``, and its id."""
-    return name(board, log.label(board) if log is not None and board is not None else None)
 
 
 def name(board: str | None, label: str | None) -> str:

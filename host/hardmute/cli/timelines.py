@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hardmute import BoardTimeline
 from hardmute.cli import console
-from hardmute.evidence.timeline import BoardTimeline
 from hardmute.render.timelines import (
     timeline_cells,
     timeline_ends,

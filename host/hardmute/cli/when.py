@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 
-from hardmute.model import errors, words
-from hardmute.model.clock import now_ms
+from hardmute import clock, errors, words
 
 _TIME = re.compile(r"\d\d:\d\d(:\d\d)?")
 
@@ -19,12 +18,12 @@ def parse_time(given: str) -> int:
     units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
     try:
         if given == "now":
-            return now_ms()
+            return clock.now_ms()
         if _TIME.fullmatch(given):
-            given = f"{words.local_time(now_ms())[:10]}T{given}"
+            given = f"{words.local_time(clock.now_ms())[:10]}T{given}"
         if given[-1:] in units and given[:-1].isdecimal():
             ago = timedelta(**{units[given[-1]]: int(given[:-1])})
-            return now_ms() - int(ago.total_seconds() * 1000)
+            return clock.now_ms() - int(ago.total_seconds() * 1000)
         moment = datetime.fromisoformat(given)
         if moment.tzinfo is None and words.is_twice(moment):
             raise _unclear(moment)

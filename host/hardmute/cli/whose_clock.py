@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 from argparse import Namespace
 
+import hardmute
+from hardmute import clock
+
 
 def clock_for(args: Namespace) -> contextlib.AbstractContextManager[None]:
     """In here the clock is the right one for the board that ``args`` name.
@@ -23,7 +26,6 @@ def clock_for(args: Namespace) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
     from hardmute.device import emulated_clock
     from hardmute.device.discovery import is_port
-    from hardmute.model import clock
     from hardmute.system import monitor_socket
 
     if is_port(named) or monitor_socket.is_there():
@@ -35,11 +37,10 @@ def clock_for(args: Namespace) -> contextlib.AbstractContextManager[None]:
 
 def _labelled(label: str) -> str | None:
     """The board with this label."""
-    from hardmute.model.errors import HardmuteError
-    from hardmute.store.log import Log
-    from hardmute.system import paths
-
     # Without a log there are no labels, and whatever is wrong with it the command will say.
-    with contextlib.suppress(HardmuteError), contextlib.closing(Log(paths.log_file())) as log:
+    with (
+        contextlib.suppress(hardmute.HardmuteError),
+        contextlib.closing(hardmute.own_log()) as log,
+    ):
         return log.board_named(label)
     return None

@@ -8,9 +8,7 @@ each on its own crystal.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from heapq import heappop, heappush
+from collections.abc import Iterable
 from itertools import pairwise
 
 from hardmute.model.answers import Verdict
@@ -31,8 +29,6 @@ PASS_MS = 250
 # A time daemon may move the wall clock by so much a second and leave no moment out: Linux slews a
 # clock by at most 500 ppm (adjtimex(2)). A clock that moved by more was set.
 SLEW = 500e-6
-# From the gravest on: of what is said of one moment, the first counts.
-GRAVEST = ("fault", "live", "unknown", "muted")
 
 
 class Bounds(NamedTuple):
@@ -189,62 +185,3 @@ def advance(first: Anchor, second: Anchor) -> Advance:
         first.took_ms,
         second.took_ms,
     )
-
-
-class Spoken(NamedTuple):
-    """In [start, end) counts what is said in place ``which``. ``twice``: the time occurred twice,
-    because the host's clock was set.
-    """
-
-    start_ms: int
-    end_ms: int
-    which: int
-    twice: bool
-
-
-def gravest(said: Sequence[tuple[int, int, str]], passes: Sequence[int] = ()) -> Iterator[Spoken]:
-    """Of states that are said of times (start, end, state) that may overlap: the gravest of each.
-
-    In order and apart; what nothing is said of is left out. ``passes``: for each, the number of
-    the stretch in which the host's clock was not set; where there are two, the time was twice.
-    """
-    pending = sorted(
-        (index for index, (start, end, _) in enumerate(said) if start < end),
-        key=lambda index: said[index][0],
-        reverse=True,
-    )
-    points = sorted({point for index in pending for point in said[index][:2]})
-    begun: list[tuple[int, int, int]] = []
-    ends: list[tuple[int, int]] = []
-    active: Counter[int] = Counter()
-    last: Spoken | None = None
-    for start, end in pairwise(points):
-        while pending and said[pending[-1]][0] <= start:
-            index = pending.pop()
-            # Of two that are as grave, the one that began later.
-            heappush(begun, (GRAVEST.index(said[index][2]), len(pending), index))
-            number = passes[index] if passes else 0
-            heappush(ends, (said[index][1], number))
-            active[number] += 1
-        while begun and said[begun[0][2]][1] <= start:
-            heappop(begun)
-        while ends and ends[0][0] <= start:
-            number = heappop(ends)[1]
-            active[number] -= 1
-            if not active[number]:
-                del active[number]
-        if not begun:
-            continue
-        spoken = Spoken(start, end, begun[0][2], len(active) > 1)
-        if (
-            last is not None
-            and last == spoken._replace(start_ms=last.start_ms, end_ms=last.end_ms)
-            and last.end_ms == start
-        ):
-            last = last._replace(end_ms=end)
-            continue
-        if last is not None:
-            yield last
-        last = spoken
-    if last is not None:
-        yield last

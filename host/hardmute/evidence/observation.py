@@ -15,8 +15,10 @@ from hardmute.model.answers import (
     State,
     Status,
     Verdict,
+    weakest,
 )
 from hardmute.model.clock import iso_time, moment
+from hardmute.model.errors import FAULT, LIVE, OK, UNKNOWN
 from hardmute.model.typed import Any, NamedTuple
 
 # Beyond every row of a log, and every number in it.
@@ -76,6 +78,16 @@ class Observation(NamedTuple):
     def at(self) -> datetime:
         """``at_ms``, in UTC."""
         return moment(self.at_ms)
+
+    def proves(self, level: ProofLevel) -> bool:
+        """Whether the verdict has this proof level, or a better one."""
+        return self.proof is not None and weakest(self.proof, level) == level
+
+    def exit_code(self, require: ProofLevel = "sensed") -> int:
+        """That of a command which asks for at least the proof level ``require``."""
+        if self.verdict == "muted" and self.proves(require):
+            return OK
+        return {"live": LIVE, "fault": FAULT}.get(self.verdict, UNKNOWN)
 
     def as_json(self) -> dict[str, Any]:
         """The record as `--json` prints it."""

@@ -3,70 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from hardmute.evidence import listening, verifier
-from hardmute.evidence.anchors import gravest
 from hardmute.evidence.entries import FIRST_MS, LAST_MS, Entry, Row, stored_entry
 from hardmute.evidence.excerpt import Excerpt
+from hardmute.evidence.interval import Interval, gravest
 from hardmute.evidence.key_fit import require_fit, require_ids
 from hardmute.evidence.listening import Heard
 from hardmute.evidence.reconstruction import COARSE_MS, Part, Reading, read
 from hardmute.model import errors, words
-from hardmute.model.answers import Cause, Verdict
-from hardmute.model.clock import moment
+from hardmute.model.answers import Verdict
 from hardmute.model.reasons import Note, in_words
 
 EVIDENCE = ("record", "attestation", "incident", listening.KIND)
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
 
 
-class Shown(NamedTuple):
-    """A `Proven` as receipts and `--json` have it. ``note``: its notes in words, for a person."""
-
-    start_ms: int
-    end_ms: int
-    state: str
-    cause: str | None
-    plus_minus_ms: int
-    note: str | None
-
-
-class Proven(NamedTuple):
-    """The line was ``state`` in [start, end), ms since the epoch; ends known to plus_minus_ms.
-
-    ``muted`` is claimed for what is certain only: live and fault take the uncertain edges.
-    ``notes``: why it is unknown, or what shows it.
-    """
-
-    start_ms: int
-    end_ms: int
-    state: Verdict
-    cause: Cause | None
-    plus_minus_ms: int
-    notes: tuple[Note, ...] = ()
-
-    @property
-    def start(self) -> datetime:
-        """``start_ms``, in UTC."""
-        return moment(self.start_ms)
-
-    @property
-    def end(self) -> datetime:
-        """``end_ms``, in UTC."""
-        return moment(self.end_ms)
-
-    @property
-    def note(self) -> str | None:
-        """Its notes in words, each once."""
-        return "; ".join(dict.fromkeys(map(words.note, self.notes))) or None
-
-    @property
-    def shown(self) -> Shown:
-        """As receipts and `--json` have it."""
-        return Shown(*self[:-1], self.note)
+def shown_json(interval: Interval) -> dict[str, Any]:
+    """An interval of a proof as receipts and `--json` have it. ``note``: for a person."""
+    return {
+        "start_ms": interval.start_ms,
+        "end_ms": interval.end_ms,
+        "state": interval.state,
+        "cause": interval.cause,
+        "plus_minus_ms": interval.plus_minus_ms,
+        "note": interval.note,
+    }
 
 
 class Proof(NamedTuple):
@@ -75,7 +39,7 @@ class Proof(NamedTuple):
     board: str
     from_ms: int
     to_ms: int
-    intervals: list[Proven]
+    intervals: list[Interval]
     # Signatures checked with the verify key; how many there were; what is wrong.
     signed: int
     signatures: int
@@ -199,7 +163,7 @@ def shown_by(
     report = check.report()
     branches = [branch for branch in report.branches if branch.board == board]
     findings = [*report.findings, *unreadable(entries)]
-    intervals: list[Proven] = []
+    intervals: list[Interval] = []
     listened: list[Heard] = []
     counted: list[int] = []
     if not findings:
@@ -266,7 +230,7 @@ def counts_for_nothing(proof: Proof) -> str:
     return f"{words.no_key(proof.without_key)}: what is signed under it counts for nothing"
 
 
-def _borne_out(listened: list[Heard], intervals: list[Proven]) -> list[Heard]:
+def _borne_out(listened: list[Heard], intervals: list[Interval]) -> list[Heard]:
     """What was heard to be cut while it was proven to be muted: proof level `heard`."""
     return [
         one
@@ -287,13 +251,14 @@ def cover(
     to_ms: int,
     listened: Iterable[Heard] = (),
     reasons: Iterable[_Note] = (),
-) -> list[Proven]:
+) -> list[Interval]:
     """The intervals that fill [from, to), unknown where nothing is proven, for these ``reasons``.
 
-    A leak that was heard while the board said muted is a fault.
+    A leak that was heard while the board said muted is a fault. Of what overlaps, where the
+    host's clock went back, the gravest counts: rule T10.
     """
     drawn = [
-        Proven(one.from_ms, one.to_ms, "fault", None, 0, (in_words(one.told),))
+        Interval(one.from_ms, one.to_ms, "fault", notes=(in_words(one.told),))
         for one in listened
         if one.is_leak
     ]
@@ -304,38 +269,27 @@ def cover(
             drawn.append(interval)
         if interval is None or interval.state == "unknown":
             notes.append((part.start.earliest, part.end.latest, _told(part)))
-    drawn += [Proven(time.earliest, time.latest, "unknown", None, 0) for time in found.unproven]
-    result: list[Proven] = []
+    drawn += [Interval(time.earliest, time.latest, "unknown") for time in found.unproven]
+    result: list[Interval] = []
     at = from_ms
-    for interval in _gravest(drawn):
+    for interval, _ in gravest(drawn):
         start, end = max(interval.start_ms, from_ms), min(interval.end_ms, to_ms)
         if start >= end or interval.state == "unknown":
             continue
         if start > at:
             result.append(_unknown(at, start, notes))
-        result.append(interval._replace(start_ms=start, end_ms=end))
+        piece = interval.cut(start, end)
+        if result and result[-1].cut(start, end) == piece:
+            result[-1] = result[-1].cut(result[-1].start_ms, end)
+        else:
+            result.append(piece)
         at = end
     if at < to_ms:
         result.append(_unknown(at, to_ms, notes))
     return result
 
 
-def _gravest(drawn: Sequence[Proven]) -> Iterator[Proven]:
-    """Of intervals that may overlap, where the host's clock went back, the gravest. Rule T10."""
-    last: Proven | None = None
-    for start, end, index, _ in gravest([(one.start_ms, one.end_ms, one.state) for one in drawn]):
-        shown = drawn[index]._replace(start_ms=start, end_ms=end)
-        if last is not None and shown == last._replace(start_ms=last.end_ms, end_ms=end):
-            last = last._replace(end_ms=end)
-            continue
-        if last is not None:
-            yield last
-        last = shown
-    if last is not None:
-        yield last
-
-
-def _interval(part: Part) -> Proven | None:
+def _interval(part: Part) -> Interval | None:
     """The interval that a part shows; None if it shows none, and lies in a time unproven.
 
     Rule T6.
@@ -351,7 +305,7 @@ def _interval(part: Part) -> Proven | None:
         notes = (Note("by_journal", part.doubt),)
     if state in ("live", "fault") and _is_vague(part):
         state, notes = "unknown", ()
-    return Proven(start_ms, end_ms, state, part.cause, edge_ms, notes)
+    return Interval(start_ms, end_ms, state, part.cause, notes=notes, plus_minus_ms=edge_ms)
 
 
 def _is_vague(part: Part) -> bool:
@@ -367,8 +321,8 @@ def _told(part: Part) -> Note:
     return Note("at_some_time", facts=(part.state, part.length_ms))
 
 
-def _unknown(start_ms: int, end_ms: int, notes: list[_Note]) -> Proven:
+def _unknown(start_ms: int, end_ms: int, notes: list[_Note]) -> Interval:
     told = dict.fromkeys(
         note for earliest, latest, note in notes if earliest < end_ms and latest > start_ms
     )
-    return Proven(start_ms, end_ms, "unknown", None, 0, (*told,) or (Note("one_sided"),))
+    return Interval(start_ms, end_ms, "unknown", notes=(*told,) or (Note("one_sided"),))

@@ -60,6 +60,9 @@ class Sighted(NamedTuple):
 class Part(NamedTuple):
     """The line was ``state`` from ``start`` to ``end``, for ``length_ms`` by the board's clock.
 
+    That is no `Interval` yet, which has an end at one time of the host: here both ends are
+    bounds, and may overlap. `proof` makes an interval of what is certain, and
+    `sync.journaled` one from the middle of the bounds.
     ``doubt``: why it is not bracketed (see above), or unknown; None if it is.
     ``faults``: for a person, which contacts contradicted the command.
     """

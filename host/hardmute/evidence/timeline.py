@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
-from hardmute.evidence.anchors import Advance, Anchor, Bounds, advance, gravest, hull, within
+from hardmute.evidence.anchors import Advance, Anchor, Bounds, advance, hull, within
+from hardmute.evidence.interval import Interval, gravest
 from hardmute.evidence.observation import Observation
 from hardmute.model import words
-from hardmute.model.answers import NOT_ATTESTED, Cause, ProofLevel, Verdict, weakest
-from hardmute.model.clock import moment
+from hardmute.model.answers import NOT_ATTESTED, Cause, Verdict, weakest
 from hardmute.model.reasons import Note, in_words
 
 _STARTED = "power-on or restart"
@@ -31,46 +30,6 @@ _FRESH_MS = 1_000
 _CLOCKS_DISAGREE = Note("clocks_disagree")
 WENT_BACK = Note("clock_went_back")
 WENT_FORWARD = Note("clock_went_forward")
-# Whatever else is said of such a time, it is not known to have been muted.
-_CLOCK_WAS_SET = (WENT_BACK, WENT_FORWARD)
-
-
-class Interval(NamedTuple):
-    """The line was ``state`` (a verdict) in [start, end), host time in ms since the epoch.
-
-    ``cause``: why it became so, where that is known. ``proof``: the weakest of its parts.
-    ``why``: what else is to be said of it. ``live_ms``: live time known to lie inside; for an
-    unknown interval the board's counter says it.
-    ``plus_minus_ms``: how far each end may be off, where that was reckoned (0: it was not).
-    """
-
-    start_ms: int
-    end_ms: int
-    state: Verdict
-    cause: Cause | None
-    proof: ProofLevel | None
-    why: Note | None
-    live_ms: int
-    plus_minus_ms: int = 0
-
-    @property
-    def start(self) -> datetime:
-        """``start_ms``, in UTC."""
-        return moment(self.start_ms)
-
-    @property
-    def end(self) -> datetime:
-        """``end_ms``, in UTC."""
-        return moment(self.end_ms)
-
-    @property
-    def note(self) -> str | None:
-        """``why``, in words."""
-        return None if self.why is None else words.note(self.why)
-
-    @property
-    def length_ms(self) -> int:
-        return self.end_ms - self.start_ms
 
 
 class BoardTimeline(NamedTuple):
@@ -226,13 +185,10 @@ class _Said:
         for from_ms in self._ahead:
             until_ms = min((at for at in self._times if at >= from_ms), default=from_ms)
             self.draw(_gap(from_ms, until_ms, WENT_BACK, 0))
-        drawn = [(one.start_ms, one.end_ms, one.state) for one in self._drawn]
-        found: list[Interval] = []
-        for start_ms, end_ms, index, twice in gravest(drawn, self._passes):
-            piece = cut(self._drawn[index], start_ms, end_ms)
-            if twice and piece.state == "unknown":
-                piece = piece._replace(why=WENT_BACK)
-            found.append(piece)
+        found = [
+            piece._replace(notes=(WENT_BACK,)) if twice and piece.state == "unknown" else piece
+            for piece, twice in gravest(self._drawn, self._passes)
+        ]
         if self._last is not None and (not found or found[-1].end_ms <= self._last.start_ms):
             found.append(self._last)
         marks = sorted(self._marks, key=_place)
@@ -320,9 +276,7 @@ def overlay_journal(found: list[Interval], journaled: list[Interval]) -> list[In
         # Of what the journal knows as well, it knows the length better.
         holes = [one for one, whole in stay if whole or one.length_ms > _ANSWER_MS]
         holes += [
-            one
-            for one in found
-            if one.why in _CLOCK_WAS_SET and (state == "muted" or not one.length_ms)
+            one for one in found if _clock_was_set(one) and (state == "muted" or not one.length_ms)
         ]
         holes.sort(key=_place)
         kept += _without([one for one in journaled if one.state == state], holes)
@@ -335,6 +289,11 @@ def overlay_journal(found: list[Interval], journaled: list[Interval]) -> list[In
         for piece, whole in _without_each(found, kept)
     ]
     return _merge(_closed(sorted([*kept, *rest], key=_place)))
+
+
+def _clock_was_set(interval: Interval) -> bool:
+    """Whatever else is said of such a time, it is not known to have been muted."""
+    return WENT_BACK in interval.notes or WENT_FORWARD in interval.notes
 
 
 def _widened(interval: Interval) -> Interval:
@@ -363,12 +322,12 @@ def _without_each(
         whole = True
         while index < len(holes) and holes[index].start_ms < interval.end_ms:
             if holes[index].start_ms > at_ms:
-                yield cut(interval, at_ms, holes[index].start_ms), False
+                yield interval.cut(at_ms, holes[index].start_ms), False
             at_ms = max(at_ms, holes[index].end_ms)
             index += 1
             whole = False
         if at_ms < interval.end_ms or whole:
-            yield cut(interval, at_ms, interval.end_ms), whole
+            yield interval.cut(at_ms, interval.end_ms), whole
 
 
 def _closed(found: list[Interval]) -> list[Interval]:
@@ -381,9 +340,9 @@ def _closed(found: list[Interval]) -> list[Interval]:
             and interval.state == "unknown"
             and last.end_ms == interval.start_ms
             and interval.length_ms <= last.plus_minus_ms
-            and interval.why not in _CLOCK_WAS_SET
+            and not _clock_was_set(interval)
         ):
-            closed[-1] = cut(last, last.start_ms, interval.end_ms)
+            closed[-1] = last.cut(last.start_ms, interval.end_ms)
         else:
             closed.append(interval)
     return closed
@@ -503,8 +462,7 @@ def _fill_same_boot(before: Observation, now: Observation, scale: _Scale) -> lis
                 "live",
                 "button",
                 before.proof,
-                None,
-                changed_ms - went_live_ms,
+                live_ms=changed_ms - went_live_ms,
             ),
             current,
         ]
@@ -516,10 +474,10 @@ def _known(start_ms: int, end_ms: int, seen: Observation, cause: Cause | None) -
     if seen.reason == NOT_ATTESTED:
         return _gap(start_ms, end_ms, _reason(seen), 0)
     live_ms = end_ms - start_ms if seen.verdict == "live" else 0
-    why = in_words(seen.reason) if seen.reason else None
+    notes = (in_words(seen.reason),) if seen.reason else ()
     if seen.summary_of is not None:
-        why = Note("changes_at_once", facts=(seen.summary_of, seen.reason))
-    return Interval(start_ms, end_ms, seen.verdict, cause, seen.proof, why, live_ms)
+        notes = (Note("changes_at_once", facts=(seen.summary_of, seen.reason)),)
+    return Interval(start_ms, end_ms, seen.verdict, cause, seen.proof, notes, live_ms)
 
 
 def _doubted(interval: Interval, why: Note) -> Interval:
@@ -530,7 +488,7 @@ def _doubted(interval: Interval, why: Note) -> Interval:
 
 
 def _gap(start_ms: int, end_ms: int, why: Note, live_ms: int) -> Interval:
-    return Interval(start_ms, end_ms, "unknown", None, None, why, live_ms)
+    return Interval(start_ms, end_ms, "unknown", notes=(why,), live_ms=live_ms)
 
 
 def _reason(lost: Observation) -> Note:
@@ -550,18 +508,11 @@ def _overlay(filled: list[Interval], lost_ms: int, why: Note, until_ms: int) -> 
         if interval.start_ms >= lost_ms:
             hidden_live_ms += interval.live_ms
             continue
-        shown = cut(interval, interval.start_ms, min(interval.end_ms, lost_ms))
+        shown = interval.cut(interval.start_ms, min(interval.end_ms, lost_ms))
         hidden_live_ms += interval.live_ms - shown.live_ms
         kept.append(shown)
     kept.append(_gap(lost_ms, until_ms, why, hidden_live_ms))
     return kept
-
-
-def cut(interval: Interval, start_ms: int, end_ms: int) -> Interval:
-    """``interval`` from ``start_ms`` to ``end_ms``, which lie in it."""
-    length_ms = end_ms - start_ms
-    live_ms = length_ms if interval.state == "live" else min(interval.live_ms, length_ms)
-    return interval._replace(start_ms=start_ms, end_ms=end_ms, live_ms=live_ms)
 
 
 def clip(found: list[Interval], since_ms: int, until_ms: int) -> list[Interval]:
@@ -570,7 +521,7 @@ def clip(found: list[Interval], since_ms: int, until_ms: int) -> list[Interval]:
     for interval in found:
         start_ms, end_ms = max(interval.start_ms, since_ms), min(interval.end_ms, until_ms)
         if start_ms < end_ms or since_ms <= interval.start_ms == interval.end_ms < until_ms:
-            clipped.append(cut(interval, start_ms, end_ms))
+            clipped.append(interval.cut(start_ms, end_ms))
     return clipped
 
 
@@ -584,7 +535,7 @@ def _merge(found: list[Interval]) -> list[Interval]:
         joined = _joined(merged[-1], interval) if merged else None
         if joined is not None:
             merged[-1] = joined
-        elif interval.length_ms > 0 or index == len(found) - 1 or interval.why == WENT_BACK:
+        elif interval.length_ms > 0 or index == len(found) - 1 or WENT_BACK in interval.notes:
             merged.append(interval)
     return merged
 
@@ -595,12 +546,12 @@ def _joined(last: Interval, interval: Interval) -> Interval | None:
         interval.state,
         interval.cause,
         interval.start_ms,
-    ) or (last.why != interval.why and interval.state == "unknown"):
+    ) or (last.notes != interval.notes and interval.state == "unknown"):
         return None
     return last._replace(
         end_ms=interval.end_ms,
         proof=weakest(last.proof, interval.proof),
-        why=interval.why or last.why,
+        notes=interval.notes or last.notes,
         live_ms=last.live_ms + interval.live_ms,
         plus_minus_ms=max(last.plus_minus_ms, interval.plus_minus_ms),
     )

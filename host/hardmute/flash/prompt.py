@@ -84,8 +84,9 @@ class Prompt:
     def _firmware(self) -> str | None:
         with self._explained():
             said = self._transport.eval(
-                "__import__('muteboard').__version__ if 'muteboard' in __import__('os').listdir()"
-                " else None"
+                # Of an update that was cut short there may be the folder alone.
+                "getattr(__import__('muteboard'), '__version__', None)"
+                " if 'muteboard' in __import__('os').listdir() else None"
             )
         return None if said is None else words.printable(str(said))
 

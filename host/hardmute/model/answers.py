@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import binascii
 
-from hardmute.model.errors import FAULT, LIVE, OK, UNKNOWN, UnreachableError
+from hardmute.model.errors import UnreachableError
 from hardmute.model.typed import Any, Literal, NamedTuple, TypeGuard, cast, get_args
 from muteboard import attest, journal, wire
 
@@ -325,17 +325,6 @@ def conclude(status: Status, *, attested: bool = False, unsigned: str | None = N
             "fault", None, "the board says live, but its contacts do not bear it out"
         )
     return Conclusion("live", sensed if status.sense else "reported", None)
-
-
-def exit_code(verdict: Verdict, proof: ProofLevel | None, require: ProofLevel = "sensed") -> int:
-    """The exit code for a verdict when at least the proof level ``require`` is asked for."""
-    if verdict == "live":
-        return LIVE
-    if verdict == "fault":
-        return FAULT
-    if verdict == "muted" and proof is not None:
-        return OK if PROOF_LEVELS.index(proof) >= PROOF_LEVELS.index(require) else UNKNOWN
-    return UNKNOWN
 
 
 def weakest(*proofs: ProofLevel | None) -> ProofLevel | None:

@@ -8,7 +8,7 @@ from hardmute.model.errors import UsageError
 from muteboard import config
 
 
-def parse(pairs: list[str]) -> dict[str, object]:
+def parse_settings(pairs: list[str]) -> dict[str, object]:
     """``KEY=VALUE`` words as board settings. Raises `UsageError`."""
     settings: dict[str, object] = {}
     for pair in pairs:

@@ -10,8 +10,6 @@ import contextlib
 from collections.abc import Iterator
 
 from hardmute.evidence.observation import Observation, essence
-from hardmute.model import errors
-from hardmute.model.answers import exit_code
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.model.errors import UnreachableError
 from hardmute.model.typed import Any, NamedTuple
@@ -32,7 +30,7 @@ class Known(NamedTuple):
     exit_code: int
 
 
-def board(named: str | None, source: str, clock: HostClock = SYSTEM) -> Known | None:
+def known(named: str | None, source: str, clock: HostClock = SYSTEM) -> Known | None:
     """What the monitor knows of the board that ``named`` means: id, label or port.
 
     None if no monitor runs, or if it does not follow that board. ``named`` None: the only real
@@ -49,7 +47,7 @@ def board(named: str | None, source: str, clock: HostClock = SYSTEM) -> Known | 
 def following(named: str | None, source: str, clock: HostClock = SYSTEM) -> Iterator[Known] | None:
     """What the monitor knows of a board, at each change, and at least each second.
 
-    None as for `board`. The iterator gives "unknown" where the monitor says nothing for 3 s, and
+    None as for `known`. The iterator gives "unknown" where the monitor says nothing for 3 s, and
     goes on where it does again. It raises `UnreachableError` where the monitor has ended.
     """
     connection = connect(clock)
@@ -76,11 +74,6 @@ def _following(
                 entry = _entry(said["board"], source, clock)
             except HangsError:
                 entry = entry._replace(observation=late(entry.observation, source, clock))
-
-
-def code_of(seen: Observation, health: int) -> int:
-    """The exit code of a status. ``health``: what log and evidence ask for."""
-    return errors.worst(exit_code(seen.verdict, seen.proof, "sensed"), health)
 
 
 def is_news(before: Known | None, entry: Known) -> bool:

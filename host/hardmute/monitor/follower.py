@@ -294,19 +294,22 @@ class Follower:
             # Somebody may have wanted it before there was anything to wake.
             session.wake()
             contact = self._contact(session, identity)
+            is_met = True
             try:
                 while True:
                     try:
+                        if not is_met:
+                            identity = session.hello()
+                            self._check_same(identity, session)
+                            self._identity = identity
+                            contact = self._contact(session, identity)
+                        is_met = False
                         self._follow_events(session, identity, contact)
                     except errors.PortWantedError:
                         # Who gets the port next logs what comes next.
                         self._log_last()
                         if not self._lend_port(session):
                             raise
-                    identity = session.hello()
-                    self._check_same(identity, session)
-                    self._identity = identity
-                    contact = self._contact(session, identity)
             except errors.PortWantedError:
                 raise
             except errors.UnreachableError:

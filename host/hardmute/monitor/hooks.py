@@ -18,6 +18,7 @@ import signal
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -298,14 +299,16 @@ class _Webhook:
         """Send it once; return what went wrong."""
         body = news.body(self._clock.wall_ms())
         connection: list[http.client.HTTPConnection] = []
+        over = threading.Event()
         try:
             async with asyncio.timeout(_ATTEMPT_S):
-                status = await aside(lambda: self._post(body, connection.append))
+                status = await aside(lambda: self._post(body, connection.append, over))
         except TimeoutError:
             return self._failed("it did not answer in time")
         except (OSError, ValueError, http.client.HTTPException) as error:
             return self._failed(getattr(error, "strerror", None) or str(error))
         finally:
+            over.set()
             for one in connection:
                 # A thread that still waits for the other side ends.
                 with contextlib.suppress(OSError):
@@ -317,7 +320,12 @@ class _Webhook:
         why = words.printable(why)[:_LONGEST_REASON]
         return f"The webhook at {self._host} does not take events ({why}): they wait for it."
 
-    def _post(self, body: bytes, began: Callable[[http.client.HTTPConnection], None]) -> int:
+    def _post(
+        self,
+        body: bytes,
+        began: Callable[[http.client.HTTPConnection], None],
+        over: threading.Event,
+    ) -> int:
         if self._scheme == "https":
             connection = http.client.HTTPSConnection(
                 self._host, self._port, timeout=_STEP_S, context=ssl.create_default_context()
@@ -328,6 +336,10 @@ class _Webhook:
         try:
             signature = hmac.new(self._secret, body, hashlib.sha256).hexdigest()
             headers = {"Content-Type": "application/json", SIGNATURE: f"sha256={signature}"}
+            connection.connect()
+            if over.is_set():
+                # It took too long, and newer news may have arrived.
+                raise TimeoutError
             connection.request("POST", self._path, body, headers)
             return connection.getresponse().status
         finally:

@@ -14,7 +14,6 @@ from typing import Any, cast
 
 from hardmute.device.holder import BORROWS, Turn
 from hardmute.model import errors
-from hardmute.monitor.client import code_of
 from hardmute.monitor.follower import Loan
 from hardmute.monitor.monitor import Monitor
 from hardmute.monitor.station import Station
@@ -171,7 +170,7 @@ class Server:
         if station is None or known is None:
             return b"no\n"
         row = json.dumps(status_row(known._replace(source="status"), station.firmware))
-        code = code_of(known, station.exit_code)
+        code = errors.worst(known.exit_code(), station.exit_code)
         return f"status {code} {known.run} {known.run_us} {row}\n".encode()
 
     async def _watch(self, writer: asyncio.StreamWriter, named: str | None) -> None:

@@ -14,7 +14,8 @@ from hardmute.model import words
 from hardmute.render.bands import BANDS
 
 if TYPE_CHECKING:
-    from hardmute.evidence.proof import Proof, Proven
+    from hardmute.evidence.interval import Interval
+    from hardmute.evidence.proof import Proof
 
 _PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -156,22 +157,22 @@ def page(content: Mapping[str, Any], proof: Proof) -> str:
     return body + last_line(body.encode()).decode()
 
 
-def _totals(intervals: Sequence[Proven]) -> str:
+def _totals(intervals: Sequence[Interval]) -> str:
     """How long it was what."""
     parts: list[str] = []
     for state, called in _TOTALS.items():
-        ms = sum(one.end_ms - one.start_ms for one in intervals if one.state == state)
+        ms = sum(one.length_ms for one in intervals if one.state == state)
         if ms:
             parts.append(f"{called}: <strong>{words.duration(ms)}</strong>")
     told = "; ".join(parts)
     return f"{told[0].upper()}{told[1:]}."
 
 
-def _table(intervals: Sequence[Proven]) -> str:
+def _table(intervals: Sequence[Interval]) -> str:
     """The intervals, without the columns that would be empty."""
     columns = {
         "From": [words.local_time(one.start_ms) for one in intervals],
-        "For": [words.duration(one.end_ms - one.start_ms) for one in intervals],
+        "For": [words.duration(one.length_ms) for one in intervals],
         "Line": [_STATES[one.state] for one in intervals],
         "Known to": [words.edges(one.plus_minus_ms).strip() for one in intervals],
         "Why": [one.note or words.CAUSES.get(one.cause or "", "") for one in intervals],
@@ -264,7 +265,7 @@ def _picture(proof: Proof) -> str:
         for one in proof.intervals:
             if one.state == state:
                 x = (one.start_ms - proof.from_ms) * _WIDTH / span
-                width = max(_LEAST, (one.end_ms - one.start_ms) * _WIDTH / span)
+                width = max(_LEAST, (one.length_ms) * _WIDTH / span)
                 x = min(x, _WIDTH - width)
                 # The hatching of a narrow one would hide its colour.
                 fill = f"url(#{state})" if width > 2 * _HATCH else BANDS[state][0]

@@ -7,9 +7,11 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from hardmute.evidence.timeline import BoardTimeline, Interval, total_live_ms, total_ms
+from hardmute.evidence.interval import Interval
+from hardmute.evidence.timeline import BoardTimeline, total_live_ms, total_ms
 from hardmute.model import words
 from hardmute.model.clock import iso_time
+from hardmute.model.reasons import in_words
 
 # Times are shown to the second.
 _WORTH_SAYING_MS = 1000
@@ -91,7 +93,7 @@ def timeline_json(timeline: BoardTimeline) -> dict[str, Any]:
         "fault_ms": total_ms(timeline.intervals, "fault"),
         "intervals": [
             {
-                "note" if name == "why" else name: interval.note if name == "why" else value
+                "note" if name == "notes" else name: interval.note if name == "notes" else value
                 for name, value in interval._asdict().items()
             }
             | {"start": iso_time(interval.start_ms), "end": iso_time(interval.end_ms)}
@@ -138,3 +140,19 @@ def timeline_csv(timelines: Iterable[BoardTimeline]) -> str:
                 ]
             )
     return text.getvalue()
+
+
+def as_claimed(timeline: BoardTimeline) -> BoardTimeline:
+    """``timeline`` out of an export: anybody can write one, so it proves nothing."""
+    return timeline._replace(
+        board=None if timeline.board is None else words.printable(timeline.board),
+        intervals=[
+            interval._replace(
+                cause=interval.cause if interval.cause in words.CAUSES else None,
+                proof=None,
+                notes=() if interval.note is None else (in_words(words.printable(interval.note)),),
+            )
+            for interval in timeline.intervals
+        ],
+        claimed=True,
+    )

@@ -1,15 +1,22 @@
-"""Logs of other hosts, as `hardmute log export` writes them."""
+"""Copies of a log for others, as `hardmute log export` writes them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from hardmute.evidence import listening
-from hardmute.evidence.entries import read_export, stored_entry
+from hardmute.evidence.entries import (
+    GENESIS,
+    export_header,
+    export_line,
+    read_export,
+    stored_entry,
+)
 from hardmute.evidence.proof import unreadable
 from hardmute.evidence.verifier import verified
 from hardmute.model import errors
-from hardmute.store.log import ExportedLog
+from hardmute.store.log import ExportedLog, Log
+from hardmute.system.new_file import new_file
 
 
 def exported(file: Path) -> ExportedLog:
@@ -24,3 +31,17 @@ def exported(file: Path) -> ExportedLog:
             " is shown."
         )
     return ExportedLog(file, rows)
+
+
+def export_log(log: Log, file: Path) -> tuple[int, bytes]:
+    """Write ``log`` to the new ``file``. Returns the last entry's row and hash.
+
+    Raises as `new_file`.
+    """
+    row, head = 0, GENESIS
+    with new_file(file) as stream:
+        stream.write(f"{export_header()}\n".encode("ascii"))
+        for entry in log.entries():
+            stream.write(f"{export_line(entry)}\n".encode("ascii"))
+            row, head = entry.row, entry.hash
+    return row, head

@@ -71,7 +71,7 @@ def take_all(check: Verifier, log: Log, last: int) -> None:
         check.take(log.rows(0, last))
         return
     keys = check.keyring.epochs
-    with started(log, keys.secrets, others) as readers:
+    with started(log, keys.secrets, others) as readers, _collecting_nothing():
         segments = _segments(check, log, first, last)
         for segment, batches in _in_order(segments, readers, partial(read, log, keys)):
             beyond = segment.first
@@ -112,6 +112,18 @@ def _in_order(
             yield first, batches if reader is None else reader.answer()
     for segment, reader, batches in waiting:
         yield segment, batches if reader is None else reader.answer()
+
+
+@contextlib.contextmanager
+def _collecting_nothing() -> Generator[None]:
+    """Nothing that is made within refers to itself, so to look for such takes time for nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager
@@ -189,10 +201,8 @@ def work() -> None:
     """
     # An interrupt is for the parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Nothing that is made here refers to itself.
-    gc.disable()
     asked = sys.stdin.buffer
-    with contextlib.suppress(EOFError, BrokenPipeError):
+    with contextlib.suppress(EOFError, BrokenPipeError), _collecting_nothing():
         program, file, opened, secrets = pickle.load(asked)  # noqa: S301 (of our parent)
         if program != __file__:
             # This is another installation of hardmute.

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hardmute.evidence.entries import Entry, Row
+from hardmute.evidence.interval import Interval
 from hardmute.evidence.observation import NO_ROW
-from hardmute.evidence.proof import EVIDENCE, Proof, Proven, examine, examine_export
+from hardmute.evidence.proof import EVIDENCE, Proof, examine, examine_export
 from hardmute.evidence.receipt import About, make_receipt
 from hardmute.evidence.timeline import BoardTimeline
 from hardmute.evidence.verifier import Keys, verified
@@ -49,6 +50,14 @@ def open_log(file: Path | None = None) -> Log:
     return Log(file or paths.log_place(), read_only=True)
 
 
+def own_log() -> Log:
+    """This host's log, also to be written: labels, `Log.prune`. It is made if there is none.
+
+    Otherwise as `open_log`; a damaged one is put aside.
+    """
+    return Log(paths.log_file())
+
+
 def timelines(
     log: Log, start: datetime, end: datetime, *, board: str | None = None
 ) -> list[BoardTimeline]:
@@ -79,7 +88,8 @@ def prove(
     secrets = key_files.load_verify_keys(keys)
     if isinstance(log, ExportedLog):
         return examined_export(list(log.rows(0, NO_ROW)), board, from_ms, to_ms, secrets)
-    return examined(log, board, from_ms, to_ms, secrets).proof
+    shown = examined(log, board, from_ms, to_ms, secrets)
+    return with_reasons(log, shown, keyed=bool(secrets))
 
 
 def examined(log: Log, board: str, from_ms: int, to_ms: int, secrets: Keys) -> Examined:
@@ -121,7 +131,7 @@ def with_reasons(log: Log, shown: Examined, *, keyed: bool) -> Proof:
     elif marks and not keyed and not proof.counted:
         reason = "no_attest_key"
 
-    def told(interval: Proven) -> Proven:
+    def told(interval: Interval) -> Interval:
         if not interval.notes or interval.state != "unknown":
             return interval
         pruned = interval.start_ms < pruned_ms
@@ -160,7 +170,7 @@ def examined_export(
     proof = examine_export(verified(lambda: rows, secrets), rows, board, from_ms, to_ms, secrets)
     if not secrets and not proof.findings:
         why = in_words("the export agrees with itself; nothing was checked")
-        unknown = Proven(from_ms, to_ms, "unknown", None, 0, (why,))
+        unknown = Interval(from_ms, to_ms, "unknown", notes=(why,))
         proof = proof._replace(intervals=[unknown], heard=[])
     simulated = any(
         row[3] == board and row[2] == "observation" and '"simulated":true' in row[4]

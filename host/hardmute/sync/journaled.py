@@ -10,12 +10,12 @@ from collections import deque
 from itertools import accumulate, pairwise
 
 from hardmute.evidence import listening
-from hardmute.evidence.anchors import gravest
 from hardmute.evidence.entries import Entry, record_of, stored
+from hardmute.evidence.interval import Interval, gravest
 from hardmute.evidence.listening import Heard
 from hardmute.evidence.observation import NO_ROW
 from hardmute.evidence.reconstruction import COARSE_MS, Part, checked_here, parts
-from hardmute.evidence.timeline import WENT_BACK, Interval, clip, cut, overlay_journal
+from hardmute.evidence.timeline import WENT_BACK, clip, overlay_journal
 from hardmute.evidence.verifier import Verifier
 from hardmute.model.answers import ProofLevel
 from hardmute.model.reasons import in_words
@@ -61,8 +61,7 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
         found.append(interval)
         joins = True
     found += _may_have_been_twice(found)
-    drawn = [(one.start_ms, one.end_ms, one.state) for one in found]
-    found = [cut(found[index], start_ms, end_ms) for start_ms, end_ms, index, _ in gravest(drawn)]
+    found = [piece for piece, _ in gravest(found)]
     listened = listening.within(entries, since_ms, until_ms)
     return clip(_with_heard(found, listened), since_ms, until_ms)
 
@@ -93,7 +92,7 @@ def _may_have_been_twice(found: list[Interval]) -> list[Interval]:
                 if one.start_ms >= until_ms:
                     break
                 ends = max(from_ms, one.start_ms), min(until_ms, one.end_ms)
-                doubted.append(Interval(*ends, "unknown", None, None, WENT_BACK, 0))
+                doubted.append(Interval(*ends, "unknown", notes=(WENT_BACK,)))
     return doubted
 
 
@@ -129,9 +128,9 @@ def _with_heard(found: list[Interval], listened: list[Heard]) -> list[Interval]:
             within = interval.start_ms <= one.from_ms and one.to_ms <= interval.end_ms
             if within and interval.state == one.verdict == "muted":
                 # The rest of it was not listened to, so its proof stays.
-                marked[index] = interval._replace(why=in_words(one.told))
+                marked[index] = interval._replace(notes=(in_words(one.told),))
     leaks = [
-        Interval(one.from_ms, one.to_ms, "fault", None, "heard", in_words(one.told), 0)
+        Interval(one.from_ms, one.to_ms, "fault", None, "heard", (in_words(one.told),))
         for one in sorted(listened, key=lambda one: one.from_ms)
         if one.is_leak
     ]
@@ -151,7 +150,7 @@ def _interval(part: Part) -> Interval | None:
         part.state,
         part.cause,
         _proof(part),
-        in_words(part.faults) if part.faults else None,
+        (in_words(part.faults),) if part.faults else (),
         end_ms - start_ms if part.state == "live" else 0,
         edge_ms,
     )

@@ -11,7 +11,7 @@ from hardmute.device.holder import Turn, port_key
 from hardmute.evidence.anchors import Anchor, advance
 from hardmute.evidence.observation import Observation, seen, unseen
 from hardmute.model import errors
-from hardmute.model.answers import Identity, Status
+from hardmute.model.answers import Identity, JournalEnd, Status
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.model.typed import NamedTuple
 from hardmute.store.log import UNPAIR
@@ -28,10 +28,14 @@ Ask = Callable[[Session, Contact], Meeting]
 
 
 class Visited(NamedTuple):
-    """What was logged of a visit; why it is "unknown", if the board could not be asked."""
+    """What was logged of a visit; why it is "unknown", if the board could not be asked.
+
+    ``journal``: the newest record of the board's journal, by its own word.
+    """
 
     observation: Observation
-    error: errors.UnreachableError | None
+    error: errors.UnreachableError | None = None
+    journal: JournalEnd | None = None
 
 
 def visit(
@@ -65,7 +69,7 @@ def visit(
             observation = record_seen(recorder, met, identity, session, source)
             tell(observation, identity)
             contact.finish(history_s)
-            return Visited(observation, None)
+            return Visited(observation, journal=met.status.journal)
     except errors.UnreachableError as error:
         if is_over is not None and is_over():
             raise errors.UnreachableError(

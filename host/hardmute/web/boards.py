@@ -36,7 +36,7 @@ class Boards:
         self._monitor = monitor
         self._clock = clock
         self._since: dict[str, _Since] = {}
-        self._readers: set[Reader] = set()
+        self._readers: set[StateReader] = set()
 
     def snapshot(self) -> dict[str, Any]:
         """What is known of each board now.
@@ -58,9 +58,9 @@ class Boards:
         """Whether the monitor follows the board with this id."""
         return any(station.board == board for station in self._monitor.stations)
 
-    def read(self) -> Reader:
-        """A reader of what is known, and of each change. `Reader.close` it."""
-        reader = Reader(self._readers, self._event())
+    def read(self) -> StateReader:
+        """A reader of what is known, and of each change. `StateReader.close` it."""
+        reader = StateReader(self._readers, self._event())
         self._readers.add(reader)
         return reader
 
@@ -141,10 +141,10 @@ FIELDS = (
 )
 
 
-class Reader:
+class StateReader:
     """One who reads events. A slow one gets the newest only."""
 
-    def __init__(self, others: set[Reader], event: bytes) -> None:
+    def __init__(self, others: set[StateReader], event: bytes) -> None:
         self._others = others
         self._event: bytes | None = event
         self._has_news = asyncio.Event()

@@ -189,6 +189,8 @@ def _plug(address: tuple[str, int]) -> socket.socket:
             # There it would let another program have the same port.
             plug.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         plug.bind((host, port))
+        # Who is told of the page may come before uvicorn serves it.
+        plug.listen()
     except OSError as error:
         plug.close()
         raise LocalError(
@@ -218,10 +220,11 @@ def _origins(chosen: PageSettings, port: int, *, is_tls: bool) -> list[str]:
     """The addresses by which a browser may call the page; the first is what people are told."""
     host = chosen.address[0]
     found = ipaddress.ip_address(host)
-    names = list(chosen.names)
-    if not found.is_unspecified:
-        names.append(f"[{host}]" if found.version == 6 else host)
+    bare = f"[{host}]" if found.version == 6 else host
     if found.is_loopback:
-        names.append("localhost")
+        names = [bare, "localhost", *chosen.names]
+    else:
+        # A certificate is for a name.
+        names = [*chosen.names, *(() if found.is_unspecified else (bare,))]
     scheme, usual = ("https", 443) if is_tls else ("http", 80)
     return [f"{scheme}://{name}" + ("" if port == usual else f":{port}") for name in names]

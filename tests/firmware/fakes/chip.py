@@ -33,6 +33,8 @@ class Chip:
         # to the latch, and how long what follows an edge is its bounce.
         self.interlock: tuple[object, object] | None = None
         self.latch = False
+        # None: it has a resistor.
+        self.latch_pull: str | None = "down"
         self.latch_delay_ms = 0
         self.latch_quiet_ms = 5
         self.open_drain: set[object] = set()
@@ -120,7 +122,7 @@ class Chip:
             self._settle()
             return 1 if self._pulled or pin in self.stuck_closed else 0
         if self.interlock is not None and pin == self.interlock[1]:
-            assert self.pulls.get(pin) == "down", "a fallen wire must read clear"
+            assert self.pulls.get(pin) == self.latch_pull, "a fallen wire must read clear"
             return int(self.latch)
         return self.driven.get(pin, 0)
 

@@ -81,6 +81,24 @@ class DevKit:
         self._turn_at = self.chip.now
         return self._start(1, "poweron", self._program)
 
+    def wire_interlock(self) -> None:
+        """It sits on an interlock board, and has been told so."""
+        chip = self.chip
+        chip.interlock = (25, 34)
+        # A resistor.
+        chip.latch_pull = None
+        chip.senses = (18, 22)
+        self.write("board.txt", b"esp32_interlock\n")
+
+    def write(self, name: str, content: bytes) -> None:
+        """A file on the board."""
+        with self.modules.open(name, "wb") as file:
+            file.write(content)
+
+    def run_boot(self) -> None:
+        """boot.py and nothing else, after a reset that leaves the pins as they are."""
+        self._start(_WDT_RESET, "watchdog", lambda: self._run("boot.py"))
+
     def go_on(self) -> str:
         """The start after a reset; the script goes on where it was."""
         if self.ended == "watchdog":
@@ -150,7 +168,10 @@ class DevKit:
 
     def _program(self) -> None:
         for file in ("boot.py", "main.py"):
-            exec(_PROGRAM[file], {"__name__": "__main__"})  # noqa: S102 - our own files
+            self._run(file)
+
+    def _run(self, file: str) -> None:
+        exec(_PROGRAM[file], {"__name__": "__main__"})  # noqa: S102 - our own files
 
     def _driven(self, pin: object, _level: int) -> None:
         if self._stopped():

@@ -460,6 +460,7 @@ def _sys(chip: Chip, port: str) -> Module:
     return Module(
         {
             "implementation": Module({"_machine": _MACHINES[port]}),
+            "platform": port,
             "stdin": _Stdin(chip),
             "stdout": _Stdout(chip),
         }

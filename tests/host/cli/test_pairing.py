@@ -30,7 +30,7 @@ def test_pair_guides_through_setup_and_proves_itself(
 ) -> None:
     file = tmp_path / "verify.key"
     waiting = SimpleNamespace(sleep=lambda _seconds: sim.open_setup())
-    monkeypatch.setattr(service_mode, "time", waiting)
+    monkeypatch.setattr("hardmute.sync.service_mode.time", waiting)
     told = cli("-d", sim.board, "pair", "--verify-key", file)
     assert told.code == errors.OK, told
     assert "hold its button" in told.err

@@ -14,11 +14,11 @@ import pytest
 from fake_device import BOARD, Board, Script, pty_device
 
 from conftest import Cli, Sim, StartSim
+from hardmute import Host
 from hardmute.cli import service_mode
 from hardmute.model import errors
 from hardmute.model.answers import Identity
 from hardmute.model.clock import SYSTEM
-from hardmute.sync.recorder import Recorder
 
 
 class Hands:
@@ -27,9 +27,9 @@ class Hands:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *todo: Callable[[], object]) -> None:
         self._todo = list(todo)
         self.now = 50.0
-        monkeypatch.setattr(service_mode, "time", self)
+        monkeypatch.setattr("hardmute.sync.service_mode.time", self)
         clock = SYSTEM._replace(run_us=lambda: round(1e6 * self.now))
-        monkeypatch.setattr(service_mode, "SYSTEM", clock)
+        monkeypatch.setattr("hardmute.sync.service_mode.SYSTEM", clock)
 
     def sleep(self, seconds: float) -> None:
         # A slow host: each look at the board takes that long as well.
@@ -177,7 +177,7 @@ def test_maintenance_is_told_by_the_prompt_of_that_very_board(
             lambda: setattr(board, "script", prompt("deadbeef")),
             lambda: setattr(board, "script", prompt(BOARD)),
         )
-        found = service_mode.wait_for("maintenance", device.address, 1.0, Recorder())
+        found = service_mode.wait_for("maintenance", device.address, 1.0, Host())
     assert found == device.address
     told = capsys.readouterr().err
     for words in ("hold its button down while", "for 10 s", "the lamp flashes blue", "release"):
@@ -199,7 +199,7 @@ def test_an_early_prompt_does_not_tell_which_board_is_meant(
 ) -> None:
     assert home
     with pty_device(prompt(BOARD)) as device, pytest.raises(errors.UnreachableError):
-        service_mode.wait_for("maintenance", device.address, 0.3, Recorder())
+        service_mode.wait_for("maintenance", device.address, 0.3, Host())
 
 
 def test_a_board_without_a_prompt_is_found_by_who_knows_how(
@@ -220,7 +220,7 @@ def test_a_board_without_a_prompt_is_found_by_who_knows_how(
             lambda: setattr(board, "script", lambda _: b""),
             lambda: drives.append("/media/CIRCUITPY"),
         )
-        found = service_mode.wait_for("maintenance", device.address, 1.0, Recorder(), look)
+        found = service_mode.wait_for("maintenance", device.address, 1.0, Host(), look)
     assert found == "/media/CIRCUITPY"
     assert asked == [BOARD, BOARD]
 
@@ -232,5 +232,5 @@ def test_who_waits_for_maintenance_is_told_that_setup_was_opened(
     sim.act("power-on", "--hold", 3.3)
     Hands(monkeypatch)
     with pytest.raises(errors.UnreachableError, match="not in maintenance within 5 minutes"):
-        service_mode.wait_for("maintenance", sim.device, 3.0, Recorder())
+        service_mode.wait_for("maintenance", sim.device, 3.0, Host())
     assert "in maintenance: connected, in setup ..." in capsys.readouterr().err

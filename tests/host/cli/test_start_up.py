@@ -5,15 +5,19 @@ A module that comes to these sets costs each of them time. Add it here if it has
 
 from __future__ import annotations
 
+import io
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import Cli, Sim
+from hardmute.cli.main import main
 from hardmute.model import errors
 
 # What `hardmute` may load of others. The smaller modules of Python are not told.
@@ -57,6 +61,7 @@ STATUS_OF_A_PORT = {
     *("hardmute.device.holder", "hardmute.device.simulators", "hardmute.device.terminal"),
     *("hardmute.evidence", "hardmute.evidence.anchors", "hardmute.evidence.entries"),
     "hardmute.evidence.observation",
+    "hardmute.host",
     *("hardmute.model.allowance", "hardmute.model.answers", "hardmute.model.clock"),
     *("hardmute.model.reasons", "hardmute.model.strict_json", "hardmute.model.usb"),
     *("hardmute.model.words", "hardmute.monitor", "hardmute.monitor.client"),
@@ -107,13 +112,18 @@ def test_status_of_a_port_loads(sim: Sim, cli: Cli) -> None:
     assert loaded(MAIN, "-d", sim.device, "status", "--json") == STATUS_OF_A_PORT
 
 
-def test_status_of_a_label_loads(sim: Sim, cli: Cli, tmp_path: Path) -> None:
+def pair(sim: Sim, cli: Cli, folder: Path) -> None:
+    """Pair this host with the board, and call it "Desk"."""
     sim.act("power-off")
     sim.act("power-on", "--hold", 3.3)
-    assert cli("-d", sim.board, "pair", "--verify-key", tmp_path / "k").code == errors.OK
+    assert cli("-d", sim.board, "pair", "--verify-key", folder / "k").code == errors.OK
     sim.act("power-off", "power-on")
     assert cli("-d", sim.board, "name", "Desk").code == errors.OK
     assert cli("-d", "Desk", "status").code == errors.OK
+
+
+def test_status_of_a_label_loads(sim: Sim, cli: Cli, tmp_path: Path) -> None:
+    pair(sim, cli, tmp_path)
     assert loaded(MAIN, "-d", "Desk", "status", "--json") == STATUS_OF_A_LABEL
 
 
@@ -137,3 +147,44 @@ def test_status_of_the_monitor_loads_hardly_anything(sim: Sim, cli: Cli, home: P
             assert set(other.json) == set(told.json)
         finally:
             monitor.kill()
+
+
+class Told(io.StringIO):
+    """A standard output that says when something is printed."""
+
+    def __init__(self, events: list[str]) -> None:
+        super().__init__()
+        self._events = events
+
+    def write(self, text: str) -> int:
+        self._events.append("printed")
+        return super().write(text)
+
+
+# What of the log decides what is told of a paired board with a label: whether it must sign, what
+# is known to be wrong with its evidence, how far its journal is known, and its name.
+DECIDES = ("kind = 'pairing'", "kind = 'incident'", "kind = 'record'", "SELECT label FROM board")
+
+
+@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("verify",), ("mute",)])
+def test_P5_what_the_log_can_change_is_read_before_output(
+    sim: Sim, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: Sequence[str]
+) -> None:
+    pair(sim, cli, tmp_path)
+    events: list[str] = []
+    connect = sqlite3.connect
+
+    def traced(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        database = connect(*args, **kwargs)
+        database.set_trace_callback(events.append)
+        return database
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", traced)
+        patch.setattr(sys, "stdout", Told(events))
+        assert main(["-d", "Desk", *words]) == errors.OK
+    printed = events.index("printed")
+    read = [said for said in events[:printed] if said.startswith("SELECT")]
+    assert [what for what in DECIDES if not any(what in said for said in read)] == []
+    # Nor is anything read, or a row written, that could still change it.
+    assert set(events[printed:]) == {"printed"}

@@ -21,8 +21,9 @@ from fake_device import BOARD, HELLO, LIVE, MUTED, Board, Device, on, pty_device
 from serial.tools import list_ports, list_ports_linux
 
 from conftest import Cli
+from hardmute import Host, host
 from hardmute.cli import service_mode
-from hardmute.cli.commands import log_prune, watch
+from hardmute.cli.commands import watch
 from hardmute.device import client, discovery
 from hardmute.device.holder import PortHolder, Turn
 from hardmute.flash import drives, targets
@@ -31,7 +32,6 @@ from hardmute.model.errors import OK, UNKNOWN, USAGE, PortWantedError, Unreachab
 from hardmute.model.usb import Usb
 from hardmute.monitor import follower
 from hardmute.store.log import Log
-from hardmute.sync.recorder import Recorder
 
 PICO = (0x2E8A, 0x0005)
 CIRCUITPY = (0x239A, 0x80F4)
@@ -336,7 +336,7 @@ def test_ten_silent_ports_take_one_time_out_in_all(
     @contextlib.contextmanager
     def connect(device: str, timeout: float, *_: Any) -> Generator[Any]:
         timeouts.append(timeout)
-        waiting.wait(30)
+        waiting.wait(60)
         raise UnreachableError(f"{device} is silent.", "no_answer")
         yield
 
@@ -369,7 +369,7 @@ def test_a_port_that_is_wanted_ends_the_search_for_all(
 
     @contextlib.contextmanager
     def connect(device: str, _timeout: float, _turn: Turn, is_over: Any) -> Generator[Any]:
-        begun.wait(30)
+        begun.wait(60)
         if device == wanted.port:
             raise PortWantedError(device)
         while not is_over():
@@ -408,7 +408,7 @@ def meet_all_at_once(monkeypatch: pytest.MonkeyPatch, name: str, ports: list[Plu
     waiting = threading.Barrier(len(ports))
 
     def asking(*options: Any, **settings: Any) -> Any:
-        waiting.wait(30)
+        waiting.wait(60)
         return real(*options, **settings)
 
     monkeypatch.setattr(client, name, asking)
@@ -453,7 +453,7 @@ def test_maintenance_is_looked_for_at_its_own_and_at_new_ports(
             meet_all_at_once(monkeypatch, "board_at_prompt", [known, *new])
 
     monkeypatch.setattr(time, "sleep", into_maintenance)
-    assert service_mode.wait_for("maintenance", BOARD, 1.0, Recorder()) == new[1].port
+    assert service_mode.wait_for("maintenance", BOARD, 1.0, Host()) == new[1].port
     assert [len(port.lines) for port in foreign] == [2] * len(foreign)
 
 
@@ -654,7 +654,7 @@ class Order:
     @contextlib.contextmanager
     def _connect(self, device: str, *options: Any) -> Generator[Any]:
         if device in self._devices:
-            assert self._all_cut.wait(30)
+            assert self._all_cut.wait(60)
             raise UnreachableError(f"{device} is silent.", "no_answer")
         with self._real(device, *options) as session:
             yield session
@@ -805,6 +805,6 @@ def test_prune_meets_a_paired_board_behind_the_known_bridge(
     others(usb)
     usb.opened.clear()
     bridge.lines.clear()
-    monkeypatch.setattr(log_prune, "paired_boards", lambda _checkpoint: [BOARD])
+    monkeypatch.setattr(host, "paired_boards", lambda _checkpoint: [BOARD])
     assert "The checkpoint is open" in cli("log", "prune", "--yes", "--before", "0m").out
     check_alone(usb, bridge)

@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import sqlite3
 import struct
 import subprocess
@@ -24,7 +23,16 @@ from typing import Any
 import auto_reset
 import pytest
 import serial
-from fake_device import MISSING, MUTED, Board, changed, on, pty_device, stable_name
+from fake_device import (
+    MISSING,
+    MUTED,
+    Board,
+    changed,
+    closed_port,
+    on,
+    pty_device,
+    stable_name,
+)
 from serial import serialposix
 
 from conftest import check_sentence
@@ -299,10 +307,9 @@ def test_what_is_no_port(
     file.write_text("words")
     folder.mkdir()
     os.mkfifo(fifo)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        closed = listener.getsockname()[1]
-    device = named.format(folder=folder, file=file, fifo=fifo, closed=closed)
-    result = cli("-d", device, "status", "--timeout", "0.2")
+    with closed_port() as closed:
+        device = named.format(folder=folder, file=file, fifo=fifo, closed=closed)
+        result = cli("-d", device, "status", "--timeout", "0.2")
     assert result.code == code
     check_sentence(result.err)
     assert says in result.err

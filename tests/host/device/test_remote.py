@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import serial
-from fake_device import LIVE, Board, on, tcp_device
+from fake_device import LIVE, Board, closed_port, on, tcp_device
 from serial import rfc2217
 
 from conftest import Cli
@@ -257,9 +257,8 @@ def test_an_address_that_means_nothing_is_a_usage_error(address: str, cli: Cli) 
 
 @pytest.mark.parametrize("address", ["rfc2217://127.0.0.1:{}", "socket://127.0.0.1:{}"])
 def test_an_address_where_nobody_listens_is_unknown(address: str, cli: Cli) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        closed = listener.getsockname()[1]
-    result = cli("-d", address.format(closed), "status")
+    with closed_port() as closed:
+        result = cli("-d", address.format(closed), "status")
     assert result.code == UNKNOWN
     assert "Nothing answers at" in result.err
 

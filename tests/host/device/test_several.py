@@ -124,7 +124,7 @@ def test_P5_a_port_that_another_holds_may_be_a_board(
 ) -> None:
     sim, other = start_sim(), start_sim()
     plug_in_real(monkeypatch, sim.device, other.device)
-    watch(sim.device).next()
+    watch(sim.device).until("muted")
     told = cli("status", "--all", "--json", "--timeout", "3")
     assert told.code == 3
     assert {row["verdict"] for row in told.json} == {"unknown", "muted"}

@@ -710,7 +710,7 @@ def test_a_real_port_is_checked_as_one(
 
 def test_doctor_says_who_watches(sim: Sim, cli: Cli, watch: StartWatch) -> None:
     watcher = watch(sim.device)
-    watcher.next()
+    watcher.until("muted")
     told = cli("doctor", "-d", sim.device, "--timeout", 0.1, "--json")
     assert told.code == errors.UNKNOWN
     found = {check["name"]: check for check in told.json["checks"]}

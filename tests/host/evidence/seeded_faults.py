@@ -11,6 +11,7 @@ from hardmute.evidence import (
     anchors,
     batches,
     chain,
+    interval,
     macs,
     proof,
     receipt,
@@ -18,7 +19,7 @@ from hardmute.evidence import (
     verifier,
 )
 from hardmute.evidence.entries import Entry
-from hardmute.evidence.proof import Proven
+from hardmute.evidence.interval import Interval
 from hardmute.evidence.reconstruction import AttestedState, Part
 from hardmute.store import excerpt
 
@@ -145,7 +146,7 @@ def _signed_if_named(
     return {(board, pairing) for pairing in macs if (board, pairing) in secrets}
 
 
-def _sharp(part: Part) -> Proven | None:
+def _sharp(part: Part) -> Interval | None:
     """T6 left out: of a live time, what is certain alone."""
     shown = _INTERVAL(part)
     if shown is None or shown.state not in ("live", "fault"):
@@ -195,7 +196,7 @@ FAULTS = (
     Fault("T7: known less well than it is long", proof, "_is_vague", never, 26),
     Fault("T8: what is not attested is unknown", reconstruction, "_unproven", nowhere, 30),
     Fault("T9: how long it was", reconstruction, "_ran_ms", _at_once, 30),
-    Fault("T10: the gravest", anchors, "GRAVEST", ("muted", "fault", "live", "unknown"), 15),
+    Fault("T10: the gravest", interval, "GRAVEST", ("muted", "fault", "live", "unknown"), 15),
     Fault("T11: what is read", excerpt, "_rows", _nearest),
     Fault("T13: by how much the clock was set", anchors, "_set_between", _at_once, 45),
 )

@@ -17,8 +17,9 @@ from clock_world import START_MS, Board, Over, Part, World
 import hardmute
 from conftest import Cli, Sim, StartWatch
 from hardmute.cli.when import parse_time
+from hardmute.evidence.interval import Interval
 from hardmute.evidence.observation import Observation
-from hardmute.evidence.timeline import WENT_BACK, WENT_FORWARD, Interval, intervals
+from hardmute.evidence.timeline import WENT_BACK, WENT_FORWARD, intervals
 from hardmute.model import words
 from hardmute.model.clock import now_ms
 from hardmute.model.errors import INTERRUPTED, UsageError
@@ -114,7 +115,7 @@ def test_P5_a_clock_corrected_forward_makes_nothing_muted(old: bool, restarts: b
     assert total(found, "muted") <= 3600
     assert 14 * HOUR - 1000 <= total(found, "unknown") <= 14 * HOUR + 4000
     if not restarts:
-        assert WENT_FORWARD in {one.why for one in found if one.state == "unknown"}
+        assert any(WENT_FORWARD in one.notes for one in found if one.state == "unknown")
 
 
 def test_P5_of_a_time_that_was_twice_the_graver_state_counts() -> None:
@@ -129,7 +130,7 @@ def test_P5_of_a_time_that_was_twice_the_graver_state_counts() -> None:
     found = shown(world.recorder.rows)
     assert not false_muted(world, found)
     assert 10_000 <= total(found, "live") <= 10_200
-    assert WENT_BACK in {one.why for one in found}
+    assert any(WENT_BACK in one.notes for one in found)
 
 
 @pytest.mark.parametrize("by_ms", [-200, -60, -5, 5, 60, 200])
@@ -250,7 +251,7 @@ def test_P5_a_paused_watch_shows_unknown_and_logs_what_it_missed(
     sim: Sim, watch: StartWatch, cli: Cli
 ) -> None:
     follower = watch(sim.board)
-    assert follower.next()["verdict"] == "muted"
+    follower.until("muted")
     follower.process.send_signal(signal.SIGSTOP)
     sim.act("press")
     began_ms = now_ms()
@@ -261,7 +262,8 @@ def test_P5_a_paused_watch_shows_unknown_and_logs_what_it_missed(
     sim.act("press")
     time.sleep(1.5)
     follower.process.send_signal(signal.SIGCONT)
-    assert [follower.next()["verdict"] for _ in range(2)] == ["unknown", "muted"]
+    for verdict in ("unknown", "muted"):
+        follower.until(verdict)
     assert follower.interrupt() == INTERRUPTED
     (board,) = cli("log", "--json").json["boards"]
     for part in board["intervals"]:
@@ -396,8 +398,10 @@ def not_lost(rows: list[Observation], found: list[Interval]) -> None:
 
 # These wait for other programs of this host, which sleep when it does; or pace a simulated board.
 STOPS_IN_SUSPEND = {
-    "cli/commands/demo.py",
+    "device/borrow.py",
     "device/holder.py",
+    # How long a write may take.
+    "device/terminal.py",
     "model/clock.py",
     "sim/server.py",
     "store/log.py",

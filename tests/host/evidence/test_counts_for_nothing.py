@@ -27,8 +27,9 @@ from hardmute.evidence.entries import (
     row_of,
     stored_entry,
 )
+from hardmute.evidence.interval import Interval
 from hardmute.evidence.listening import KIND as LISTENING
-from hardmute.evidence.proof import EVIDENCE, Proof, Proven
+from hardmute.evidence.proof import EVIDENCE, Proof, shown_json
 from hardmute.evidence.receipt import check_receipt, make_receipt
 from hardmute.model.clock import iso_time
 from hardmute.model.errors import LIVE, OK, TAMPERED, UNKNOWN, USAGE, EvidenceError, UsageError
@@ -118,8 +119,8 @@ def claim(content: Content) -> None:
     entries = [stored_entry(row_of(fields)) for fields in content["entries"]]
     span = content["from_ms"], content["to_ms"]
     proof = shown(content["board"], entries, span, {}, hashes.get, counts=lambda _: True)
-    muted = Proven(*span, "muted", "boot", 0)
-    content["intervals"] = [one.shown._asdict() for one in proof.intervals or [muted]]
+    muted = Interval(*span, "muted", "boot")
+    content["intervals"] = [shown_json(one) for one in proof.intervals or [muted]]
     content["verdict"] = "muted" if proof.findings else proof.verdict
     content["counted"] = list(proof.counted)
 

@@ -22,7 +22,8 @@ from hardmute.evidence.entries import (
     read_export,
     stored_entry,
 )
-from hardmute.evidence.proof import Proven
+from hardmute.evidence.interval import Interval
+from hardmute.evidence.proof import shown_json
 from hardmute.model.errors import EvidenceError
 from hardmute.model.strict_json import parse
 from muteboard import journal
@@ -107,11 +108,11 @@ def test_a_log_of_a_newer_version_is_not_judged(cli: Any, story: Story, home: Pa
 def test_the_densest_that_hardmute_writes_is_read(tmp_path: Path) -> None:
     """Short numbers, a short board id, and no attestation; and a prune of many journals."""
     record = {"branch": 1, "record": encoded(bytes(journal.SIZE))}
-    intervals = [Proven(2 * at, 2 * at + 1, "live", None, 0) for at in range(5000)]
+    intervals = [Interval(2 * at, 2 * at + 1, "live") for at in range(5000)]
     evidence = [Entry(row, row, "record", "aaaaaaaa", record, GENESIS) for row in range(1, 5001)]
     receipt = {
         "entries": [json.loads(export_line(entry)) for entry in evidence],
-        "intervals": [interval.shown._asdict() for interval in intervals],
+        "intervals": [*map(shown_json, intervals)],
         "hashes": {str(row): GENESIS.hex() for row in range(1, 2000)},
     }
     assert parse(canonical(receipt)) == receipt

@@ -20,12 +20,12 @@ import pytest
 
 import independent_verifier
 from evidence_maker import MINUTE, Clock, MadeBoard, MadeHost, Story, hash_of
-from hardmute.cli.commands import log_verify
 from hardmute.evidence import verifier
 from hardmute.evidence.entries import GENESIS, Entry, export_line, read_export, stored
 from hardmute.evidence.proof import examine_export
 from hardmute.model.errors import LIVE, OK, TAMPERED, UNKNOWN, EvidenceError, UsageError
 from hardmute.store import keys
+from hardmute.sync.check import log_outcome
 from muteboard import journal
 from soundness import Scratch, independent_proof
 
@@ -51,7 +51,7 @@ def judged(data: bytes, secrets: Secrets, expect: bytes | None = None) -> int:
     try:
         rows = list(read_export(file))
         checked = verifier.verified(lambda: rows, secrets)
-        ours = log_verify.outcome(checked, secrets, expect, own=False).code
+        ours = log_outcome(checked, secrets, expect, own=False).code
     except (EvidenceError, UsageError) as error:
         ours = error.exit_code
     try:

@@ -26,6 +26,7 @@ from hardmute.evidence.entries import (
     row_of,
     stored_entry,
 )
+from hardmute.evidence.proof import shown_json
 from hardmute.evidence.receipt import check_receipt, embedded
 from hardmute.model.clock import iso_time
 from hardmute.model.errors import EvidenceError, NewerError, UsageError
@@ -523,7 +524,7 @@ def test_P6_a_receipt_that_leaves_out_a_live_time_is_not_signed(
         content.update(
             counted=list(proof.counted),
             entries=entries,
-            intervals=[interval.shown._asdict() for interval in proof.intervals],
+            intervals=[*map(shown_json, proof.intervals)],
             verdict=proof.verdict,
         )
 
@@ -665,3 +666,41 @@ def test_what_would_be_too_large_is_not_written(
     assert not file.exists()
     monkeypatch.setattr(receipt, "LARGEST", made.stat().st_size - 1)
     assert cli("prove", "--check", str(made)).code == 5
+
+
+def test_the_receipt_of_a_whole_journal_is_not_too_large(
+    cli: Any, key: Path, story: Story, tmp_path: Path
+) -> None:
+    """Of as many records as a board keeps, with an attestation after each, as a page as well."""
+    start = story.now
+    for _ in range(20):
+        story.pass_minutes(1)
+        story.board.go_live()
+        story.attest()
+        story.pass_minutes(1)
+        story.board.mute()
+        story.attest()
+    file, end = tmp_path / "some.json", story.now
+    words = "--from", iso_time(start), "--to", iso_time(end), "--key", key, "--receipt", file
+    assert cli("prove", *map(str, words)).code == 1
+    content = json.loads(file.read_text())
+    entries, hashes, intervals = content["entries"], content["hashes"], content["intervals"]
+    records = sum(entry["kind"] == "record" for entry in entries)
+    assert 2 * records <= len(entries) <= 2 * len(hashes) + 2
+    times, span = -(-journal.SEGMENT * journal.SEGMENTS // records), entries[-1]["row"]
+    content["entries"] = [
+        entry | {"row": number * span + entry["row"]}
+        for number in range(times)
+        for entry in entries
+    ]
+    content["hashes"] = {
+        str(number * span + int(row)): found
+        for number in range(times)
+        for row, found in hashes.items()
+    }
+    content["intervals"] = intervals * times
+    content["counted"] = list(range(len(hashes) * times))
+    file.write_text(f"{canonical(content)}\n")
+    # Nor is the same as a page, with its picture and its table.
+    assert file.stat().st_size < 0.7 * receipt.LARGEST
+    assert len(read_receipt(file)["entries"]) == times * len(entries)

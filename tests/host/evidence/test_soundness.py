@@ -20,7 +20,8 @@ import independent_verifier
 import soundness
 from evidence_maker import MINUTE, Story
 from hardmute.evidence.entries import canonical
-from hardmute.evidence.proof import EVIDENCE, Proven, examine
+from hardmute.evidence.interval import Interval
+from hardmute.evidence.proof import EVIDENCE, examine
 from hardmute.evidence.receipt import check_receipt, make_receipt
 from hardmute.model.errors import EvidenceError
 from hardmute.store.excerpt import excerpt
@@ -135,7 +136,7 @@ def test_P5_both_verifiers_refuse_a_receipt_of_a_repeated_time(tmp_path: Path) -
     found = excerpt(story.host.log, story.board.id, start, end)
     proof = examine(found, start, end, secrets, {})
     assert proof.verdict == "unknown"
-    claimed = proof._replace(intervals=[Proven(start, end, "muted", "button", 0)])
+    claimed = proof._replace(intervals=[Interval(start, end, "muted", "button")])
     content = make_receipt(claimed, found.entries(EVIDENCE), secrets, found.log_hash)
     with pytest.raises(EvidenceError, match="does not bear out"):
         check_receipt(json.loads(canonical(content)), secrets)

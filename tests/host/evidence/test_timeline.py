@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hardmute.evidence.interval import Interval
 from hardmute.evidence.observation import Observation, unseen
-from hardmute.evidence.timeline import Interval, intervals, total_live_ms
+from hardmute.evidence.timeline import intervals, total_live_ms
 from hardmute.model.reasons import Code, Doubt, Note, in_words
 from hardmute.model.typed import get_args
 from hardmute.model.words import NOTES, REASONS

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from evidence_maker import BOARD, Clock, MadeBoard, MadeHost, hash_of, report_of, write_export
-from hardmute.cli.commands import log_verify
 from hardmute.evidence import verifier
 from hardmute.evidence.entries import (
     GENESIS,
@@ -25,6 +24,7 @@ from hardmute.evidence.entries import (
     stored_entry,
 )
 from hardmute.model.errors import EvidenceError, UsageError
+from hardmute.sync.check import log_outcome
 
 OTHER = "0123456789abcdef"
 
@@ -357,7 +357,7 @@ def test_P6_the_key_of_another_board_or_pairing_is_no_key(long: Case) -> None:
     wrong = {(BOARD, 1): long.secrets[BOARD, 2], (BOARD, 2): long.secrets[BOARD, 2]}
     checked = verifier.verified(lambda: map(stored, long.entries), wrong)
     with pytest.raises(UsageError) as told:
-        log_verify.outcome(checked, wrong, None, own=True)
+        log_outcome(checked, wrong, None, own=True)
     said = str(told.value)
     assert said.startswith(f"The key given is of pairing 1 of board {BOARD} (key id ")
     assert said.count("key id") == 2

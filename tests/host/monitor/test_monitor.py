@@ -63,7 +63,7 @@ class Process:
     def knows(self, board: str) -> Known | None:
         # It may be too busy to answer.
         with suppress(monitor_socket.HangsError):
-            return client.board(board, "test")
+            return client.known(board, "test")
         return None
 
     def verdict(self, board: str) -> Verdict | None:
@@ -489,7 +489,7 @@ def test_P5_an_answer_counts_by_its_age(
     )
 
     def is_told() -> bool:
-        known = client.board(sim.board, "test", clock)
+        known = client.known(sim.board, "test", clock)
         assert known is not None
         return known.observation.verdict == verdict
 

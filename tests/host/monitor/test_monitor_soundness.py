@@ -189,7 +189,7 @@ class Host:
 
     def knows(self, board: Board) -> client.Known | None:
         try:
-            return client.board(board.board, "test", self.clocks.clock)
+            return client.known(board.board, "test", self.clocks.clock)
         except UnreachableError:
             return None
 

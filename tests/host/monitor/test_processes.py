@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from computer import Computer, Process
+from hardmute.evidence.interval import Interval
 from hardmute.evidence.observation import Observation
-from hardmute.evidence.timeline import Interval
 from hardmute.model import errors
 from hardmute.store.log import Log
 from hardmute.sync.timelines import read_timelines
@@ -334,6 +334,18 @@ def test_P5_whatever_two_of_these_meet_within_a_second(
             day.end()
         if met == TIMES:
             break
+
+
+@pytest.mark.parametrize("paired", [False, True], ids=["", "paired"])
+def test_P5_a_mute_leaves_watch_no_moment_of_unknown(home: Path, paired: bool) -> None:
+    """The port changes hands faster than a state gets old."""
+    with a_day(home / "0", paired=paired) as day:
+        for happens in (day.press, day.mute) * 5:
+            happens()
+            day.run_ms(2_000)
+        assert [process.code for process in day.computer.processes[1:]] == [errors.OK] * 5
+        shown = [json.loads(line)["verdict"] for _, line in day.watch.out]
+    assert shown == ["muted", *["live", "muted"] * 5]
 
 
 @pytest.mark.parametrize("presses", [2, 3])

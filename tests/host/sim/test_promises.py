@@ -533,29 +533,27 @@ def test_P5_watch_goes_unknown_and_comes_back(
 ) -> None:
     sim = start_sim("--tcp", 0) if tcp else start_sim()
     watcher = watch(getattr(sim, by))
-    assert watcher.next()["verdict"] == "muted"
+    watcher.until("muted")
     sim.act("press")
-    assert watcher.next()["verdict"] == "live"
+    watcher.until("live")
     sim.act(away)
-    lost = watcher.next()
-    assert (lost["verdict"], lost["proof"], lost["state"]) == ("unknown", None, None)
+    lost = watcher.until("unknown")
+    assert (lost["proof"], lost["state"]) == (None, None)
     assert (lost["board"], lost["simulated"]) == (sim.board, True)
     sim.act(back)
-    found = watcher.next()
-    assert found["verdict"] == ("live" if away == "unplug" else "muted")
+    found = watcher.until("live" if away == "unplug" else "muted")
     assert found["boot"] == (1 if away == "unplug" else 2)
     assert watcher.interrupt() == 130
 
 
 def test_P5_a_silent_board_is_unknown_until_it_answers_anew(sim: Sim, watch: StartWatch) -> None:
     watcher = watch(sim.board)
-    assert watcher.next()["verdict"] == "muted"
+    watcher.until("muted")
     # After the watchdog's reset the board has forgotten that somebody watches.
     sim.act("hang")
-    lost = watcher.next()
-    assert (lost["verdict"], lost["reason"]) == ("unknown", "silent")
-    found = watcher.next()
-    assert (found["verdict"], found["cause"], found["boot"]) == ("muted", "watchdog", 2)
+    assert watcher.until("unknown")["reason"] == "silent"
+    found = watcher.until("muted")
+    assert (found["cause"], found["boot"]) == ("watchdog", 2)
 
 
 # P7: the lamp shows the sensed state.

@@ -17,7 +17,6 @@ from virtual_port import EPOCH_MS, VirtualPort
 from conftest import Cli, Sim, StartSim, StartWatch, VirtualBoard
 from evidence_maker import hold
 from hardmute.cli import console
-from hardmute.cli.commands import log_verify
 from hardmute.cli.main import main
 from hardmute.device.client import Session
 from hardmute.model import errors, notices
@@ -25,6 +24,7 @@ from hardmute.model.allowance import Allowance
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.store import keys, readers
 from hardmute.store.log import ELSEWHERE, Log
+from hardmute.sync.check import log_outcome
 from hardmute.sync.contact import Contact, Meeting
 from hardmute.sync.journal_import import MOST_BREAKS, Intake
 from hardmute.sync.recorder import Recorder
@@ -620,13 +620,13 @@ def test_P5_a_pairing_by_an_app_is_told_until_it_is_paired_here(
     assert len(host.entries("incident")) <= 2
     log = Log(host.home / "log.sqlite3")
     checked = readers.verified(log, {})
-    assert log_verify.outcome(checked, {}, None, own=True).code == errors.TAMPERED
+    assert log_outcome(checked, {}, None, own=True).code == errors.TAMPERED
     # It stays said when all that was pruned.
     log.close()
     pair(board, host)
     assert host.visit(board).code == errors.OK
     log = Log(host.home / "log.sqlite3")
-    assert log_verify.outcome(readers.verified(log, {}), {}, None, own=True).code == errors.OK
+    assert log_outcome(readers.verified(log, {}), {}, None, own=True).code == errors.OK
     log.close()
 
 
@@ -890,16 +890,16 @@ def test_P6_watch_fetches_at_the_start_at_changes_and_at_the_end(
 ) -> None:
     sim.act("press", "press")
     watcher = watch(sim.board)
-    assert watcher.next()["verdict"] == "muted"
+    watcher.until("muted")
     assert events(home) == [journal.BOOT, journal.UNMUTE, journal.MUTED]
     sim.act("press")
-    assert watcher.next()["verdict"] == "live"
+    watcher.until("live")
     deadline = time.monotonic() + 60
     while len(events(home)) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert events(home)[3:] == [journal.UNMUTE]
     sim.act("press")
-    assert watcher.next()["verdict"] == "muted"
+    watcher.until("muted")
     assert watcher.interrupt() == errors.INTERRUPTED
     assert events(home)[4:] == [journal.MUTED]
 
@@ -914,7 +914,7 @@ def test_P6_watch_goes_on_after_an_incident_and_ends_as_tampered(
     # Another board under its id, with a journal of its own.
     start_sim(board="5eed0001")
     watcher = watch("5eed0001")
-    assert watcher.next()["verdict"] == "muted"
+    watcher.until("muted")
     assert [body["what"] for body in observed(home, "incident")] == ["backwards"]
     assert watcher.interrupt() == errors.TAMPERED
 

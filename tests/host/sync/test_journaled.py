@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from evidence_maker import MINUTE, START_MS, Story, at
-from hardmute.evidence.timeline import WENT_BACK, Interval, overlay_journal
+from hardmute.evidence.interval import Interval
+from hardmute.evidence.timeline import WENT_BACK, overlay_journal
 from hardmute.sync.timelines import read_timelines
 from muteboard import journal
 
@@ -218,7 +219,7 @@ def test_P5_the_journal_does_not_hide_what_a_contact_saw_live() -> None:
 def test_P5_what_the_clock_hides_is_not_muted_by_the_journal() -> None:
     contacts = [
         interval(0, 500, "muted"),
-        interval(500, 800, "unknown")._replace(why=WENT_BACK),
+        interval(500, 800, "unknown")._replace(notes=(WENT_BACK,)),
     ]
     journaled = [interval(0, 900, "muted"), interval(900, 950, "live", 50)]
     found = overlay_journal(contacts, journaled)
@@ -231,7 +232,7 @@ def test_P5_what_the_clock_hides_is_not_muted_by_the_journal() -> None:
 
 
 def interval(start: int, end: int, state: str, live: int = 0) -> Interval:
-    return Interval(start, end, state, None, None, None, live)
+    return Interval(start, end, state, live_ms=live)
 
 
 def test_the_journal_stands_in_the_place_of_what_it_tells_of() -> None:

@@ -159,6 +159,7 @@ def test_reasons_are_true_on_a_host_that_has_no_key(home: Path, cli: Cli) -> Non
         said = reasons(cli, "--from", "1m")
     assert "this host has no key to check what the board signed" in said
     assert "next: give the verify key of that pairing: --key FILE" in said
+    assert "rests on nothing: no signature of the board could be checked here" in said
 
 
 def test_each_reason_of_a_paired_board_has_a_next_step(story: Story, cli: Cli) -> None:

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paired_device import ATTESTS, DEVICE, Device, clock_of, is_paired, plugged_in
 
+import hardmute
 from conftest import Cli, use_clock
 from evidence_maker import BOARD, MadeBoard, Story
 from hardmute.cli.commands import asking
@@ -627,7 +628,7 @@ def test_P5_muted_is_not_shown_while_a_new_signature_is_awaited(
 
             super().__init__(named, timeout, shows, **more)
 
-    monkeypatch.setattr(follower, "Follower", Shows)
+    monkeypatch.setattr(hardmute, "Follower", Shows)
 
     def falls_silent() -> None:
         nonlocal now

@@ -296,7 +296,7 @@ class TlsClient(Client):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         port = int(self.host.partition(":")[2])
-        return http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
+        return http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
 
 
 def test_a_remote_page_has_tls(board: RecordedBoard, tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ def test_100_streams_end_with_the_monitor(start_sim: StartSim, home: Path) -> No
         sim.act("press")
         client.until("live")
         process.send(signal.SIGTERM)
-        assert process.process.wait(20) == errors.OK
+        assert process.process.wait(60) == errors.OK
         for stream in streams:
             for _ in stream:
                 pass

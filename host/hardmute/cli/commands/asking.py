@@ -10,31 +10,22 @@ import json
 import sys
 from argparse import Namespace
 
+from hardmute import VERIFY_PAUSE_S, Host, Identity, Observation, ProofLevel, Question, errors
 from hardmute.cli import console
 from hardmute.cli.state import Rows, print_state, short_line, told_code
-from hardmute.device import discovery
-from hardmute.device.holder import Turn
-from hardmute.evidence.observation import Observation
-from hardmute.model import errors
-from hardmute.model.answers import PROOF_LEVELS, Identity, ProofLevel, exit_code
 from hardmute.model.typed import NamedTuple
-from hardmute.store.log import Log
-from hardmute.sync.recorder import Recorder
-from hardmute.sync.visit import VERIFY_PAUSE_S, Ask, ask_once, ask_twice, cut, visit
 
 
 class Asked(NamedTuple):
-    """What ``command`` wants to know of a board, and how it tells that.
+    """What a command wants to know of a board, and how it tells that.
 
     ``timeout``: for each answer, in seconds. ``json``: print JSON. ``require``: the least proof
     level for exit code 0. ``explain``: say what the verdict rests on. ``short``: print one line.
     """
 
-    command: str
-    ask: Ask
+    question: Question
     timeout: float
     json: bool
-    turn: Turn = "usual"
     require: ProofLevel = "sensed"
     explain: bool = False
     short: bool = False
@@ -42,12 +33,12 @@ class Asked(NamedTuple):
 
 def status(args: Namespace) -> int:
     """`hardmute status`, without a monitor."""
-    return _of_each(args, Asked("status", ask_once, args.timeout, args.json, short=args.short))
+    return _of_each(args, Asked("status", args.timeout, args.json, short=args.short))
 
 
 def mute(args: Namespace) -> int:
     """`hardmute mute`: 0 only once muted has been sensed, and signed if this host is paired."""
-    return _of_each(args, Asked("mute", cut, args.timeout, args.json, turn="mute"))
+    return _of_each(args, Asked("mute", args.timeout, args.json))
 
 
 def verify(args: Namespace) -> int:
@@ -67,7 +58,7 @@ def verify_one(device: str, timeout: float) -> int:
 
 
 def _verifying(timeout: float, json: bool, require: ProofLevel) -> Asked:
-    return Asked("verify", ask_twice, timeout, json, require=require, explain=True)
+    return Asked("verify", timeout, json, require=require, explain=True)
 
 
 def _of_each(args: Namespace, asked: Asked) -> int:
@@ -79,15 +70,15 @@ def _of_each(args: Namespace, asked: Asked) -> int:
         raise errors.UsageError("--all is every board: leave --device out.")
     if not args.all and len(args.devices) < 2:
         return _report(args.device, asked)
-    recorder, rows = Recorder(), Rows()
+    host, rows = Host(), Rows()
     if args.all:
-        boards = _all_boards(asked, recorder.log)
+        boards = host.expected(asked.question, timeout=asked.timeout)
     else:
         boards = args.devices
-        if asked.turn == "mute":
-            discovery.cut(boards, asked.timeout, recorder.log)
+        if asked.question == "mute":
+            host.cut(boards, timeout=asked.timeout)
     # Labels may be missing from a log in trouble.
-    code = recorder.exit_code
+    code = host.exit_code
     for named in boards:
         try:
             one = _report(named, asked, rows)
@@ -106,59 +97,32 @@ def _of_each(args: Namespace, asked: Asked) -> int:
     return code
 
 
-def _all_boards(asked: Asked, log: Log | None) -> list[str | None]:
-    """A name of each board that is connected or has a label; those that answer come first.
-
-    A port that does not answer counts if a board was there last, or if it could not be asked. A
-    simulated board needs a label; so does a board behind a bridge that no serial number tells from
-    others. Without any such board, what stands for the only one. With the turn "mute" those that
-    answer are cut already.
-    """
-    answer: list[str | None] = []
-    silent: list[str | None] = []
-    for found in discovery.find(asked.timeout, log, asked.turn):
-        last = found.told or (log.board_last_at(found.device) if log is not None else None)
-        if found.identity is not None:
-            answer.append(found.identity.board)
-        elif last is not None:
-            silent.append(last)
-        elif found.error is not None and found.error.reason in discovery.NOT_ASKED:
-            silent.append(found.device)
-    labelled = log.boards() if log is not None else []
-    silent += [board for board, label, _ in labelled if label is not None]
-    return list(dict.fromkeys(answer + silent)) or [None]
-
-
 def _report(device: str | None, asked: Asked, rows: Rows | None = None) -> int:
     """Open the board, ask for its status, log it, print it.
 
     ``rows``: what `--json` prints is put there instead.
     """
-    recorder = Recorder()
+    host = Host()
     told = errors.OK
 
     def tell(observation: Observation, identity: Identity) -> None:
         nonlocal told
-        told = _tell(asked, recorder, observation, identity.firmware, rows)
+        told = _tell(asked, host, observation, identity.firmware, rows)
         # A reader is not to wait for the history. One who has gone is met by `main`.
         with contextlib.suppress(OSError):
             sys.stdout.flush()
 
-    visited = visit(
-        recorder, device, asked.timeout, asked.command, asked.ask, turn=asked.turn, tell=tell
-    )
+    visited = host.ask(device, asked.question, timeout=asked.timeout, tell=tell)
     observation = visited.observation
     if visited.error is not None:
         console.complain(visited.error)
-        told = _tell(asked, recorder, observation, None, rows)
-    return errors.worst(
-        exit_code(observation.verdict, observation.proof, asked.require), recorder.exit_code, told
-    )
+        told = _tell(asked, host, observation, None, rows)
+    return errors.worst(observation.exit_code(asked.require), host.exit_code, told)
 
 
 def _tell(
     asked: Asked,
-    recorder: Recorder,
+    host: Host,
     observation: Observation,
     firmware: str | None,
     rows: Rows | None,
@@ -169,8 +133,7 @@ def _tell(
     """
 
     def tell() -> None:
-        log, board = recorder.log, observation.board
-        label = log.label(board) if log is not None and board is not None else None
+        label = host.label(observation.board)
         print_state(observation, label, firmware, as_json=asked.json, short=asked.short, rows=rows)
         if asked.explain and not asked.json and observation.verdict != "unknown":
             _explain(observation, asked.require)
@@ -193,8 +156,7 @@ def _explain(observation: Observation, require: ProofLevel) -> None:
         lines.append("that your microphone runs through them (`verify --listen` tells)")
     if observation.proof == "attested":
         lines.append("and that nobody else has this host's attest key, or the verify key")
-    proof = observation.proof
-    if proof is not None and PROOF_LEVELS.index(proof) < PROOF_LEVELS.index(require):
+    if observation.proof is not None and not observation.proves(require):
         lines.append(_what_lacks(require))
     for line in lines:
         console.detail(line)

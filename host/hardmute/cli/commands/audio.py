@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from hardmute.device import discovery
+from hardmute import Host, errors, known_board
 from hardmute.listen import devices
 from hardmute.listen.devices import Choice, Device
-from hardmute.model import errors
-from hardmute.sync.recorder import Recorder
 
 
 def audio(args: Namespace) -> int:
     """`hardmute audio`, and with names: those are the board's from now on."""
     listed = devices.devices()
-    recorder = Recorder()
+    host = Host()
     named = {kind: getattr(args, kind) for kind in ("input", "output")}
     board: str | None = None
     if any(named.values()) or args.device is not None:
-        board = recorder.log and discovery.known_board(args.device, recorder.log)
+        board = host.log and known_board(args.device, host.log)
         if board is None:
             raise errors.UsageError(
                 "This host has met no such board: `hardmute status` once, or name it with -d."
@@ -37,7 +35,7 @@ def audio(args: Namespace) -> int:
         print(json.dumps({"board": board, "devices": shown}))
     else:
         _print(listed, choice, board)
-    return recorder.exit_code
+    return host.exit_code
 
 
 def _is_chosen(device: Device, choice: Choice) -> bool:

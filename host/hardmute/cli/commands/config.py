@@ -5,28 +5,24 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
+import hardmute
+from hardmute import Host, words
 from hardmute.cli import service_mode
-from hardmute.cli.logged import logged_session
-from hardmute.model import words
-from hardmute.sync.recorder import Recorder
 
 
 def config(args: Namespace) -> int:
     """`hardmute config get|set`."""
-    recorder = Recorder()
+    host, device = Host(), args.device
     changes: dict[str, object] | None = None
     if args.action == "set":
-        from hardmute.model.settings import parse
-
-        changes = parse(args.settings)
-        with logged_session(args.device, args.timeout, args.command, recorder):
+        changes = hardmute.parse_settings(args.settings)
+        with host.session(device, timeout=args.timeout, source="config"):
             # What the state was before somebody takes the plug out.
             pass
-        args.device = service_mode.wait_for("setup", args.device, args.timeout, recorder)
-    with logged_session(args.device, args.timeout, args.command, recorder) as (session, identity):
-        settings = session.config(changes)
+        device = service_mode.wait_for("setup", device, args.timeout, host)
+    board, settings = host.settings(device, changes, timeout=args.timeout)
     if args.json:
-        print(json.dumps({"board": identity.board, "config": settings}))
+        print(json.dumps({"board": board, "config": settings}))
     else:
         from muteboard import config as board_config
 
@@ -35,4 +31,4 @@ def config(args: Namespace) -> int:
             print(f"{words.printable(key)} = {words.printable(str(settings[key]))}   ({allowed})")
         if changes is not None:
             print(service_mode.LEAVE.format(service="setup"))
-    return recorder.exit_code
+    return host.exit_code

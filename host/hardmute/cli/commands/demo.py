@@ -19,16 +19,15 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import hardmute
+from hardmute import SYSTEM, clock, errors
 from hardmute.cli import console
 from hardmute.cli.commands.sim import check_engine, find_image
 from hardmute.device import emulated_clock, simulators
 from hardmute.device.discovery import open_board
-from hardmute.model import clock, errors
-from hardmute.model.clock import SYSTEM
-from hardmute.model.errors import FAULT, LIVE, OK, UNKNOWN
 from hardmute.sim.world import act
-from hardmute.system import paths
 
+FAULT, LIVE, OK, UNKNOWN = errors.FAULT, errors.LIVE, errors.OK, errors.UNKNOWN
 _BOARD = "de30c0de" * 2
 _LIVE_LIMIT_S = 10
 _START_TIMEOUT_S = 20.0
@@ -218,14 +217,19 @@ class _Walk:
             self._check(False, f"the board accepted {arguments}")
 
     def _prove(self, key: Path) -> None:
-        from hardmute.model.clock import iso_time, now_ms
-
-        start_ms = now_ms()
+        start_ms = clock.now_ms()
         _rest(_PROVEN_S)
-        end_ms = now_ms()
+        end_ms = clock.now_ms()
         # A `status` less than a minute after `verify` has nothing new for the log.
         self._run("mute", expect=OK)
-        span = ("--from", iso_time(start_ms), "--to", iso_time(end_ms), "--key", str(key))
+        span = (
+            "--from",
+            clock.iso_time(start_ms),
+            "--to",
+            clock.iso_time(end_ms),
+            "--key",
+            str(key),
+        )
         self._run("prove", *span, expect=OK, shows="throughout")
         self._tell("proven from the board's own journal: muted throughout", "prove --from --to")
         hour = ("--from", "1h", "--to", "0s", "--key", str(key))
@@ -262,13 +266,10 @@ class _Walk:
 
     def _show_log(self) -> None:
         from hardmute.cli.timelines import print_timeline
-        from hardmute.model.clock import now_ms
-        from hardmute.store.log import Log
-        from hardmute.sync.timelines import read_timelines
 
-        log = Log(paths.log_file())
+        log = hardmute.own_log()
         try:
-            timelines = read_timelines(log, _BOARD, 0, now_ms())
+            timelines = hardmute.read_timelines(log, _BOARD, 0, clock.now_ms())
         finally:
             log.close()
         self._check(len(timelines) == 1, f"the log has {len(timelines)} timelines")

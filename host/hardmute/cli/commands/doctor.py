@@ -18,16 +18,14 @@ from itertools import groupby
 from pathlib import Path
 
 import muteboard
+from hardmute import Log, errors, is_board_id
 from hardmute.cli import console
 from hardmute.device import discovery, simulators
 from hardmute.device.discovery import Port
 from hardmute.doctor import board, machine, ports, store
 from hardmute.doctor.finding import Finding, failed, passed, skipped, warned
 from hardmute.doctor.machine import Machine
-from hardmute.model import errors
-from hardmute.model.answers import is_board_id
 from hardmute.monitor import desktop, settings
-from hardmute.store.log import Log
 from hardmute.system import monitor_socket, paths
 
 _RULE = "70-hardmute.rules"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import muteboard
+from hardmute import SYSTEM, Host, Identity, errors
 from hardmute.cli import console, micropython, service_mode
 from hardmute.cli.commands import asking, flash_esp32
 from hardmute.device import client, discovery
@@ -27,10 +28,6 @@ from hardmute.flash import (
     tree,
     uf2,
 )
-from hardmute.model import errors
-from hardmute.model.answers import Identity
-from hardmute.model.clock import SYSTEM
-from hardmute.sync.recorder import Recorder
 from muteboard import boards
 
 # How long a board may take to come back: by itself, and with somebody's hands. In seconds.
@@ -44,6 +41,9 @@ _ERASES = (
     f"known, and a typed word ({_WORD!r}) confirms it. To keep it, plug the board in without "
     "BOOTSEL and run this again: then only its files are updated."
 )
+
+# How often a board that is to come back is looked for, in seconds.
+_POLL_S = 0.3
 
 Progress = Callable[[int, int], None]
 
@@ -72,10 +72,10 @@ def flash(args: Namespace) -> int:
         from hardmute.cli.commands import flash_verify
 
         return flash_verify.verify(args)
-    recorder = Recorder()
+    host = Host()
     kinds = (targets.RUNNING, targets.PROMPT) if args.files_only else None
-    target = targets.find(args.device, args.timeout, recorder.log, args.board, kinds)
-    job = _JOBS[target.kind](args, target, recorder)
+    target = targets.find(args.device, args.timeout, host.log, args.board, kinds)
+    job = _JOBS[target.kind](args, target, host)
     console.say(f"Found: {job.found}.")
     for number, step in enumerate(job.steps, 1):
         console.say(f"{number}. {step}")
@@ -106,7 +106,7 @@ def whole_uf2(runtime_image: image.Image, board: str | None) -> tuple[bytes, dic
 # What is done to each kind of target.
 
 
-def _bootsel_job(args: Namespace, target: targets.Target, _recorder: Recorder) -> Job:
+def _bootsel_job(args: Namespace, target: targets.Target, _host: Host) -> Job:
     drive = Path(target.place)
     given = _image(args)
     if given.locked or given.has_files:
@@ -134,17 +134,17 @@ def _bootsel_job(args: Namespace, target: targets.Target, _recorder: Recorder) -
     )
 
 
-def _running_job(args: Namespace, target: targets.Target, recorder: Recorder) -> Job:
+def _running_job(args: Namespace, target: targets.Target, host: Host) -> Job:
     identity = target.identity
     assert identity is not None
     found = f"{target}, firmware {identity.firmware}"
     if identity.port == targets.PORTS["circuitpython"]:
-        return _running_circuitpy_job(args, target, recorder, found)
+        return _running_circuitpy_job(args, target, host, found)
     _refuse_image(args)
 
     def run(progress: Progress) -> None:
         named = _named(args, target)
-        device = service_mode.wait_for("maintenance", named, args.timeout, recorder)
+        device = service_mode.wait_for("maintenance", named, args.timeout, host)
         with prompt.opened(device, args.timeout) as board:
             _install(args, board, progress)
 
@@ -158,7 +158,7 @@ def _running_job(args: Namespace, target: targets.Target, recorder: Recorder) ->
     )
 
 
-def _prompt_job(args: Namespace, target: targets.Target, _recorder: Recorder) -> Job:
+def _prompt_job(args: Namespace, target: targets.Target, _host: Host) -> Job:
     _refuse_image(args)
     with prompt.opened(target.place, args.timeout) as board:
         about = board.about()
@@ -207,7 +207,7 @@ def _install(args: Namespace, board: prompt.Prompt, progress: Progress) -> None:
         )
 
 
-def _circuitpy_job(args: Namespace, target: targets.Target, _recorder: Recorder) -> Job:
+def _circuitpy_job(args: Namespace, target: targets.Target, _host: Host) -> Job:
     _refuse_image(args)
     drive = Path(target.place)
     board = circuitpy.describe(drive)
@@ -220,9 +220,7 @@ def _circuitpy_job(args: Namespace, target: targets.Target, _recorder: Recorder)
     )
 
 
-def _running_circuitpy_job(
-    args: Namespace, target: targets.Target, recorder: Recorder, found: str
-) -> Job:
+def _running_circuitpy_job(args: Namespace, target: targets.Target, host: Host, found: str) -> Job:
     _refuse_image(args)
     content = circuitpy.files()
 
@@ -234,7 +232,7 @@ def _running_circuitpy_job(
 
     def run(progress: Progress) -> None:
         named = _named(args, target)
-        drive = Path(service_mode.wait_for("maintenance", named, args.timeout, recorder, look))
+        drive = Path(service_mode.wait_for("maintenance", named, args.timeout, host, look))
         circuitpy.describe(drive)
         circuitpy.install(drive, content, progress)
 
@@ -263,7 +261,7 @@ def _circuitpy_steps(content: dict[str, bytes]) -> list[str]:
     ]
 
 
-def _serial_job(args: Namespace, target: targets.Target, _recorder: Recorder) -> Job:
+def _serial_job(args: Namespace, target: targets.Target, _host: Host) -> Job:
     from hardmute.flash import esp32
 
     given = flash_esp32.esp32_image(args)
@@ -303,7 +301,7 @@ def _serial_job(args: Namespace, target: targets.Target, _recorder: Recorder) ->
     )
 
 
-_JOBS: dict[str, Callable[[Namespace, targets.Target, Recorder], Job]] = {
+_JOBS: dict[str, Callable[[Namespace, targets.Target, Host], Job]] = {
     targets.BOOTSEL: _bootsel_job,
     targets.RUNNING: _running_job,
     targets.PROMPT: _prompt_job,
@@ -443,4 +441,4 @@ def _await_board(args: Namespace, job: Job, before: set[str]) -> str:
                 " stays dark, run `hardmute flash` again.",
                 "no_answer",
             )
-        time.sleep(service_mode.POLL_S)
+        time.sleep(_POLL_S)

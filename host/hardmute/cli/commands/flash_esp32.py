@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from hardmute import errors
 from hardmute.flash import tree
-from hardmute.model import errors
 
 if TYPE_CHECKING:
     from hardmute.flash.esp32_image import Esp32Image as Esp32Image

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import muteboard
+from hardmute import Host, Identity, errors
 from hardmute.cli import micropython, service_mode
 from hardmute.cli.commands import flash_esp32
 from hardmute.flash import bootsel, circuitpy, drives, image, prompt, targets, tree, uf2
-from hardmute.model import errors
-from hardmute.model.answers import Identity
-from hardmute.sync.recorder import Recorder
 
 _REPORTED = (
     "proof level: reported. The board's own program told all this, and another one could lie. In "
@@ -22,10 +20,10 @@ _REPORTED = (
 
 def verify(args: Namespace) -> int:
     """Read back and compare. 0: the same; 5: it differs."""
-    recorder = Recorder()
-    target = targets.find(args.device, args.timeout, recorder.log, args.board)
+    host = Host()
+    target = targets.find(args.device, args.timeout, host.log, args.board)
     print(f"Found: {target}.")
-    wrong = _READERS[target.kind](args, target, recorder)
+    wrong = _READERS[target.kind](args, target, host)
     if not wrong:
         print(f"It is what hardmute {muteboard.__version__} carries.")
         return errors.OK
@@ -35,7 +33,7 @@ def verify(args: Namespace) -> int:
     )
 
 
-def _running(args: Namespace, target: targets.Target, recorder: Recorder) -> list[str]:
+def _running(args: Namespace, target: targets.Target, host: Host) -> list[str]:
     identity = target.identity
     assert identity is not None
     print(f"It says that its firmware is {identity.firmware}.")
@@ -48,13 +46,13 @@ def _running(args: Namespace, target: targets.Target, recorder: Recorder) -> lis
                     return str(drive)
             return None
 
-        drive = service_mode.wait_for("maintenance", named, args.timeout, recorder, look)
-        return _circuitpy(args, target._replace(place=drive), recorder)
-    device = service_mode.wait_for("maintenance", named, args.timeout, recorder)
-    return _prompt(args, target._replace(place=device), recorder)
+        drive = service_mode.wait_for("maintenance", named, args.timeout, host, look)
+        return _circuitpy(args, target._replace(place=drive), host)
+    device = service_mode.wait_for("maintenance", named, args.timeout, host)
+    return _prompt(args, target._replace(place=device), host)
 
 
-def _prompt(args: Namespace, target: targets.Target, _recorder: Recorder) -> list[str]:
+def _prompt(args: Namespace, target: targets.Target, _host: Host) -> list[str]:
     with prompt.opened(target.place, args.timeout) as board:
         firmware = board.about().firmware
         held = {path: board.read(path) for path in board.paths() if not tree.is_data(path)}
@@ -62,7 +60,7 @@ def _prompt(args: Namespace, target: targets.Target, _recorder: Recorder) -> lis
     return tree.differences(held)
 
 
-def _bootsel(args: Namespace, _target: targets.Target, _recorder: Recorder) -> list[str]:
+def _bootsel(args: Namespace, _target: targets.Target, _host: Host) -> list[str]:
     pages = bootsel.read_back()
     held = image.parse_pages(pages, "the board's flash")
     print(f"Read back {len(pages) // 4} KiB with picotool: the chip's boot ROM told them.")
@@ -102,14 +100,14 @@ def same(ours: Mapping[int, bytes], held: image.Image) -> bool:
     return image.region(ours, uf2.FLASH, size) == image.region(held.pages, uf2.FLASH, size)
 
 
-def _circuitpy(_args: Namespace, target: targets.Target, _recorder: Recorder) -> list[str]:
+def _circuitpy(_args: Namespace, target: targets.Target, _host: Host) -> list[str]:
     drive = Path(target.place)
     wrong = circuitpy.differences(drive, circuitpy.files())
     print(f"Read back from the drive; {_REPORTED}")
     return wrong
 
 
-def _serial(args: Namespace, target: targets.Target, _recorder: Recorder) -> list[str]:
+def _serial(args: Namespace, target: targets.Target, _host: Host) -> list[str]:
     from hardmute.flash import esp32
 
     given = flash_esp32.esp32_image(args)

@@ -10,6 +10,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from hardmute import NOT_ATTESTED, SYSTEM, Host, Identity, clock, errors, words
 from hardmute.cli import console
 from hardmute.cli.commands import recording
 from hardmute.cli.outcome import draw, print_outcome, verdict_code
@@ -24,12 +25,8 @@ from hardmute.listen.evidence import When
 from hardmute.listen.outcome import CannotTellError, Outcome
 from hardmute.listen.stream import RATE, Duplex
 from hardmute.listen.walk import BoardFollower, HeardWalk, Walk
-from hardmute.model import errors, words
-from hardmute.model.answers import NOT_ATTESTED, Identity, exit_code
-from hardmute.model.clock import SYSTEM, now_ms
 from hardmute.sync import visit
 from hardmute.sync.contact import Contact, Meeting
-from hardmute.sync.recorder import Recorder
 
 # Between the warning and the sound.
 _WARNING_S = 2.0
@@ -54,23 +51,21 @@ def verify(args: Namespace) -> int:
     if args.recording is not None or args.probe is not None:
         return recording.verify(args)
     listed = devices.devices()
-    recorder = Recorder()
+    host = Host()
     try:
-        with discovery.open_board(args.device, args.timeout, recorder.log, "listen") as found:
+        with discovery.open_board(args.device, args.timeout, host.log, "listen") as found:
             session, identity = found
             chosen = _devices(args, listed, identity.board)
-            listened = _listen(args, session, identity, recorder, *chosen)
+            listened = _listen(args, session, identity, host, *chosen)
             if isinstance(listened.now, Meeting):
                 observation = visit.record_seen(
-                    recorder, listened.now, identity, session, args.command
+                    host, listened.now, identity, session, args.command
                 )
             else:
                 console.complain(listened.now)
-                observation = visit.record_unseen(
-                    recorder, identity.board, listened.now, args.command
-                )
+                observation = visit.record_unseen(host, identity.board, listened.now, args.command)
     except errors.UnreachableError as error:
-        visit.record_unseen(recorder, args.device, error, args.command)
+        visit.record_unseen(host, args.device, error, args.command)
         raise
     draw(listened.outcome, args.svg)
     if args.json:
@@ -87,8 +82,8 @@ def verify(args: Namespace) -> int:
     require = "sensed" if args.require == "heard" else args.require
     return errors.worst(
         verdict_code(listened.outcome, listened.state),
-        exit_code(observation.verdict, observation.proof, require),
-        recorder.exit_code,
+        observation.exit_code(require),
+        host.exit_code,
     )
 
 
@@ -109,13 +104,13 @@ def _listen(
     args: Namespace,
     session: Session,
     identity: Identity,
-    recorder: Recorder,
+    host: Host,
     microphone: Device,
     speaker: Device,
 ) -> _Listened:
-    say = recorder.note if args.json else _say
-    contact = Contact(session, identity, recorder)
-    visit.record_seen(recorder, contact.meet(), identity, session, args.command)
+    say = host.note if args.json else _say
+    contact = Contact(session, identity, host)
+    visit.record_seen(host, contact.meet(), identity, session, args.command)
     contact.finish()
     played = probe.noise(os.urandom(_SEED), round(walk.longest_s(args.seconds) * RATE), RATE)
     sound = Duplex(played, RATE, microphone, speaker)
@@ -152,7 +147,7 @@ def _listen(
         versions=devices.versions(),
         simulated=identity.simulated,
     )
-    recorder.store(lambda log: log.append(listening.KIND, identity.board, body))
+    host.store(lambda log: log.append(listening.KIND, identity.board, body))
     return _Listened(body, outcome, state, _meet_muted(args, session, contact))
 
 
@@ -171,7 +166,7 @@ def _judge(args: Namespace, sound: Duplex, walked: HeardWalk) -> Outcome:
 
 def _when(follower: BoardFollower, walked: HeardWalk) -> When:
     """When what counts of the muted phase was recorded, by the host's wall time as it is now."""
-    offset = now_ms() - 1000 * SYSTEM.now_s()
+    offset = clock.now_ms() - 1000 * SYSTEM.now_s()
     start, stop = walked.phases.muted
     from_ms = walked.cut_ms + round(1000 * timing.EDGE_S)
     to_ms = from_ms + max(0, round(1000 * (stop - start) / RATE))

@@ -7,22 +7,13 @@ from argparse import Namespace
 from datetime import timedelta
 from pathlib import Path
 
+import hardmute
+from hardmute import BoardTimeline, Entry, clock, errors, new_file, words
 from hardmute.cli import console
 from hardmute.cli.timelines import print_timeline
 from hardmute.cli.when import parse_time
-from hardmute.device.discovery import known_board
-from hardmute.evidence.entries import FIRST_MS, Entry
-from hardmute.evidence.timeline import BoardTimeline
-from hardmute.model import errors, words
-from hardmute.model.clock import iso_time, now_ms
-from hardmute.model.reasons import in_words
 from hardmute.render.incidents import incident_json, incident_lines
-from hardmute.render.timelines import timeline_csv, timeline_json
-from hardmute.store.export import exported
-from hardmute.store.log import Log
-from hardmute.sync.timelines import read_timelines
-from hardmute.system import paths
-from hardmute.system.new_file import new_file
+from hardmute.render.timelines import as_claimed, timeline_csv, timeline_json
 
 # Of an export: `hardmute prove --log` says the same without a key.
 _UNCHECKED = "the export agrees with itself; nothing was checked"
@@ -42,8 +33,8 @@ def show(args: Namespace) -> int:
         print(
             json.dumps(
                 {
-                    "since": iso_time(since_ms),
-                    "until": iso_time(until_ms),
+                    "since": clock.iso_time(since_ms),
+                    "until": clock.iso_time(until_ms),
                     "boards": [timeline_json(timeline) for timeline in timelines],
                     "incidents": [incident_json(incident) for incident in incidents],
                 }
@@ -91,16 +82,16 @@ def plot(args: Namespace) -> int:
 
 
 def _read_for(args: Namespace) -> tuple[int, int, list[BoardTimeline], list[Entry]]:
-    log = Log(paths.log_file()) if args.of is None else exported(args.of)
+    log = hardmute.own_log() if args.of is None else hardmute.open_log(args.of)
     try:
-        until_ms = log.newest_ms() + 1 if args.of is not None else now_ms()
+        until_ms = log.newest_ms() + 1 if args.of is not None else clock.now_ms()
         if args.until is not None:
             until_ms = parse_time(args.until)
         if args.since is not None:
             since_ms = parse_time(args.since)
         elif args.of is not None:
             # All of it: a board's journal tells of the time before the first contact too.
-            since_ms = FIRST_MS
+            since_ms = hardmute.FIRST_MS
         else:
             since_ms = until_ms - int(_DEFAULT_WINDOW.total_seconds() * 1000)
         if since_ms >= until_ms:
@@ -108,29 +99,13 @@ def _read_for(args: Namespace) -> tuple[int, int, list[BoardTimeline], list[Entr
             raise errors.UsageError(f"--since must be before {end}.")
         board = None
         if args.device is not None:
-            board = known_board(args.device, log)
+            board = hardmute.known_board(args.device, log)
             if board is None:
                 where = "The log" if args.of is None else f"{args.of}, which has no labels,"
                 raise errors.UsageError(f"{where} knows no board {args.device!r}.")
-        timelines = read_timelines(log, board, since_ms, until_ms)
+        timelines = hardmute.read_timelines(log, board, since_ms, until_ms)
         if args.of is not None:
-            timelines = [_as_claimed(timeline) for timeline in timelines]
+            timelines = [as_claimed(timeline) for timeline in timelines]
         return since_ms, until_ms, timelines, log.incidents(board, since_ms, until_ms)
     finally:
         log.close()
-
-
-def _as_claimed(timeline: BoardTimeline) -> BoardTimeline:
-    """``timeline`` out of an export: anybody can write one, so it proves nothing."""
-    return timeline._replace(
-        board=None if timeline.board is None else words.printable(timeline.board),
-        intervals=[
-            interval._replace(
-                cause=interval.cause if interval.cause in words.CAUSES else None,
-                proof=None,
-                why=None if interval.note is None else in_words(words.printable(interval.note)),
-            )
-            for interval in timeline.intervals
-        ],
-        claimed=True,
-    )

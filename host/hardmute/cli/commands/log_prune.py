@@ -5,14 +5,10 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 
+import hardmute
+from hardmute import Host, errors, words
 from hardmute.cli import console
 from hardmute.cli.when import parse_time
-from hardmute.evidence.entries import Entry
-from hardmute.model import errors, words
-from hardmute.model.answers import is_board_id
-from hardmute.store.log import Log, paired_boards
-from hardmute.sync.recorder import Recorder
-from hardmute.system import paths
 
 
 def prune(args: Namespace) -> int:
@@ -21,7 +17,7 @@ def prune(args: Namespace) -> int:
     Then the boards that are there sign the checkpoint.
     """
     before_ms = parse_time(args.before)
-    log = Log(paths.log_file())
+    log = hardmute.own_log()
     try:
         first, last = log.first_row(), log.last_before(before_ms)
         if first <= last and not args.yes:
@@ -33,16 +29,15 @@ def prune(args: Namespace) -> int:
         print(f"Nothing in the log is older than {words.local_time(before_ms)}.")
         return errors.OK
     print(f"Removed up to entry {checkpoint.body['row']}; the rest verifies from a checkpoint.")
-    recorder = Recorder()
-    boards = [board for board in paired_boards(checkpoint) if is_board_id(board)]
-    signers = [board for board in boards if _has_signed(board, checkpoint, recorder, args.timeout)]
+    host = Host()
+    boards, signers = host.sign(checkpoint, timeout=args.timeout)
     for board in signers:
         print(f"Board {board} has signed the checkpoint.")
     if not boards:
         print("This host is paired with no board, so nothing signs the checkpoint.")
     elif not signers:
         print("The checkpoint is open until the next `hardmute status` of a paired board.")
-    return recorder.exit_code
+    return host.exit_code
 
 
 def _ask(first: int, last: int, before_ms: int) -> None:
@@ -55,26 +50,3 @@ def _ask(first: int, last: int, before_ms: int) -> None:
     )
     if console.answer(question).lower() not in ("y", "yes"):
         raise errors.UsageError("Nothing was removed.")
-
-
-def _has_signed(board: str, checkpoint: Entry, recorder: Recorder, timeout: float) -> bool:
-    """Whether ``board`` is there, and the log has its attestation of the ``checkpoint`` now."""
-
-    from hardmute.device import discovery
-    from hardmute.sync import visit
-    from hardmute.sync.contact import Contact
-
-    try:
-        with discovery.open_board(board, timeout, recorder.log) as (session, identity):
-            contact = Contact(session, identity, recorder)
-            visit.record_seen(recorder, contact.meet(), identity, session, "prune")
-            contact.finish()
-    except (errors.UnreachableError, errors.UsageError) as error:
-        if not (isinstance(error, errors.UnreachableError) and error.reason == "not_connected"):
-            recorder.note(f"Board {board} was not asked. {error}")
-    newest = recorder.use(lambda log: log.newest(board, "attestation"))
-    return (
-        newest is not None
-        and newest.body["checked"] is True
-        and newest.body["log_row"] >= checkpoint.row
-    )

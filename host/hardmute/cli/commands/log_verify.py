@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+import hardmute
+from hardmute import Branch, LogOutcome, Report, errors, words
 from hardmute.cli import console
-from hardmute.evidence import verifier
-from hardmute.evidence.entries import GENESIS, Entry, read_export
-from hardmute.evidence.key_fit import require_fit
-from hardmute.model import errors, words
 from hardmute.render.incidents import incident_json, incident_lines
-from hardmute.store import readers
-from hardmute.store.keys import load_verify_keys
-from hardmute.store.log import Log
-from hardmute.system import paths
+
+_HEAD_BYTES = 32
 
 
 def verify(args: Namespace) -> int:
@@ -24,24 +19,14 @@ def verify(args: Namespace) -> int:
 
     A file from elsewhere, of which not all was checked, is 3.
     """
-    secrets = load_verify_keys(args.key)
+    secrets = hardmute.load_verify_keys(args.key)
     expected = None if args.expect_head is None else _head(args.expect_head)
-    if args.file is not None:
-        checked = verifier.verified(lambda: read_export(args.file), secrets)
-    else:
-        try:
-            log = Log(paths.log_file())
-        except errors.NewerLogError as error:
-            # Nothing is wrong with it, and nothing is known of it.
-            console.complain(error)
-            return errors.UNKNOWN
-        try:
-            with log.snapshot():
-                checked = readers.verified(log, secrets)
-        finally:
-            log.close()
-    report = checked.report()
-    said = outcome(checked, secrets, expected, own=args.file is None)
+    try:
+        report, said = hardmute.check_log(secrets, file=args.file, expected=expected)
+    except errors.NewerLogError as error:
+        # Nothing is wrong with it, and nothing is known of it.
+        console.complain(error)
+        return errors.UNKNOWN
     if args.json:
         print(json.dumps(_as_json(report, said)))
     else:
@@ -49,78 +34,19 @@ def verify(args: Namespace) -> int:
     return said.code
 
 
-_OPEN = "it agrees with itself; but no board has signed that its beginning was pruned"
-
-
-class LogOutcome(NamedTuple):
-    """The exit code of a check. ``missing``: the expected head is not there.
-
-    ``unchecked``: in a clause, what nothing was given to check with; None if there is no such.
-    ``elsewhere``: the incidents of boards that are in a pairing which this host has not made, and
-    no key given fits.
-    """
-
-    code: int
-    missing: bool = False
-    unchecked: str | None = None
-    elsewhere: Sequence[Entry] = ()
-
-
-def outcome(
-    checked: verifier.Verifier, secrets: verifier.Keys, expected: bytes | None, *, own: bool
-) -> LogOutcome:
-    """What to say of a log, this host's ``own`` or from elsewhere, if its head was ``expected``.
-
-    Raises `UsageError` if the keys given are those of other pairings.
-    """
-    report = checked.report()
-    # Of all that was pruned, the last hash is known.
-    known_row = None if expected is None else checked.row_of(expected)
-    missing = expected is not None and known_row is None
-    fitting = checked.keyring.fitting
-    elsewhere = [
-        entry
-        for entry in report.elsewhere
-        if own and (entry.board, entry.body.get("pairing")) not in fitting
-    ]
-    if report.findings or missing or elsewhere:
-        return LogOutcome(errors.TAMPERED, missing, elsewhere=elsewhere)
-    require_fit(secrets, checked.keyring.ids, checked.keyring.fitting, "the log")
-    unchecked = None if own else _unchecked(report, secrets, known_row)
-    return LogOutcome(errors.OK if unchecked is None else errors.UNKNOWN, unchecked=unchecked)
-
-
-def _unchecked(
-    report: verifier.Report, secrets: verifier.Keys, known_row: int | None
-) -> str | None:
-    """Of a log from elsewhere, known to be as it was up to entry ``known_row``.
-
-    See `LogOutcome`.
-    """
-    if known_row == report.head_row:
-        return None
-    if secrets:
-        if any(branch.pairings_without_key for branch in report.branches):
-            return "it agrees with itself; a part of it was not checked"
-        return _OPEN if report.checkpoint_open else None
-    if known_row:
-        return f"up to entry {known_row} it is as it was; nothing after that was checked"
-    return "it agrees with itself; nothing was checked"
-
-
 def _head(given: str) -> bytes:
     try:
         head = bytes.fromhex(given)
     except ValueError:
         head = b""
-    if len(head) != len(GENESIS):
+    if len(head) != _HEAD_BYTES:
         raise errors.UsageError(
             "--expect-head takes the 64 hex digits that `log verify` has shown."
         )
     return head
 
 
-def _as_json(report: verifier.Report, said: LogOutcome) -> dict[str, Any]:
+def _as_json(report: Report, said: LogOutcome) -> dict[str, Any]:
     return {
         # Null: not known.
         "intact": said.code == errors.OK if said.unchecked is None else None,
@@ -139,7 +65,7 @@ def _as_json(report: verifier.Report, said: LogOutcome) -> dict[str, Any]:
     }
 
 
-def _print(report: verifier.Report, said: LogOutcome, expected: bytes | None) -> None:
+def _print(report: Report, said: LogOutcome, expected: bytes | None) -> None:
     if report.findings:
         first = report.findings[0]
         console.say(f"TAMPERED  entry {first.row} {first.text}")
@@ -178,7 +104,7 @@ def _print(report: verifier.Report, said: LogOutcome, expected: bytes | None) ->
         console.detail("the expected head is there")
 
 
-def _print_branch(branch: verifier.Branch, *, pruned: bool) -> None:
+def _print_branch(branch: Branch, *, pruned: bool) -> None:
     name = f"board {words.printable(branch.board)}" + (
         f", journal {branch.number}" if branch.number > 1 else ""
     )

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import muteboard
+from hardmute import SYSTEM, HostClock, errors, words
 from hardmute.cli import console
 from hardmute.cli.commands.watch import print_change
-from hardmute.model import errors, words
-from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor import os_mute, settings, sinks
 from hardmute.monitor.feed import Feed, Sink
 from hardmute.monitor.monitor import Monitor

@@ -9,10 +9,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from hardmute import errors, new_file
 from hardmute.cli import console
-from hardmute.model import errors
 from hardmute.system import monitor_socket, paths
-from hardmute.system.new_file import new_file
 
 _NO_MONITOR = "No monitor of yours runs: start one with `hardmute monitor --page`."
 _NO_PAGE = (

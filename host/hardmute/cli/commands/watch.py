@@ -8,13 +8,10 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import hardmute
+from hardmute import SYSTEM, HangsError, HostClock, Known, Observation, errors, words
 from hardmute.cli import console, state
-from hardmute.evidence.observation import Observation
-from hardmute.model import errors, words
-from hardmute.model.clock import SYSTEM, HostClock
-from hardmute.monitor import client
 from hardmute.render.observations import why
-from hardmute.system.monitor_socket import HangsError
 
 if TYPE_CHECKING:
     from hardmute.render.bars import Format
@@ -41,7 +38,7 @@ def watch(args: Namespace) -> int:
 def _watch(args: Namespace) -> int:
     device = args.device
     try:
-        told = client.following(device, "watch")
+        told = hardmute.following(device, "watch")
     except HangsError as error:
         console.complain(error)
         return error.exit_code
@@ -87,12 +84,12 @@ def print_change(
     sys.stdout.flush()
 
 
-def _read(told: Iterator[client.Known], *, as_json: bool, form: Format | None) -> str | None:
+def _read(told: Iterator[Known], *, as_json: bool, form: Format | None) -> str | None:
     """Print what the monitor tells of a board until it ends. Returns the board's id."""
-    shown: client.Known | None = None
+    shown: Known | None = None
     try:
         for known in told:
-            if client.is_news(shown, known):
+            if hardmute.is_news(shown, known):
                 shown = known
                 print_change(known.observation, known.label, as_json=as_json, form=form)
     except errors.UnreachableError as error:
@@ -108,15 +105,14 @@ def follow(
     form: Format | None = None,
 ) -> int:
     """Follow a board, print what changes, return the exit code."""
-    # It takes longer to load than the monitor to answer.
-    from hardmute.monitor.follower import Follower
 
     def show(observation: Observation) -> None:
         log, board = follower.log, observation.board
         label = log.label(board) if log is not None and board is not None else None
         print_change(observation, label, as_json=as_json, form=form)
 
-    follower = Follower(device, timeout, show, clock=clock)
+    # It takes longer to load than the monitor to answer.
+    follower = hardmute.Follower(device, timeout, show, clock=clock)
     try:
         follower.run()
     except errors.UnreachableError as error:
