@@ -459,9 +459,9 @@ def test_P5_what_watch_knows_ends_when_its_held_port_goes(
 
     monkeypatch.setattr(client.Session, "watch", silent)
 
-    def hold(device: str, _timeout: float, turn: Turn) -> PortHolder:
+    def hold(device: str, _timeout: float, turn: Turn, *, hangs: bool) -> PortHolder:
         """A board has the time to answer; that its port is held is told soon all the same."""
-        return PortHolder(device, 0.1, turn)
+        return PortHolder(device, 0.1, turn, hangs=hangs)
 
     monkeypatch.setattr(client, "PortHolder", hold)
     Hours(iter([take, lambda: None, leave, _interrupt])).stand_in(monkeypatch)
