@@ -25,6 +25,7 @@ BENCHMARKS = (
     host.receipts,
     board.flood_memory,
     monitor.monitor,
+    monitor.hostile,
     monitor.monitor_costs,
     page.page_shown,
     page.page_costs,

@@ -116,6 +116,8 @@ ROOMS_OF = {
     "page": {"system"},
     "recording": {"listen"},
     "service": {"monitor"},
+    # The face takes longer to load than the monitor to answer.
+    "shortcut": {"model", "system"},
     "sim": {"device", "flash", "sim"},
     # Whether a board that is simulated here has a clock of its own.
     "whose_clock": {"device", "system"},

@@ -43,6 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    if "status" in words and "--json" in words:
+        from hardmute.cli import shortcut
+
+        if (code := shortcut.status(words)) is not None:
+            return code
     from hardmute.cli import parser
 
     try:

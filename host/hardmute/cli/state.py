@@ -9,7 +9,7 @@ import muteboard
 from hardmute import NOT_ATTESTED, Observation, errors, warning_text, words
 from hardmute.cli import console
 from hardmute.model.typed import Any
-from hardmute.render.observations import why
+from hardmute.render.observations import status_row, why
 
 # What `--json` prints of each board.
 Rows = list[dict[str, Any]]
@@ -102,16 +102,15 @@ def print_state(
         else:
             rows.append(row)
         return
-    ours = muteboard.__version__
     if as_json:
-        matches = None if firmware is None else firmware == ours
-        row = observation.as_json() | {"firmware": firmware, "firmware_matches": matches}
+        row = status_row(observation, firmware)
         if rows is None:
             print(json.dumps(row))
         else:
             rows.append(row)
         return
     print_observation(label, observation)
+    ours = muteboard.__version__
     if firmware == ours:
         # By the board's own word: `hardmute flash --verify` reads it back.
         console.detail(f"firmware {firmware}, as this hardmute carries it")

@@ -19,6 +19,7 @@ import serial
 
 from hardmute.device import frames, simulators
 from hardmute.device.holder import BORROWS, PortHolder, Turn, asked_for
+from hardmute.device.pace import Pace
 from hardmute.model.answers import (
     Attested,
     Identity,
@@ -129,7 +130,8 @@ class Session:
 
     ``is_wanted``: whether somebody else is to have the port; the session then ends with
     `PortWantedError`, while it waits. It is asked each ``glance_s`` seconds, and after `wake`.
-    ``new_id`` gives request ids; ``clock`` is in seconds, and goes on while the host sleeps.
+    ``pace``: how much is read; without one, all that comes. ``new_id`` gives request ids;
+    ``clock`` is in seconds, and goes on while the host sleeps.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class Session:
         simulated: bool = False,
         is_wanted: Callable[[], bool] | None = None,
         glance_s: float = _GLANCE_S,
+        pace: Pace | None = None,
         new_id: Callable[[], int] = _random_id,
         clock: Callable[[], float] = SYSTEM.now_s,
     ) -> None:
@@ -151,6 +154,7 @@ class Session:
         self._simulated = simulated
         self._is_wanted = is_wanted
         self._glance_s = glance_s
+        self._pace = pace
         self._timeout = timeout
         self._new_id = new_id
         self._clock = clock
@@ -449,6 +453,8 @@ class Session:
                     if self._is_wanted():
                         raise PortWantedError(self.device)
                 left = min(left, self._glance_s)
+            if self._pace is not None and self._pace.rest(left):
+                continue
             try:
                 # pyserial asks the system for all of a port's settings each time.
                 if self._port.timeout != left:
@@ -461,6 +467,8 @@ class Session:
                 raise _lost(self.device) from error
             if data:
                 self._heard = True
+                if self._pace is not None:
+                    self._pace.take(data)
                 return data
         return None
 
@@ -609,6 +617,8 @@ def _opened(
                 is_wanted=is_wanted if holder.gives_way or is_over is not None else None,
                 # Ten glances a second, of each of many boards, cost more than all else.
                 glance_s=math.inf if wakes else _GLANCE_S,
+                # Other boards are followed beside this one.
+                pace=Pace() if turn == "monitor" else None,
             )
             if wakes:
                 _WOKEN[holder.name] = session

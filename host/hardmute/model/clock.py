@@ -8,9 +8,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator
-from datetime import UTC, datetime
 
-from hardmute.model.typed import NamedTuple
+from hardmute.model.typed import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class Moment(NamedTuple):
@@ -82,6 +84,8 @@ def now_ms() -> int:
 
 def moment(at_ms: int) -> datetime:
     """``at_ms``, in ms since 1970-01-01 UTC, with the time zone UTC."""
+    from datetime import UTC, datetime
+
     return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 

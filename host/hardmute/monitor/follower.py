@@ -85,6 +85,7 @@ class Follower:
         turn: Literal["follow", "monitor"] = "follow",
         source: str = "watch",
         search: discovery.Search | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.phase: Phase = "connecting"
         self._timeout = timeout
@@ -94,7 +95,7 @@ class Follower:
         self._show = show
         self._clock = clock
         self._stop = stop
-        self._recorder = Recorder()
+        self._recorder = recorder or Recorder()
         self._named = named
         # The board that is meant, by the log: it is waited for. Any other has to be there now.
         log = self._recorder.log

@@ -73,6 +73,8 @@ class Monitor:
         self._real: set[str | None] = set()
         self._news = asyncio.Event()
         self._over = threading.Event()
+        # Of the boards' threads at the log.
+        self._turns = threading.RLock()
         self._notify: Callable[[], None] = lambda: None
         self._asking: set[asyncio.Task[None]] = set()
         self._has_looked = False
@@ -308,7 +310,9 @@ class Monitor:
                 other.device == device for name, other in self._stations.items() if name != key
             )
 
-        station = Station(named, board, self._timeout, self._notify, self._clock, is_taken)
+        station = Station(
+            named, board, self._timeout, self._notify, self._clock, is_taken, self._turns
+        )
         self._stations[key] = station
         station.start()
 

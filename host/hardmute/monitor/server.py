@@ -17,6 +17,7 @@ from hardmute.model import errors
 from hardmute.monitor.follower import Loan
 from hardmute.monitor.monitor import Monitor
 from hardmute.monitor.station import Station
+from hardmute.render.observations import status_row
 from hardmute.system import paths
 from hardmute.system.file_lock import try_lock
 from hardmute.system.monitor_socket import VERSION, peer, socket_address
@@ -138,6 +139,8 @@ class Server:
                     await self._say(writer, {"ok": True, "boards": [*filter(None, boards)]})
                 case "board":
                     await self._say(writer, self._board(named))
+                case "status":
+                    await self._send(writer, self._status(named))
                 case "watch":
                     await self._watch(writer, named)
                 case "port":
@@ -159,6 +162,16 @@ class Server:
         if entry is None:
             return {"ok": False, "error": "not_followed"}
         return {"ok": True, "board": entry}
+
+    def _status(self, named: str | None) -> bytes:
+        """What `hardmute status --json` prints and returns, for one that loads nothing else."""
+        station = self._monitor.station(named)
+        known = None if station is None else station.known
+        if station is None or known is None:
+            return b"no\n"
+        row = json.dumps(status_row(known._replace(source="status"), station.firmware))
+        code = errors.worst(known.exit_code(), station.exit_code)
+        return f"status {code} {known.run} {known.run_us} {row}\n".encode()
 
     async def _watch(self, writer: asyncio.StreamWriter, named: str | None) -> None:
         said = self._board(named)
@@ -226,7 +239,10 @@ class Server:
                 os.close(fd)
 
     async def _say(self, writer: asyncio.StreamWriter, said: dict[str, Any]) -> None:
-        writer.write(_line(said))
+        await self._send(writer, _line(said))
+
+    async def _send(self, writer: asyncio.StreamWriter, line: bytes) -> None:
+        writer.write(line)
         async with asyncio.timeout(_PATIENCE_S):
             await writer.drain()
 

@@ -11,6 +11,7 @@ from hardmute.evidence.observation import Observation
 from hardmute.model import errors, notices
 from hardmute.model.clock import HostClock
 from hardmute.monitor.follower import Follower, Loan
+from hardmute.sync.recorder import Recorder
 
 # After how many seconds it is tried again, where what failed is no fault of the board.
 _TRY_AGAIN_S = 5.0
@@ -20,7 +21,7 @@ class Station:
     """Follows the board that ``named`` means, wherever it goes.
 
     ``board``: its id, once it is known. ``notify`` is called in the thread whenever there is news;
-    it must return at once. The other parameters are those of `Follower`.
+    it must return at once. ``turns``: see `Recorder`. The others are those of `Follower`.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Station:
         notify: Callable[[], None],
         clock: HostClock,
         is_taken: Callable[[str], bool],
+        turns: threading.RLock,
     ) -> None:
         self.named = named
         # What this host calls the board, as far as is known.
@@ -40,6 +42,7 @@ class Station:
         self._notify = notify
         self._clock = clock
         self._is_taken = is_taken
+        self._turns = turns
         self._stop = threading.Event()
         self._follower: Follower | None = None
         self._barred: errors.UnreachableError | None = None
@@ -129,6 +132,7 @@ class Station:
                     turn="monitor",
                     source="monitor",
                     search=discovery.Search(self._clock.now_s, self._is_taken),
+                    recorder=Recorder(self._turns),
                 )
                 follower.bar(self._barred)
                 self._follower = follower

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import muteboard
 from hardmute.evidence.observation import Observation
 from hardmute.model import words
 from hardmute.model.answers import NOT_ATTESTED
+from hardmute.model.typed import Any
+
+
+def status_row(observation: Observation, firmware: str | None) -> dict[str, Any]:
+    """What `hardmute status --json` prints. ``firmware``: None for a board that did not answer."""
+    matches = None if firmware is None else firmware == muteboard.__version__
+    return observation.as_json() | {"firmware": firmware, "firmware_matches": matches}
 
 
 def why(observation: Observation) -> str:

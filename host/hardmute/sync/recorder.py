@@ -10,15 +10,20 @@ from collections.abc import Callable
 
 from hardmute.evidence.observation import Observation
 from hardmute.model import errors, notices
-from hardmute.model.typed import TypeVar
+from hardmute.model.typed import TYPE_CHECKING, TypeVar
 from hardmute.model.usb import Usb
 from hardmute.store.log import Log, Pairing, paired_by
 from hardmute.system import paths
+
+if TYPE_CHECKING:
+    from threading import RLock
 
 _T = TypeVar("_T")
 # How long each use of the log waits for another program that has locked it, in seconds: what is
 # told of a board afterwards is to be fresh.
 _PATIENCE_S = 1.0
+# And how long for the other threads of this program.
+_TURN_S = 10.0
 
 
 class _Trouble:
@@ -86,9 +91,12 @@ class Recorder:
     when the last reference goes, at the end of the command.
 
     ``log`` is None while it cannot be used. While there is trouble no use waits for others.
+    ``turns``: of threads that write to one log, so that each gets its turn. SQLite has those that
+    wait look again now and then, and the last ones wait in vain.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, turns: RLock | None = None) -> None:
+        self._turns = turns
         self._log: Log | None = None
         self._is_resting = False
         # What could not be stored since the last that was.
@@ -169,6 +177,7 @@ class Recorder:
         log = self.log
         if log is None:
             return None
+        is_our_turn = self._turns is not None and self._turns.acquire(timeout=_TURN_S)
         try:
             try:
                 return action(log)
@@ -179,6 +188,9 @@ class Recorder:
         except errors.HardmuteError as error:
             self._log = None
             self._trouble.tell(error)
+        finally:
+            if is_our_turn and self._turns is not None:
+                self._turns.release()
         return None
 
     def is_paired(self, board: str) -> bool | None:

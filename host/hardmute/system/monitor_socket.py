@@ -1,12 +1,12 @@
 """A connection to the monitor of this user: lines of JSON, in both directions.
 
-It loads neither serial nor SQLite. docs/monitor-protocol.md has the messages.
+It loads neither serial nor SQLite; and `_socket`, as `socket` and `json` take longer to load than
+all else that a status needs. docs/monitor-protocol.md has the messages.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Generator
@@ -17,6 +17,7 @@ from hardmute.model.typed import TYPE_CHECKING, Any, cast
 from hardmute.system import paths
 
 if TYPE_CHECKING:
+    import _socket
     import socket
 
 VERSION = 1
@@ -26,6 +27,8 @@ FRESH_S = 3.0
 _MAX_ANSWER = 1 << 20
 # Three numbers of 32 bits: process, user and group (unix(7), SO_PEERCRED).
 _CREDENTIALS = 12
+# The number of an open file: an `int` of C.
+_NUMBER = 4
 
 
 class HangsError(UnreachableError):
@@ -44,7 +47,7 @@ class HangsError(UnreachableError):
 class Connection:
     """A connection to the monitor. Each message is a line of JSON."""
 
-    def __init__(self, plug: socket.socket, clock: HostClock = SYSTEM) -> None:
+    def __init__(self, plug: _socket.socket, clock: HostClock = SYSTEM) -> None:
         self._plug = plug
         self._clock = clock
         self._heard = b""
@@ -66,16 +69,33 @@ class Connection:
 
     def ask(self, op: str, patience_s: float = FRESH_S, **fields: object) -> dict[str, Any]:
         """The answer to one request. Raises `HangsError` after so many seconds without one."""
-        said = json.dumps({"hardmute": VERSION, "op": op, **fields}) + "\n"
-        self._plug.settimeout(patience_s)
-        try:
-            self._plug.sendall(said.encode())
-        except OSError as error:
-            raise HangsError(self.pid) from error
+        import json
+
+        self.say(json.dumps({"hardmute": VERSION, "op": op, **fields}), patience_s)
         return self.next(patience_s)
 
     def next(self, patience_s: float = FRESH_S) -> dict[str, Any]:
         """The next message. Raises `HangsError` after so many seconds without one."""
+        import json
+
+        try:
+            said = json.loads(self.line(patience_s))
+        except ValueError as error:
+            raise HangsError(self.pid) from error
+        if not isinstance(said, dict):
+            raise HangsError(self.pid)
+        return cast("dict[str, Any]", said)
+
+    def say(self, line: str, patience_s: float) -> None:
+        """Say a line. Raises `HangsError`."""
+        self._plug.settimeout(patience_s)
+        try:
+            self._plug.sendall(line.encode() + b"\n")
+        except OSError as error:
+            raise HangsError(self.pid) from error
+
+    def line(self, patience_s: float) -> bytes:
+        """The next line. Raises `HangsError` after so many seconds without one."""
         until = self._clock.now_s() + patience_s
         while b"\n" not in self._heard:
             left = until - self._clock.now_s()
@@ -90,13 +110,7 @@ class Connection:
                 raise UnreachableError("The monitor has ended.", "monitor_hangs")
             self._heard += data
         line, _, self._heard = self._heard.partition(b"\n")
-        try:
-            said = json.loads(line)
-        except ValueError as error:
-            raise HangsError(self.pid) from error
-        if not isinstance(said, dict):
-            raise HangsError(self.pid)
-        return cast("dict[str, Any]", said)
+        return line
 
     def take_file(self) -> int | None:
         """The open file that came with what was heard last, now the caller's; None if none did."""
@@ -116,12 +130,15 @@ class Connection:
         return True
 
     def _receive(self) -> bytes:
-        import socket
+        import _socket
 
-        data, files, _, _ = socket.recv_fds(self._plug, 1 << 16, 1)
-        for file in files:
-            os.set_inheritable(file, False)
-        self._files += files
+        data, passed, _, _ = self._plug.recvmsg(1 << 16, _socket.CMSG_SPACE(_NUMBER))
+        for level, kind, numbers in passed:
+            if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+                for at in range(0, len(numbers) - _NUMBER + 1, _NUMBER):
+                    file = int.from_bytes(numbers[at : at + _NUMBER], sys.byteorder)
+                    os.set_inheritable(file, False)
+                    self._files.append(file)
         return data
 
 
@@ -137,12 +154,12 @@ def connect(clock: HostClock = SYSTEM, patience_s: float = FRESH_S) -> Connectio
     """
     if not is_there():
         return None
-    import socket
+    import _socket
 
-    if not hasattr(socket, "AF_UNIX"):
+    if not hasattr(_socket, "AF_UNIX"):
         # On Windows commands get the ports from the monitor all the same.
         return None
-    plug = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    plug = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     plug.settimeout(patience_s)
     try:
         with socket_address() as address:
@@ -181,12 +198,12 @@ def socket_address() -> Generator[str]:
         os.close(fd)
 
 
-def peer(plug: socket.socket) -> tuple[int | None, int | None]:
+def peer(plug: socket.socket | _socket.socket) -> tuple[int | None, int | None]:
     """The process and the user at the other end; None where the system does not tell."""
     if sys.platform != "linux":
         return None, None
-    import socket
+    import _socket
 
-    said = plug.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS)
+    said = plug.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS)
     pid, uid = (int.from_bytes(said[at : at + 4], sys.byteorder) for at in (0, 4))
     return pid, uid

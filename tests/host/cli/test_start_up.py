@@ -6,6 +6,7 @@ A module that comes to these sets costs each of them time. Add it here if it has
 from __future__ import annotations
 
 import io
+import os
 import sqlite3
 import subprocess
 import sys
@@ -42,13 +43,21 @@ ANY_COMMAND = {
     *("hardmute.cli", "hardmute.cli.main", "hardmute.cli.parser", "hardmute.model"),
     *("hardmute.model.errors", "hardmute.model.notices", "hardmute.model.typed", "argparse"),
 }
+STATUS_OF_THE_MONITOR = {
+    *API,
+    *("hardmute.cli", "hardmute.cli.main", "hardmute.cli.shortcut", "hardmute.model"),
+    *("hardmute.model.clock", "hardmute.model.errors", "hardmute.model.notices"),
+    *("hardmute.model.typed", "hardmute.system", "hardmute.system.monitor_socket"),
+    "hardmute.system.paths",
+}
 STATUS_OF_A_PORT = {
     *ANY_COMMAND,
     *("muteboard.attest", "muteboard.journal", "muteboard.wire"),
     *("hardmute.cli.commands", "hardmute.cli.commands.asking", "hardmute.cli.commands.status"),
-    *("hardmute.cli.console", "hardmute.cli.state", "hardmute.cli.whose_clock"),
+    *("hardmute.cli.console", "hardmute.cli.shortcut", "hardmute.cli.state"),
+    "hardmute.cli.whose_clock",
     *("hardmute.device", "hardmute.device.client", "hardmute.device.discovery"),
-    "hardmute.device.frames",
+    *("hardmute.device.frames", "hardmute.device.pace"),
     *("hardmute.device.holder", "hardmute.device.simulators", "hardmute.device.terminal"),
     *("hardmute.evidence", "hardmute.evidence.anchors", "hardmute.evidence.entries"),
     "hardmute.evidence.observation",
@@ -116,6 +125,28 @@ def pair(sim: Sim, cli: Cli, folder: Path) -> None:
 def test_status_of_a_label_loads(sim: Sim, cli: Cli, tmp_path: Path) -> None:
     pair(sim, cli, tmp_path)
     assert loaded(MAIN, "-d", "Desk", "status", "--json") == STATUS_OF_A_LABEL
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Unix sockets")
+def test_status_of_the_monitor_loads_hardly_anything(sim: Sim, cli: Cli, home: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "hardmute", "monitor", "-d", sim.board],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "HARDMUTE_HOME": str(home)},
+        text=True,
+    ) as monitor:
+        try:
+            assert monitor.stdout is not None
+            monitor.stdout.readline()
+            assert loaded(MAIN, "-d", sim.board, "status", "--json") == STATUS_OF_THE_MONITOR
+            told = cli("status", "--json", "--device", sim.board)
+            assert (told.code, told.json["verdict"]) == (errors.OK, "muted")
+            # What the command itself prints has the same fields.
+            other = cli("status", "--json", "--timeout", "3", "--device", sim.board)
+            assert set(other.json) == set(told.json)
+        finally:
+            monitor.kill()
 
 
 class Told(io.StringIO):

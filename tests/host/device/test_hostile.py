@@ -48,6 +48,7 @@ from serial.urlhandler import protocol_socket
 from conftest import check_sentence, plug_in
 from hardmute.device import discovery
 from hardmute.device.client import STREAM_SILENCE_S, Session
+from hardmute.device.pace import Pace
 from hardmute.evidence.observation import Observation, seen
 from hardmute.model.answers import Status, conclude, parse_status
 from hardmute.model.clock import HostClock
@@ -326,6 +327,8 @@ def test_P5_a_socket_is_not_read_empty_before_it_counts_as_open(
 class FloodPort(ScriptedPort):
     """Endless input; waiting for some takes 0.3 s a time."""
 
+    step_s = 0.3
+
     def __init__(self, data: bytes) -> None:
         super().__init__(lambda _line: [])
         self._endless = itertools.cycle(data)
@@ -336,7 +339,7 @@ class FloodPort(ScriptedPort):
 
     def read(self, size: int = 1, /) -> bytes:
         assert self.timeout is not None
-        self.now += min(0.3, self.timeout)
+        self.now += min(self.step_s, self.timeout)
         return bytes(itertools.islice(self._endless, size))
 
 
@@ -894,3 +897,38 @@ def test_P5_a_contact_stores_as_many_records_as_a_board_keeps(home: Path) -> Non
     assert met.conclusion.verdict == "muted"
     assert took_s <= 9.0
     assert records_in(home) == most
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\n", b"x\n", b"x", b"x" * 600 + b"\n", wire.frame({"event": "state", "watch": 5})],
+    ids=["newlines", "short lines", "one line", "long lines", "frames"],
+)
+def test_what_a_flood_has_a_monitor_read_is_bounded(data: bytes) -> None:
+    """So that it delays no other board: CPU time is by the byte and by the line."""
+    port = FloodPort(data)
+    heard: list[int] = []
+
+    class Counting(Pace):
+        def take(self, data: bytes) -> None:
+            heard.append(len(data) + 100 * data.count(b"\n"))
+            super().take(data)
+
+    def clock() -> float:
+        return port.now
+
+    def sleep(seconds: float) -> None:
+        assert 0 < seconds <= 0.25
+        port.now += seconds
+
+    # It costs no time to have what a flood has sent.
+    port.step_s = 0.0
+    session = Session(port, "/dev/fake", 3.0, clock=clock, pace=Counting(clock, sleep))
+    begun = port.now
+    for _ in range(3):
+        with pytest.raises(UnreachableError):
+            session.hello()
+    seconds = port.now - begun
+    assert seconds >= 9
+    # And what came with the last read.
+    assert sum(heard) <= 256 * 1024 + 64 * 1024 * seconds + max(heard)
