@@ -149,7 +149,7 @@ class App:
         """Inputs, decision, relay. Returns the time, which writing an unmute takes some of."""
         mute = self.controller
         was_cut = mute.command == controller.CUT
-        self._look(now)
+        now = self._look(now)
         if was_cut and mute.command != controller.CUT:
             now = self._connect(now)
         if mute.command == controller.CUT:
@@ -159,22 +159,25 @@ class App:
         self.evidence.watch(now)
         return now
 
-    def _look(self, now: int) -> None:
+    def _look(self, now: int) -> int:
+        """Inputs and decision. Returns the time, which is later if there were edges."""
         board = self._board
-        self._replay_missed(now)
+        missed = board.take_missed()
         # Edges before the level: one that comes in between is then seen again, at once. The other
         # way round it would be gone, and the level that it led to found only after an idle.
         edges = board.take_edges()
+        if missed or edges:
+            # Garbage may have been collected meanwhile, which takes ms. An edge that came in these
+            # would be too early by them, and the press that it ended too short to count.
+            now = self._now()
+        for ticks, down, edge in missed:
+            at = self._when(now, ticks)
+            self._replay_until(at)
+            self.controller.replay(at, down, edge, board.sense())
         if edges:
             self._date_edges(now)
         self.controller.step(now, board.button_down(), edges, board.sense())
-
-    def _replay_missed(self, now: int) -> None:
-        board = self._board
-        for ticks, down, edges in board.take_missed():
-            at = self._when(now, ticks)
-            self._replay_until(at)
-            self.controller.replay(at, down, edges, board.sense())
+        return now
 
     def _date_edges(self, now: int) -> None:
         first = self._when(now, self._board.first_edge)
@@ -199,7 +202,7 @@ class App:
         now = self._now()
         mute.delayed(now)
         # What came while the record was written was no press that could cut.
-        self._look(now)
+        now = self._look(now)
         if mute.command != controller.CUT and not self._board.connect(
             mute.mode == controller.TOGGLE
         ):
@@ -207,7 +210,7 @@ class App:
         return now
 
     def _when(self, now: int, ticks: int) -> int:
-        """When ``ticks`` were; ``now``, for those that came after this pass took its own."""
+        """When ``ticks`` were, ``now`` at the latest."""
         return now - max(0, self._board.ticks_diff(self._ticks, ticks))
 
     def idle_ms(self) -> int:
@@ -270,11 +273,11 @@ class App:
                 answer["warnings"] = warnings[-_MANY:]
         return answer
 
-    def mute(self, now: int) -> bool:
+    def mute(self) -> bool:
         """The host's ``mute``: cut now. True if the line was connected."""
         # A press that has cut meanwhile comes first: put down to the host, it would make the next
         # press count for nothing.
-        now = self._step_controller(now)
+        now = self._step_controller(self._now())
         changed = self.controller.mute(now)
         self._board.cut()
         return changed

@@ -120,7 +120,7 @@ class Link:
             self._event_due = True
             return {}
         if op == "mute":
-            return {"changed": self._service.mute(now)}
+            return {"changed": self._service.mute()}
         if op == "config":
             return self._service.config(now, request.get("set"))
         if op == "attest":

@@ -606,6 +606,25 @@ def test_a_press_that_meets_a_host_s_mute_is_the_button_s():
     assert bench.board.connected, "the press after it counted for nothing"
 
 
+def test_P3_a_press_that_ends_as_a_mute_is_read_counts():
+    """It was long enough. The mute is read for some ms, and the button is looked at after that."""
+    for read_at in range(20, 45):
+        bench = Bench(run_ms=100)
+        world = bench.board.world
+        start = world.now
+        world.press(True)
+        world.plan(start + 40, False)
+        bench.run(read_at)
+        bench.send(wire.frame({"id": 7, "op": "mute"}))
+        bench.board.after["read_available"] = lambda world=world: world.advance(15)
+        bench.run(80)
+        (answer,) = (message for message in bench.heard() if message.get("id") == 7)
+        # The line was cut, or what had just been commanded was undone: the mute is the last word.
+        came_first = not answer["changed"]
+        assert bench.app.controller.button.presses == 1, read_at
+        assert bench.board.connected is came_first, read_at
+
+
 def test_an_edge_between_two_looks_is_not_lost_to_the_idle():
     """It comes after one input has been read and before the next: 20 ms late is too late."""
     for part in ("take_edges", "button_down"):
