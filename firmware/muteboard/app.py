@@ -174,9 +174,13 @@ class App:
             at = self._when(now, ticks)
             self._replay_until(at)
             self.controller.replay(at, down, edge, board.sense())
+        down = board.button_down()
         if edges:
             self._date_edges(now)
-        self.controller.step(now, board.button_down(), edges, board.sense())
+        elif down != self.controller.button.level:
+            # Its edge came in between, and may end a press that nobody has looked at for 30 ms.
+            self._replay_until(now)
+        self.controller.step(now, down, edges, board.sense())
         return now
 
     def _date_edges(self, now: int) -> None:

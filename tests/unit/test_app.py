@@ -625,6 +625,19 @@ def test_P3_a_press_that_ends_as_a_mute_is_read_counts():
         assert bench.board.connected is came_first, read_at
 
 
+def test_P3_a_press_that_ends_between_two_inputs_counts():
+    """It was long enough, but nobody looked at the end of 30 ms."""
+    bench = Bench(run_ms=100)
+    world = bench.board.world
+    world.press(True)
+    bench.run(1)
+    world.advance(40)
+    bench.board.after["take_edges"] = lambda: world.press(False)
+    bench.run(60)
+    assert bench.app.controller.button.presses == 1
+    assert bench.board.connected
+
+
 def test_an_edge_between_two_looks_is_not_lost_to_the_idle():
     """It comes after one input has been read and before the next: 20 ms late is too late."""
     for part in ("take_edges", "button_down"):
