@@ -418,6 +418,8 @@ def not_lost(rows: list[Observation], found: list[Interval]) -> None:
 STOPS_IN_SUSPEND = {
     "device/borrow.py",
     "device/holder.py",
+    # How much a device may send. Where the clock stopped, it is less.
+    "device/pace.py",
     # How long a write may take.
     "device/terminal.py",
     "model/clock.py",
