@@ -29,7 +29,8 @@ from hardmute.system import paths
 from muteboard import config, wire
 
 _BOARD = "5eed0001"
-_TIMES = 100
+# A hundred rounds take 9 minutes: `HARDMUTE_SOAK=1 make bench`.
+_TIMES = 100 if os.environ.get("HARDMUTE_SOAK") == "1" else 20
 _MANY = 64
 _BUSY_S = 60.0
 # Presses at a board beside one that floods.
@@ -138,11 +139,11 @@ async def _measured(board: _Board) -> list[Figure]:
     following.cancel()
     await asyncio.wait([following])
     return [
-        Figure(f"{name}, {what}", 1000 * value, "ms", aim if what == "p99" else None)
+        Figure(f"{name}, {what}", 1000 * value, "ms", aim if what != "median" else None)
         for name, aim in _AIMS.items()
         for what, value in (
             ("median", statistics.median(times[name])),
-            ("p99", _p99(times[name])),
+            ("p99" if _TIMES >= 100 else "longest", _p99(times[name])),
         )
     ]
 
