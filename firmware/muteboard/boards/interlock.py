@@ -5,6 +5,9 @@ The chip is too slow to tell a press of the hardware's kind from one of the firm
 wherever the line is cut and no press is under way the latch is cleared, or the next press would
 toggle it the wrong way. It is never cleared while the button is down or its edges are new: that
 press, and not this file, decides what the latch becomes.
+
+The methods that call these stand in each board file. They go on with the chip's own, by `super`,
+which in MicroPython knows a class's own bases alone: one base for both chips could not do that.
 """
 
 import machine
