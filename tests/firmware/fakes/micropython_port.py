@@ -248,8 +248,9 @@ def _machine(modules: Modules) -> Module:
     def bitstream(pin: PinBase, encoding: int, timing: "tuple[int, ...]", data: bytearray) -> None:
         assert encoding == 0
         # What a WS2812B takes, in ns (its datasheet, "Data transfer time").
-        for given, nominal in zip(timing, (400, 850, 800, 450), strict=True):
-            assert abs(given - nominal) <= 150
+        nominal = (400, 850, 800, 450)
+        assert len(timing) == len(nominal)
+        assert all(abs(timing[i] - nominal[i]) <= 150 for i in range(len(nominal)))
         assert pin.id == chip.lamp
         green, red, blue = data
         chip.shown.append((red, green, blue))
