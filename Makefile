@@ -21,7 +21,7 @@ OFFICIAL := $(BIN)/python tools/official_images.py
 QUICKEN := $(BIN)/python -c 'from hardmute.sim.rp2040 import thumb; thumb.build()'
 
 AXE := build/axe/node_modules/axe-core/axe.min.js
-PEER_PACKAGES := ser2net socat systemd
+PEER_PACKAGES := ser2net socat mosquitto systemd
 AUDIO_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
 
 .DEFAULT_GOAL := help
@@ -41,7 +41,8 @@ help:
 	@echo "make test-desktop"
 	@echo "             notifications on a real session bus (dbus-daemon)"
 	@echo "make test-peers"
-	@echo "             a board behind ser2net and socat; what systemd says of our unit"
+	@echo "             a board behind ser2net and socat; Home Assistant's broker (mosquitto);"
+	@echo "             what systemd says of our unit"
 	@echo "make test-pages"
 	@echo "             the monitor's page, and those of receipts, in Chromium"
 	@echo "make picture"
@@ -94,7 +95,7 @@ test-desktop: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -q tests/desktop
 
 test-peers: $(VENV)/test.stamp
-	@for needed in ser2net socat systemd-analyze; do command -v $$needed >/dev/null || { \
+	@for needed in ser2net socat mosquitto systemd-analyze; do PATH=$$PATH:/usr/sbin command -v $$needed >/dev/null || { \
 	  echo "$$needed is missing: sudo apt-get install --no-install-recommends $(PEER_PACKAGES)"; \
 	  exit 1; }; done
 	$(BIN)/python -m pytest -q tests/peers
