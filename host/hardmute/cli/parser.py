@@ -346,7 +346,7 @@ def _add_audio(command: argparse.ArgumentParser) -> None:
     )
     _add_common(action, device=False, timeout=False)
     _add_seconds(action.add_argument)
-    action.add_argument("file", type=file, metavar="FILE.wav")
+    action.add_argument("file", type=file, metavar="FILE.wav", help="a new file")
     action.set_defaults(run="recording:write")
 
 
@@ -383,7 +383,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view = views.add_parser("plot", help="timeline as SVG", formatter_class=_Formatter)
     _add_common(view, timeout=False)
     _add_window(view)
-    view.add_argument("file", type=file, metavar="FILE.svg")
+    view.add_argument("file", type=file, metavar="FILE.svg", help="a new file")
     view.add_argument(
         "of", nargs="?", type=file, metavar="FILE.jsonl", help="an export; none: this host's log"
     )
@@ -518,7 +518,9 @@ def _add_config(command: argparse.ArgumentParser) -> None:
         "set", help="change settings (in setup)", formatter_class=_Formatter
     )
     _add_common(action)
-    action.add_argument("settings", nargs="+", metavar="KEY=VALUE")
+    action.add_argument(
+        "settings", nargs="+", metavar="KEY=VALUE", help="`config get` shows the keys"
+    )
     _add_json(action)
 
 
@@ -639,7 +641,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
 
 def _add_completion(command: argparse.ArgumentParser) -> None:
     _add_common(command, device=False, timeout=False)
-    command.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"))
+    command.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"), help="your shell")
 
 
 # Name: the function that does it, a summary, and what adds its options.

@@ -70,7 +70,7 @@ _ENGINES = {
 }
 _NEXT = """
 [bold]With a real board[/] (Raspberry Pi Pico or ESP32, a relay, a button, an afternoon):
-  1. wire it and flash it: [bold]firmware/README.md[/]
+  1. wire it and flash it: [bold]hardware/breadboard[/], [bold]docs/flashing.md[/]
   2. [bold]hardmute list[/], then [bold]hardmute watch[/] while you press the button
   3. [bold]hardmute pair --verify-key FILE[/] once; [bold]hardmute verify[/] when it matters
   4. [bold]hardmute log[/] and [bold]hardmute prove[/] afterwards"""
