@@ -14,7 +14,16 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hardmute.model.errors import UsageError
-from hardmute.monitor.settings import KEYS, Hooks, OsMute, PageSettings, Remind, Settings, load
+from hardmute.monitor.settings import (
+    KEYS,
+    Hooks,
+    MetricsSettings,
+    OsMute,
+    PageSettings,
+    Remind,
+    Settings,
+    load,
+)
 from hardmute.system import paths
 
 DOC = (Path(__file__).parents[3] / "docs" / "monitor.md").read_text("utf-8")
@@ -70,6 +79,8 @@ page_address = "[::]:8443"
 page_names = ["Desk.example.org", "desk"]
 page_certificate = "/etc/page.pem"
 page_key = "/etc/page.key"
+metrics = true
+metrics_file = "/run/textfiles/hardmute.prom"
 """
     assert loaded(file, text) == Settings(
         boards=("Meeting room 2", "e6614c311b8a4f2d"),
@@ -92,6 +103,7 @@ page_key = "/etc/page.key"
             "/etc/page.pem",
             "/etc/page.key",
         ),
+        metrics=MetricsSettings(True, "/run/textfiles/hardmute.prom"),
     )
     assert all(f"\n{key} = " in text for key in KEYS)
 
@@ -102,6 +114,7 @@ def test_every_field_has_its_key() -> None:
         "hooks": Hooks,
         "os_mute": OsMute,
         "page": PageSettings,
+        "metrics": MetricsSettings,
     }
     fields = {("", one.name) for one in dataclasses.fields(Settings)} - {
         ("", part) for part in parts
@@ -169,6 +182,9 @@ def test_a_file_saved_by_an_editor_of_windows(file: Path) -> None:
         ("xy = 1", 'line 1: there is no setting "xy": docs/monitor.md has them all.'),
         ('"x\\u001b[1m" = 1', 'line 1: there is no setting "x\\u001b[1m": docs/monitor.md'),
         ('"notify\\n" = true', 'there is no setting "notify\\n" (did you mean notify?).'),
+        ('metrics_file = "/run/x.txt"', "1: metrics_file must be a file with its whole path that"),
+        ('metrics_file = "/run/.prom"', "1: metrics_file must be a file with its whole path that"),
+        ('metrics_file = "x.prom"', "1: metrics_file must be a file with its whole path that"),
         ('page_address = "8437"', 'must be an IP address and a port, as "127.0.0.1:8437", not'),
         ('page_address = "example.org:80"', "line 1: page_address must be an IP address"),
         ('page_address = "::1:80"', "line 1: page_address must be an IP address"),
