@@ -21,7 +21,7 @@ OFFICIAL := $(BIN)/python tools/official_images.py
 QUICKEN := $(BIN)/python -c 'from hardmute.sim.rp2040 import thumb; thumb.build()'
 
 AXE := build/axe/node_modules/axe-core/axe.min.js
-PEER_PACKAGES := ser2net socat mosquitto systemd
+PEER_PACKAGES := ser2net socat systemd prometheus mosquitto
 AUDIO_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
 
 .DEFAULT_GOAL := help
@@ -41,8 +41,8 @@ help:
 	@echo "make test-desktop"
 	@echo "             notifications on a real session bus (dbus-daemon)"
 	@echo "make test-peers"
-	@echo "             a board behind ser2net and socat; Home Assistant's broker (mosquitto);"
-	@echo "             what systemd says of our unit"
+	@echo "             a board behind ser2net and socat; what systemd says of our unit"
+	@echo "             the monitor before Prometheus, and at mosquitto for Home Assistant"
 	@echo "make test-pages"
 	@echo "             the monitor's page, and those of receipts, in Chromium"
 	@echo "make picture"
@@ -95,7 +95,8 @@ test-desktop: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -q tests/desktop
 
 test-peers: $(VENV)/test.stamp
-	@for needed in ser2net socat mosquitto systemd-analyze; do PATH=$$PATH:/usr/sbin command -v $$needed >/dev/null || { \
+	@for needed in ser2net socat systemd-analyze prometheus promtool mosquitto; do \
+	  command -v $$needed >/dev/null || { \
 	  echo "$$needed is missing: sudo apt-get install --no-install-recommends $(PEER_PACKAGES)"; \
 	  exit 1; }; done
 	$(BIN)/python -m pytest -q tests/peers
@@ -155,7 +156,7 @@ wheel: $(VENV)/lint.stamp
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute.flash import board_files; board_files.micropython()'
 	build/wheel-venv/bin/hardmute demo --svg build/wheel/demo.svg >/dev/null
-	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32,listen,page]"
+	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32,listen,page,metrics,mqtt]"
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute.flash import littlefs_image as image, tree; \
 	  files = tree.program(); assert "muteboard/app.mpy" in files; \
@@ -163,7 +164,7 @@ wheel: $(VENV)/lint.stamp
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute.cli.commands import recording; from hardmute.listen import detector'
 	cd build && wheel-venv/bin/python -c \
-	  'from importlib import resources; from hardmute.web import serving; \
+	  'from importlib import resources; from hardmute.monitor import mqtt; from hardmute.web import metrics_sink, serving; \
 	  assert resources.files("hardmute.web").joinpath("page.html").is_file()'
 	@echo "the wheel works in a clean environment: $$(ls build/wheel/*.whl)"
 

@@ -30,6 +30,7 @@ from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics
 from hardmute.sim.server import Simulator
 from hardmute.sim.world import act
+from hardmute.web.metrics import Metrics
 from hardmute.web.serving import PageSink
 from muteboard import config
 
@@ -180,9 +181,14 @@ class Served:
     """
 
     def __init__(
-        self, *boards: str, chosen: PageSettings = ANY_PORT, clock: HostClock = SYSTEM
+        self,
+        *boards: str,
+        chosen: PageSettings = ANY_PORT,
+        clock: HostClock = SYSTEM,
+        until: Callable[[Served], object] = lambda served: served.sink.entrance(),
     ) -> None:
         self._boards = boards
+        self._is_served = until
         self._chosen = chosen
         self._clock = clock
         self._begun = threading.Event()
@@ -192,7 +198,8 @@ class Served:
 
     async def _run(self) -> None:
         self.monitor = Monitor(self._boards, clock=self._clock)
-        self.sink = PageSink(self.monitor, self._chosen, self._clock)
+        self.metrics = Metrics(self.monitor, self._clock)
+        self.sink = PageSink(self.monitor, self._chosen, self._clock, self.metrics.text)
         self._loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
         self.told: list[tuple[str, float]] = []
@@ -201,8 +208,8 @@ class Served:
         serving = asyncio.create_task(self.sink.run(self.monitor.feed, self.monitor.mute))
         await self.monitor.is_ready.wait()
         while self.sink.trouble is None:
-            if entrance := self.sink.entrance():
-                self.url = entrance.url
+            if self._is_served(self):
+                self.url = self.sink.url or ""
                 break
             await asyncio.sleep(0.01)
         self._begun.set()

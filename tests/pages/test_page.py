@@ -65,20 +65,6 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def board(home: Path) -> Iterator[RecordedBoard]:  # noqa: ARG001 (for its effect)
-    made = RecordedBoard()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def served(board: RecordedBoard) -> Iterator[Served]:
-    made = Served(board.board)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def chromium(tmp_path: Path) -> Iterator[Browser]:
     with browser(tmp_path / "profile") as made:
         yield made

@@ -106,6 +106,17 @@ class MqttSettings:
 
 
 @dataclass(frozen=True)
+class MetricsSettings:
+    """Metrics for Prometheus (docs/metrics.md). ``serve``: whether the page's server has them.
+
+    ``file``: into which they are written, for others to read; its name ends with ``.prom``.
+    """
+
+    serve: bool = False
+    file: str | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """All of it. ``boards``: ids, labels or ports to follow; none: each real board."""
 
@@ -115,6 +126,7 @@ class Settings:
     hooks: Hooks = field(default_factory=Hooks)
     os_mute: OsMute = field(default_factory=OsMute)
     page: PageSettings = field(default_factory=PageSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     mqtt: MqttSettings = field(default_factory=MqttSettings)
 
 
@@ -208,6 +220,14 @@ def _file(value: object) -> str:
     return str(file)
 
 
+def _metrics_file(value: object) -> str:
+    file = _file(value)
+    # What reads such files reads no others.
+    if not Path(file).name.removesuffix(".prom") or not file.endswith(".prom"):
+        raise ValueError
+    return file
+
+
 def _address(value: object) -> tuple[str, int]:
     import ipaddress
 
@@ -287,6 +307,13 @@ KEYS = {
         "page", "certificate", 'a file with its whole path, as "~/page.pem"', _file
     ),
     "page_key": Key("page", "key", 'a file with its whole path, as "~/page.key"', _file),
+    "metrics": Key("metrics", "serve", _SWITCH, _switch),
+    "metrics_file": Key(
+        "metrics",
+        "file",
+        'a file with its whole path that ends with .prom, as "~/textfiles/hardmute.prom"',
+        _metrics_file,
+    ),
     "mqtt": Key(
         "mqtt",
         "broker",
@@ -367,6 +394,7 @@ def load(file: Path) -> Settings:
         hooks=Hooks(**parts["hooks"]),
         os_mute=OsMute(**parts["os_mute"]),
         page=page,
+        metrics=MetricsSettings(**parts["metrics"]),
         mqtt=mqtt,
     )
 

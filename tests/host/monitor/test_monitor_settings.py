@@ -18,6 +18,7 @@ from hardmute.monitor.settings import (
     KEYS,
     Broker,
     Hooks,
+    MetricsSettings,
     MqttSettings,
     OsMute,
     PageSettings,
@@ -80,6 +81,8 @@ page_address = "[::]:8443"
 page_names = ["Desk.example.org", "desk"]
 page_certificate = "/etc/page.pem"
 page_key = "/etc/page.key"
+metrics = true
+metrics_file = "/run/textfiles/hardmute.prom"
 mqtt = "mqtts://[2001:db8::1]:8884/"
 mqtt_name = "desk-2"
 mqtt_user = "hardmute"
@@ -109,6 +112,7 @@ mqtt_plain = true
             "/etc/page.pem",
             "/etc/page.key",
         ),
+        metrics=MetricsSettings(True, "/run/textfiles/hardmute.prom"),
         mqtt=MqttSettings(
             Broker("2001:db8::1", 8884, tls=True),
             "desk-2",
@@ -128,6 +132,7 @@ def test_every_field_has_its_key() -> None:
         "hooks": Hooks,
         "os_mute": OsMute,
         "page": PageSettings,
+        "metrics": MetricsSettings,
         "mqtt": MqttSettings,
     }
     fields = {("", one.name) for one in dataclasses.fields(Settings)} - {
@@ -196,6 +201,9 @@ def test_a_file_saved_by_an_editor_of_windows(file: Path) -> None:
         ("xy = 1", 'line 1: there is no setting "xy": docs/monitor.md has them all.'),
         ('"x\\u001b[1m" = 1', 'line 1: there is no setting "x\\u001b[1m": docs/monitor.md'),
         ('"notify\\n" = true', 'there is no setting "notify\\n" (did you mean notify?).'),
+        ('metrics_file = "/run/x.txt"', "1: metrics_file must be a file with its whole path that"),
+        ('metrics_file = "/run/.prom"', "1: metrics_file must be a file with its whole path that"),
+        ('metrics_file = "x.prom"', "1: metrics_file must be a file with its whole path that"),
         ('page_address = "8437"', 'must be an IP address and a port, as "127.0.0.1:8437", not'),
         ('page_address = "example.org:80"', "line 1: page_address must be an IP address"),
         ('page_address = "::1:80"', "line 1: page_address must be an IP address"),

@@ -33,20 +33,6 @@ BASE = f"/api/boards/{BOARD}"
 
 
 @pytest.fixture
-def board(home: Path) -> Iterator[RecordedBoard]:  # noqa: ARG001 (for its effect)
-    made = RecordedBoard()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def served(board: RecordedBoard) -> Iterator[Served]:
-    made = Served(board.board)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def told(story: Story) -> Iterator[Client]:
     """One with a session, where the log tells the story of a board that is not there."""
     story.host.log.close()
@@ -80,6 +66,7 @@ def test_each_operation_answers_as_its_document_says(told: Client) -> None:
         ("GET", "/api/openapi.json"): ["/api/openapi.json"],
         ("GET", "/api/boards"): ["/api/boards"],
         ("GET", "/api/events"): ["/api/events"],
+        ("GET", "/metrics"): ["/metrics"],
         ("POST", "/api/session"): ["/api/session"],
         ("POST", "/api/boards/{board}/mute"): ["/mute"],
         ("GET", "/api/boards/{board}/log"): [
