@@ -226,11 +226,13 @@ def bridge(chosen: MqttSettings, *boards: str, **more: Any) -> Iterator[Bridge]:
 
 
 @contextmanager
-def monitor_process(broker: Mosquitto, *boards: str) -> Iterator[subprocess.Popen[str]]:
-    """``hardmute monitor`` with its default times."""
+def monitor_process(
+    broker: Mosquitto, *boards: str, more: str = ""
+) -> Iterator[subprocess.Popen[str]]:
+    """``hardmute monitor`` with its default times. ``more``: other settings."""
     home = Path(os.environ["HARDMUTE_HOME"])
     settings = f'mqtt = "mqtt://127.0.0.1:{broker.port}"\nmqtt_name = "{NAME}"\n'
-    (home / "monitor.toml").write_text(settings)
+    (home / "monitor.toml").write_text(settings + more)
     named = [word for board in boards for word in ("-d", board)]
     process = subprocess.Popen(
         [sys.executable, "-m", "hardmute", "monitor", *named],

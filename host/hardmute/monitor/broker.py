@@ -73,6 +73,8 @@ async def connected(
             tls_context=tls,
             max_queued_incoming_messages=_MOST_INCOMING,
             logger=_NOBODY,
+            # A state does not wait for the acknowledgement of what went before it.
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
         await _enter(client)
         try:
