@@ -228,6 +228,16 @@ def test_tls_and_a_password(
     assert "hunter2" not in "".join([*capfd.readouterr(), caplog.text])
 
 
+def test_what_the_broker_does_not_allow_is_told(board: RecordedBoard, tmp_path: Path) -> None:
+    (tmp_path / "acl").write_text("topic readwrite hardmute/#\n")
+    broker = Mosquitto(tmp_path, f"acl_file {tmp_path / 'acl'}")
+    try:
+        with bridge(broker.chosen, board.board) as told:
+            wait_for(lambda: f"write the topic {DEVICE}" in (told.sink.trouble or ""))
+    finally:
+        broker.kill()
+
+
 class Referee:
     """Subscribes afresh, and never may be shown a "muted" that is older than ``limit_s``."""
 

@@ -10,18 +10,22 @@ import socket
 import ssl
 import stat
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 import aiomqtt
+from paho.mqtt import client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from hardmute.model import words
 from hardmute.model.errors import LocalError
 from hardmute.monitor.aside import aside
 from hardmute.monitor.settings import Broker, MqttSettings
 
+_T = TypeVar("_T")
 # Seconds after which a broker misses this client; and that the end of a connection may take.
 _KEEP_ALIVE_S = 10
 _END_S = 0.3
@@ -35,6 +39,89 @@ _NOBODY = logging.Logger("hardmute.broker", logging.CRITICAL + 1)
 _ERRORS = (aiomqtt.MqttError, OSError, LocalError)
 
 
+class BrokerClient(aiomqtt.Client):
+    """A client that says what aiomqtt keeps to itself, and ends without its help."""
+
+    # Whether the broker has refused what was published.
+    is_refused = False
+
+    def _on_publish(
+        self,
+        client: mqtt.Client,
+        userdata: Any,
+        mid: int,
+        reason_code: ReasonCode,
+        properties: Properties,
+    ) -> None:
+        self.is_refused = self.is_refused or reason_code.is_failure
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    async def enter(self) -> None:
+        """Connect. If this is cancelled, there is no connection either."""
+        entering = asyncio.ensure_future(self.__aenter__())
+
+        def after(_: object) -> None:
+            # Where it waited in vain for the answer, aiomqtt leaves the socket open.
+            _look_at(entering)
+            self.hang_up()
+
+        try:
+            await asyncio.shield(entering)
+        except BaseException:
+            entering.add_done_callback(after)
+            raise
+        self._disconnected.add_done_callback(_look_at)
+
+    async def say(
+        self, topic: str, payload: bytes, *, retain: bool, expires_s: int | None
+    ) -> None:
+        """Publish, and wait for the broker's answer. ``expires_s``: None: the broker keeps it."""
+        properties = Properties(PacketTypes.PUBLISH)
+        if expires_s is not None:
+            properties.MessageExpiryInterval = expires_s
+        await _until_cancelled(
+            self.publish(topic, payload, qos=1, retain=retain, properties=properties)
+        )
+        if self.is_refused:
+            raise LocalError(f"it does not let this user write the topic {topic}")
+
+    async def listen(self, topic: str) -> None:
+        """Subscribe."""
+        for answer in await _until_cancelled(self.subscribe(topic, qos=1)):
+            if isinstance(answer, ReasonCode) and answer.is_failure:
+                raise LocalError(f"it does not let this user read the topic {topic}")
+
+    async def leave(self) -> None:
+        """End the connection with the word that keeps the will back."""
+        self.timeout = _END_S
+        with contextlib.suppress(aiomqtt.MqttError):
+            await self.__aexit__(None, None, None)
+
+    def hang_up(self) -> None:
+        """End the connection without a word, if it has not ended."""
+        plug = self._client.socket()
+        if isinstance(plug, socket.socket):
+            with contextlib.suppress(OSError):
+                plug.shutdown(socket.SHUT_RDWR)
+
+
+async def _until_cancelled(call: Coroutine[Any, Any, _T]) -> _T:
+    """What ``call`` returns.
+
+    `asyncio.wait_for`, by which aiomqtt waits, may lose a cancellation before Python 3.12. This
+    one passes it on at once.
+    """
+    calling = asyncio.ensure_future(call)
+    calling.add_done_callback(_look_at)
+    return await asyncio.shield(calling)
+
+
+def _look_at(ended: asyncio.Future[Any]) -> None:
+    """Python complains of an error that nobody looks at."""
+    if not ended.cancelled():
+        ended.exception()
+
+
 @contextlib.asynccontextmanager
 async def connected(
     chosen: MqttSettings,
@@ -43,7 +130,7 @@ async def connected(
     *,
     answer_s: float,
     will: aiomqtt.Will | None = None,
-) -> AsyncGenerator[aiomqtt.Client]:
+) -> AsyncGenerator[BrokerClient]:
     """A connection of the client ``name``. ``answer_s``: seconds that the broker may take.
 
     ``password``: it goes before that of the file. If an error ends it, the broker sends the
@@ -58,7 +145,7 @@ async def connected(
         await aside(lambda: _knock(broker, tls, answer_s))
         properties = Properties(PacketTypes.CONNECT)
         properties.MaximumPacketSize = _LARGEST
-        client = aiomqtt.Client(
+        client = BrokerClient(
             broker.host,
             broker.port,
             username=chosen.user,
@@ -76,16 +163,16 @@ async def connected(
             # A state does not wait for the acknowledgement of what went before it.
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
-        await _enter(client)
+        await client.enter()
         try:
             yield client
         except asyncio.CancelledError:
-            await _leave(client)
+            await client.leave()
             raise
         else:
-            await _leave(client)
+            await client.leave()
         finally:
-            _hang_up(client)
+            client.hang_up()
     except _ERRORS as error:
         why = words.printable(getattr(error, "strerror", None) or str(error) or "no answer")
         raise LocalError(
@@ -98,44 +185,6 @@ async def reach(chosen: MqttSettings, password: str | None, answer_s: float) -> 
     """Connect once, beside a monitor that is connected. Raises `LocalError` as `connected`."""
     async with connected(chosen, password, f"hardmute-check-{os.getpid()}", answer_s=answer_s):
         pass
-
-
-async def _enter(client: aiomqtt.Client) -> None:
-    entering = asyncio.ensure_future(client.__aenter__())
-
-    def after(entered: asyncio.Future[aiomqtt.Client]) -> None:
-        # Where it waited in vain for the answer, aiomqtt leaves the socket open.
-        if not entered.cancelled():
-            entered.exception()
-        _hang_up(client)
-
-    try:
-        await asyncio.shield(entering)
-    except BaseException:
-        entering.add_done_callback(after)
-        raise
-    client._disconnected.add_done_callback(_look_at)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-
-
-async def _leave(client: aiomqtt.Client) -> None:
-    """End the connection with the word that keeps the will back."""
-    client.timeout = _END_S
-    with contextlib.suppress(aiomqtt.MqttError):
-        await client.__aexit__(None, None, None)
-
-
-def _look_at(ended: asyncio.Future[None]) -> None:
-    """Python complains of an error that nobody looks at."""
-    if not ended.cancelled():
-        ended.exception()
-
-
-def _hang_up(client: aiomqtt.Client) -> None:
-    """End the connection without a word, if it has not ended: a word would keep the will back."""
-    plug = client._client.socket()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    if isinstance(plug, socket.socket):
-        with contextlib.suppress(OSError):
-            plug.shutdown(socket.SHUT_RDWR)
 
 
 def _knock(broker: Broker, tls: ssl.SSLContext | None, answer_s: float) -> None:

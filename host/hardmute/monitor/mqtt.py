@@ -12,8 +12,6 @@ from datetime import datetime
 from typing import NamedTuple
 
 import aiomqtt
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from hardmute.evidence.observation import Observation
 from hardmute.evidence.timeline import total_live_ms
@@ -22,7 +20,7 @@ from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.model.errors import HardmuteError, LocalError
 from hardmute.monitor import home_assistant
 from hardmute.monitor.aside import aside
-from hardmute.monitor.broker import connected
+from hardmute.monitor.broker import BrokerClient, connected
 from hardmute.monitor.feed import Feed, Mute, Told
 from hardmute.monitor.home_assistant import Stamp, Topics
 from hardmute.monitor.monitor import Monitor
@@ -177,11 +175,9 @@ class MqttSink:
             notices.tell(trouble)
         self._is_trouble_told = True
 
-    async def _work(self, client: aiomqtt.Client, mute: Mute) -> None:
+    async def _work(self, client: BrokerClient, mute: Mute) -> None:
         for topic in (self._topics.commands, self._topics.birth):
-            answers = await client.subscribe(topic, qos=1)
-            if any(getattr(one, "is_failure", False) for one in answers):
-                raise LocalError(f"it does not let this user read the topic {topic}")
+            await client.listen(topic)
         self._everything_again()
         working = [
             asyncio.ensure_future(self._send(client)),
@@ -198,7 +194,7 @@ class MqttSink:
             await asyncio.gather(*working, return_exceptions=True)
             if (current := asyncio.current_task()) is not None and current.cancelling():
                 # The will is for an end that nobody has chosen.
-                with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
+                with contextlib.suppress(aiomqtt.MqttError, LocalError, TimeoutError):
                     async with asyncio.timeout(_END_S):
                         await self._publish(client, _Publication(self._topics.bridge, _GONE))
 
@@ -208,7 +204,7 @@ class MqttSink:
         self._told_s.pop(self._topics.bridge, None)
         self._has_news.set()
 
-    async def _send(self, client: aiomqtt.Client) -> None:
+    async def _send(self, client: BrokerClient) -> None:
         loop = asyncio.get_running_loop()
         while True:
             self._has_news.clear()
@@ -224,13 +220,8 @@ class MqttSink:
                 async with asyncio.timeout_at(oldest_s + self._times.still):
                     await self._has_news.wait()
 
-    async def _publish(self, client: aiomqtt.Client, one: _Publication) -> None:
-        properties = Properties(PacketTypes.PUBLISH)
-        if one.expires_s is not None:
-            properties.MessageExpiryInterval = one.expires_s
-        await client.publish(
-            one.topic, one.payload, qos=1, retain=one.retain, properties=properties
-        )
+    async def _publish(self, client: BrokerClient, one: _Publication) -> None:
+        await client.say(one.topic, one.payload, retain=one.retain, expires_s=one.expires_s)
 
     def _next(self, now_s: float) -> _Publication | None:
         """What is published next: changes first, and what only stays as it is last."""
@@ -293,7 +284,7 @@ class MqttSink:
         self._told_s.pop(board, None)
         return _Publication(self._topics.device(board), b"", forgets=board)
 
-    async def _receive(self, client: aiomqtt.Client, mute: Mute) -> None:
+    async def _receive(self, client: BrokerClient, mute: Mute) -> None:
         async for message in client.messages:
             topic, payload = str(message.topic), message.payload
             if topic == self._topics.birth:
