@@ -23,7 +23,7 @@ exit: 0 muted or done; 1 live; 2 usage; 3 unknown, less proof than required, or
 # What `--device` is stored under begins with this.
 _NAMED = "named by "
 # The commands that ask several boards, one after the other.
-_OF_SEVERAL = ("status", "mute", "verify", "monitor")
+_OF_SEVERAL = ("status", "mute", "verify", "monitor", "watch")
 # The view of `hardmute log` that nobody names: `log FILE` is short for it.
 _OF_A_FILE = "of"
 # Options that `hardmute log FILE` may have before the file, and that take a word.
@@ -167,9 +167,11 @@ def _add_json(command: argparse.ArgumentParser, words: str = "one JSON object") 
 def _add_watch(command: argparse.ArgumentParser) -> None:
     command.epilog = (
         "It holds the board's port. Other commands of yours say so, log nothing and end;\n"
-        "only `hardmute mute` gets the port. `watch` then takes it back and follows on."
+        "only `hardmute mute` gets the port. `watch` then takes it back and follows on.\n"
+        "With --format it may follow several boards: one line shows all of them."
     )
-    _add_common(command)
+    _add_common(command, several=True)
+    _add_all(command)
     form = command.add_mutually_exclusive_group()
     form.add_argument(
         "--json", action="store_true", help="a JSON object for each change, a line each"
