@@ -289,8 +289,8 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
         "--require",
         metavar="LEVEL",
         default="sensed",
-        choices=("reported", "sensed", "attested", "heard"),
-        help="least proof for exit code 0: reported, sensed (default), attested, heard",
+        choices=("reported", "sensed", "attested", "absent", "heard"),
+        help="least proof for exit code 0: reported, sensed (default), attested, absent, heard",
     )
     ear = command.add_argument_group("by ear")
     ear.add_argument(
@@ -526,6 +526,16 @@ def _add_config(command: argparse.ArgumentParser) -> None:
     _add_json(action)
 
 
+def _add_usb(command: argparse.ArgumentParser) -> None:
+    _add_common(command)
+    which = command.add_mutually_exclusive_group()
+    which.add_argument(
+        "--learn", action="store_true", help="find it: you press the button, and it comes and goes"
+    )
+    which.add_argument("--forget", action="store_true", help="look for it no more")
+    _add_json(command)
+
+
 def _add_name(command: argparse.ArgumentParser) -> None:
     _add_common(command)
     command.add_argument("label", nargs="?", metavar="LABEL", help="none: print it")
@@ -622,7 +632,8 @@ def _add_world(command: argparse.ArgumentParser) -> None:
     command.usage = "hardmute world [-h] [-v] ID WORD ..."
     command.epilog = (
         "words: press, hold S, bounce MS, weld [N], unweld [N], stick, unstick, unplug,\n"
-        "replug, power-off, power-on [--hold S], hang, look (prints what is so)"
+        "replug, power-off, power-on [--hold S], hang, bypass, unbypass,\n"
+        "look (prints what is so)"
     )
     _add_common(command, device=False, timeout=False)
     command.add_argument(
@@ -655,7 +666,8 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "page": ("page:page", "open the page of the monitor", _add_page),
     "service": ("service:status", "have the system run the monitor", _add_service),
     "mute": ("asking:mute", "cut the line; nothing here connects it", _add_mute),
-    "verify": ("asking:verify", "verdict and proof level, checked afresh", _add_verify),
+    "verify": ("asking:verify", "verdict and proof level, checked afresh; see `usb`", _add_verify),
+    "usb": ("usb:usb", "the USB device behind a board, for `verify`", _add_usb),
     "audio": ("audio:audio", "microphones and speakers for `verify --listen`", _add_audio),
     "pair": ("pair:pair", "make the keys for proof; `unpair` ends that", _add_pair),
     "unpair": ("pair:unpair", "end a board's pairing (in setup)", _add_state),
@@ -672,7 +684,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "completion": ("completion:completion", "shell completion script", _add_completion),
 }
 # Commands that the line of another one tells of: a screen has no more lines.
-_TOLD_BY_ANOTHER = ("unpair", "forget", "page")
+_TOLD_BY_ANOTHER = ("unpair", "forget", "page", "usb")
 _DEFAULTS: dict[str, object] = {
     "timeout": 3.0, "verbose": False, "since": None, "until": None,
     "all": False, "json": False, "csv": None, "of": None,
