@@ -161,6 +161,7 @@ COMMANDS_THAT_CALL = {
     "asking": {"listen"},
     "monitor": {"watch"},
     "status": {"asking"},
+    "watch": {"watch_several"},
 }
 
 
