@@ -18,7 +18,7 @@ Cause = Literal["boot", "button", "host", "timer", "stuck", "fault", "watchdog"]
 # What the host concludes of a line, and how a verdict of "muted" is borne out, weakest first
 # (docs/design.md, "Words").
 Verdict = Literal["muted", "live", "fault", "unknown"]
-ProofLevel = Literal["reported", "sensed", "attested", "heard"]
+ProofLevel = Literal["reported", "sensed", "attested", "absent", "heard"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 PROOF_LEVELS: tuple[ProofLevel, ...] = get_args(ProofLevel)
 # The reason for which a "muted" of a board that this host is paired with is `unknown`.

@@ -28,12 +28,15 @@ from hardmute.model.allowance import Allowance
 from hardmute.model.answers import Attested, Conclusion, Identity, JournalEnd, Status, conclude
 from hardmute.model.clock import SYSTEM, HostClock, Moment
 from hardmute.model.errors import EvidenceError, PortWantedError, RefusedError, UnreachableError
-from hardmute.model.typed import Any, NamedTuple
+from hardmute.model.typed import TYPE_CHECKING, Any, NamedTuple
 from hardmute.store import keys
 from hardmute.store.log import ELSEWHERE, Log, Pairing
 from hardmute.sync.journal_import import MOST_BREAKS, Intake
 from hardmute.sync.recorder import Recorder
 from muteboard import attest, journal
+
+if TYPE_CHECKING:
+    from hardmute.evidence.absence import Looked
 
 # An answer that took longer may be of another time; so may what is told after a longer fetch.
 FRESH_US = 2_000_000
@@ -113,13 +116,22 @@ class Meeting(NamedTuple):
     contradicted: str | None = None
     # It was not asked for, and waited before it was read, or nobody knows how long it waited.
     doubt: str | None = None
+    # What this host's USB showed just before of the device behind the board, if one was learned.
+    seen: Looked | None = None
 
     @property
     def conclusion(self) -> Conclusion:
         """What this host makes of it."""
         if self.contradicted is not None:
             return Conclusion("fault", None, self.contradicted)
-        return conclude(self.status, attested=self.signed is not None, unsigned=self.unsigned)
+        found = conclude(self.status, attested=self.signed is not None, unsigned=self.unsigned)
+        if self.seen is None or self.status.state != "muted":
+            return found
+        if self.seen.is_leak:
+            return Conclusion("fault", None, self.seen.told)
+        # It adds to what the board has signed, and stands for none of it.
+        is_absent = self.seen.bears_out and found.proof == "attested"
+        return found._replace(proof="absent") if is_absent else found
 
 
 class Budget:
@@ -155,7 +167,7 @@ class Contact:
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._session = session
-        self._identity = identity
+        self.identity = identity
         self._board = identity.board
         self._recorder = recorder
         self._clock = clock
@@ -225,7 +237,7 @@ class Contact:
     def _meet(self) -> Meeting:
         held = self._has = self._held()
         self._plan(held)
-        if not self._identity.journal:
+        if not self.identity.journal:
             self._miss_journal(held)
             return self._followed(self.ask(), None, held.unsigned("unsupported"))
         again = True
