@@ -102,6 +102,10 @@ class _Event(NamedTuple):
     faults: str | None
 
 
+# What one branch tells, in order.
+_Run = list[AttestedState | Sighted | _Event]
+
+
 def attested(entry: Entry) -> AttestedState:
     """The attestation in an entry of that kind."""
     body = entry.body
@@ -182,25 +186,48 @@ def read(entries: Iterable[Entry]) -> Reading:
     return Reading(found, list(_unproven(marks, bracketed)))
 
 
-def _runs(entries: Iterable[Entry]) -> Iterator[list[AttestedState | Sighted | _Event]]:
+def _runs(entries: Iterable[Entry]) -> Iterator[_Run]:
     """The unbroken stretches of one branch."""
-    run: list[AttestedState | Sighted | _Event] = []
+    run: _Run = []
+    # Contacts before it.
+    seen: list[Sighted] = []
     branch = None
     for entry in entries:
-        if entry.kind == "incident":
-            # What lies before and after it does not join.
-            yield run
+        kind = entry.kind
+        begins = kind in ("record", "attestation") and entry.body["branch"] != branch
+        # What lies before and after an incident does not join.
+        if run and (begins or kind == "incident"):
+            yield _dated(seen, run)
+            seen = [item for item in run if isinstance(item, Sighted)]
             run = []
-        elif entry.kind in ("record", "attestation"):
-            if entry.body["branch"] != branch:
-                yield run
-                run, branch = [], entry.body["branch"]
-            run.append(attested(entry) if entry.kind == "attestation" else _event(entry))
-        elif entry.kind == "observation":
+        if kind in ("record", "attestation"):
+            branch = entry.body["branch"]
+            run.append(attested(entry) if kind == "attestation" else _event(entry))
+        elif kind == "observation":
             sighted = _sighted(entry)
             if sighted is not None:
                 run.append(sighted)
-    yield run
+    yield _dated(seen, run)
+
+
+def _dated(seen: Iterable[Sighted], run: _Run) -> _Run:
+    """``run``, with those contacts before it that date it as well: of a boot that went on, by the
+    host's clock that nobody sets. Its records may have been fetched later.
+    """
+    firsts: dict[int, Anchor] = {}
+    for item in run:
+        if isinstance(item, Sighted):
+            firsts.setdefault(item.boot, item.anchor)
+    if not firsts:
+        return run
+    return [*(one for one in seen if _goes_on(one, firsts.get(one.boot))), *run]
+
+
+def _goes_on(one: Sighted, later: Anchor | None) -> bool:
+    if later is None:
+        return False
+    on = advance(one.anchor, later)
+    return on.ran_ms is not None and on.board_agrees(on.ran_ms)
 
 
 def _unproven(marks: list[AttestedState], bracketed: set[tuple[int, int]]) -> Iterator[Bounds]:
@@ -303,9 +330,9 @@ class _Boot(NamedTuple):
     bracketed: set[tuple[int, int]]
 
 
-def _read(run: Sequence[AttestedState | Sighted | _Event]) -> Iterator[_Boot]:
+def _read(run: _Run) -> Iterator[_Boot]:
     """The boots of an unbroken stretch of one branch. Rule T1: each is read by itself."""
-    boots: dict[int, list[AttestedState | Sighted | _Event]] = {}
+    boots: dict[int, _Run] = {}
     for item in run:
         boots.setdefault(item.boot, []).append(item)
     clocks = _clocks(boots)
@@ -337,7 +364,7 @@ class _Clock:
         return Bounds(self._start.earliest + uptime_ms, self._start.latest + uptime_ms)
 
 
-def _clocks(boots: dict[int, list[AttestedState | Sighted | _Event]]) -> dict[int, _Clock]:
+def _clocks(boots: dict[int, _Run]) -> dict[int, _Clock]:
     anchored = {
         boot: BootClock(anchors)
         for boot, items in boots.items()

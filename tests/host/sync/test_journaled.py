@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +204,35 @@ def test_P6_a_clock_set_back_takes_nothing_else_of_the_journal(told: Story, back
     assert [one.state for one in found].count("live") == 3
     assert "the host's clock went back" in {one.note for one in found}
     assert sum(one.length_ms for one in found if one.state == "unknown") <= 10_000
+
+
+@pytest.mark.parametrize("lost", ["never fetched", "a gap"])
+def test_P5_a_contact_without_the_journal_dates_it_too(tmp_path: Path, lost: str) -> None:
+    """The journal comes after the clock was set back: nothing that was live is shown muted."""
+    made = Story(tmp_path / "late.sqlite3")
+    made.board.unpair()
+    made.pass_minutes(60)
+    lives: list[int] = []
+    for _ in range(2):
+        lives.append(made.now)
+        made.board.live_for(10 * MINUTE)
+        made.pass_minutes(60)
+    made.host.observe(made.board)
+    made.pass_minutes(10)
+    made.host.start_ms -= 30 * MINUTE
+    if lost == "a gap":
+        incident = {"branch": 1, "what": "gap", "text": "", "first": 1, "last": 1}
+        made.host.log.append("incident", made.board.id, incident)
+    made.attest()
+    made.pass_minutes(90)
+    made.attest()
+    found = shown(made)
+    made.host.log.close()
+    muted = [one for one in found if one.state == "muted"]
+    assert len(muted) >= 3
+    for one, live in product(muted, lives):
+        edge_ms = one.plus_minus_ms + 1
+        assert one.end_ms <= live + edge_ms or one.start_ms >= live + 10 * MINUTE - edge_ms
 
 
 def test_P5_the_journal_does_not_hide_what_a_contact_saw_live() -> None:
