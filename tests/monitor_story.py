@@ -49,8 +49,9 @@ MEETS_S = 1.0
 SETTLING_MS = 15
 # How long a state may take to be told, in seconds: a busy machine delays all of it.
 SETTLES_S = 60.0
-# The board's loop, and its port, are looked at every 5 ms; and contacts bounce for 1 ms.
-EDGE_MS = 30
+# By how much times of the log may be off: a pass of the board (docs/evidence.md, T5), which takes
+# long where the machine is busy. And contacts bounce for 1 ms.
+EDGE_MS = 250
 BOUNCE_US = 2_000
 # It says what time it is at least every second, or is asked.
 ANCHOR_US = 2_000_000
@@ -272,13 +273,6 @@ class Host:
             interval.start_ms + edge_ms, interval.end_ms - edge_ms, asked
         ):
             live = board.was_live(begin_us, end_us)
-            if live:
-                import shutil, os, pickle
-                d=f"/dev/shm/proof/fail{os.getpid()}-{time.time_ns()}"; os.makedirs(d)
-                shutil.copy(paths.log_file(), d+"/log.sqlite3")
-                clock=self.clocks.clock
-                pickle.dump(dict(board=board.board,interval=tuple(interval),live=live,sets=self._sets,to_run=clock.run_us() - 1000 * clock.wall_ms() + self._sets[-1][1],
-                  changes=list(zip(board._change_us,board._changes_us,board._connected)),host=board._host_us,boardus=board._board_us,behind=board._behind_us,span=(begin_us,end_us)),open(d+"/p","wb"))
             assert not live, (board.board, interval, live, self._sets)
 
     def _spans(self, from_ms: int, to_ms: int, asked: list[int]) -> Iterator[tuple[int, int]]:

@@ -216,17 +216,15 @@ def _dated(seen: Iterable[Sighted], run: _Run) -> _Run:
     """
     firsts: dict[int, Anchor] = {}
     for item in run:
-        if isinstance(item, Sighted):
+        if not isinstance(item, _Event):
             firsts.setdefault(item.boot, item.anchor)
-    if not firsts:
-        return run
-    return [*(one for one in seen if _goes_on(one, firsts.get(one.boot))), *run]
+    dates = (one for one in seen if one.boot in firsts and _goes_on(one.anchor, firsts[one.boot]))
+    return [*dates, *run]
 
 
-def _goes_on(one: Sighted, later: Anchor | None) -> bool:
-    if later is None:
-        return False
-    on = advance(one.anchor, later)
+def _goes_on(one: Anchor, later: Anchor) -> bool:
+    """Whether the board ran from the one to the other, by the host's clock that nobody sets."""
+    on = advance(one, later)
     return on.ran_ms is not None and on.board_agrees(on.ran_ms)
 
 
@@ -366,9 +364,7 @@ class _Clock:
 
 def _clocks(boots: dict[int, _Run]) -> dict[int, _Clock]:
     anchored = {
-        boot: BootClock(anchors)
-        for boot, items in boots.items()
-        if (anchors := _anchors(items, AttestedState) or _anchors(items, Sighted))
+        boot: BootClock(anchors) for boot, items in boots.items() if (anchors := _anchors(items))
     }
     order = list(boots)
     found: dict[int, _Clock] = {}
@@ -389,10 +385,18 @@ def _clocks(boots: dict[int, _Run]) -> dict[int, _Clock]:
     return found
 
 
-def _anchors(
-    items: Sequence[AttestedState | Sighted | _Event], kind: type[AttestedState | Sighted]
-) -> list[Anchor]:
-    return [item.anchor for item in items if isinstance(item, kind)]
+def _anchors(items: _Run) -> list[Anchor]:
+    """Those of a boot: attestations, and answers before the first and after the last of them if
+    the board went on. Without attestations all answers.
+    """
+    marks = [item.anchor for item in items if isinstance(item, AttestedState)]
+    answers = [item.anchor for item in items if isinstance(item, Sighted)]
+    if not marks:
+        return answers
+    first, last = (end(marks, key=lambda mark: mark.uptime_ms) for end in (min, max))
+    before = [one for one in answers if one.uptime_ms < first.uptime_ms and _goes_on(one, first)]
+    after = [one for one in answers if one.uptime_ms > last.uptime_ms and _goes_on(last, one)]
+    return [*before, *marks, *after]
 
 
 def _last(items: Sequence[AttestedState | Sighted | _Event]) -> int:

@@ -206,7 +206,7 @@ def test_P6_a_clock_set_back_takes_nothing_else_of_the_journal(told: Story, back
     assert sum(one.length_ms for one in found if one.state == "unknown") <= 10_000
 
 
-@pytest.mark.parametrize("lost", ["never fetched", "a gap"])
+@pytest.mark.parametrize("lost", ["never fetched", "a gap", "not yet paired", "before it paired"])
 def test_P5_a_contact_without_the_journal_dates_it_too(tmp_path: Path, lost: str) -> None:
     """The journal comes after the clock was set back: nothing that was live is shown muted."""
     made = Story(tmp_path / "late.sqlite3")
@@ -217,12 +217,17 @@ def test_P5_a_contact_without_the_journal_dates_it_too(tmp_path: Path, lost: str
         lives.append(made.now)
         made.board.live_for(10 * MINUTE)
         made.pass_minutes(60)
-    made.host.observe(made.board)
+    if lost == "before it paired":
+        made.attest()
+    else:
+        made.host.observe(made.board)
     made.pass_minutes(10)
     made.host.start_ms -= 30 * MINUTE
     if lost == "a gap":
         incident = {"branch": 1, "what": "gap", "text": "", "first": 1, "last": 1}
         made.host.log.append("incident", made.board.id, incident)
+    if "paired" in lost:
+        made.board.pair()
     made.attest()
     made.pass_minutes(90)
     made.attest()
