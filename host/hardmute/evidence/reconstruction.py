@@ -102,6 +102,8 @@ class _Event(NamedTuple):
     faults: str | None
 
 
+# Contacts that may date what is fetched after an incident: two each time that the clock was set.
+_MOST_SEEN = 64
 # What one branch tells, in order.
 _Run = list[AttestedState | Sighted | _Event]
 
@@ -198,7 +200,7 @@ def _runs(entries: Iterable[Entry]) -> Iterator[_Run]:
         # What lies before and after an incident does not join.
         if run and (begins or kind == "incident"):
             yield _dated(seen, run)
-            seen = [item for item in run if isinstance(item, Sighted)]
+            seen = _thinned([*seen, *(item for item in run if isinstance(item, Sighted))])
             run = []
         if kind in ("record", "attestation"):
             branch = entry.body["branch"]
@@ -208,6 +210,21 @@ def _runs(entries: Iterable[Entry]) -> Iterator[_Run]:
             if sighted is not None:
                 run.append(sighted)
     yield _dated(seen, run)
+
+
+def _thinned(seen: Iterable[Sighted]) -> list[Sighted]:
+    """The newest of these, and of those between which nobody has set the host's clock the ends."""
+    kept: list[Sighted] = []
+    for one in seen:
+        if (
+            {one.boot} == {before.boot for before in kept[-2:]}
+            and kept[1:]
+            and advance(kept[-2].anchor, one.anchor).wall_agrees
+        ):
+            kept[-1] = one
+        else:
+            kept.append(one)
+    return kept[-_MOST_SEEN:]
 
 
 def _dated(seen: Iterable[Sighted], run: _Run) -> _Run:
