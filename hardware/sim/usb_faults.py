@@ -223,8 +223,10 @@ def _faults(circuit: Circuit, board: Path) -> Iterator[tuple[str, str, Change]]:
             }
             yield name, "missing", _open(name)
             for node, net in enumerate(pins):
-                if not net.startswith("NC_") and pins.index(net) == node:
-                    yield name, f"pin on {net} lifted", _rewired(name, {node: f"lifted{node}"})
+                if not net.startswith("NC_"):
+                    which = "pin" if pins.index(net) == node else "second pin"
+                    change = _rewired(name, {node: f"lifted{node}"})
+                    yield name, f"{which} on {net} lifted", change
             if name in _TURNED and (turn := _turned(name, _TURNED[name], places, circuit)):
                 yield name, "turned by 180 degrees", turn
     for name, output in (("U3", "AND1"), ("U4", "AND2"), ("U5", "EN_AND")):
