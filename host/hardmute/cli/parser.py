@@ -23,7 +23,7 @@ exit: 0 muted or done; 1 live; 2 usage; 3 unknown, less proof than required, or
 # What `--device` is stored under begins with this.
 _NAMED = "named by "
 # The commands that ask several boards, one after the other.
-_OF_SEVERAL = ("status", "mute", "verify", "monitor")
+_OF_SEVERAL = ("status", "mute", "verify", "monitor", "watch")
 # The view of `hardmute log` that nobody names: `log FILE` is short for it.
 _OF_A_FILE = "of"
 # Options that `hardmute log FILE` may have before the file, and that take a word.
@@ -167,9 +167,11 @@ def _add_json(command: argparse.ArgumentParser, words: str = "one JSON object") 
 def _add_watch(command: argparse.ArgumentParser) -> None:
     command.epilog = (
         "It holds the board's port. Other commands of yours say so, log nothing and end;\n"
-        "only `hardmute mute` gets the port. `watch` then takes it back and follows on."
+        "only `hardmute mute` gets the port. `watch` then takes it back and follows on.\n"
+        "With --format it may follow several boards: one line shows all of them."
     )
-    _add_common(command)
+    _add_common(command, several=True)
+    _add_all(command)
     form = command.add_mutually_exclusive_group()
     form.add_argument(
         "--json", action="store_true", help="a JSON object for each change, a line each"
@@ -287,46 +289,47 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
         "--require",
         metavar="LEVEL",
         default="sensed",
-        choices=("reported", "sensed", "attested", "heard"),
-        help="least proof for exit code 0: reported, sensed (default), attested, heard",
+        choices=("reported", "sensed", "attested", "absent", "heard"),
+        help="least proof for exit code 0: reported, sensed (default), attested, absent, heard",
     )
-    command.add_argument(
+    ear = command.add_argument_group("by ear")
+    ear.add_argument(
         "--listen",
         action="store_true",
-        help="by ear: play a soft noise, ask the microphone itself",
+        help="play a soft noise, and ask the microphone itself",
     )
-    _add_devices(command)
-    command.add_argument(
-        "--required",
+    _add_devices(ear.add_argument)
+    ear.add_argument(
+        "--min-db",
         type=_number(20, 120, " dB"),
         default=60.0,
         metavar="DB",
         help="how much weaker the noise must be while muted (60)",
     )
-    _add_seconds(command)
-    command.add_argument(
+    _add_seconds(ear.add_argument)
+    ear.add_argument(
         "--confidence",
         type=_number(1e-9, 0.05, ""),
         default=1e-6,
         metavar="P",
         help="how likely the verdict may be wrong (1e-6)",
     )
-    command.add_argument(
+    ear.add_argument(
         "--recording", type=file, metavar="FILE.wav", help="judge a recording made elsewhere"
     )
-    command.add_argument(
+    ear.add_argument(
         "--probe", type=file, metavar="FILE.wav", help="what was played for it (`audio probe`)"
     )
-    command.add_argument("--svg", type=file, metavar="FILE", help="draw what was heard")
+    ear.add_argument("--svg", type=file, metavar="FILE", help="draw what was heard")
 
 
-def _add_devices(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--input", metavar="NAME", help="the microphone (`hardmute audio`)")
-    command.add_argument("--output", metavar="NAME", help="the speaker")
+def _add_devices(option: Callable[..., object]) -> None:
+    option("--input", metavar="NAME", help="the microphone (`hardmute audio`)")
+    option("--output", metavar="NAME", help="the speaker")
 
 
-def _add_seconds(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
+def _add_seconds(option: Callable[..., object]) -> None:
+    option(
         "--seconds",
         type=_number(1, 60, " seconds"),
         default=5.0,
@@ -337,15 +340,15 @@ def _add_seconds(command: argparse.ArgumentParser) -> None:
 
 def _add_audio(command: argparse.ArgumentParser) -> None:
     _add_common(command)
-    _add_devices(command)
+    _add_devices(command.add_argument)
     _add_json(command)
     actions = command.add_subparsers(dest="action", metavar="probe")
     action = actions.add_parser(
         "probe", help="write the noise as a file", formatter_class=_Formatter
     )
     _add_common(action, device=False, timeout=False)
-    _add_seconds(action)
-    action.add_argument("file", type=file, metavar="FILE.wav")
+    _add_seconds(action.add_argument)
+    action.add_argument("file", type=file, metavar="FILE.wav", help="a new file")
     action.set_defaults(run="recording:write")
 
 
@@ -382,7 +385,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view = views.add_parser("plot", help="timeline as SVG", formatter_class=_Formatter)
     _add_common(view, timeout=False)
     _add_window(view)
-    view.add_argument("file", type=file, metavar="FILE.svg")
+    view.add_argument("file", type=file, metavar="FILE.svg", help="a new file")
     view.add_argument(
         "of", nargs="?", type=file, metavar="FILE.jsonl", help="an export; none: this host's log"
     )
@@ -517,8 +520,20 @@ def _add_config(command: argparse.ArgumentParser) -> None:
         "set", help="change settings (in setup)", formatter_class=_Formatter
     )
     _add_common(action)
-    action.add_argument("settings", nargs="+", metavar="KEY=VALUE")
+    action.add_argument(
+        "settings", nargs="+", metavar="KEY=VALUE", help="`config get` shows the keys"
+    )
     _add_json(action)
+
+
+def _add_usb(command: argparse.ArgumentParser) -> None:
+    _add_common(command)
+    which = command.add_mutually_exclusive_group()
+    which.add_argument(
+        "--learn", action="store_true", help="find it: you press the button, and it comes and goes"
+    )
+    which.add_argument("--forget", action="store_true", help="look for it no more")
+    _add_json(command)
 
 
 def _add_name(command: argparse.ArgumentParser) -> None:
@@ -585,14 +600,14 @@ def _add_flash(command: argparse.ArgumentParser) -> None:
     _add_common(command)
     command.add_argument(
         "--board",
-        choices=("pico", "pico_interlock", "esp32", "circuitpython"),
-        help="which board it is; pico_interlock: a Pico on the interlock board",
+        choices=("pico", "pico_interlock", "esp32", "esp32_interlock", "circuitpython"),
+        metavar="KIND",
+        help="which board it is: %(choices)s (*_interlock: on the interlock board)",
     )
     command.add_argument("--yes", action="store_true", help="do not ask")
     command.add_argument("--dry-run", action="store_true", help="say what would be done, only")
     command.add_argument(
         "--image",
-        "--offline",
         type=file,
         metavar="FILE",
         help="MicroPython (RPI_PICO, ESP32_GENERIC) or a release image; nothing is downloaded",
@@ -617,7 +632,8 @@ def _add_world(command: argparse.ArgumentParser) -> None:
     command.usage = "hardmute world [-h] [-v] ID WORD ..."
     command.epilog = (
         "words: press, hold S, bounce MS, weld [N], unweld [N], stick, unstick, unplug,\n"
-        "replug, power-off, power-on [--hold S], hang, look (prints what is so)"
+        "replug, power-off, power-on [--hold S], hang, bypass, unbypass,\n"
+        "look (prints what is so)"
     )
     _add_common(command, device=False, timeout=False)
     command.add_argument(
@@ -638,7 +654,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
 
 def _add_completion(command: argparse.ArgumentParser) -> None:
     _add_common(command, device=False, timeout=False)
-    command.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"))
+    command.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"), help="your shell")
 
 
 # Name: the function that does it, a summary, and what adds its options.
@@ -650,7 +666,8 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "page": ("page:page", "open the page of the monitor", _add_page),
     "service": ("service:status", "have the system run the monitor", _add_service),
     "mute": ("asking:mute", "cut the line; nothing here connects it", _add_mute),
-    "verify": ("asking:verify", "verdict and proof level, checked afresh", _add_verify),
+    "verify": ("asking:verify", "verdict and proof level, checked afresh; see `usb`", _add_verify),
+    "usb": ("usb:usb", "the USB device behind a board, for `verify`", _add_usb),
     "audio": ("audio:audio", "microphones and speakers for `verify --listen`", _add_audio),
     "pair": ("pair:pair", "make the keys for proof; `unpair` ends that", _add_pair),
     "unpair": ("pair:unpair", "end a board's pairing (in setup)", _add_state),
@@ -667,7 +684,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "completion": ("completion:completion", "shell completion script", _add_completion),
 }
 # Commands that the line of another one tells of: a screen has no more lines.
-_TOLD_BY_ANOTHER = ("unpair", "forget", "page")
+_TOLD_BY_ANOTHER = ("unpair", "forget", "page", "usb")
 _DEFAULTS: dict[str, object] = {
     "timeout": 3.0, "verbose": False, "since": None, "until": None,
     "all": False, "json": False, "csv": None, "of": None,

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Generator
@@ -52,7 +53,9 @@ def demo(args: Namespace) -> int:
         _board(args) as world,
         _clock(),
     ):
-        walk = _Walk(world, _ENGINES[args.engine])
+        # An emulated chip would take a minute for it, and Windows gives links only to some.
+        has_usb = args.engine == "host" and os.name != "nt"
+        walk = _Walk(world, _ENGINES[args.engine], has_usb=has_usb)
         try:
             walk.through(svg, Path(home) / "verify-key.json")
         except StepFailedError as error:
@@ -70,7 +73,7 @@ _ENGINES = {
 }
 _NEXT = """
 [bold]With a real board[/] (Raspberry Pi Pico or ESP32, a relay, a button, an afternoon):
-  1. wire it and flash it: [bold]firmware/README.md[/]
+  1. wire it and flash it: [bold]hardware/breadboard[/], [bold]docs/flashing.md[/]
   2. [bold]hardmute list[/], then [bold]hardmute watch[/] while you press the button
   3. [bold]hardmute pair --verify-key FILE[/] once; [bold]hardmute verify[/] when it matters
   4. [bold]hardmute log[/] and [bold]hardmute prove[/] afterwards"""
@@ -79,15 +82,16 @@ _NEXT = """
 class _Walk:
     """Goes through the steps. A step prints one line, and raises when it is not true."""
 
-    def __init__(self, world: str, what: str) -> None:
+    def __init__(self, world: str, what: str, *, has_usb: bool = False) -> None:
         self._world = world
         self._what = what
+        self._has_usb = has_usb
         self._number = 0
 
     def through(self, svg: Path, key: Path) -> None:
         console.rich_console().print(f"[bold]hardmute[/] {self._what}\n")
         self._run("list", expect=OK, shows=_BOARD)
-        self._tell("the board is found", "hardmute list")
+        self._tell("hardmute finds the board", "hardmute list")
 
         self._state(OK, line="cut", lamp="red")
         self._tell("MUTED at power-on: line cut, contact sensed open, lamp red", "status")
@@ -98,27 +102,29 @@ class _Walk:
 
         self._act("press")
         self._state(OK, line="cut", lamp="red")
-        self._tell("pressed again: MUTED, cut before anything else happened", "status")
+        self._tell("pressed again: MUTED, line cut, lamp red", "status")
 
         self._act("press", "weld", "press")
         seen = self._state(FAULT, line="connected", lamp=None)
         self._check(seen["faults"] == ["closed:1"], f"the fault is not named: {seen['faults']}")
-        self._tell("relay contact welded, pressed: FAULT, never called muted", "status")
+        self._tell('relay contact welded, then pressed: FAULT, never "muted"', "status")
 
         self._act("unweld", "press")
         self._state(OK, line="cut", lamp="red")
-        self._tell("weld broken, press acknowledges: MUTED, not live", "status")
+        self._tell("weld broken, then pressed: MUTED, not live", "status")
 
         self._try_to_unmute()
         self._state(OK, line="cut", lamp="red")
-        self._tell("the host asks to unmute, five ways: refused, line still cut", "(raw requests)")
+        self._tell(
+            "the host asks to unmute in five ways: refused, line still cut", "(raw requests)"
+        )
 
         self._act("press")
         self._state(LIVE, line="connected", lamp="green")
         self._run("mute", expect=OK)
         seen = self._state(OK, line="cut", lamp="red")
         self._check(seen["cause"] == "host", f"the cause is {seen['cause']}")
-        self._tell("the host may mute: MUTED, and the log says it was the host", "mute")
+        self._tell("the host mutes: MUTED, and the log says that the host did it", "mute")
 
         self._act("unplug")
         self._run("status", expect=UNKNOWN)
@@ -131,13 +137,13 @@ class _Walk:
         self._act("power-off", "power-on", "--hold", "5")
         self._run("config", "set", f"max_live_s={_LIVE_LIMIT_S}", expect=OK)
         self._tell(
-            f"live limit set to {_LIVE_LIMIT_S} s, only with the button held at power-on",
+            f"live limit set to {_LIVE_LIMIT_S} s, which takes the button held at power-on",
             "config set",
         )
 
         self._run("pair", "--verify-key", str(key), expect=OK)
         self._act("power-off", "power-on")
-        self._tell("paired, likewise: from now on the board signs its word", "pair")
+        self._tell("paired, with the button held too: the board now signs its answers", "pair")
 
         self._wait_for_timer()
         self._tell(
@@ -145,11 +151,13 @@ class _Walk:
         )
 
         self._run("verify", "--json", "--require", "attested", expect=OK, shows='"attested"')
-        self._tell("verdict checked afresh: MUTED, attested by its signature", "verify")
+        self._tell("fresh check: MUTED, and the board has signed it (attested)", "verify")
         self._prove(key)
         self._tamper(key)
+        if self._has_usb:
+            self._look_for_the_microphone()
 
-        self._tell("the log: who, why, how long", "log")
+        self._tell("the log: when, why, how long", "log")
         self._show_log()
         again = svg.is_file()
         svg.unlink(missing_ok=True)
@@ -216,6 +224,37 @@ class _Walk:
         else:
             self._check(False, f"the board accepted {arguments}")
 
+    def _look_for_the_microphone(self) -> None:
+        self._learn()
+        self._run("verify", "--json", "--require", "absent", expect=OK, shows='"absent"')
+        self._tell("its USB microphone comes when live and goes when cut: MUTED, absent", "verify")
+        self._act("bypass")
+        self._run("verify", "--json", expect=FAULT, shows='"present"')
+        self._act("unbypass")
+        self._tell("plugged in past the board: FAULT, though the board says muted", "verify")
+
+    def _learn(self) -> None:
+        """`hardmute usb --learn`; the finger waits for its word to press."""
+        asked, done = threading.Event(), threading.Event()
+
+        def press() -> None:
+            asked.wait()
+            if not done.is_set():
+                act(self._world, ["press"])
+
+        def say(_: str) -> None:
+            asked.set()
+
+        finger = threading.Thread(target=press)
+        finger.start()
+        try:
+            found = hardmute.Host().learn_usb(_BOARD, timeout=3.0, say=say)
+        finally:
+            done.set()
+            asked.set()
+            finger.join()
+        self._check(bool(found.devices), "no USB device was found behind the board")
+
     def _prove(self, key: Path) -> None:
         start_ms = clock.now_ms()
         _rest(_PROVEN_S)
@@ -234,7 +273,7 @@ class _Walk:
         self._tell("proven from the board's own journal: muted throughout", "prove --from --to")
         hour = ("--from", "1h", "--to", "0s", "--key", str(key))
         self._run("prove", *hour, expect=UNKNOWN, shows="live")
-        self._tell("of the last hour nothing of the kind is claimed: it was live", "prove")
+        self._tell("the last hour is not proven muted: the line was live in it", "prove")
 
     def _tamper(self, key: Path) -> None:
         export = key.with_name("log.jsonl")
@@ -246,7 +285,7 @@ class _Walk:
         self._run(
             "log", "verify", str(export), "--key", str(key), expect=errors.TAMPERED, shows="entry"
         )
-        self._tell("one record taken out of the exported log: found, and named", "log verify")
+        self._tell("one record removed from the exported log: found and named", "log verify")
 
     def _wait_for_timer(self) -> None:
         self._act("press")
