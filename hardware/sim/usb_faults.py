@@ -35,7 +35,7 @@ _STATES = {
 # While the chip runs. That it hangs is a fault by itself, and has a row.
 _HUNG = "hung"
 _CUT = ("cut", "cut by the chip alone")
-# What the firmware reads with: its thresholds in README.md.
+# What the firmware reads with: thresholds: hardware/usb/README.md.
 _LOW_V, _HIGH_V, _MOST_V, _VSW_V, _PIN_V = 0.2, 4.0, 5.6, 2.75, 1.65
 _CUT_A, _LIVE_A = 4e-3, 5e-3
 _LIT_A = 0.3e-3
