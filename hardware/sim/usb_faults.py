@@ -12,6 +12,7 @@ import math
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuit import Circuit, SpiceError
@@ -20,7 +21,6 @@ from usb import Device, steady
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     Change = Callable[[Circuit], Circuit]
 
@@ -41,6 +41,7 @@ _CUT_A, _LIVE_A = 4e-3, 5e-3
 _LIT_A = 0.3e-3
 # A microphone may run from this on.
 _RUNS_V = 2.0
+_BOARD = Path(__file__).parents[1] / "usb" / "usb.kicad_pcb"
 # Bare gaps that solder or a whisker may bridge: between pins in holes, and between pads.
 _NEAR_MM = {True: 1.0, False: 0.6}
 _TOUCH = "1m"
@@ -427,10 +428,10 @@ def _row(where: str, what: str, seen: dict[str, Seen]) -> list[str]:
     ]
 
 
-def run(circuit: Circuit, folder: Path, board: Path) -> list[Figure]:
+def run(circuit: Circuit, folder: Path) -> list[Figure]:
     healthy = steady(circuit)
     todo = [("-", "none", healthy)]
-    todo += [(where, what, change(healthy)) for where, what, change in _faults(circuit, board)]
+    todo += [(where, what, change(healthy)) for where, what, change in _faults(circuit, _BOARD)]
     outside = list(_backfeeds(circuit))
     todo += outside
 
