@@ -35,8 +35,12 @@ def test_the_summary_is_that_of_this_schematic() -> None:
         assert kept[name][0] == pytest.approx(value, rel=0.05, abs=1e-3), name
 
 
+@pytest.mark.parametrize("program", ["run", "run_usb"])
 def test_a_slow_simulation_is_told_in_words(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    program: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     slow = tmp_path / "ngspice"
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
@@ -45,7 +49,7 @@ def test_a_slow_simulation_is_told_in_words(
     monkeypatch.setattr(sys, "path", [str(INLINE.parent / "sim"), *sys.path])
     monkeypatch.setattr(importlib.import_module("circuit"), "_TIMEOUT_S", 0.1)
     monkeypatch.setattr(sys, "argv", ["run.py", str(tmp_path)])
-    assert importlib.import_module("run").main() == 2
+    assert importlib.import_module(program).main() == 2
     said = capsys.readouterr().err
     assert said.startswith("One run of ngspice took longer than 0.1 s")
     assert "Traceback" not in said
