@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hardmute.model.errors import LocalError
-from hardmute.monitor import broker, home_assistant
+from hardmute.monitor import broker, home_assistant, settings
 from hardmute.monitor.home_assistant import Stamp, Topics
 from hardmute.monitor.settings import Broker, MqttSettings
 from monitor_time import Time
@@ -132,3 +132,20 @@ def test_an_authority_that_cannot_be_read(tmp_path: Path) -> None:
     assert f"mqtt_ca_file {file} cannot be used" in refused(chosen)
     file.write_text("no certificate")
     assert f"mqtt_ca_file {file} cannot be used" in refused(chosen)
+
+
+def test_the_example_on_the_page_can_be_used(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "home-assistant.md").read_text("utf-8")
+    example = page.split("```toml\n")[1].partition("```")[0]
+    file = tmp_path / "monitor.toml"
+    file.write_text(example)
+    assert settings.load(file).mqtt.broker == Broker("homeassistant.local", 8883, tls=True)
+
+
+def test_the_page_has_each_entity_and_topic() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "home-assistant.md").read_text("utf-8")
+    for one in config()["components"].values():
+        assert f"| {one['name']} |" in page
+    topics = Topics("NAME", "homeassistant")
+    for topic in (topics.bridge, topics.device("BOARD"), topics.of("BOARD", "mute")):
+        assert f"| `{topic}` |" in page
