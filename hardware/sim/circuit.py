@@ -69,6 +69,14 @@ class Circuit:
         """Nets of a part, in the order of its SPICE model."""
         return self.line(name).split()[1:-1]
 
+    def lifted(self, name: str, node: int) -> Circuit:
+        """The same with one pin of a part, in the order of its SPICE model, on nothing."""
+        old = self.line(name)
+        words = old.split()
+        words[node + 1] = f"lifted_{name}"
+        new = " ".join(words)
+        return Circuit(tuple(new if line == old else line for line in self.lines))
+
     def with_value(self, name: str, value: float) -> Circuit:
         """The same with another value of a resistor or capacitor."""
         old = self.line(name)
@@ -150,7 +158,8 @@ def _plain(line: str) -> str:
 
 def _reference(line: str) -> str:
     name = line.split()[0]
-    return name[1:] if name[0] == "X" else name
+    # A subcircuit has an X before its name, and a bead or fuse that is taken for a resistor an R.
+    return name[1:] if name[0] == "X" or name[:2] in ("RL", "RF") else name
 
 
 def at(rows: Sequence[Sequence[float]], scale: float, column: int = 1) -> float:

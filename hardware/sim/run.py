@@ -22,8 +22,9 @@ def main() -> int:
     figures: list[Figure] = []
     try:
         circuit = Circuit.of(board / "inline.kicad_sch")
-        for study in (small_signal, plugs, moments, faults):
+        for study in (small_signal, plugs, moments):
             figures += study.run(circuit, folder)
+        figures += faults.run(circuit, folder, board / "inline.kicad_pcb")
     except SpiceError as error:
         print(error, file=sys.stderr)
         return 2
