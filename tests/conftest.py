@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
+import forked
 from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def _spent_s() -> float:
     """User and system time of this process, and of its children that have ended."""
-    return sum(os.times()[:4])
+    return sum(os.times()[:4]) + forked.spent_s()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -73,6 +74,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    forked.end()
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["cpu"] = (_spent_s(), _cpu_s)
 

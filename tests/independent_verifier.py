@@ -23,7 +23,7 @@ ENTRY = "row:int=[1-9] at_ms:int kind:str board:str|NoneType body:dict hash:x64"
 STATEMENT = "board:str pairing:int=[1-9] epoch:int=[0-9] seq:int=[0-9] head:x32 nonce:x32"
 END = "board:str branch:int=[1-9] record:str count:int=-?[1-9]|NoneType"
 BODIES = {
-    **dict.fromkeys(("observation", "listening"), ""),
+    **dict.fromkeys(("observation", "listening", "usb"), ""),
     "record": "branch:int=[1-9] record:str",
     "pairing": "pairing:int=[0-9] key_id:str",
     "incident": "branch:int=[1-9] what:str text:str",
@@ -108,7 +108,7 @@ class Reader:
         by, place = None, (board, vars(said).get("branch"))
         if kind == "checkpoint":
             need(said.row < row and all(unpack(typed(e, END).record) for e in said.ends), "row")
-        elif kind not in ("observation", "listening", "pairing"):
+        elif kind not in ("observation", "listening", "usb", "pairing"):
             most = self.newest.setdefault(board, said.branch if self.base else 1)
             need(board is not None and (place[1] - most in (0, 1) or kind != "incident"), "branch")
             self.newest[board] = max(most, said.branch)
@@ -150,7 +150,7 @@ class Reader:
             found = heads & {by.head, (by.head, by.pairing, by.epoch)}
             known = found or by.seq < self.cut.get(place, 0)
             need(by.board == board and known, "no such record")
-        if kind in ("record", "incident", "listening"):
+        if kind in ("record", "incident", "listening", "usb"):
             said.row = row
             self.story.append((kind, place, by, said, True))
         if not (by and by.pairing):
@@ -377,8 +377,10 @@ def shown(story, counts, from_ms, to_ms):
     """T1 to T10, if those attestations count. A leak that was heard is a fault."""
     heard = [said for kind, _, _, said, _ in story if kind == "listening"]
     heard = [one for one in heard if one.verdict == "live" and one.state is not None]
+    seen = [said for kind, _, _, said, _ in story if kind == "usb"]
+    heard += [one for one in seen if (one.verdict, one.state) == ("present", "muted")]
     heard = [one for one in heard if from_ms <= one.from_ms <= one.to_ms <= to_ms]
-    story = [one for one in story if one[0] != "listening"]
+    story = [one for one in story if one[0] not in ("listening", "usb")]
     leaks = [(one.from_ms, one.to_ms, "fault") for one in heard]
     return [*gravest([*told(story, counts), *leaks], from_ms, to_ms)]
 
@@ -484,7 +486,8 @@ def excerpt(entries, marks, from_ms, to_ms):
     after = [m.said.row for m in marks[touched[-1] :] if m.said.sent_ms >= to_ms]
     last = [*after, newest][0]
     for row, entry in entries.items():
-        heard, body = (entry["kind"], entry["board"]) == ("listening", board), entry["body"]
+        heard = entry["kind"] in ("listening", "usb") and entry["board"] == board
+        body = entry["body"]
         if heard and row > last and body["from_ms"] < to_ms and body["to_ms"] > from_ms:
             last = next((m.said.row for m in marks if m.said.row > row), newest)
     records = [r for r, e in entries.items() if (e["kind"], e["board"]) == ("record", board)]

@@ -67,8 +67,8 @@ class RecordedBoard:
 
         physics.drive = recorded
         settings = config.dump(config.DEFAULTS)
-        simulated = SimulatedBoard(physics, bytes.fromhex(board), settings)
-        self._simulator = Simulator(simulated, board, tcp_port=None)
+        self._simulated = SimulatedBoard(physics, bytes.fromhex(board), settings)
+        self._simulator = Simulator(self._simulated, board, tcp_port=None)
         self.device = self._simulator.entry.device
         self._ended = False
         self._runs = threading.Event()
@@ -80,6 +80,20 @@ class RecordedBoard:
         while not self._ended:
             self._runs.wait()
             self._simulator.step()
+
+    def watch_port(self) -> dict[str, float]:
+        """When the board begins to say each state next (`time.perf_counter`); clear it."""
+        sent: dict[str, float] = {}
+        write = self._simulated.write
+
+        def watched(data: bytes | memoryview) -> int:
+            for state in ("live", "muted", "fault"):
+                if f'"state":"{state}"'.encode() in bytes(data):
+                    sent.setdefault(state, time.perf_counter())
+            return write(data)
+
+        self._simulated.write = watched
+        return sent
 
     def hang(self, *, on: bool) -> None:
         (self._runs.clear if on else self._runs.set)()

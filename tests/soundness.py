@@ -34,7 +34,7 @@ from evidence_maker import (
     copy_of,
     hash_of,
 )
-from hardmute.evidence import proof, receipt, verifier
+from hardmute.evidence import absence, proof, receipt, verifier
 from hardmute.evidence.entries import (
     GENESIS,
     Entry,
@@ -60,6 +60,7 @@ LENGTH = 12
 Secrets = dict[tuple[str, int], bytes]
 
 STATUS, PROVE, CHECK = "status", "prove", "prove --check"
+ABSENT = "verify --require absent"
 OWN, FILE = "log verify", "log verify FILE"
 NONE, KEY, HEAD = "none", "verify key", "head"
 # What an attack needs beyond a file that it alters. Without it an attack must never succeed.
@@ -133,6 +134,14 @@ class Live(NamedTuple):
 
 
 # Stories.
+
+_DEVICE = absence.UsbDevice(0x1209, 1, "51M", "devices/pci", "2", "Microphone", True)
+
+
+def look(verdict: absence.Showed, from_ms: int, to_ms: int) -> dict[str, Any]:
+    """What `verify` has seen of the USB device behind the line."""
+    state = "live" if verdict == "back" else "muted"
+    return absence.body(verdict, [_DEVICE], state=state, from_ms=from_ms, to_ms=to_ms, back=True)
 
 
 class TrueHost(MadeHost):
@@ -235,7 +244,13 @@ class TrueStory(Story):
             host.fetch(self.board, host.branch)
 
     def do_pass(self) -> None:
+        """In that time `verify` looks whether the host has the USB device behind the line."""
+        start_ms = self.host.now_ms
         self.clock.pass_ms(self.some_ms(DAY))
+        verdict = "absent" if self.is_muted else "back"
+        self.host.log.append(
+            absence.KIND, self.board.id, look(verdict, start_ms, self.host.now_ms)
+        )
 
     def do_suspend(self) -> None:
         """The host sleeps, and its clock that nobody sets goes on; the board may lose power."""
@@ -812,11 +827,18 @@ def _shown(command: str, secrets: Secrets, kept: Kept, shown: Proof) -> Word:
     """``means``: all that is wrong was twice, and live the second time."""
     untrue = kept.untrue(shown.intervals)
     wrong = f"muted, and was not: {untrue}" if untrue else None
+    seen = [one for one in shown.absent if kept.untrue([_as_muted(one)])]
+    if wrong is None and seen:
+        wrong = f"absent, and was not: {seen}"
     if wrong is None and (blurred := kept.blurred(shown)):
         wrong = f"known less well than it is long: {blurred}"
     is_twice = bool(untrue) and all(map(kept.was_before, untrue))
     word = _word(command, secrets, shown.exit_code, wrong, shown.verdict)
     return word._replace(means=TWICE if is_twice else None)
+
+
+def _as_muted(seen: absence.Looked) -> Interval:
+    return Interval(seen.from_ms, seen.to_ms, "muted")
 
 
 def _alarmed(word: Word) -> Word:
@@ -1179,6 +1201,21 @@ def leave_out(told: World, chance: Random) -> Attack | None:
             continue
         left.append(entry)
     return Attack("leaves records out", ALL, None, Forger(kept, left).entries, target.live)
+
+
+def invent_look(told: World, chance: Random) -> Attack | None:
+    """That the device was gone in a live time is put in at the end, to which no nonce commits, or
+    right after the attestation before.
+    """
+    target = _target(told, chance)
+    if target is None:
+        return None
+    kept = told.hosts[0]
+    at = chance.choice((target.cut, len(kept.entries)))
+    said = look("absent", target.live.start, target.live.end)
+    row = Entry(0, target.live.end, absence.KIND, BOARD, said, b"")
+    made = Forger(kept, (*kept.entries[:at], row, *kept.entries[at:]))
+    return Attack("invents a look", ALL, None, made.entries, target.live)
 
 
 def cut_records(told: World, chance: Random) -> Attack | None:
@@ -1600,6 +1637,7 @@ ATTACKS: tuple[Make, ...] = (
     smooth_unread,
     remake_unread,
     leave_out,
+    invent_look,
     cut_records,
     retell,
     sign_with_nothing,

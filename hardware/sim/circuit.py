@@ -113,13 +113,16 @@ class Circuit:
 
     def point(self, *columns: str) -> list[float]:
         """Values at the operating point."""
+        return self.values(("op", *(f"print {column}" for column in columns)), len(columns))
+
+    def values(self, commands: Sequence[str], count: int) -> list[float]:
+        """What ``commands`` print, which are ``count`` values: several operating points cost
+        little more than one."""
         with tempfile.TemporaryDirectory() as folder:
-            out = self._run(folder, "op", *(f"print {column}" for column in columns))
+            out = self._run(folder, *commands)
         values = [float(value) for _, value in _VALUE.findall(out)]
-        if len(values) != len(columns):
-            raise SpiceError(
-                f"ngspice printed {len(values)} of {len(columns)} values: {out[-500:]}"
-            )
+        if len(values) != count:
+            raise SpiceError(f"ngspice printed {len(values)} of {count} values: {out[-500:]}")
         return values
 
     def _run(self, folder: str, *commands: str) -> str:
@@ -158,8 +161,7 @@ def _plain(line: str) -> str:
 
 def _reference(line: str) -> str:
     name = line.split()[0]
-    # A subcircuit has an X before its name, and a bead or fuse that is taken for a resistor an R.
-    return name[1:] if name[0] == "X" or name[:2] in ("RL", "RF") else name
+    return name[1:] if name[0] == "X" else name
 
 
 def at(rows: Sequence[Sequence[float]], scale: float, column: int = 1) -> float:

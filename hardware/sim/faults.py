@@ -90,7 +90,7 @@ class State:
 
 def _nodes(circuit: Circuit, name: str) -> list[str]:
     words = circuit.line(name).split()[1:]
-    ends = 2 if name[0] in "RCDLF" else 8 if name[0] == "K" else len(words) - 1
+    ends = 2 if name[0] in "RCD" else 8 if name[0] == "K" else len(words) - 1
     return words[:ends]
 
 
@@ -129,14 +129,22 @@ def _same(circuit: Circuit) -> Circuit:
     return circuit
 
 
+def _shown(circuit: Circuit) -> list[tuple[str, str]]:
+    """Each part as the schematic calls it, and as KiCad's export does: a bead or a fuse is a
+    resistor there, and has an R before its name."""
+    return [
+        (name[1:] if name[0] == "R" and name[1] in "LF" else name, name) for name in circuit.names
+    ]
+
+
 def _parts(circuit: Circuit) -> Iterator[Fault]:
-    for name in sorted(circuit.names, key=lambda name: (name[0], int(name[1:]))):
+    for part, name in sorted(_shown(circuit), key=lambda pair: (pair[0][0], int(pair[0][1:]))):
         nodes = _nodes(circuit, name)
         if len(nodes) == 2:
-            yield Fault(name, "open", _without(name))
-            yield Fault(name, "short", _touch(*nodes))
+            yield Fault(part, "open", _without(name))
+            yield Fault(part, "short", _touch(*nodes))
             if name[0] == "D":
-                yield Fault(name, "reversed", _reversed(name))
+                yield Fault(part, "reversed", _reversed(name))
         elif name != "U2":
             for pin, net in enumerate(nodes):
                 if not net.startswith("NC_"):

@@ -112,7 +112,8 @@ def draw(circuit: Circuit, chance: random.Random) -> tuple[Circuit, World]:
 
     for name in circuit.names:
         kind = name[0]
-        if kind == "R":
+        # Not a bead or a fuse, which are resistors here.
+        if kind == "R" and name[1].isdigit():
             circuit = circuit.with_value(name, _value(circuit, name) * chance.uniform(0.99, 1.01))
         elif kind == "C":
             circuit = circuit.with_value(name, _value(circuit, name) * chance.uniform(0.5, 1.2))

@@ -33,11 +33,13 @@ from hardmute.sync.visit import (
 from hardmute.system import paths
 
 if TYPE_CHECKING:
+    from hardmute.sync.absence import UsbBehind
     from hardmute.sync.service_mode import Look, Service, Tell
 
 Question = Literal["status", "verify", "mute"]
 _QUESTIONS: dict[Question, tuple[Ask, Turn]] = {
     "status": (ask_once, "usual"),
+    # And what this host's USB shows: `ask_and_look`.
     "verify": (ask_twice, "usual"),
     "mute": (cut, "mute"),
 }
@@ -93,6 +95,10 @@ class Host(Recorder):
         It is logged; so is "unknown", which has its error. See `visit` for the rest.
         """
         ask, turn = _QUESTIONS[question]
+        if question == "verify":
+            from hardmute.sync.absence import ask_and_look
+
+            ask = ask_and_look(self)
         return visit(
             self,
             named,
@@ -134,6 +140,10 @@ class Host(Recorder):
         labelled = log.boards() if log is not None else []
         silent += [board for board, label, _ in labelled if label is not None]
         return list(dict.fromkeys(answer + silent)) or [None]
+
+    def ports(self) -> list[str]:
+        """The ports at which a real board may be, by their USB ids. None of them is asked."""
+        return [port.device for port in discovery.serial_ports(bridges=False)]
 
     def cut(self, named: Sequence[str], *, timeout: float) -> None:
         """Cut the lines of several boards, all at once. `ask` then tells what came of it."""
@@ -263,6 +273,42 @@ class Host(Recorder):
         """
         with self.session(named, timeout=timeout, source="config") as (session, identity):
             return identity.board, session.config(changes)
+
+    def usb(self, named: str | None, *, timeout: float) -> UsbBehind:
+        """What was learned to be behind a board, and what this host's USB shows now.
+
+        Raises as `session`.
+        """
+        from hardmute.sync import absence
+
+        with self.session(named, timeout=timeout, source="usb") as (_, identity):
+            return absence.behind(self, identity)
+
+    def learn_usb(
+        self, named: str | None, *, timeout: float, say: Callable[[str], None]
+    ) -> UsbBehind:
+        """Learn which USB device is behind a board, with somebody at its button.
+
+        Raises as `session`, and `NotLearnedError`.
+        """
+        from hardmute.sync import absence
+
+        with discovery.open_board(named, timeout, self.log) as (session, identity):
+            contact = begin_contact(self, identity, session, "usb")
+            record_seen(self, contact.meet(), identity, session, "usb")
+            absence.learn(self, session, contact, say)
+            # So that the board signs a log that has it.
+            record_seen(self, contact.meet(), identity, session, "usb")
+            contact.finish()
+            return absence.behind(self, identity)
+
+    def forget_usb(self, named: str | None, *, timeout: float) -> str:
+        """Look for no USB device behind a board any more. Returns its id. Raises as `id_of`."""
+        from hardmute.sync import absence
+
+        board = self.id_of(named, timeout=timeout)
+        absence.forget(self, board)
+        return board
 
     def id_of(self, named: str | None, *, timeout: float) -> str:
         """The id of a board: as it was given, or as the board tells it. Raises as `session`."""

@@ -105,7 +105,7 @@ def test_completion_works_as_documented(shell: str) -> None:
         ("hardmute ", {"status", "watch", "mute", "prove", "completion"}),
         ("hardmute -d desk st", {"status"}),
         ("hardmute log ", {"plot", "verify", "export", "prune"}),
-        ("hardmute verify --require ", {"reported", "sensed", "attested", "heard"}),
+        ("hardmute verify --require ", {"reported", "sensed", "attested", "absent", "heard"}),
         ("hardmute completion ", {"bash", "zsh", "fish", "tcsh"}),
         ("hardmute log verify --key ver", {"verify-key.json"}),
     ):

@@ -67,7 +67,7 @@ def _print_contacts(observation: Observation) -> None:
     sense = observation.sense or ()
     opened = [str(number) for number, bit in enumerate(sense, 1) if not bit]
     if sense:
-        attested = ", attested" if observation.proof == "attested" else ""
+        attested = ", attested" if observation.proof in ("attested", "absent") else ""
         console.detail(f"{len(opened)} of {len(sense)} contacts sensed open{attested}")
     if observation.state != "fault":
         return

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class SimulatedEntry(NamedTuple):
     """A running simulated board: its id, serial port, world address, and process.
 
-    ``clock``: of an emulated chip, the file with its time (`emulated_clock`).
+    ``clock``: of an emulated chip, the file with its time (`emulated_clock`). ``usb``: the folder
+    that is, for this board alone, what sysfs tells of a host's USB.
     """
 
     board: str
@@ -28,6 +29,7 @@ class SimulatedEntry(NamedTuple):
     world: str
     pid: int
     clock: str | None = None
+    usb: str | None = None
 
 
 def register(entry: SimulatedEntry) -> Path:
@@ -64,6 +66,7 @@ def running() -> list[SimulatedEntry]:
                 str(fields["world"]),
                 int(fields["pid"]),
                 str(fields["clock"]) if fields.get("clock") else None,
+                str(fields["usb"]) if fields.get("usb") else None,
             )
         except (OSError, ValueError, KeyError, TypeError):
             continue
@@ -73,6 +76,9 @@ def running() -> list[SimulatedEntry]:
             for suffix in (".json", ".tty", ".world", ".clock"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(file.removesuffix(".json") + suffix)
+            import shutil
+
+            shutil.rmtree(file.removesuffix(".json") + ".usb", ignore_errors=True)
     return entries
 
 

@@ -44,6 +44,7 @@ KINDS = (
     "incident",
     "checkpoint",
     "listening",
+    "usb",
     "pairing",
 )
 EMPTY = sha256()

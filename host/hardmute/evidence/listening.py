@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from hardmute.evidence.entries import Entry
 from hardmute.model import words
+from hardmute.model.answers import ProofLevel
 
 KIND = "listening"
 
@@ -28,9 +29,19 @@ class Heard(NamedTuple):
     leak_cdb: int | None
 
     @property
+    def proof(self) -> ProofLevel:
+        """How well it shows that the line was cut, if it does."""
+        return "heard"
+
+    @property
     def is_leak(self) -> bool:
         """The microphone was heard while its board did not say that it was live."""
         return self.verdict == "live" and self.state is not None
+
+    @property
+    def bears_out(self) -> bool:
+        """The microphone was heard to be cut."""
+        return self.verdict == "muted"
 
     @property
     def told(self) -> str:

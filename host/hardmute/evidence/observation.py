@@ -37,7 +37,8 @@ class Observation(NamedTuple):
     older versions. ``unsigned``: why
     these words are not signed (`text.UNSIGNED`), if this host is paired with the board.
     ``summary_of``: how many changes a `watch` heard since its row before, if it was more than one:
-    this is the gravest of what it heard.
+    this is the gravest of what it heard. ``usb``: what this host's USB showed of the device behind
+    the board, or why it does not tell (`evidence.absence`), if one was learned.
     """
 
     at_ms: int
@@ -64,6 +65,7 @@ class Observation(NamedTuple):
     took_ms: int | None = None
     unsigned: str | None = None
     summary_of: int | None = None
+    usb: str | None = None
     run_us: int | None = None
     run: str | None = None
 
@@ -102,7 +104,7 @@ _NUMBERS = (
     *("since_ms", "uptime_ms", "boot", "changes", "live_ms", "remute_in_ms", "took_ms"),
     "summary_of",
 )
-_WORDS = ("device", "source", "reason", "state", "command", "cause", "service", "unsigned")
+_WORDS = ("device", "source", "reason", "state", "command", "cause", "service", "unsigned", "usb")
 
 
 def seen(
@@ -115,6 +117,7 @@ def seen(
     at_ms: int,
     took_ms: int | None = None,
     unsigned: str | None = None,
+    usb: str | None = None,
     run_us: int | None = None,
     run: str | None = None,
 ) -> Observation:
@@ -132,6 +135,7 @@ def seen(
         reason=conclusion.reason,
         took_ms=took_ms,
         unsigned=unsigned,
+        usb=usb,
         run_us=run_us,
         run=run,
         **words,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from hardmute.evidence import listening, verifier
+from hardmute.evidence import absence, listening, verifier
+from hardmute.evidence.absence import Looked
 from hardmute.evidence.entries import FIRST_MS, LAST_MS, Entry, Row, stored_entry
 from hardmute.evidence.excerpt import Excerpt
 from hardmute.evidence.interval import Interval, gravest
@@ -17,7 +18,9 @@ from hardmute.model import errors, words
 from hardmute.model.answers import Verdict
 from hardmute.model.reasons import Note, in_words
 
-EVIDENCE = ("record", "attestation", "incident", listening.KIND)
+# What else than the board tells of its microphone.
+WITNESSES = {listening.KIND: listening.read, absence.KIND: absence.read}
+EVIDENCE = ("record", "attestation", "incident", *WITNESSES)
 _SEVERITY = {"muted": errors.OK, "live": errors.LIVE, "fault": errors.FAULT}
 
 
@@ -48,6 +51,8 @@ class Proof(NamedTuple):
     simulated: bool = False
     # When, within what is proven muted, the microphone itself was heard to be cut.
     heard: list[Heard] = []  # noqa: RUF012 (a tuple's default; nobody changes it)
+    # And when this host's USB had the device behind the board no more.
+    absent: list[Looked] = []  # noqa: RUF012
     # Pairings under which something is signed: those that a key given fits, and the others.
     fitting: tuple[int, ...] = ()
     without_key: tuple[int, ...] = ()
@@ -76,6 +81,7 @@ class Proof(NamedTuple):
 Counts = Callable[[Entry], bool]
 # What to say of a time from earliest to latest that is unknown.
 _Note = tuple[int, int, Note]
+_Witness = TypeVar("_Witness", Heard, Looked)
 
 
 def examine(
@@ -165,6 +171,7 @@ def shown_by(
     findings = [*report.findings, *unreadable(entries)]
     intervals: list[Interval] = []
     listened: list[Heard] = []
+    looked: list[Looked] = []
     counted: list[int] = []
     if not findings:
         # The others count nowhere, and have no reason that a receipt could repeat.
@@ -177,8 +184,9 @@ def shown_by(
         known = set(counted)
         trusted = [entry for entry in entries if entry.kind != "attestation" or entry.row in known]
         listened = listening.within(entries, from_ms, to_ms)
+        looked = absence.within(entries, from_ms, to_ms)
         notes = _without_key(marks, counts) if keyed else ()
-        intervals = cover(read(trusted), from_ms, to_ms, listened, notes)
+        intervals = cover(read(trusted), from_ms, to_ms, [*listened, *looked], notes)
     return Proof(
         board,
         from_ms,
@@ -188,6 +196,7 @@ def shown_by(
         sum(branch.signatures for branch in branches),
         findings,
         heard=_borne_out(listened, intervals),
+        absent=_borne_out(looked, intervals),
         fitting=numbers(owner for owner in check.keyring.fitting if owner[0] == board),
         without_key=tuple(
             sorted({one for branch in branches for one in branch.pairings_without_key})
@@ -197,13 +206,14 @@ def shown_by(
 
 
 def unreadable(entries: Iterable[Entry]) -> Iterator[verifier.Flaw]:
-    """What is wrong with those of ``entries`` that tell what was heard."""
+    """What is wrong with those of ``entries`` that tell what else than the board has shown."""
     for entry in entries:
+        read_one = WITNESSES.get(entry.kind)
         try:
-            if entry.kind == listening.KIND:
-                listening.read(entry)
+            if read_one is not None:
+                read_one(entry)
         except (KeyError, ValueError):
-            yield verifier.Flaw(entry.row, f"is no {listening.KIND} as hardmute writes it")
+            yield verifier.Flaw(entry.row, f"is no {entry.kind} as hardmute writes it")
 
 
 def numbers(pairings: Iterable[tuple[str, int]]) -> tuple[int, ...]:
@@ -230,12 +240,14 @@ def counts_for_nothing(proof: Proof) -> str:
     return f"{words.no_key(proof.without_key)}: what is signed under it counts for nothing"
 
 
-def _borne_out(listened: list[Heard], intervals: list[Interval]) -> list[Heard]:
-    """What was heard to be cut while it was proven to be muted: proof level `heard`."""
+def _borne_out(told: list[_Witness], intervals: list[Interval]) -> list[_Witness]:
+    """What was heard to be cut, or seen to be gone, while it was proven to be muted: proof levels
+    `heard` and `absent`.
+    """
     return [
         one
-        for one in listened
-        if one.verdict == "muted"
+        for one in told
+        if one.bears_out
         and any(
             interval.state == "muted"
             and interval.start_ms <= one.from_ms
@@ -249,17 +261,17 @@ def cover(
     found: Reading,
     from_ms: int,
     to_ms: int,
-    listened: Iterable[Heard] = (),
+    witnesses: Iterable[Heard | Looked] = (),
     reasons: Iterable[_Note] = (),
 ) -> list[Interval]:
     """The intervals that fill [from, to), unknown where nothing is proven, for these ``reasons``.
 
-    A leak that was heard while the board said muted is a fault. Of what overlaps, where the
-    host's clock went back, the gravest counts: rule T10.
+    A leak that was heard, or a device that was there, while the board said muted is a fault. Of
+    what overlaps, where the host's clock went back, the gravest counts: rule T10.
     """
     drawn = [
         Interval(one.from_ms, one.to_ms, "fault", notes=(in_words(one.told),))
-        for one in listened
+        for one in witnesses
         if one.is_leak
     ]
     notes: list[_Note] = list(reasons)

@@ -196,7 +196,7 @@ def check_receipt(content: dict[str, Any], secrets: verifier.Keys) -> Checked:
         return Checked(shown, None)
     why = in_words(_why_unknown(shown, secrets))
     unknown = [Interval(from_ms, to_ms, "unknown", notes=(why,))]
-    return Checked(shown._replace(intervals=unknown, heard=[]), shown)
+    return Checked(shown._replace(intervals=unknown, heard=[], absent=[]), shown)
 
 
 def _span_of(content: dict[str, Any]) -> tuple[str, int, int]:

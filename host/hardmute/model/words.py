@@ -47,6 +47,17 @@ REASONS = {
     "wrong_board": "another board was there",
 }
 
+# Why it is not known whether the USB device behind a board is gone.
+USB = {
+    "changed": "the state changed while this host looked",
+    "no_list": "the list of USB devices cannot be read here",
+    "no_place": "the port or hub where it was is gone",
+    "not_back": "it did not come back when the line was live: run `hardmute usb --learn` again",
+    "place_taken": "another device is at its port",
+    "same_kind": "a device of its kind is at another port, and no serial number tells them apart",
+    "unsteady": "the list of USB devices kept changing, or this computer was suspended: ask again",
+}
+
 # Why a time is told as it is, where that needs no facts; also as doubts in other notes.
 NOTES: dict[Code, str] = {
     "clock_went_back": "the host's clock went back",

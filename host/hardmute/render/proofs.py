@@ -107,4 +107,13 @@ def claim_json(proof: Proof) -> dict[str, Any]:
             {**one._asdict(), "start": iso_time(one.from_ms), "end": iso_time(one.to_ms)}
             for one in proof.heard
         ],
+        "absent": [
+            {
+                **one._asdict(),
+                "devices": [device._asdict() for device in one.devices],
+                "start": iso_time(one.from_ms),
+                "end": iso_time(one.to_ms),
+            }
+            for one in proof.absent
+        ],
     }

@@ -196,7 +196,8 @@ def _rests(proof: Proof) -> str:
         f" The microphone itself was listened to {one.told} than while it was on."
         for one in proof.heard
     )
-    return _rests_on_signatures(proof) + escape(heard)
+    absent = "".join(f" USB: {one.told}." for one in proof.absent)
+    return _rests_on_signatures(proof) + escape(heard + absent)
 
 
 def _rests_on_signatures(proof: Proof) -> str:

@@ -13,6 +13,7 @@ from hardmute.device.emulated_clock import ClockFile
 from hardmute.model.errors import LocalError, UsageError
 from hardmute.sim.engine import Engine
 from hardmute.sim.usb import Cable, PtyCable, TcpCable
+from hardmute.sim.usb_microphone import UsbMicrophone
 from hardmute.sim.world import AFTERWARDS_US, DARK, START_LIMIT_US, World, WorldServer
 from hardmute.system import paths
 
@@ -52,7 +53,8 @@ class Simulator:
         self._clock = clock
         self.board = board
         self._cable = _cable(folder / f"{board_id}.tty", tcp_port)
-        self._world = World(self.board, self._cable)
+        self._microphone = UsbMicrophone(folder / f"{board_id}.usb")
+        self._world = World(self.board, self._cable, self._microphone)
         self._short_folder: tempfile.TemporaryDirectory[str] | None = None
         self._server = WorldServer(self._world, self._world_address(folder, board_id))
         self.board.power_on()
@@ -67,6 +69,7 @@ class Simulator:
             self._server.address,
             os.getpid(),
             None if self._time is None else self._time.file,
+            str(self._microphone.sysfs),
         )
         self._file = simulators.register(self.entry)
         self._due = clock()
@@ -89,6 +92,7 @@ class Simulator:
         self._file.unlink(missing_ok=True)
         self._cable.unplug()
         self._server.close()
+        self._microphone.close()
         if self._time is not None:
             self._time.close()
         if self._short_folder is not None:

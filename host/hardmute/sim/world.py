@@ -18,6 +18,7 @@ from hardmute.model.errors import UnreachableError, UsageError
 from hardmute.sim.engine import Engine
 from hardmute.sim.physics import BUTTON_BOUNCE_MS
 from hardmute.sim.usb import Cable
+from hardmute.sim.usb_microphone import UsbMicrophone
 
 HELP = """\
 press              press the button for 120 ms, with 5 ms of contact bounce
@@ -31,6 +32,7 @@ power-off          the supply
 power-on [--hold SECONDS]
                    the supply, with the button held
 hang               the program on the board stops running
+bypass / unbypass  the USB microphone is plugged into the computer itself / behind the board again
 look               print what is physically so, whatever the firmware says"""
 
 _MAX_REQUEST = 4096
@@ -48,11 +50,16 @@ class _Job(NamedTuple):
 
 
 class World:
-    """Acts on ``board`` and ``cable``; `step` is called between two slices of simulated time."""
+    """Acts on ``board``, ``cable`` and the USB ``microphone`` behind the board; `step` is called
+    between two slices of simulated time.
+    """
 
-    def __init__(self, board: Engine, cable: Cable) -> None:
+    def __init__(
+        self, board: Engine, cable: Cable, microphone: UsbMicrophone | None = None
+    ) -> None:
         self._board = board
         self._cable = cable
+        self._microphone = microphone
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._job: _Job | None = None
         self._acting: Generator[int, None, dict[str, Any]] | None = None
@@ -66,6 +73,9 @@ class World:
 
     def step(self) -> None:
         """Go on with what is being acted out, if its time has come."""
+        if self._microphone is not None:
+            physics = self._board.physics
+            self._microphone.follow(physics.now_us, powered=physics.connected)
         if self._acting is None:
             try:
                 self._job = self._jobs.get_nowait()
@@ -120,6 +130,9 @@ class World:
                 yield from self._power_on(words)
             elif word == "hang":
                 board.hang()
+            elif word in ("bypass", "unbypass") and self._microphone is not None:
+                self._microphone.bypassed = word == "bypass"
+                yield physics.now_us + AFTERWARDS_US
             elif word == "look":
                 seen = self.look()
             else:

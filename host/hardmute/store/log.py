@@ -96,14 +96,14 @@ _MARK = (
     " '$.statement.uptime_ms', '$.statement.seq', '$.sent_ms', '$.received_ms', '$.anchor_us',"
     " '$.host_boot') END"
 )
-# And of what was heard: from when to when.
+# And of what else than the board has shown: from when to when.
 _HEARD = "CASE WHEN json_valid(body) THEN json_extract(body, '$.from_ms', '$.to_ms') END"
 # The low half of the event is in the 39th character of the base64, which ends the body.
 _MAY_BE_PAIR = "substr(body, -52, 1) = 'g'"
 # They only make it faster: a log may be older than they are.
 _INDEXES = (
     f"mark_by_board ON entry (board, row, {_MARK}) WHERE kind = 'attestation'",
-    f"heard_by_board ON entry (board, row, {_HEARD}) WHERE kind = 'listening'",
+    f"told_by_board ON entry (board, row, {_HEARD}) WHERE kind IN ('listening', 'usb')",
     f"pair_by_board ON entry (board) WHERE kind = 'record' AND {_MAY_BE_PAIR}",
 )
 # The source of the observation with which this host ends its pairing with a board.
@@ -462,10 +462,10 @@ class Log:
             yield from self._database.execute(f"{query} ORDER BY row", (board,))
 
     def heard(self, board: str) -> Iterator[tuple[int, str | None]]:
-        """By row, of each time that ``board`` was listened to: from_ms and to_ms as a JSON array;
-        None if its body is no JSON.
+        """By row, of each time that ``board`` was listened to, or its USB device was looked for:
+        from_ms and to_ms as a JSON array; None if its body is no JSON.
         """
-        query = f"SELECT row, {_HEARD} FROM entry WHERE board = ? AND kind = 'listening'"  # noqa: S608 (fixed text)
+        query = f"SELECT row, {_HEARD} FROM entry WHERE board = ? AND kind IN ('listening', 'usb')"  # noqa: S608 (fixed text)
         with self._guarded():
             yield from self._database.execute(f"{query} ORDER BY row", (board,))
 

@@ -17,22 +17,26 @@ import contextlib
 import os
 from collections.abc import Callable, Generator
 from itertools import pairwise
+from operator import attrgetter
 
 from hardmute.device.client import Session
 from hardmute.evidence import anchors
 from hardmute.evidence.anchors import Anchor
-from hardmute.evidence.entries import GENESIS, nonce
+from hardmute.evidence.entries import GENESIS, canonical, nonce
 from hardmute.evidence.observation import STILL_MS
 from hardmute.model.allowance import Allowance
 from hardmute.model.answers import Attested, Conclusion, Identity, JournalEnd, Status, conclude
 from hardmute.model.clock import SYSTEM, HostClock, Moment
 from hardmute.model.errors import EvidenceError, PortWantedError, RefusedError, UnreachableError
-from hardmute.model.typed import Any, NamedTuple
+from hardmute.model.typed import TYPE_CHECKING, Any, NamedTuple
 from hardmute.store import keys
 from hardmute.store.log import ELSEWHERE, Log, Pairing
 from hardmute.sync.journal_import import MOST_BREAKS, Intake
 from hardmute.sync.recorder import Recorder
 from muteboard import attest, journal
+
+if TYPE_CHECKING:
+    from hardmute.evidence.absence import Looked
 
 # An answer that took longer may be of another time; so may what is told after a longer fetch.
 FRESH_US = 2_000_000
@@ -112,13 +116,22 @@ class Meeting(NamedTuple):
     contradicted: str | None = None
     # It was not asked for, and waited before it was read, or nobody knows how long it waited.
     doubt: str | None = None
+    # What this host's USB showed just before of the device behind the board, if one was learned.
+    seen: Looked | None = None
 
     @property
     def conclusion(self) -> Conclusion:
         """What this host makes of it."""
         if self.contradicted is not None:
             return Conclusion("fault", None, self.contradicted)
-        return conclude(self.status, attested=self.signed is not None, unsigned=self.unsigned)
+        found = conclude(self.status, attested=self.signed is not None, unsigned=self.unsigned)
+        if self.seen is None or self.status.state != "muted":
+            return found
+        if self.seen.is_leak:
+            return Conclusion("fault", None, self.seen.told)
+        # It adds to what the board has signed, and stands for none of it.
+        is_absent = self.seen.bears_out and found.proof == "attested"
+        return found._replace(proof="absent") if is_absent else found
 
 
 class Budget:
@@ -154,7 +167,7 @@ class Contact:
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._session = session
-        self._identity = identity
+        self.identity = identity
         self._board = identity.board
         self._recorder = recorder
         self._clock = clock
@@ -224,7 +237,7 @@ class Contact:
     def _meet(self) -> Meeting:
         held = self._has = self._held()
         self._plan(held)
-        if not self._identity.journal:
+        if not self.identity.journal:
             self._miss_journal(held)
             return self._followed(self.ask(), None, held.unsigned("unsupported"))
         again = True
@@ -693,7 +706,10 @@ def foreign(answer: Attested, asked: bytes, board: str, key: bytes | None) -> st
         return f"board {answer.board} attests in its place"
     import hmac
 
-    if key is None or hmac.compare_digest(answer.mac, attest.mac(key, answer.signed())):
+    signed = canonical(answer.statement).encode()
+    if key is None or hmac.compare_digest(
+        answer.mac, hmac.digest(key, signed, "sha256")[: attest.MAC]
+    ):
         return None
     return (
         f"it attests under a key, of pairing {answer.end.pairing}, that is not this host's: it is"
@@ -717,8 +733,10 @@ def covers(event: Status, signed: Status) -> bool:
 
 
 def _same(status: Status, signed: Status) -> bool:
-    fields = ("state", "command", "sense", "cause", "boot", "changes", "service")
-    return all(getattr(status, field) == getattr(signed, field) for field in fields)
+    return _signed_fields(status) == _signed_fields(signed)
+
+
+_signed_fields = attrgetter("state", "command", "sense", "cause", "boot", "changes", "service")
 
 
 def contradiction(status: Status, signed: Attested) -> str | None:

@@ -171,7 +171,7 @@ def examined_export(
     if not secrets and not proof.findings:
         why = in_words("the export agrees with itself; nothing was checked")
         unknown = Interval(from_ms, to_ms, "unknown", notes=(why,))
-        proof = proof._replace(intervals=[unknown], heard=[])
+        proof = proof._replace(intervals=[unknown], heard=[], absent=[])
     simulated = any(
         row[3] == board and row[2] == "observation" and '"simulated":true' in row[4]
         for row in rows

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections import deque
 from itertools import accumulate, pairwise
 
-from hardmute.evidence import listening
+from hardmute.evidence import absence, listening
+from hardmute.evidence.absence import Looked
 from hardmute.evidence.entries import Entry, record_of, stored
 from hardmute.evidence.interval import Interval, gravest
 from hardmute.evidence.listening import Heard
 from hardmute.evidence.observation import NO_ROW
+from hardmute.evidence.proof import WITNESSES
 from hardmute.evidence.reconstruction import COARSE_MS, Part, checked_here, parts
 from hardmute.evidence.timeline import WENT_BACK, clip, overlay_journal
 from hardmute.evidence.verifier import Verifier
@@ -30,7 +32,7 @@ _ANSWER_MS = 5_000
 
 def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interval]:
     """The intervals that the journal of ``board`` tells of, in order, within [since, until)."""
-    kinds = ("record", "attestation", "incident", "observation", listening.KIND)
+    kinds = ("record", "attestation", "incident", "observation", *WITNESSES)
     if log.newest(board, "attestation") is not None:
         part = excerpt(log, board, since_ms, until_ms)
         check, entries = part.checked({}), part.entries(kinds)
@@ -62,8 +64,11 @@ def journaled(log: Log, board: str, since_ms: int, until_ms: int) -> list[Interv
         joins = True
     found += _may_have_been_twice(found)
     found = [piece for piece, _ in gravest(found)]
-    listened = listening.within(entries, since_ms, until_ms)
-    return clip(_with_heard(found, listened), since_ms, until_ms)
+    told = [
+        *listening.within(entries, since_ms, until_ms),
+        *absence.within(entries, since_ms, until_ms),
+    ]
+    return clip(_with_told(found, told), since_ms, until_ms)
 
 
 def _may_have_been_twice(found: list[Interval]) -> list[Interval]:
@@ -120,18 +125,18 @@ def _vouched(log: Log, board: str, trusted: list[Entry]) -> set[Part] | None:
     return None if len(signed) == len(trusted) else set(parts(signed))
 
 
-def _with_heard(found: list[Interval], listened: list[Heard]) -> list[Interval]:
-    """What was heard: it is noted in the interval that it was in, or is a fault of its own."""
+def _with_told(found: list[Interval], told: list[Heard | Looked]) -> list[Interval]:
+    """What was heard or seen is noted in the interval that it was in, or is a fault of its own."""
     marked = list(found)
-    for one in listened:
+    for one in told:
         for index, interval in enumerate(marked):
             within = interval.start_ms <= one.from_ms and one.to_ms <= interval.end_ms
-            if within and interval.state == one.verdict == "muted":
-                # The rest of it was not listened to, so its proof stays.
+            if within and interval.state == "muted" and one.bears_out:
+                # Of the rest of it nothing was told, so its proof stays.
                 marked[index] = interval._replace(notes=(in_words(one.told),))
     leaks = [
-        Interval(one.from_ms, one.to_ms, "fault", None, "heard", (in_words(one.told),))
-        for one in sorted(listened, key=lambda one: one.from_ms)
+        Interval(one.from_ms, one.to_ms, "fault", None, one.proof, (in_words(one.told),))
+        for one in sorted(told, key=lambda one: one.from_ms)
         if one.is_leak
     ]
     return overlay_journal(marked, leaks)

@@ -102,15 +102,21 @@ def cut(session: Session, contact: Contact) -> Meeting:
         return contact.meet()
 
 
-def ask_twice(_: Session, contact: Contact) -> Meeting:
+def pause(_: Meeting) -> None:
+    """Let `VERIFY_PAUSE_S` pass."""
+    time.sleep(VERIFY_PAUSE_S)
+
+
+def ask_twice(_: Session, contact: Contact, between: Callable[[Meeting], None] = pause) -> Meeting:
     """Meet the board twice; its clock and this host's must have advanced alike in between.
 
+    ``between`` is given what the first meeting showed, and lets some time pass.
     Raises `UnreachableError` where they have not, or the board was restarted.
     """
     first = contact.meet()
     if first.contradicted is not None:
         return first
-    time.sleep(VERIFY_PAUSE_S)
+    between(first)
     second = contact.meet()
     if second.status.boot != first.status.boot:
         raise errors.UnreachableError(
@@ -159,6 +165,7 @@ def observed(met: Meeting, identity: Identity, session: Session, source: str) ->
         # Rounded up: it must not seem to be known better than it is.
         took_ms=-((met.asked_us - met.heard_us) // 1000),
         unsigned=met.unsigned,
+        usb=None if met.seen is None else met.seen.word,
         run_us=met.heard_us,
         run=met.run,
     )

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from hardmute.model import notices
-from hardmute.model.errors import LocalError
+from hardmute.model.errors import HardmuteError, LocalError
 from hardmute.monitor.aside import aside
 from hardmute.monitor.feed import Feed, Mute
 from hardmute.monitor.settings import MetricsSettings
@@ -38,17 +38,18 @@ class MetricsSink:
     def __init__(self, metrics: Metrics, chosen: MetricsSettings) -> None:
         self._metrics = metrics
         self._chosen = chosen
-        self._trouble: str | None = None
+        # Of the token and of the file.
+        self._troubles: dict[str, str] = {}
         self._has_news = asyncio.Event()
 
     @property
     def trouble(self) -> str | None:
-        return self._trouble
+        return next(iter(self._troubles.values()), None)
 
     async def run(self, feed: Feed, mute: Mute) -> None:  # noqa: ARG002 (as each sink)
         if self._chosen.serve:
             # Its owner has to find it before somebody asks for the metrics.
-            await self._try(kept_token)
+            await self._try("token", kept_token)
         work = [asyncio.create_task(self._look()), asyncio.create_task(self._note(feed))]
         if self._chosen.file is not None:
             work.append(asyncio.create_task(self._write(Path(self._chosen.file))))
@@ -74,7 +75,7 @@ class MetricsSink:
         try:
             while True:
                 self._has_news.clear()
-                await self._try(partial(written.put, self._metrics.text()))
+                await self._try("file", partial(written.put, self._metrics.text()))
                 await asyncio.sleep(_PAUSE_S)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_WRITE_S - _PAUSE_S):
@@ -83,18 +84,18 @@ class MetricsSink:
             last = partial(written.put, self._metrics.text(is_over=True), is_last=True)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_END_S):
-                    await self._try(last)
+                    await self._try("file", last)
 
-    async def _try(self, call: Callable[[], object]) -> None:
+    async def _try(self, what: str, call: Callable[[], object]) -> None:
         """Do it in a thread; tell of trouble once."""
         try:
             await aside(call)
-        except LocalError as error:
-            if self._trouble is None:
+        except HardmuteError as error:
+            if what not in self._troubles:
                 notices.tell(str(error))
-            self._trouble = str(error)
+            self._troubles[what] = str(error)
         else:
-            self._trouble = None
+            self._troubles.pop(what, None)
 
 
 class _Written:

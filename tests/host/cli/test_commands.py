@@ -360,12 +360,19 @@ def test_mute_of_a_welded_contact_is_a_fault(sim: Sim, cli: Cli) -> None:
 
 
 def test_verify_requires_a_level(sim: Sim, cli: Cli) -> None:
-    for require, code in (("reported", 0), ("sensed", 0), ("attested", 3), ("heard", 3)):
+    for require, code in (
+        ("reported", 0),
+        ("sensed", 0),
+        ("attested", 3),
+        ("absent", 3),
+        ("heard", 3),
+    ):
         told = cli("-d", sim.board, "verify", "--require", require)
         assert told.code == code, require
         assert f"proof level: sensed (asked for: {require})" in told.out
         refusals = {
             "attested": "not attested: `hardmute pair --verify-key FILE` lets it prove its word",
+            "absent": "not absent: pair, and let `hardmute usb --learn` find the device",
             "heard": "not heard: `hardmute verify --listen` asks the microphone itself",
         }
         for level, refusal in refusals.items():
@@ -732,6 +739,7 @@ COMMANDS = [
     "service remove",
     "mute",
     "verify",
+    "usb",
     "pair",
     "unpair",
     "log",

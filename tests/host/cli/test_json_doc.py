@@ -19,9 +19,11 @@ from evidence_maker import BOARD, Story, at, key_of
 from hardmute.cli import parser
 from hardmute.cli.commands import listen
 from hardmute.cli.commands.recording import write_probe
+from hardmute.evidence import absence
 from hardmute.evidence.entries import canonical
 from hardmute.evidence.listening import KIND
 from hardmute.listen.outcome import CannotTellError
+from hardmute.store.log import Log
 
 DOC = (Path(__file__).parents[3] / "docs" / "json.md").read_text("utf-8")
 TYPES: dict[str, tuple[type, ...]] = {
@@ -77,7 +79,15 @@ def tables() -> Iterator[tuple[str, dict[str, Field]]]:
 TABLES = dict(tables())
 ANCHORS = {anchor(title): title for title in TABLES}
 # What has a table of its own to be read into others.
-PARTS = {"An observation", "An incident", "A finding", "A proven interval", "A listening"}
+PARTS = {
+    "An observation",
+    "An incident",
+    "A finding",
+    "A proven interval",
+    "A listening",
+    "A look",
+    "A USB device",
+}
 
 
 class Seen:
@@ -189,12 +199,19 @@ def test_pair_and_unpair(sim: Sim, cli: Cli, tmp_path: Path) -> None:
     holds([cli("-d", sim.board, "unpair", "--json").json], "unpair")
 
 
+_DEVICE = absence.UsbDevice(0x1209, 1, None, "devices/pci", "2", "Microphone", True)
+
+
 @pytest.fixture
 def listened(story: Story) -> Story:
     """`story`, in which the microphone was listened to, and an incident was noticed."""
     start_ms = story.now
     story.pass_minutes(1)
     story.host.log.append(KIND, BOARD, body_of(MUTED, start_ms))
+    seen = absence.body(
+        "absent", [_DEVICE], state="muted", from_ms=start_ms, to_ms=story.now, back=True
+    )
+    story.host.log.append(absence.KIND, BOARD, seen)
     story.attest()
     story.pass_minutes(1)
     story.attest()
@@ -235,7 +252,7 @@ def test_prove(listened: Story, cli: Cli, tmp_path: Path) -> None:
         cli(*span, "--key", key, "--receipt", receipt).json,
         cli(*span, "--log", altered(export), "--key", key).json,
     ]
-    holds(told, "prove", "A proven interval", "A listening", "A finding")
+    holds(told, "prove", "A proven interval", "A listening", "A finding", "A look", "A USB device")
     checked = [
         cli("prove", "--check", receipt, "--json").json,
         cli("prove", "--check", receipt, "--key", key, "--json").json,
@@ -246,6 +263,17 @@ def test_prove(listened: Story, cli: Cli, tmp_path: Path) -> None:
     assert cli(*span, "--receipt", bare).json
     words = ("--sign", bare, "--key", key, "--receipt", signed)
     holds([cli("prove", *words, "--json").json], "prove")
+
+
+def test_usb(sim: Sim, cli: Cli, home: Path) -> None:
+    told = cli("-d", sim.board, "usb", "--json").json
+    log = Log(home / "log.sqlite3")
+    seen = absence.body("learned", [_DEVICE], from_ms=0, to_ms=0, back=True)
+    log.append(absence.KIND, sim.board, seen)
+    log.close()
+    learned = cli("-d", sim.board, "usb", "--json").json
+    assert (told["devices"], learned["devices"]) == ([], [_DEVICE._asdict()])
+    holds([told, learned, cli("-d", sim.board, "usb", "--forget", "--json").json], "usb")
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from hardmute.model import errors
 # What `hardmute` may load of others. The smaller modules of Python are not told.
 HEAVY = {
     *("argparse", "asyncio", "concurrent.futures", "dataclasses", "datetime", "hashlib", "hmac"),
+    *("aiomqtt", "paho"),
     *("inspect", "ipaddress", "json", "logging", "matplotlib", "pathlib", "platformdirs"),
     *("prometheus_client", "readchar", "rich", "secrets", "serial", "serial.tools.list_ports"),
     *("shtab", "socket", "sqlite3", "starlette", "subprocess", "tempfile", "threading"),

@@ -798,5 +798,6 @@ def test_it_is_short_enough_to_be_read_at_one_sitting() -> None:
     lines = Path(independent_verifier.__file__).read_text(encoding="ascii").splitlines()
     # It has every rule, those of `prove` and of its times among them: these alone take 150 lines.
     # What `prove` reads of a log (T11, T12, T14) takes 120 more: the limit was 470 without them.
-    assert len(lines) < 590
+    # What was seen of a USB device takes 3.
+    assert len(lines) < 593
     assert max(map(len, lines)) <= 99

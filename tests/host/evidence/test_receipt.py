@@ -621,6 +621,7 @@ _BODIES: dict[str, Callable[[int], dict[str, Any]]] = {
     },
     "incident": lambda row: {"branch": 1, "text": f"{row:020}", "what": ""},
     "listening": lambda row: {"a": f"{row:018}"},
+    "usb": lambda row: {"a": f"{row:018}"},
 }
 
 

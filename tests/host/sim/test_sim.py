@@ -391,7 +391,7 @@ def test_a_board_that_ends_leaves_nothing_behind(
     sim: Sim, home: Path, number: signal.Signals, code: int
 ) -> None:
     folder = home / "run" / "simulated"
-    assert len(list(folder.iterdir())) == 3
+    assert len(list(folder.iterdir())) == 4
     sim.process.send_signal(number)
     assert sim.process.wait(60) == code
     assert list(folder.iterdir()) == []

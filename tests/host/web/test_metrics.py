@@ -28,7 +28,7 @@ from hardmute.monitor.settings import MetricsSettings, PageSettings
 from hardmute.web import entrance, metrics_sink
 from hardmute.web.metrics import FAMILIES, Metrics
 from hardmute.web.metrics_sink import MetricsSink
-from served_page import BOARD, RecordedBoard, Served, wait_for
+from served_page import BOARD, Client, RecordedBoard, Served, wait_for
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "metrics.md").read_text("utf-8")
@@ -444,9 +444,10 @@ def monitor(start_sim: StartSim, home: Path) -> Iterator[Callable[..., subproces
     sim = start_sim("--id", BOARD)
     started: list[subprocess.Popen[str]] = []
 
-    def start(settings: str) -> subprocess.Popen[str]:
+    def start(settings: str, before: str = "pass") -> subprocess.Popen[str]:
         (home / "monitor.toml").write_text(settings)
-        command = [sys.executable, "-m", "hardmute", "monitor", "--json", "-d", sim.board]
+        program = f"import sys; {before}; from hardmute.cli.main import main; sys.exit(main())"
+        command = [sys.executable, "-c", program, "monitor", "--json", "-d", sim.board]
         started.append(
             subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         )
@@ -454,8 +455,8 @@ def monitor(start_sim: StartSim, home: Path) -> Iterator[Callable[..., subproces
 
     yield start
     for process in started:
-        process.kill()
-        process.communicate()
+        with process:
+            process.kill()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
@@ -487,6 +488,20 @@ def test_P5_the_file_of_a_monitor_that_ends_or_is_killed(
     (home / "monitor.toml").write_text("")
     third.send_signal(signal.SIGHUP)
     wait_for(lambda: says() == "unknown")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Unix sockets")
+def test_a_monitor_says_what_the_metrics_lack(
+    monitor: Callable[..., subprocess.Popen[str]], cli: Cli
+) -> None:
+    """The page is there all the same."""
+    settings = 'page = true\nmetrics = true\npage_address = "127.0.0.1:0"\n'
+    running = monitor(settings, "sys.modules['prometheus_client'] = None")
+    wait_for(lambda: cli("page", "--print").code == errors.OK)
+    url = cli("page", "--print").out.split()[0]
+    assert Client(url).ask("GET", "/metrics").status == 401
+    running.terminate()
+    assert "run `pip install -e '.[metrics]'` in your clone" in running.communicate()[1]
 
 
 # Its page and its rules.

@@ -10,7 +10,16 @@ import json
 import sys
 from argparse import Namespace
 
-from hardmute import VERIFY_PAUSE_S, Host, Identity, Observation, ProofLevel, Question, errors
+from hardmute import (
+    VERIFY_PAUSE_S,
+    Host,
+    Identity,
+    Observation,
+    ProofLevel,
+    Question,
+    errors,
+    words,
+)
 from hardmute.cli import console
 from hardmute.cli.state import Rows, print_state, short_line, told_code
 from hardmute.model.typed import NamedTuple
@@ -144,17 +153,20 @@ def _tell(
 def _explain(observation: Observation, require: ProofLevel) -> None:
     lines = [
         f"proof level: {observation.proof or 'none'} (asked for: {require})",
-        f"two answers {VERIFY_PAUSE_S:g} s apart, to random request ids; clocks and boot agree",
+        "two answers " + ("some s" if observation.usb else f"{VERIFY_PAUSE_S:g} s") + " apart, to"
+        " random request ids; clocks and boot agree",
     ]
     if observation.proof == "reported":
         lines.append("the board has no sense contact: its word is all there is")
-    if observation.proof == "attested":
+    if observation.proof in ("attested", "absent"):
         lines.append("both signed with the attest key, over numbers that this host chose")
-    if observation.proof in ("sensed", "attested"):
+    if observation.usb is not None:
+        lines += _of_usb(observation.usb)
+    if observation.proof in ("sensed", "attested", "absent"):
         lines.append("every sense contact agrees with the command")
         lines.append("trusted: the firmware, that sense and microphone contacts are tied,")
         lines.append("that your microphone runs through them (`verify --listen` tells)")
-    if observation.proof == "attested":
+    if observation.proof in ("attested", "absent"):
         lines.append("and that nobody else has this host's attest key, or the verify key")
     if observation.proof is not None and not observation.proves(require):
         lines.append(_what_lacks(require))
@@ -162,9 +174,24 @@ def _explain(observation: Observation, require: ProofLevel) -> None:
         console.detail(line)
 
 
+def _of_usb(seen: str) -> list[str]:
+    """What this computer's list of USB devices shows of the microphone's."""
+    if seen in words.USB:
+        return ["whether its USB device is gone is not known:", words.USB[seen]]
+    told = {
+        "absent": "this computer does not have its USB device (the computer's word)",
+        "present": "this computer still has its USB device",
+        "back": "this computer has its USB device",
+        "missing": "its USB device did not come back: `hardmute usb --learn`",
+    }
+    return [told[seen]]
+
+
 def _what_lacks(require: ProofLevel) -> str:
     if require == "attested":
         return "not attested: `hardmute pair --verify-key FILE` lets it prove its word"
+    if require == "absent":
+        return "not absent: pair, and let `hardmute usb --learn` find the device"
     if require == "heard":
         return "not heard: `hardmute verify --listen` asks the microphone itself"
     return f"this board has no sense contact, so it cannot prove {require!r}"

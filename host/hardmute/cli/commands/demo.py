@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Generator
@@ -52,7 +53,9 @@ def demo(args: Namespace) -> int:
         _board(args) as world,
         _clock(),
     ):
-        walk = _Walk(world, _ENGINES[args.engine])
+        # An emulated chip would take a minute for it, and Windows gives links only to some.
+        has_usb = args.engine == "host" and os.name != "nt"
+        walk = _Walk(world, _ENGINES[args.engine], has_usb=has_usb)
         try:
             walk.through(svg, Path(home) / "verify-key.json")
         except StepFailedError as error:
@@ -79,9 +82,10 @@ _NEXT = """
 class _Walk:
     """Goes through the steps. A step prints one line, and raises when it is not true."""
 
-    def __init__(self, world: str, what: str) -> None:
+    def __init__(self, world: str, what: str, *, has_usb: bool = False) -> None:
         self._world = world
         self._what = what
+        self._has_usb = has_usb
         self._number = 0
 
     def through(self, svg: Path, key: Path) -> None:
@@ -150,6 +154,8 @@ class _Walk:
         self._tell("fresh check: MUTED, and the board has signed it (attested)", "verify")
         self._prove(key)
         self._tamper(key)
+        if self._has_usb:
+            self._look_for_the_microphone()
 
         self._tell("the log: when, why, how long", "log")
         self._show_log()
@@ -217,6 +223,37 @@ class _Walk:
             self._check(error.code == code, f"{arguments} was answered with {error.code}")
         else:
             self._check(False, f"the board accepted {arguments}")
+
+    def _look_for_the_microphone(self) -> None:
+        self._learn()
+        self._run("verify", "--json", "--require", "absent", expect=OK, shows='"absent"')
+        self._tell("its USB microphone comes when live and goes when cut: MUTED, absent", "verify")
+        self._act("bypass")
+        self._run("verify", "--json", expect=FAULT, shows='"present"')
+        self._act("unbypass")
+        self._tell("plugged in past the board: FAULT, though the board says muted", "verify")
+
+    def _learn(self) -> None:
+        """`hardmute usb --learn`; the finger waits for its word to press."""
+        asked, done = threading.Event(), threading.Event()
+
+        def press() -> None:
+            asked.wait()
+            if not done.is_set():
+                act(self._world, ["press"])
+
+        def say(_: str) -> None:
+            asked.set()
+
+        finger = threading.Thread(target=press)
+        finger.start()
+        try:
+            found = hardmute.Host().learn_usb(_BOARD, timeout=3.0, say=say)
+        finally:
+            done.set()
+            asked.set()
+            finger.join()
+        self._check(bool(found.devices), "no USB device was found behind the board")
 
     def _prove(self, key: Path) -> None:
         start_ms = clock.now_ms()

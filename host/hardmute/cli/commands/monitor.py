@@ -63,6 +63,7 @@ async def _run(args: Namespace, clock: HostClock) -> int:
     if args.page:
         # Asked for by name, it is there, or the monitor does not start.
         pages.require()
+    homes = _Homes()
     manager = ServiceManager()
     boards = tuple(args.devices) or chosen.boards
     followed = Monitor(boards, timeout=args.timeout, clock=clock)
@@ -71,14 +72,14 @@ async def _run(args: Namespace, clock: HostClock) -> int:
         followed.mute,
         clock,
         console.ring,
-        lambda new: pages.made(followed, new, clock),
+        lambda new: [*pages.made(followed, new, clock), *homes.made(followed, new, clock)],
     )
     ended = _ended_by_signals()
     reload = _asked_to_reload()
 
     def about() -> dict[str, Any]:
         process = {"pid": os.getpid(), "version": muteboard.__version__}
-        return {**process, "troubles": [*pages.troubles, *working.troubles]}
+        return {**process, "troubles": [*pages.troubles, *homes.troubles, *working.troubles]}
 
     async def use(new: settings.Settings) -> None:
         if not args.devices:
@@ -178,6 +179,31 @@ class _Pages:
             return self._lacks.get("page")
         found = self._sink.entrance()
         return self._sink.trouble if found is None else found._asdict()
+
+
+class _Homes:
+    """Home Assistant, while the settings name a broker.
+
+    The password is taken out of the environment: what this process starts needs none.
+    """
+
+    def __init__(self) -> None:
+        self._password = os.environ.pop(settings.MQTT_PASSWORD, None)
+        self.troubles: list[str] = []
+
+    def made(self, followed: Monitor, chosen: settings.Settings, clock: HostClock) -> list[Sink]:
+        self.troubles = []
+        if chosen.mqtt.broker is None:
+            return []
+        try:
+            # It is loaded only for that.
+            from hardmute.monitor.mqtt import MqttSink
+        except ModuleNotFoundError:
+            error = errors.MissingExtraError("MQTT needs more than is installed", "mqtt")
+            self.troubles = [str(error)]
+            console.complain(error)
+            return []
+        return [MqttSink(followed, chosen.mqtt, self._password, clock=clock)]
 
 
 def _asked_to_reload() -> asyncio.Event:

@@ -105,6 +105,8 @@ def _print(proof: Proof, *, as_json: bool, steps: Sequence[str] = ()) -> None:
             console.detail(proof_line(interval))
     for one in proof.heard:
         console.detail(f"heard, {one.told}")
+    for one in proof.absent:
+        console.detail(f"absent, {one.told}")
     for step in steps:
         console.detail(f"next: {step}")
     if proof.simulated:
@@ -145,6 +147,8 @@ def _print_claim(claim: Proof, why: str) -> None:
         console.detail(f"claimed {proof_line(interval)}")
     for one in claim.heard:
         console.detail(f"claimed heard, {one.told}")
+    for one in claim.absent:
+        console.detail(f"claimed absent, {one.told}")
     if claim.simulated:
         console.detail(_SIMULATED)
     if claim.fitting and claim.without_key:
