@@ -675,7 +675,7 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "mute": ("asking:mute", "cut the line; no command connects it", _add_mute),
     "verify": (
         "asking:verify",
-        "ask the board now: state and proof level; see `usb`",
+        "a fresh state, with its proof; see `usb`",
         _add_verify,
     ),
     "usb": ("usb:usb", "the USB device behind a board, for `verify`", _add_usb),
