@@ -20,12 +20,14 @@ OFFICIAL := $(BIN)/python tools/official_images.py
 # Compiled with cc, and kept in the user's cache.
 QUICKEN := $(BIN)/python -c 'from hardmute.sim.rp2040 import thumb; thumb.build()'
 
+HASS := build/homeassistant/bin/hass
+PYTHON_OF_HASS ?= python3.13
 AXE := build/axe/node_modules/axe-core/axe.min.js
-PEER_PACKAGES := ser2net socat systemd
+PEER_PACKAGES := ser2net socat systemd prometheus mosquitto
 AUDIO_PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-micropython test-newest test-chip test-audio test-desktop test-peers test-pages test-shells picture images lint types wheel bench soak release clean
+.PHONY: help demo test test-micropython test-newest test-chip test-audio test-desktop test-peers test-homeassistant test-pages test-shells picture images lint types wheel bench soak release clean
 
 help:
 	@echo "make demo    the main job, on a simulated board (ENGINE=rp2040: emulated Pico)"
@@ -42,6 +44,9 @@ help:
 	@echo "             notifications on a real session bus (dbus-daemon)"
 	@echo "make test-peers"
 	@echo "             a board behind ser2net and socat; what systemd says of our unit"
+	@echo "             the monitor before Prometheus, and at mosquitto for Home Assistant"
+	@echo "make test-homeassistant"
+	@echo "             the same in a real Home Assistant (downloads 800 MB; needs Python 3.13)"
 	@echo "make test-pages"
 	@echo "             the monitor's page, and those of receipts, in Chromium"
 	@echo "make picture"
@@ -94,10 +99,25 @@ test-desktop: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -q tests/desktop
 
 test-peers: $(VENV)/test.stamp
-	@for needed in ser2net socat systemd-analyze; do command -v $$needed >/dev/null || { \
+	@for needed in ser2net socat systemd-analyze prometheus promtool mosquitto; do \
+	  command -v $$needed >/dev/null || { \
 	  echo "$$needed is missing: sudo apt-get install --no-install-recommends $(PEER_PACKAGES)"; \
 	  exit 1; }; done
 	$(BIN)/python -m pytest -q tests/peers
+
+# Not in .ci/run. Home Assistant has an environment of its own, with what its MQTT needs.
+test-homeassistant: $(VENV)/test.stamp $(HASS)
+	HARDMUTE_HASS=$(CURDIR)/$(HASS) $(BIN)/python -m pytest -q --timeout 600 tests/homeassistant
+
+$(HASS):
+	@$(PYTHON_OF_HASS) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' || { \
+	  echo "Home Assistant needs Python 3.13 (set PYTHON_OF_HASS=...)."; exit 1; }
+	$(PYTHON_OF_HASS) -m venv build/homeassistant
+	build/homeassistant/bin/python -m pip install --quiet \
+	  'homeassistant>=2025.2,<2025.9' paho-mqtt==2.1.0
+	build/homeassistant/bin/python -m pip install --quiet --no-deps \
+	  home-assistant-frontend==20250411.0
+	@touch $@
 
 test-pages: $(AXE)
 	@command -v chromium-headless-shell >/dev/null || { echo "Chromium is missing:" \
@@ -154,7 +174,7 @@ wheel: $(VENV)/lint.stamp
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute.flash import board_files; board_files.micropython()'
 	build/wheel-venv/bin/hardmute demo --svg build/wheel/demo.svg >/dev/null
-	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32,listen,page]"
+	build/wheel-venv/bin/python -m pip install --quiet "$$(echo build/wheel/*.whl)[flash,esp32,listen,page,metrics,mqtt]"
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute.flash import littlefs_image as image, tree; \
 	  files = tree.program(); assert "muteboard/app.mpy" in files; \
@@ -162,7 +182,7 @@ wheel: $(VENV)/lint.stamp
 	cd build && wheel-venv/bin/python -c \
 	  'from hardmute.cli.commands import recording; from hardmute.listen import detector'
 	cd build && wheel-venv/bin/python -c \
-	  'from importlib import resources; from hardmute.web import serving; \
+	  'from importlib import resources; from hardmute.monitor import mqtt; from hardmute.web import metrics_sink, serving; \
 	  assert resources.files("hardmute.web").joinpath("page.html").is_file()'
 	@echo "the wheel works in a clean environment: $$(ls build/wheel/*.whl)"
 

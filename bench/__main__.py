@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import board, chip, desktop, host, listen, monitor, os_mute, page
+from bench import board, chip, desktop, host, listen, metrics, monitor, mqtt, os_mute, page
 from hardmute.model.errors import HardmuteError
 
 BENCHMARKS = (
@@ -29,6 +29,9 @@ BENCHMARKS = (
     monitor.monitor_costs,
     page.page_shown,
     page.page_costs,
+    mqtt.mqtt,
+    metrics.scrape,
+    metrics.served,
     desktop.notification,
     listen.provable,
     listen.detection,

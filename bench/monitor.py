@@ -143,14 +143,19 @@ async def _measured(board: _Board) -> list[Figure]:
         for name, aim in _AIMS.items()
         for what, value in (
             ("median", statistics.median(times[name])),
-            ("p99" if _TIMES >= 100 else "longest", _p99(times[name])),
+            (worst_name(times[name]), p99(times[name])),
         )
     ]
 
 
-def _p99(times: list[float]) -> float:
+def p99(times: list[float]) -> float:
     """The time that one of a hundred takes or exceeds; of fewer, the longest."""
     return sorted(times)[-1 - len(times) // 100]
+
+
+def worst_name(times: list[float]) -> str:
+    """What `p99` of so many is."""
+    return "p99" if len(times) >= 100 else "longest"
 
 
 _AIMS = {
@@ -174,9 +179,7 @@ def hostile() -> list[Figure]:
             for name, ports in (("alone", ()), ("beside a flood", (os.ttyname(other),))):
                 times = asyncio.run(_told_times(board, ports, master))
                 aim = "≤ the above + 100" if ports else None
-                figures.append(
-                    Figure(f"press -> told, {name}, p99", 1000 * _p99(times), "ms", aim)
-                )
+                figures.append(Figure(f"press -> told, {name}, p99", 1000 * p99(times), "ms", aim))
         finally:
             board.close()
             for fd in (master, other):
@@ -225,7 +228,7 @@ def _flood(master: int, ended: threading.Event) -> None:
 
 def monitor_costs() -> list[Figure]:
     """The monitor of 64 paired boards: CPU time, memory; and a status that is asked of it."""
-    with own_home(), _crowd() as (crowd, devices):
+    with own_home(), crowd_of_64() as (crowd, devices):
         named = [word for device in devices for word in ("-d", device)]
         with processes([["monitor", *named]], lines=_MANY) as (process,):
             # What the start costs is not meant; then a while of what it always does.
@@ -248,7 +251,7 @@ def monitor_costs() -> list[Figure]:
 
 
 @contextmanager
-def _crowd() -> Generator[tuple[subprocess.Popen[str], list[str]]]:
+def crowd_of_64() -> Generator[tuple[subprocess.Popen[str], list[str]]]:
     """Many boards (`bench.crowd`), and their ports."""
     command = [sys.executable, "-m", "bench.crowd", str(_MANY)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -15,9 +15,10 @@ from tests.served_page import BOARD, PageProcess, RecordedBoard, Served, wait_fo
 
 from bench.figure import Figure
 from bench.host import own_home
-from bench.monitor import cpu_s, memory_mb, processes
+from bench.monitor import cpu_s, memory_mb, p99, processes, worst_name
 
-_TIMES = 40
+# A hundred take a minute: `HARDMUTE_SOAK=1 make bench`.
+_TIMES = 100 if os.environ.get("HARDMUTE_SOAK") == "1" else 40
 _CLIENTS = 100
 _BUSY_S = 20.0
 # Each state that is shown, and when, by the wall clock in ms; and so the control.
@@ -54,12 +55,18 @@ def page_shown() -> list[Figure]:
         finally:
             served.close()
             board.close()
+    named = {
+        "Chromium changes a page (control)": control,
+        "press that cuts -> monitor (control)": monitor,
+        "press that cuts -> page": shown,
+    }
     return [
-        Figure("Chromium changes a page (control), median", statistics.median(control), "ms"),
-        Figure("Chromium changes a page (control), worst", max(control), "ms"),
-        Figure("press that cuts -> monitor (control), worst", max(monitor), "ms"),
-        Figure("press that cuts -> page, median", statistics.median(shown), "ms"),
-        Figure("press that cuts -> page, worst", max(shown), "ms", "≤ controls + 150"),
+        Figure(f"{name}, {what}", value, "ms", aim)
+        for name, times in named.items()
+        for what, value, aim in (
+            ("median", statistics.median(times), None),
+            (worst_name(times), p99(times), "≤ controls + 150" if times is shown else None),
+        )
     ]
 
 

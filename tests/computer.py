@@ -75,12 +75,16 @@ class Process:
         self.looks: int | None = None
         self._computer = computer
         self._run = run
-        self._turn = threading.Semaphore(0)
+        # Both begin taken: a semaphore of Python's takes several of these.
+        self._turn = threading.Lock()
+        self._turn.acquire()
         self._line = ""
+        self.ident: int | None = None
         self.thread = threading.Thread(target=self._main, daemon=True)
         self.thread.start()
 
     def _main(self) -> None:
+        self.ident = threading.get_ident()
         self._turn.acquire()
         try:
             self._met_by_signals()
@@ -97,6 +101,7 @@ class Process:
 
     def go_on(self) -> None:
         """Run until it waits again, or has ended."""
+        self._computer.running = self
         self._turn.release()
         if not self._computer.back.acquire(timeout=_HANGS_S):
             raise AssertionError("A process neither waits nor ends.")
@@ -186,8 +191,11 @@ class Computer:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.board = VirtualBoard()
-        self.back = threading.Semaphore(0)
+        self.back = threading.Lock()
+        self.back.acquire()
         self.processes: list[Process] = []
+        # The one that runs, or ran last.
+        self.running: Process | None = None
         self.port: Port | None = None
         self.plugged = True
         self.log_is_locked = False
@@ -217,9 +225,21 @@ class Computer:
                 self._run(process)
             if self.now_us >= until_us:
                 return
-            self.board.board.advance(self.now_us + _STEP_US)
+            self.board.board.advance(self._next_us(until_us))
             self._note()
             self._collect()
+
+    def _next_us(self, until_us: int) -> int:
+        """The next step in which something may happen, but no later than ``until_us``."""
+        now_us, board = self.now_us, self.board.board
+        if board.received or board._edges:
+            return now_us + _STEP_US
+        next_us = min(until_us, board._idle_until_us, self.board.physics.next_us or until_us)
+        for process in self.processes:
+            if not process.ended:
+                next_us = min(next_us, process.wakes_us)
+        steps = -(-(next_us - now_us) // _STEP_US)
+        return now_us + _STEP_US * max(1, steps)
 
     def _run(self, process: Process) -> None:
         while not process.ended and not self.asleep and (not process.stopped or process.killed):
@@ -350,8 +370,9 @@ class Computer:
         return process
 
     def _this(self) -> Process | None:
-        thread = threading.current_thread()
-        return next((one for one in self.processes if one.thread is thread), None)
+        running = self.running
+        is_it = running is not None and running.ident == threading.get_ident()
+        return running if is_it else None
 
     # What the operating system and its libraries do.
 

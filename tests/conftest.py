@@ -11,14 +11,18 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
+import forked
 from failed_inside import failed_inside, failures_of_processes  # noqa: F401 (autouse)
+
+if TYPE_CHECKING:
+    from served_page import RecordedBoard, Served
 
 # Hypothesis' deadline is wall time, of which a busy machine takes any amount.
 settings.register_profile("no deadline", deadline=None)
@@ -57,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def _spent_s() -> float:
     """User and system time of this process, and of its children that have ended."""
-    return sum(os.times()[:4])
+    return sum(os.times()[:4]) + forked.spent_s()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -70,6 +74,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    forked.end()
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["cpu"] = (_spent_s(), _cpu_s)
 
@@ -91,3 +96,24 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for name, spent in most[: config.getoption("cpu")]:
         over = f"  over {LIMIT_S:.0f} s" if spent > LIMIT_S else ""
         terminalreporter.write_line(f"{spent:7.2f} s  {name}{over}")
+
+
+# What the tests of the page and the metrics share; no other test is to load a web server.
+
+
+@pytest.fixture
+def board(home: Path) -> Iterator[RecordedBoard]:  # noqa: ARG001 (for its effect)
+    from served_page import RecordedBoard
+
+    made = RecordedBoard()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def served(board: RecordedBoard) -> Iterator[Served]:
+    from served_page import Served
+
+    made = Served(board.board)
+    yield made
+    made.close()

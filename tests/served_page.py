@@ -30,6 +30,7 @@ from hardmute.sim.board import SimulatedBoard
 from hardmute.sim.physics import Physics
 from hardmute.sim.server import Simulator
 from hardmute.sim.world import act
+from hardmute.web.metrics import Metrics
 from hardmute.web.serving import PageSink
 from muteboard import config
 
@@ -66,8 +67,8 @@ class RecordedBoard:
 
         physics.drive = recorded
         settings = config.dump(config.DEFAULTS)
-        simulated = SimulatedBoard(physics, bytes.fromhex(board), settings)
-        self._simulator = Simulator(simulated, board, tcp_port=None)
+        self._simulated = SimulatedBoard(physics, bytes.fromhex(board), settings)
+        self._simulator = Simulator(self._simulated, board, tcp_port=None)
         self.device = self._simulator.entry.device
         self._ended = False
         self._runs = threading.Event()
@@ -79,6 +80,20 @@ class RecordedBoard:
         while not self._ended:
             self._runs.wait()
             self._simulator.step()
+
+    def watch_port(self) -> dict[str, float]:
+        """When the board begins to say each state next (`time.perf_counter`); clear it."""
+        sent: dict[str, float] = {}
+        write = self._simulated.write
+
+        def watched(data: bytes | memoryview) -> int:
+            for state in ("live", "muted", "fault"):
+                if f'"state":"{state}"'.encode() in bytes(data):
+                    sent.setdefault(state, time.perf_counter())
+            return write(data)
+
+        self._simulated.write = watched
+        return sent
 
     def hang(self, *, on: bool) -> None:
         (self._runs.clear if on else self._runs.set)()
@@ -180,9 +195,14 @@ class Served:
     """
 
     def __init__(
-        self, *boards: str, chosen: PageSettings = ANY_PORT, clock: HostClock = SYSTEM
+        self,
+        *boards: str,
+        chosen: PageSettings = ANY_PORT,
+        clock: HostClock = SYSTEM,
+        until: Callable[[Served], object] = lambda served: served.sink.entrance(),
     ) -> None:
         self._boards = boards
+        self._is_served = until
         self._chosen = chosen
         self._clock = clock
         self._begun = threading.Event()
@@ -192,7 +212,8 @@ class Served:
 
     async def _run(self) -> None:
         self.monitor = Monitor(self._boards, clock=self._clock)
-        self.sink = PageSink(self.monitor, self._chosen, self._clock)
+        self.metrics = Metrics(self.monitor, self._clock)
+        self.sink = PageSink(self.monitor, self._chosen, self._clock, self.metrics.text)
         self._loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
         self.told: list[tuple[str, float]] = []
@@ -201,8 +222,8 @@ class Served:
         serving = asyncio.create_task(self.sink.run(self.monitor.feed, self.monitor.mute))
         await self.monitor.is_ready.wait()
         while self.sink.trouble is None:
-            if entrance := self.sink.entrance():
-                self.url = entrance.url
+            if self._is_served(self):
+                self.url = self.sink.url or ""
                 break
             await asyncio.sleep(0.01)
         self._begun.set()

@@ -5,7 +5,9 @@
 
 import os
 import pty
+import re
 import sys
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
@@ -24,14 +26,22 @@ def main() -> int:
         shown.extend(data)
         return data
 
-    command = [sys.executable, "-m", "hardmute", "demo", "--svg", str(DOCS / "timeline.svg")]
-    code = os.waitstatus_to_exitcode(pty.spawn(command, read))
-    if code != 0:
-        return code
+    with tempfile.TemporaryDirectory() as folder:
+        timeline = Path(folder) / "timeline.svg"
+        command = [sys.executable, "-m", "hardmute", "demo", "--svg", str(timeline)]
+        code = os.waitstatus_to_exitcode(pty.spawn(command, read))
+        if code != 0:
+            return code
+        (DOCS / "timeline.svg").write_bytes(timeline.read_bytes())
     console = Console(record=True, width=COLUMNS, file=Path(os.devnull).open("w"))  # noqa: SIM115
-    said = shown.decode().replace("\r\n", "\n").replace(str(DOCS), "docs")
-    console.print(Text.from_ansi(f"$ make demo\n{said}"), soft_wrap=True)
-    console.save_svg(str(DOCS / "demo.svg"), title="make demo")
+    said = shown.decode().replace(folder, "docs")
+    # The steps alone, without their commands and the log, so that the picture fits one screen.
+    steps = "\n".join(line for line in said.splitlines() if "✓" in line)
+    console.print(Text.from_ansi(f"$ make demo\n{steps}"), soft_wrap=True)
+    picture = console.export_svg(title="make demo")
+    # Rich asks another site for its font.
+    picture = re.sub(r"@font-face {.*?}\s*", "", picture, flags=re.DOTALL)
+    (DOCS / "demo.svg").write_text(picture, encoding="utf-8")
     return 0
 
 

@@ -1,5 +1,5 @@
 # The locked image for the Raspberry Pi Pico: the stock board, less every way to run anything but what
-# is frozen into it. firmware/README.md, "The locked image".
+# is frozen into it. docs/flashing.md, "The locked image (Pico)".
 include(${MICROPY_PORT_DIR}/boards/RPI_PICO/mpconfigboard.cmake)
 list(APPEND MICROPY_DEF_BOARD MP_CONFIGFILE=\"locked_config.h\")
 list(APPEND MICROPY_SOURCE_BOARD ${MICROPY_BOARD_DIR}/no_prompt.c)

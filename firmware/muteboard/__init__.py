@@ -5,7 +5,8 @@ The same files run on MicroPython, CircuitPython and CPython. Only ``muteboard.b
 
 __version__ = "0.1.0"
 
-# MicroPython's compiler folds `NAME = const(...)` by the word alone, wherever it came from.
+# MicroPython's compiler folds `NAME = const(...)` by the word alone, wherever it came from
+# (py/parse.c, MicroPython 1.25).
 try:
     from micropython import const
 except ImportError:

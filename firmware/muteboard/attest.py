@@ -5,7 +5,7 @@ HMAC-SHA-256 is RFC 2104 over the port's own `hashlib`; MicroPython has no `hmac
 
 try:
     # Here, not where it is used: MicroPython lets a file replace such a module, and looks for one
-    # at each `import`, six times on the flash.
+    # at each `import`, six times on the flash (1.25).
     from hashlib import sha256 as _sha256
 except ImportError:
     # Not every CircuitPython has it, and none keeps a journal (muteboard.boards).

@@ -12,7 +12,7 @@ programmed on its own here, a commit of littlefs or a set of keys, is under a CR
 """
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from random import Random
 from typing import Any, NamedTuple
 
@@ -68,10 +68,12 @@ class WatchedFlash(NorFlash):
         self.seen = bytearray(BLOCK)
 
     def read(self, at: int, buf: Any) -> None:
-        end = at + len(buf)
+        buf[:] = self.content(at, len(buf))
+
+    def content(self, at: int, size: int) -> bytearray:
         if at // BLOCK == self._watched:
-            self.seen[at % BLOCK : (end - 1) % BLOCK + 1] = b"\1" * len(buf)
-        buf[:] = self.image[at:end]
+            self.seen[at % BLOCK : at % BLOCK + size] = b"\1" * size
+        return self.image[at : at + size]
 
     def program(self, at: int, data: Any) -> None:
         if at // BLOCK == self._watched:
@@ -206,14 +208,20 @@ class Device:
 
     def old_keys(self, current: bytes | None, stored: list[Stored]) -> bool:
         """Whether a piece of keys in ``stored``, and not in ``current``, is on the flash."""
-        image, ends = self.flash.image, range(BLOCK, _BLOCKS * BLOCK + 1, BLOCK)
-        written = b"".join(image[end - BLOCK : end].rstrip(b"\xff") for end in ends)
+        image, ends = bytes(self.flash.image), range(BLOCK, _BLOCKS * BLOCK + 1, BLOCK)
+        written = b"".join(without_blank_end(image[end - BLOCK : end]) for end in ends)
         return any(
             piece in written
             for entry in stored
             for piece in pieces(entry.keys)
             if piece not in (current or b"")
         )
+
+
+# Two starts leave nearly the same blocks.
+@lru_cache(maxsize=128)
+def without_blank_end(block: bytes) -> bytes:
+    return block.rstrip(b"\xff")
 
 
 def pieces(keys: bytes) -> Iterator[bytes]:

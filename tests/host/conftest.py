@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import pytest
 import serial.tools.list_ports
 
+import forked
 from evidence_maker import Story
 from hardmute.cli.main import main
 from hardmute.device import discovery, simulators
@@ -54,6 +55,7 @@ _POSIX = [
     "sync/test_signed.py",
     "sync/test_soundness_status.py",
     "system/test_new_file.py",
+    "test_forked.py",
 ]
 # The clocks of a Linux host, its service manager, and its list of processes.
 _LINUX = [
@@ -189,19 +191,13 @@ class Sim:
     """A running ``hardmute sim`` process, named ``board``."""
 
     def __init__(self, home: Path, board: str, *options: str) -> None:
-        command = [sys.executable, "-m", "hardmute", "sim", "--id", board, *options]
+        words = ["sim", "--id", board, *options]
         if os.name == "nt" and "--tcp" not in options:
-            command += ["--tcp", "0"]
+            words += ["--tcp", "0"]
         self._complaints = home / f"{board}.stderr"
         with self._complaints.open("w") as stderr:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env={**os.environ, "HARDMUTE_HOME": str(home)},
-                text=True,
-            )
+            environment = {**os.environ, "HARDMUTE_HOME": str(home)}
+            self.process = forked.start(words, stderr=stderr, env=environment)
         try:
             ready = json.loads(self._first_line())
         except BaseException:
@@ -290,11 +286,7 @@ class Watcher:
     """``hardmute watch --json`` in a process; its lines as they come."""
 
     def __init__(self, device: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "hardmute", "-d", device, "watch", "--json"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self.process = forked.start(["-d", device, "watch", "--json"])
         self._last = "unknown"
 
     def next(self) -> dict[str, Any]:

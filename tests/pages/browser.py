@@ -159,6 +159,14 @@ class Tab:
         shot = self.call("Page.captureScreenshot", format="png", **options)
         file.write_bytes(base64.b64decode(shot["data"]))
 
+    def has_seen(self, method: str) -> bool:
+        """Whether it has told of such an event until now."""
+        self.run("0")
+        return any(
+            (event["method"], event.get("sessionId")) == (method, self.session)
+            for event in self._browser.events
+        )
+
     @property
     def complaints(self) -> list[str]:
         """What it has told of errors until now: scripts, policies, requests."""

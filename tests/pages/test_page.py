@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from browser import Browser, Tab, browser
@@ -62,20 +62,6 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="hm-", dir="/tmp") as name:
         monkeypatch.setenv("HARDMUTE_HOME", name)
         yield Path(name)
-
-
-@pytest.fixture
-def board(home: Path) -> Iterator[RecordedBoard]:  # noqa: ARG001 (for its effect)
-    made = RecordedBoard()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def served(board: RecordedBoard) -> Iterator[Served]:
-    made = Served(board.board)
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -310,6 +296,26 @@ def test_P5_a_silent_server_is_unknown_in_5_s(
         assert tab.run("document.title").startswith("Unknown")
 
 
+def test_P5_a_server_that_stalls_is_unknown_in_5_s(
+    home: Path, board: RecordedBoard, chromium: Browser
+) -> None:
+    """Its connections stay open and it says nothing: five seconds of the page's own time."""
+    with page_process(home, board.board) as process:
+        tab = opened(chromium, *process.entrance())
+        tab.wait(MUTED)
+        wait_for(lambda: streams(chromium, tab) == 1)
+        process.send(signal.SIGSTOP)
+        # From here on the page's time is the browser's to give, and each timer runs in it.
+        tab.call("Emulation.setVirtualTimePolicy", policy="advance", budget=5000)
+        wait_for(lambda: tab.has_seen("Emulation.virtualTimeBudgetExpired"))
+        assert tab.run(SHOWN) == "unknown Unknown"
+        said = tab.run("document.body.innerText")
+        assert "Unknown, since " in said
+        assert "The monitor is silent." in said or "No answer from the monitor." in said
+        # It was muted until then, and nothing else.
+        assert set(tab.run("shown")) <= {"muted Muted", "unknown Unknown"}
+
+
 def test_P5_a_server_that_comes_back_is_believed(
     home: Path, board: RecordedBoard, chromium: Browser
 ) -> None:
@@ -383,6 +389,104 @@ def test_the_log_is_filtered_and_an_interval_proven(
     (file,) = (tmp_path / "downloads").glob("receipt-*.html")
     wait_for(lambda: main(["prove", "--check", str(file)]) == 3)
     assert tab.complaints == []
+
+
+# What a screen reader is told: Chromium's own tree of it. Nobody has listened to one here.
+
+
+class Told(NamedTuple):
+    role: str
+    name: str
+    properties: dict[str, Any]
+    # All that is written in it.
+    text: str
+
+
+def told(tab: Tab) -> list[Told]:
+    """The accessibility tree of the page, without what it leaves out."""
+    nodes = {one["nodeId"]: one for one in tab.call("Accessibility.getFullAXTree")["nodes"]}
+
+    def text(node: dict[str, Any]) -> str:
+        if node.get("role", {}).get("value") == "StaticText":
+            return node["name"]["value"]
+        inside = (nodes[one] for one in node.get("childIds", ()) if one in nodes)
+        return " ".join(filter(None, map(text, inside)))
+
+    return [
+        Told(
+            one["role"]["value"],
+            one.get("name", {}).get("value", ""),
+            {each["name"]: each["value"].get("value") for each in one.get("properties", ())},
+            text(one),
+        )
+        for one in nodes.values()
+        if not one["ignored"]
+    ]
+
+
+def of_role(found: list[Told], role: str) -> list[Told]:
+    return [one for one in found if one.role == role]
+
+
+def test_P5_a_screen_reader_is_told_each_state(
+    board: RecordedBoard, served: Served, chromium: Browser
+) -> None:
+    tab = signed_in(chromium, served)
+    tab.wait(MUTED)
+    for state, act in (("muted", ()), ("live", ("press",)), ("fault", ("weld", 1, "press"))):
+        if act:
+            board.act(*act)
+        # Said without being asked for: of the regions that speak by themselves this is the first.
+        wait_for(lambda state=state: of_role(told(tab), "status")[0].text == f"{BOARD}: {state}")
+        tab.wait(f'document.querySelector(".card[data-state={state}]") !== null')
+        (said,) = (one for one in told(tab) if one.name == f"Mute {BOARD}")
+        assert said.role == "button"
+    board.hang(on=True)
+    wait_for(lambda: of_role(told(tab), "status")[0].text == f"{BOARD}: unknown")
+    found = told(tab)
+    assert of_role(found, "status")[0].properties["live"] == "polite"
+    assert of_role(found, "RootWebArea")[0].name.startswith("Unknown")
+    # What fails is said at once.
+    assert {one.properties["live"] for one in of_role(found, "alert")} == {"assertive"}
+    levels = [(one.properties["level"], one.name) for one in of_role(found, "heading")]
+    assert levels == [(1, "hardmute"), (2, f"{BOARD}, simulated"), (3, "Today")]
+    board.hang(on=False)
+
+
+def test_a_screen_reader_has_a_name_for_each_control(
+    board: RecordedBoard, served: Served, chromium: Browser
+) -> None:
+    asks = opened(chromium, served.stranger.url)
+    asks.wait('!document.querySelector("#enter").hidden')
+    (code,) = of_role(told(asks), "textbox")
+    assert (code.name, code.properties["required"]) == ("Code", True)
+    client = served.client()
+    client.until("muted")
+    for word in ("live", "muted"):
+        board.act("press")
+        client.until(word)
+    tab = signed_in(chromium, served)
+    tab.wait(MUTED)
+    closed = of_role(told(tab), "DisclosureTriangle")
+    expected = ["30 days", "Log", "Prove an interval", "Evidence"]
+    assert [(one.name, one.properties["expanded"]) for one in closed] == [
+        (name, False) for name in expected
+    ]
+    tab.run('document.querySelectorAll("details").forEach(one => { one.open = true })')
+    tab.wait('document.querySelectorAll(".log tbody tr").length >= 2')
+    found = told(tab)
+    controls = [one for one in found if one.properties.get("focusable")]
+    assert [one for one in controls if not one.name.strip()] == []
+    names = {one.name for one in controls}
+    assert {"Days", "State", "Why", "From", "To", "Prove"} <= names
+    # A button of a row says which row it is of.
+    rows = [one.name for one in of_role(found, "button") if "interval from" in one.name]
+    assert len(rows) >= 2
+    assert {one.name for one in of_role(found, "columnheader")} >= {"From", "State", "For", "Why"}
+    # What is drawn is told in words: also of each day.
+    drawn = [one.name for one in of_role(found, "image")]
+    assert drawn[0].startswith("Today: ")
+    assert all(":" in name for name in drawn)
 
 
 # How it looks.

@@ -1,4 +1,4 @@
-"""Completion in real shells, installed as README says. Needs bash, zsh and fish."""
+"""Completion in real shells, installed as docs/cli.md says. Needs bash, zsh and fish."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 _PATIENCE_S = 60.0
 
 Complete = Callable[[str], set[str]]
@@ -33,9 +33,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def install(shell: str) -> None:
-    """Run the line of README for that shell."""
+    """Run the line of the page for that shell."""
     pattern = rf"^    (.*hardmute completion {shell} .*)$"
-    (line,) = re.findall(pattern, README.read_text("utf-8"), re.MULTILINE)
+    (line,) = re.findall(pattern, PAGE.read_text("utf-8"), re.MULTILINE)
     subprocess.run(["sh", "-c", line], check=True)
 
 

@@ -17,7 +17,7 @@ keeps the relay at rest.
 The sense pin is tied low by the *closed* rest contact, so only a relay that has come to rest reads
 as cut: a wire that fell off reads as closed, which is a fault and never "muted".
 
-This port has no hard interrupts: a press cuts in a soft one, at the next bytecode that the
+This port has no hard interrupts (1.25): a press cuts in a soft one, at the next bytecode that the
 interpreter starts. A flash write, a garbage collection or the lamp's waveform comes first. No
 latency is claimed. The lamp goes through the RMT peripheral, which is this port's default for
 `machine.bitstream` (`esp32.RMT.bitstream_channel`), so interrupts stay on meanwhile. Sent with
@@ -61,7 +61,7 @@ _LAMP = const(23)
 _SETTLE_MS = const(10)
 _FLASH_TIMER = const(0)
 _READ_SIZE = const(256)
-# MicroPython's default, with which its _boot.py mounts.
+# MicroPython's default, with which its _boot.py mounts (extmod/vfs_lfs.c, MicroPython 1.25).
 _PROGRAM_SIZE = const(32)
 # The UART at 115200 baud sends 11.5 bytes per ms out of a FIFO of 128.
 _BYTES_PER_MS = const(11)

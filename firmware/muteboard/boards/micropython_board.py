@@ -32,7 +32,8 @@ _STREAM_POLL = const(3)
 _WATCHDOG_MS = const(1000)
 # The same while the flash is read or written and the line is cut. A call here erases up to three
 # blocks, and a block may take 400 ms (data sheet of the W25Q16JV, tSE). Against MicroPython's
-# documentation both ports take another timeout in a running watchdog (machine_wdt.c of each).
+# documentation both ports take another timeout in a running watchdog (machine_wdt.c of each,
+# MicroPython 1.25).
 _STORAGE_WATCHDOG_MS = const(5000)
 # littlefs's map of free blocks, in bytes of 8 blocks each: one map for the 512 blocks of an ESP32.
 _LOOKAHEAD = const(64)
@@ -82,10 +83,10 @@ class MicroPythonBoard:
 
     simulated = False
     journaled = True
-    # Bytes that littlefs reads at a time. MicroPython mounts with 32, which takes three times as
-    # many reads, or six times. Its caches are four times the larger of this and the next.
+    # Bytes that littlefs reads at a time. MicroPython 1.25 mounts with 32, which takes three times
+    # as many reads, or six times. Its caches are four times the larger of this and the next.
     read_size: int
-    # Bytes that it programs at a time, as MicroPython's _boot.py has it.
+    # Bytes that it programs at a time, as MicroPython's _boot.py has it (1.25, each port's).
     program_size: int
     # Ticks, for which the stubs of MicroPython 1.29 have a type of their own.
     first_edge: "Any"

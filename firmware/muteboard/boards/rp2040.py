@@ -60,7 +60,7 @@ _SETTLE_MS = const(10)
 # A timer in software.
 _FLASH_TIMER = const(-1)
 _READ_SIZE = const(512)
-# A page of the flash, as MicroPython's _boot.py mounts it.
+# A page of the flash, as MicroPython's _boot.py mounts it (ports/rp2, MicroPython 1.25).
 _PROGRAM_SIZE = const(256)
 # Watchdog scratch registers 0 to 3 (RP2040 datasheet, "Watchdog", list of registers). They keep
 # their value over a watchdog reset and are cleared by power-on and by the RUN pin. 4 to 7 belong

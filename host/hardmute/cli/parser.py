@@ -290,43 +290,44 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
         choices=("reported", "sensed", "attested", "absent", "heard"),
         help="least proof for exit code 0: reported, sensed (default), attested, absent, heard",
     )
-    command.add_argument(
+    ear = command.add_argument_group("by ear")
+    ear.add_argument(
         "--listen",
         action="store_true",
-        help="by ear: play a soft noise, ask the microphone itself",
+        help="play a soft noise, and ask the microphone itself",
     )
-    _add_devices(command)
-    command.add_argument(
-        "--required",
+    _add_devices(ear.add_argument)
+    ear.add_argument(
+        "--min-db",
         type=_number(20, 120, " dB"),
         default=60.0,
         metavar="DB",
         help="how much weaker the noise must be while muted (60)",
     )
-    _add_seconds(command)
-    command.add_argument(
+    _add_seconds(ear.add_argument)
+    ear.add_argument(
         "--confidence",
         type=_number(1e-9, 0.05, ""),
         default=1e-6,
         metavar="P",
         help="how likely the verdict may be wrong (1e-6)",
     )
-    command.add_argument(
+    ear.add_argument(
         "--recording", type=file, metavar="FILE.wav", help="judge a recording made elsewhere"
     )
-    command.add_argument(
+    ear.add_argument(
         "--probe", type=file, metavar="FILE.wav", help="what was played for it (`audio probe`)"
     )
-    command.add_argument("--svg", type=file, metavar="FILE", help="draw what was heard")
+    ear.add_argument("--svg", type=file, metavar="FILE", help="draw what was heard")
 
 
-def _add_devices(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--input", metavar="NAME", help="the microphone (`hardmute audio`)")
-    command.add_argument("--output", metavar="NAME", help="the speaker")
+def _add_devices(option: Callable[..., object]) -> None:
+    option("--input", metavar="NAME", help="the microphone (`hardmute audio`)")
+    option("--output", metavar="NAME", help="the speaker")
 
 
-def _add_seconds(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
+def _add_seconds(option: Callable[..., object]) -> None:
+    option(
         "--seconds",
         type=_number(1, 60, " seconds"),
         default=5.0,
@@ -337,15 +338,15 @@ def _add_seconds(command: argparse.ArgumentParser) -> None:
 
 def _add_audio(command: argparse.ArgumentParser) -> None:
     _add_common(command)
-    _add_devices(command)
+    _add_devices(command.add_argument)
     _add_json(command)
     actions = command.add_subparsers(dest="action", metavar="probe")
     action = actions.add_parser(
         "probe", help="write the noise as a file", formatter_class=_Formatter
     )
     _add_common(action, device=False, timeout=False)
-    _add_seconds(action)
-    action.add_argument("file", type=file, metavar="FILE.wav")
+    _add_seconds(action.add_argument)
+    action.add_argument("file", type=file, metavar="FILE.wav", help="a new file")
     action.set_defaults(run="recording:write")
 
 
@@ -382,7 +383,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     view = views.add_parser("plot", help="timeline as SVG", formatter_class=_Formatter)
     _add_common(view, timeout=False)
     _add_window(view)
-    view.add_argument("file", type=file, metavar="FILE.svg")
+    view.add_argument("file", type=file, metavar="FILE.svg", help="a new file")
     view.add_argument(
         "of", nargs="?", type=file, metavar="FILE.jsonl", help="an export; none: this host's log"
     )
@@ -517,7 +518,9 @@ def _add_config(command: argparse.ArgumentParser) -> None:
         "set", help="change settings (in setup)", formatter_class=_Formatter
     )
     _add_common(action)
-    action.add_argument("settings", nargs="+", metavar="KEY=VALUE")
+    action.add_argument(
+        "settings", nargs="+", metavar="KEY=VALUE", help="`config get` shows the keys"
+    )
     _add_json(action)
 
 
@@ -595,14 +598,14 @@ def _add_flash(command: argparse.ArgumentParser) -> None:
     _add_common(command)
     command.add_argument(
         "--board",
-        choices=("pico", "pico_interlock", "esp32", "circuitpython"),
-        help="which board it is; pico_interlock: a Pico on the interlock board",
+        choices=("pico", "pico_interlock", "esp32", "esp32_interlock", "circuitpython"),
+        metavar="KIND",
+        help="which board it is: %(choices)s (*_interlock: on the interlock board)",
     )
     command.add_argument("--yes", action="store_true", help="do not ask")
     command.add_argument("--dry-run", action="store_true", help="say what would be done, only")
     command.add_argument(
         "--image",
-        "--offline",
         type=file,
         metavar="FILE",
         help="MicroPython (RPI_PICO, ESP32_GENERIC) or a release image; nothing is downloaded",
@@ -649,7 +652,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
 
 def _add_completion(command: argparse.ArgumentParser) -> None:
     _add_common(command, device=False, timeout=False)
-    command.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"))
+    command.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"), help="your shell")
 
 
 # Name: the function that does it, a summary, and what adds its options.

@@ -100,7 +100,7 @@ def check(chip: Chip, image: Esp32Image) -> None:
     if chip.kind != esp32_image.KIND:
         raise UsageError(
             f"The chip at {chip.port} is {_article(chip.kind)}, and {image.name} is for the "
-            "classic ESP32. For an ESP32-S2 or -S3 see CircuitPython in firmware/README.md."
+            "classic ESP32. For an ESP32-S2 or -S3 see CircuitPython in docs/flashing.md."
         )
     major, minor = chip.revision
     oldest, newest = image.revisions

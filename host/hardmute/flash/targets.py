@@ -11,6 +11,7 @@ from hardmute.flash import bootsel, circuitpy, drives
 from hardmute.model.answers import Identity
 from hardmute.model.errors import UnreachableError, UsageError
 from hardmute.store.log import Log
+from muteboard import boards
 
 BOOTSEL = "bootsel"
 CIRCUITPY = "circuitpy"
@@ -25,12 +26,14 @@ BOARDS = {
     "pico": (BOOTSEL, RUNNING, PROMPT),
     "pico_interlock": (BOOTSEL, RUNNING, PROMPT),
     "esp32": (RUNNING, PROMPT, SERIAL),
+    "esp32_interlock": (RUNNING, PROMPT, SERIAL),
     "circuitpython": (CIRCUITPY, RUNNING),
 }
 PORTS = {
     "pico": "rp2040",
     "pico_interlock": "rp2040_interlock",
     "esp32": "esp32",
+    "esp32_interlock": "esp32_interlock",
     "circuitpython": "circuitpython",
 }
 _SAID = {
@@ -72,13 +75,13 @@ def find(
     if kinds is not None:
         allowed = tuple(kind for kind in allowed if kind in kinds)
     if named is not None:
-        target = _named(named, timeout, log, serial=board == "esp32")
+        target = _named(named, timeout, log, serial=_is_serial(board))
         if target.kind not in allowed or not _is(target, board):
             raise UsageError(f"{target} is no {board or 'board for that'}.")
         return target
     found = [
         target
-        for target in _candidates(timeout, serial=board == "esp32")
+        for target in _candidates(timeout, serial=_is_serial(board))
         if target.kind in allowed and _is(target, board)
     ]
     if len(found) > 1:
@@ -90,6 +93,17 @@ def find(
                 bootsel.check(drive)
         raise UnreachableError(_none(board), "no_board")
     return found[0]
+
+
+def word(board: str | None) -> str | None:
+    """What board.txt has to say: nothing for a board that is named like its chip."""
+    port = PORTS[board] if board else ""
+    plain = any(names[0] == port.encode() for names in boards.MACHINES.values())
+    return port if port and not plain else None
+
+
+def _is_serial(board: str | None) -> bool:
+    return board is not None and SERIAL in BOARDS[board]
 
 
 def _is(target: Target, board: str | None) -> bool:
@@ -162,7 +176,7 @@ def _none(board: str | None) -> str:
         )
     if board == "circuitpython":
         return "No CIRCUITPY drive is mounted, and no board that runs hardmute is there."
-    if board == "esp32":
+    if _is_serial(board):
         return (
             "No ESP32 is there: plug it in, or name its port with -d; `hardmute doctor` says what"
             " this computer sees."

@@ -34,6 +34,11 @@ def named(board: str) -> dict[str, bytes]:
     return {BOARD_FILE: f"{board}\n".encode()}
 
 
+def is_named(files: Mapping[str, bytes], board: str) -> bool:
+    """Whether ``files`` tell the program that it runs on ``board``."""
+    return files.get(BOARD_FILE, b"").strip() == board.encode()
+
+
 def is_data(path: str) -> bool:
     """Whether a file is the board's own: settings, keys, journal. Updates leave it alone."""
     return path in _DATA or path.startswith(_DATA_FOLDERS)

@@ -87,7 +87,7 @@ REASONS = {
     ),
     "too_noisy": (
         "noise hides leaks as small as were asked for",
-        "listen longer (--seconds), turn the speaker up, or ask for less (--required)",
+        "listen longer (--seconds), turn the speaker up, or ask for less (--min-db)",
     ),
 }
 

@@ -74,6 +74,48 @@ class PageSettings:
     key: str | None = None
 
 
+# The environment variable with the password for the broker.
+MQTT_PASSWORD = "HARDMUTE_MQTT_PASSWORD"  # noqa: S105
+
+
+class Broker(NamedTuple):
+    """An MQTT broker: its address, and whether it is reached by TLS."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+@dataclass(frozen=True)
+class MqttSettings:
+    """Home Assistant (docs/home-assistant.md). ``broker``: None: nothing is told to anybody.
+
+    ``name``: of this monitor at the broker; None: the host's name. ``password_file`` holds the
+    password of ``user``. ``ca_file``: PEM, of an authority that the system does not know.
+    ``discovery``: the topic at which Home Assistant looks for devices. ``plain``: whether a broker
+    on another computer may be reached without TLS.
+    """
+
+    broker: Broker | None = None
+    name: str | None = None
+    user: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    discovery: str = "homeassistant"
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class MetricsSettings:
+    """Metrics for Prometheus (docs/metrics.md). ``serve``: whether the page's server has them.
+
+    ``file``: into which they are written, for others to read; its name ends with ``.prom``.
+    """
+
+    serve: bool = False
+    file: str | None = None
+
+
 @dataclass(frozen=True)
 class Settings:
     """All of it. ``boards``: ids, labels or ports to follow; none: each real board."""
@@ -84,6 +126,8 @@ class Settings:
     hooks: Hooks = field(default_factory=Hooks)
     os_mute: OsMute = field(default_factory=OsMute)
     page: PageSettings = field(default_factory=PageSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    mqtt: MqttSettings = field(default_factory=MqttSettings)
 
 
 class Key(NamedTuple):
@@ -176,6 +220,14 @@ def _file(value: object) -> str:
     return str(file)
 
 
+def _metrics_file(value: object) -> str:
+    file = _file(value)
+    # What reads such files reads no others.
+    if not Path(file).name.removesuffix(".prom") or not file.endswith(".prom"):
+        raise ValueError
+    return file
+
+
 def _address(value: object) -> tuple[str, int]:
     import ipaddress
 
@@ -197,12 +249,35 @@ def _hosts(value: object) -> tuple[str, ...]:
     return names
 
 
+def _broker(value: object) -> Broker:
+    from urllib.parse import urlsplit
+
+    url = _text(value)
+    parts = urlsplit(url)
+    usual = {"mqtt": 1883, "mqtts": 8883}.get(parts.scheme)
+    # `port` raises `ValueError` for one that there cannot be.
+    port = usual if parts.port is None else parts.port
+    is_plain = url.isascii() and url.isprintable() and " " not in url
+    more = (parts.username, parts.query, parts.fragment, parts.path.strip("/"))
+    if not is_plain or not port or not parts.hostname or any(one for one in more):
+        raise ValueError
+    return Broker(parts.hostname, port, parts.scheme == "mqtts")
+
+
+def _topic_level(value: object) -> str:
+    name = _text(value)
+    if not re.fullmatch("[a-z0-9_-]{1,40}", name):
+        raise ValueError
+    return name
+
+
 _UNITS_S = {"s": 1, "min": 60, "h": 3600}
 _SHORTEST_S = 10
 _LONGEST_S = 24 * 3600
 _HIGHEST_PORT = 65535
 _DURATION = '"10 min", "90 s" or "1.5 h", from 10 s to 24 h'
 _SWITCH = "true or false"
+_LEVEL = 'up to 40 of a to z, 0 to 9, "-" and "_", as "desk"'
 _PROGRAM = 'a list of a program and its arguments, as ["notify-send", "live"]'
 KEYS = {
     "boards": Key("", "boards", 'a list of names, as ["Meeting room 2"]', _names),
@@ -232,7 +307,30 @@ KEYS = {
         "page", "certificate", 'a file with its whole path, as "~/page.pem"', _file
     ),
     "page_key": Key("page", "key", 'a file with its whole path, as "~/page.key"', _file),
+    "metrics": Key("metrics", "serve", _SWITCH, _switch),
+    "metrics_file": Key(
+        "metrics",
+        "file",
+        'a file with its whole path that ends with .prom, as "~/textfiles/hardmute.prom"',
+        _metrics_file,
+    ),
+    "mqtt": Key(
+        "mqtt",
+        "broker",
+        'an address without user and password, as "mqtts://broker.example.org"',
+        _broker,
+    ),
+    "mqtt_name": Key("mqtt", "name", _LEVEL, _topic_level),
+    "mqtt_user": Key("mqtt", "user", 'a name, as "hardmute"', _text),
+    "mqtt_password_file": Key(
+        "mqtt", "password_file", 'a file with its whole path, as "~/mqtt.password"', _file
+    ),
+    "mqtt_ca_file": Key("mqtt", "ca_file", 'a file with its whole path, as "~/ca.pem"', _file),
+    "mqtt_discovery": Key("mqtt", "discovery", _LEVEL, _topic_level),
+    "mqtt_plain": Key("mqtt", "plain", _SWITCH, _switch),
 }
+# What somebody may have put a secret into by mistake: it is not repeated.
+_NOT_SHOWN = ("webhook_secret_file", "mqtt_password_file")
 _MOST_SHOWN = 60
 # More than anybody writes by hand. It bounds how long `_line_of` takes.
 _MOST_BYTES = 16 * 1024
@@ -243,7 +341,7 @@ def load(file: Path) -> Settings:
     """The settings in ``file``; the defaults where there is no such file.
 
     Raises `UsageError` with the file, the line and the key for what cannot be meant. It is also
-    raised for a file with hooks that somebody else can change.
+    raised for a file with hooks or a broker that somebody else can change.
     """
     try:
         content, changed_by = _read(file)
@@ -271,21 +369,23 @@ def load(file: Path) -> Settings:
         try:
             parts[key.part][key.field] = key.read(value)
         except ValueError as error:
-            raise UsageError(f"{at}: {name} must be {key.wants}, not {_shown(value)}.") from error
+            found = "what it says" if name in _NOT_SHOWN else _shown(value)
+            raise UsageError(f"{at}: {name} must be {key.wants}, not {found}.") from error
     if "webhook_secret_file" in document and "webhook" not in document:
         line = _line_of("webhook_secret_file", text)
         raise UsageError(
             f"{file}, line {line}: webhook_secret_file is the secret of a webhook:"
             " set webhook as well, or remove it."
         )
-    page = PageSettings(**parts["page"])
-    if refusal := _refused(page):
+    page, mqtt = PageSettings(**parts["page"]), MqttSettings(**parts["mqtt"])
+    if refusal := _refused(page) or _refused_mqtt(mqtt):
         name, why = refusal
         at = f"{file}, line {_line_of(name, text)}" if name in document else str(file)
         raise UsageError(f"{at}: {why}")
-    if parts["hooks"] and changed_by is not None:
+    if (parts["hooks"] or mqtt.broker is not None) and changed_by is not None:
+        has = "hooks" if parts["hooks"] else "a broker"
         raise UsageError(
-            f"{file} has hooks, and {changed_by} can change it:"
+            f"{file} has {has}, and {changed_by} can change it:"
             " make the file and its folder yours, and writable by you only."
         )
     return Settings(
@@ -294,6 +394,8 @@ def load(file: Path) -> Settings:
         hooks=Hooks(**parts["hooks"]),
         os_mute=OsMute(**parts["os_mute"]),
         page=page,
+        metrics=MetricsSettings(**parts["metrics"]),
+        mqtt=mqtt,
     )
 
 
@@ -315,6 +417,35 @@ def _refused(page: PageSettings) -> tuple[str, str] | None:
             f"{found} is no address that a browser can call: set page_names as well."
         )
     return None
+
+
+def _refused_mqtt(mqtt: MqttSettings) -> tuple[str, str] | None:
+    """Which key asks for what cannot be at a broker, or is unsafe there, and why."""
+    if mqtt.broker is None:
+        for name in ("user", "password_file", "ca_file"):
+            if getattr(mqtt, name) is not None:
+                return f"mqtt_{name}", f"mqtt_{name} is for a broker: set mqtt as well."
+        return None
+    if mqtt.password_file is not None and mqtt.user is None:
+        return "mqtt_password_file", "mqtt_password_file needs a user: set mqtt_user as well."
+    if mqtt.broker.tls:
+        return None
+    if mqtt.ca_file is not None:
+        return "mqtt_ca_file", "mqtt_ca_file is for TLS: begin mqtt with mqtts://."
+    if not mqtt.plain and not _is_this_computer(mqtt.broker.host):
+        return "mqtt", (
+            f"without TLS others can read and change what {mqtt.broker.host} is told:"
+            " begin mqtt with mqtts://, or set mqtt_plain = true."
+        )
+    return None
+
+
+def _is_this_computer(host: str) -> bool:
+    import ipaddress
+
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _read(file: Path) -> tuple[bytes, str | None]:
@@ -407,4 +538,6 @@ def _shown(value: object) -> str:
     except ValueError:
         # Python writes no more than some thousand digits.
         return "such a long number"
+    # The user and password of an address are nobody's business.
+    written = re.sub("//.*@", "//...@", written)
     return written if len(written) <= _MOST_SHOWN else f"{written[:_MOST_SHOWN]}..."

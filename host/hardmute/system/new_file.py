@@ -38,8 +38,8 @@ def new_file(file: Path) -> Generator[BinaryIO]:
         raise LocalError(f"{file} cannot be written ({error.strerror or error}).") from error
 
 
-def replace_file(file: Path, content: bytes) -> None:
-    """Put ``content`` into ``file``, whole or not at all, for its owner only.
+def replace_file(file: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Put ``content`` into ``file``, whole or not at all. ``mode``: its permissions.
 
     Its folder is made if need be. Raises `LocalError` if the file cannot be written.
     """
@@ -49,6 +49,8 @@ def replace_file(file: Path, content: bytes) -> None:
         made.unlink(missing_ok=True)
         with new_file(made) as stream:
             stream.write(content)
+        # The umask may have taken some of it.
+        made.chmod(mode)
         made.replace(file)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import json
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, cast, get_args
 
@@ -23,7 +25,7 @@ from hardmute.model import errors, notices
 from hardmute.monitor.monitor import Monitor
 from hardmute.web import schema
 from hardmute.web.boards import Boards
-from hardmute.web.entrance import SESSION_S, Codes, Sessions
+from hardmute.web.entrance import SESSION_S, Codes, Sessions, kept_token
 from hardmute.web.past import LONGEST_MS, Form, Past
 from hardmute.web.schema import Handler, Operation
 
@@ -39,8 +41,15 @@ _NO_BOARD = "The monitor follows no such board."
 _LATEST_MS = 1 << 42
 
 
+# What reads it knows no newer version of the format, or both.
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
 class Api:
-    """Answers what the page asks. ``cookie``: its name. ``is_tls``: it is never sent without."""
+    """Answers what the page asks. ``cookie``: its name. ``is_tls``: it is never sent without.
+
+    ``page``: None: there is none, nor what it asks. ``metrics``: what makes them; None: none.
+    """
 
     def __init__(
         self,
@@ -50,7 +59,8 @@ class Api:
         codes: Codes,
         sessions: Sessions,
         *,
-        page: str,
+        page: str | None,
+        metrics: Callable[[], bytes] | None = None,
         cookie: str,
         is_tls: bool,
     ) -> None:
@@ -59,12 +69,13 @@ class Api:
         self._past = past
         self._codes = codes
         self._sessions = sessions
-        self._page = page.encode()
+        self._page = (page or "").encode()
+        self._metrics = metrics
         self._cookie = cookie
         self._is_tls = is_tls
         self._muting: dict[str, asyncio.Task[None]] = {}
         board = schema.BOARD_PARAMETER
-        self.operations = (
+        of_page = (
             Operation(
                 "GET", "/", "The page", self._get_page, content=("text/html",), is_open=True
             ),
@@ -134,6 +145,20 @@ class Api:
                 is_open=True,
             ),
         )
+        of_prometheus = Operation(
+            "GET",
+            "/metrics",
+            "All boards, for Prometheus",
+            self._get_metrics,
+            refusals=(409,),
+            content=("text/plain",),
+            is_open=True,
+            by_token=True,
+        )
+        self.operations = (
+            *(() if page is None else of_page),
+            *(() if metrics is None else (of_prometheus,)),
+        )
         self._router = Router(
             [
                 Route(one.path, _guarded(one.handler), methods=[one.method])
@@ -163,6 +188,15 @@ class Api:
 
     async def _get_document(self, _: Request) -> Response:
         return JSONResponse(schema.document(self.operations, muteboard.__version__))
+
+    async def _get_metrics(self, request: Request) -> Response:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        is_theirs = hmac.compare_digest(token.strip().encode(), kept_token().encode())
+        if self._metrics is None or scheme.lower() != "bearer" or not is_theirs:
+            refused = _refused(401, "Give the token of docs/metrics.md (Authorization: Bearer).")
+            refused.headers["WWW-Authenticate"] = "Bearer"
+            return refused
+        return Response(self._metrics(), media_type=_METRICS_TYPE)
 
     async def _begin_session(self, request: Request) -> Response:
         try:

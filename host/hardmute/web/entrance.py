@@ -1,4 +1,7 @@
-"""Who may read the page's data and mute: one-time codes, and the sessions that they begin."""
+"""Who may read the page's data and mute: one-time codes, and the sessions that they begin.
+
+And the token with which Prometheus reads the metrics.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hardmute.model.clock import SYSTEM, HostClock
+from hardmute.model.errors import LocalError
+from hardmute.system import paths
+from hardmute.system.new_file import new_file
 
 # 32 letters, none of which is taken for another: 60 bits.
 _ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
@@ -23,6 +29,9 @@ _LONGEST_CODE = 64
 # A page on a wall is not to ask for a code each day.
 SESSION_S = 30 * 24 * 3600
 _SECRET = 32
+_TOKEN = 32
+# Words that anybody could guess are none.
+_SHORTEST_TOKEN, _LONGEST_TOKEN = 20, 512
 
 
 class Codes:
@@ -95,6 +104,36 @@ class Sessions:
 
     def _mac(self, what: str, said: str) -> str:
         return hmac.new(self._secret, f"{what} {said}".encode(), hashlib.sha256).hexdigest()
+
+
+def token_file() -> Path:
+    """Where the token is: beside the settings. It may not exist."""
+    return paths.config_dir() / "metrics.token"
+
+
+def kept_token() -> str:
+    """What Prometheus has to show for the metrics (a bearer token); made where there is none.
+
+    Its file is made for its owner only, who may let others read it. Raises `HardmuteError` for a
+    file that cannot be read or made, or holds no token.
+    """
+    file = token_file()
+    try:
+        with contextlib.suppress(FileNotFoundError), file.open("rb") as stream:
+            said = stream.read(_LONGEST_TOKEN + 1).strip()
+            if not said.isascii() or not _SHORTEST_TOKEN <= len(said) <= _LONGEST_TOKEN:
+                raise LocalError(
+                    f"{file} holds no token of {_SHORTEST_TOKEN} to {_LONGEST_TOKEN} letters:"
+                    " delete it, and the monitor makes a new one."
+                )
+            return said.decode()
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LocalError(f"{file} cannot be read ({error.strerror or error}).") from error
+    made = secrets.token_urlsafe(_TOKEN)
+    with new_file(file) as stream:
+        stream.write(f"{made}\n".encode())
+    return made
 
 
 def _kept(file: Path) -> bytes:

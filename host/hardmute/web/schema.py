@@ -30,6 +30,8 @@ class Operation(NamedTuple):
     content: tuple[str, ...] = ("application/json",)
     # It needs no session.
     is_open: bool = False
+    # But a token (`entrance.kept_token`).
+    by_token: bool = False
 
 
 def _parameter(name: str, where: str, what: str, schema: Schema, *, required: bool) -> Schema:
@@ -147,7 +149,7 @@ SCHEMAS: dict[str, Schema] = {
 # Whatever is asked may be refused so: another host, no session, another site.
 _REFUSALS = {
     400: "it means nothing",
-    401: "there is no session: run `hardmute page`",
+    401: "there is no session: run `hardmute page`; or not the token",
     403: "not from this page; or the code is not good",
     404: "the monitor follows no such board",
     409: "it could not be done",
@@ -175,6 +177,7 @@ def document(operations: Iterable[Operation], version: str) -> Schema:
             "securitySchemes": {
                 "cookie": {"type": "apiKey", "in": "cookie", "name": "hardmute-PORT"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-Hardmute-Key"},
+                "token": {"type": "http", "scheme": "bearer"},
             },
         },
         "security": [{"cookie": [], "key": []}],
@@ -183,7 +186,8 @@ def document(operations: Iterable[Operation], version: str) -> Schema:
 
 def _operation(one: Operation) -> Schema:
     answer: Schema = _TEXT if one.answers is None else _of(one.answers)
-    refusals = sorted({*_ALWAYS, *(() if one.is_open else (401,)), *one.refusals})
+    is_free = one.is_open and not one.by_token
+    refusals = sorted({*_ALWAYS, *(() if is_free else (401,)), *one.refusals})
     made: Schema = {
         "summary": one.summary,
         "parameters": list(one.parameters),
@@ -196,7 +200,7 @@ def _operation(one: Operation) -> Schema:
         | {str(status): _refusal(status) for status in refusals},
     }
     if one.is_open:
-        made["security"] = []
+        made["security"] = [{"token": []}] if one.by_token else []
     if one.body is not None:
         content = {"application/json": {"schema": _of(one.body)}}
         made["requestBody"] = {"required": True, "content": content}

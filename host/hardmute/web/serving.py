@@ -8,7 +8,7 @@ import ipaddress
 import socket
 import ssl
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -47,14 +47,23 @@ class Entrance(NamedTuple):
 
 
 class PageSink:
-    """A `Sink` that serves the page. ``monitor``: whose boards it shows.
+    """A `Sink` that serves the page, if it is chosen, and ``metrics``, if there are any.
+
+    ``monitor``: whose boards it shows.
 
     The codes and sessions are its own; sessions outlast it, by a secret in a file.
     """
 
-    def __init__(self, monitor: Monitor, chosen: PageSettings, clock: HostClock = SYSTEM) -> None:
+    def __init__(
+        self,
+        monitor: Monitor,
+        chosen: PageSettings,
+        clock: HostClock = SYSTEM,
+        metrics: Callable[[], bytes] | None = None,
+    ) -> None:
         self._monitor = monitor
         self._chosen = chosen
+        self._metrics = metrics
         self._clock = clock
         self._codes = Codes(clock)
         self._url: str | None = None
@@ -64,9 +73,16 @@ class PageSink:
     def trouble(self) -> str | None:
         return self._trouble
 
+    @property
+    def url(self) -> str | None:
+        """Where it serves now."""
+        return self._url
+
     def entrance(self) -> Entrance | None:
         """The address of the page, and a new code; None while there is no page."""
-        return None if self._url is None else Entrance(self._url, self._codes.make())
+        if self._url is None or not self._chosen.serve:
+            return None
+        return Entrance(self._url, self._codes.make())
 
     async def run(self, feed: Feed, mute: Mute) -> None:  # noqa: ARG002 (as each sink)
         while True:
@@ -87,7 +103,9 @@ class PageSink:
         port = plug.getsockname()[1]
         origins = _origins(self._chosen, port, is_tls=tls is not None)
         cookie = f"hardmute-{port}"
-        page = resources.files("hardmute.web").joinpath("page.html").read_text("utf-8")
+        page = None
+        if self._chosen.serve:
+            page = resources.files("hardmute.web").joinpath("page.html").read_text("utf-8")
         boards = Boards(self._monitor, self._clock)
         sessions = Sessions(Path(paths.runtime_dir("monitor"), "page-secret"), self._clock)
         api = Api(
@@ -97,6 +115,7 @@ class PageSink:
             self._codes,
             sessions,
             page=page,
+            metrics=self._metrics,
             cookie=cookie,
             is_tls=tls is not None,
         )
@@ -106,7 +125,7 @@ class PageSink:
             sessions,
             open_paths=[one.path for one in api.operations if one.is_open],
             cookie=cookie,
-            policy=page_policy(page),
+            policy=page_policy(page or ""),
         )
         server = _Server(
             uvicorn.Config(

@@ -26,6 +26,12 @@ class NorFlash:
     def read(self, at: int, buf: "Any") -> None:
         buf[:] = self.image[at : at + len(buf)]
 
+    def content(self, at: int, size: int) -> bytearray:
+        """As `read`, into a buffer of its own."""
+        buf = bytearray(size)
+        self.read(at, buf)
+        return buf
+
     def program(self, at: int, data: "Any") -> None:
         end = at + len(data)
         old = int.from_bytes(self.image[at:end], "little")
@@ -91,6 +97,8 @@ def block_device(flash: NorFlash) -> type:
     """A class like `rp2.Flash` and `esp32.Partition`, of which each object is all of ``flash``."""
 
     class BlockDevice:
+        whole = flash
+
         def readblocks(self, block_num: int, buf: "Any", offset: int) -> None:
             flash.read(block_num * BLOCK + offset, buf)
 

@@ -10,6 +10,8 @@ from typing import Any, Self
 
 from littlefs import LittleFSError, UserContext, lfs
 
+from .flash import BLOCK
+
 _DISK_VERSION = 0x0002_0001
 # extmod/vfs_lfsx.c.
 _BLOCK_CYCLES = 100
@@ -28,13 +30,11 @@ class _Device(UserContext):
 
     def __init__(self, bdev: Any):
         self._bdev = bdev
-        # A start reads hundreds of times.
-        self._readblocks = bdev.readblocks
+        # A start reads hundreds of times: not by `readblocks`, which would do the same.
+        self._content = bdev.whole.content
 
     def read(self, cfg: lfs.LFSConfig, block: int, off: int, size: int) -> bytearray:
-        data = bytearray(size)
-        self._readblocks(block, data, off)
-        return data
+        return self._content(block * BLOCK + off, size)
 
     def prog(self, cfg: lfs.LFSConfig, block: int, off: int, data: bytes) -> int:
         self._bdev.writeblocks(block, data, off)

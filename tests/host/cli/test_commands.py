@@ -772,7 +772,7 @@ def test_help_fits_a_screen(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_sentence_says_what_3_means(cli: Cli) -> None:
     root = Path(__file__).parents[3]
-    pages = [root / "README.md", root / "docs" / "threat-model.md"]
+    pages = [root / "docs" / "cli.md", root / "docs" / "threat-model.md"]
     for said in (cli("--help").out, *(page.read_text("utf-8") for page in pages)):
         words = " ".join(said.replace("|", " ").split())
         assert "3 unknown, less proof than required, or nothing given to check it with" in words

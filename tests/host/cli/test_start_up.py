@@ -23,10 +23,11 @@ from hardmute.model import errors
 # What `hardmute` may load of others. The smaller modules of Python are not told.
 HEAVY = {
     *("argparse", "asyncio", "concurrent.futures", "dataclasses", "datetime", "hashlib", "hmac"),
+    *("aiomqtt", "paho"),
     *("inspect", "ipaddress", "json", "logging", "matplotlib", "pathlib", "platformdirs"),
-    *("readchar", "rich", "secrets", "serial", "serial.tools.list_ports", "shtab", "socket"),
-    *("sqlite3", "starlette", "subprocess", "tempfile", "threading", "traceback", "typing"),
-    *("urllib.parse", "uvicorn"),
+    *("prometheus_client", "readchar", "rich", "secrets", "serial", "serial.tools.list_ports"),
+    *("shtab", "socket", "sqlite3", "starlette", "subprocess", "tempfile", "threading"),
+    *("traceback", "typing", "urllib.parse", "uvicorn"),
 }
 # `micropython` is one of the packages for tests, and loads `typing`.
 TELL = """

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from typing import Any
 import pytest
 from fake_device import BOARD, LIVE, MUTED, Board, Last, ScriptedPort, on, tcp_device
 
+import forked
 from conftest import Cli, Logged, Result, Sim, StartSim, StartWatch, use_clock
 from conftest import plug_in as listed
 from hardmute.cli.commands import listen as listening
@@ -44,12 +44,7 @@ class Command:
     """A ``hardmute`` process; its lines as they come."""
 
     def __init__(self, *words: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "hardmute", *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.process = forked.start(words, stderr=subprocess.PIPE)
 
     def line(self) -> str:
         assert self.process.stdout is not None

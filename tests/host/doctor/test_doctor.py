@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ BRIDGE = Port("/dev/ttyUSB0", None, (0x10C4, 0xEA60))
 NOW_MS = 1_800_000_000_000
 NAMES = [*ports.NAMES, "board", "firmware", "state", "pairing", "board_clock"]
 NAMES += ["clock", "log", "disk", "file_modes", "monitor_settings", "monitor", "notifications"]
-NAMES += ["page"]
+NAMES += ["page", "mqtt"]
 
 
 def write(file: Path, content: str) -> None:
@@ -653,6 +654,7 @@ def test_doctor_finds_nothing_wrong_with_a_simulated_board(sim: Sim, cli: Cli, h
             *ports.NAMES,
             "notifications",
             "page",
+            "mqtt",
         }
         assert set(found.values()) == {"pass", "skipped"}
     assert {file: file.read_bytes() for file in home.glob("log*")} == before
@@ -761,3 +763,17 @@ def test_doctor_accepts_the_log_of_an_hour(story: Story, cli: Cli, home: Path) -
     assert told["log"]["result"] == "pass"
     assert now_ms() > 0
     assert str(home) in told["log"]["text"]
+
+
+def test_doctor_says_that_the_broker_cannot_be_reached(sim: Sim, cli: Cli, home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    (home / "monitor.toml").write_text(f'mqtt = "mqtt://127.0.0.1:{port}"\n')
+    told = cli("doctor", "-d", sim.device, "--json")
+    assert told.code == errors.LOCAL
+    found = told.json["checks"][-1]
+    assert (found["name"], found["result"]) == ("mqtt", "fail")
+    assert found["text"] == (
+        f"The broker at port {port} of 127.0.0.1 cannot be used (Connection refused):"
+        " see docs/home-assistant.md."
+    )

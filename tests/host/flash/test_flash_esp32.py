@@ -16,8 +16,11 @@ import esp32_image_maker as maker
 import pytest
 from rom_loader import MAC, Esp32, Socket, plugged_in, started
 
-from hardmute.flash import esp32, esp32_image, releases, runtime, tree
-from hardmute.model.errors import LocalError, UnreachableError, UsageError
+from conftest import Cli
+from hardmute.cli.commands import flash_esp32
+from hardmute.flash import esp32, esp32_image, releases, runtime, targets, tree
+from hardmute.model.errors import OK, USAGE, LocalError, UnreachableError, UsageError
+from muteboard import boards
 
 FILES = {"main.py": b"print('a program')\n", "muteboard/wire.py": b"# a module\n"}
 # MicroPython's layout with a file system of 256 KiB. To read the 2 MiB of the real one takes
@@ -208,3 +211,30 @@ def test_our_files_fit() -> None:
     whole = esp32_image.parse(maker.image(), "synthetic.bin")
     parts = esp32_image.compose(whole, {**tree.program(), **tree.fresh(None)})
     assert [part.offset for part in parts] == [maker.VFS, 0x1_0000, 0x8000, 0x1000]
+
+
+@pytest.mark.parametrize("named", ["esp32", "esp32_interlock"])
+def test_a_new_board_is_told_which_one_it_is(named: str) -> None:
+    """Every name of a board that `flash` takes is one that the program knows."""
+    files = flash_esp32.esp32_files(targets.word(named))
+    said = files.get(tree.BOARD_FILE, b"esp32").strip()
+    assert said == named.encode()
+    assert said in boards.MACHINES["Generic ESP32 module with ESP32"]
+
+
+@pytest.mark.parametrize("held", [{}, tree.named("esp32_other")])
+def test_P1_settings_of_another_board_are_not_kept(
+    cli: Cli, chip: Esp32, usb: Socket, tmp_path: Path, held: dict[str, bytes]
+) -> None:
+    """MicroPython alone would run the old files with the pins of the other board."""
+    hold(chip, image(), {**CONFIG, **held})
+    file = tmp_path / "synthetic.bin"
+    file.write_bytes(maker.image(layout=SMALL))
+    flash = ("-d", usb.port, "--timeout", "0.2", "flash", "--image", str(file), "--dry-run")
+    told = cli(*flash, "--board", "esp32_interlock")
+    assert told.code == USAGE
+    assert "settings of another board than esp32_interlock" in told.err
+    assert cli(*flash, "--board", "esp32_interlock", "--erase-journal").code == OK
+    hold(chip, image(), {**CONFIG, **tree.named("esp32_interlock")})
+    assert cli(*flash, "--board", "esp32_interlock").code == OK
+    assert chip.flash.history == []

@@ -420,6 +420,8 @@ def test_a_board_that_is_supported_is_told_what_will_be_done(cli: Cli, machine: 
         ("Generic ESP32 module with ESP32", "esp32", True),
         ("Generic ESP32 module with ESP32", "pico", False),
         ("Generic ESP32 module with ESP32", "pico_interlock", False),
+        ("Generic ESP32 module with ESP32", "esp32_interlock", True),
+        (maker.MACHINE, "esp32_interlock", False),
     ],
 )
 def test_the_board_that_is_named_fits_the_machine(

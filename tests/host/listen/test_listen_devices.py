@@ -156,8 +156,8 @@ def test_audio_lists_and_marks(cli: Any, port_audio: Any, sim: Sim) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["--required", "10"],
-        ["--required", "nan"],
+        ["--min-db", "10"],
+        ["--min-db", "nan"],
         ["--seconds", "0"],
         ["--seconds", "61"],
         ["--confidence", "0"],

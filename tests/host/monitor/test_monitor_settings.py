@@ -14,7 +14,18 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hardmute.model.errors import UsageError
-from hardmute.monitor.settings import KEYS, Hooks, OsMute, PageSettings, Remind, Settings, load
+from hardmute.monitor.settings import (
+    KEYS,
+    Broker,
+    Hooks,
+    MetricsSettings,
+    MqttSettings,
+    OsMute,
+    PageSettings,
+    Remind,
+    Settings,
+    load,
+)
 from hardmute.system import paths
 
 DOC = (Path(__file__).parents[3] / "docs" / "monitor.md").read_text("utf-8")
@@ -70,6 +81,15 @@ page_address = "[::]:8443"
 page_names = ["Desk.example.org", "desk"]
 page_certificate = "/etc/page.pem"
 page_key = "/etc/page.key"
+metrics = true
+metrics_file = "/run/textfiles/hardmute.prom"
+mqtt = "mqtts://[2001:db8::1]:8884/"
+mqtt_name = "desk-2"
+mqtt_user = "hardmute"
+mqtt_password_file = "/etc/mqtt.password"
+mqtt_ca_file = "/etc/ca.pem"
+mqtt_discovery = "ha"
+mqtt_plain = true
 """
     assert loaded(file, text) == Settings(
         boards=("Meeting room 2", "e6614c311b8a4f2d"),
@@ -92,6 +112,16 @@ page_key = "/etc/page.key"
             "/etc/page.pem",
             "/etc/page.key",
         ),
+        metrics=MetricsSettings(True, "/run/textfiles/hardmute.prom"),
+        mqtt=MqttSettings(
+            Broker("2001:db8::1", 8884, tls=True),
+            "desk-2",
+            "hardmute",
+            "/etc/mqtt.password",
+            "/etc/ca.pem",
+            "ha",
+            plain=True,
+        ),
     )
     assert all(f"\n{key} = " in text for key in KEYS)
 
@@ -102,6 +132,8 @@ def test_every_field_has_its_key() -> None:
         "hooks": Hooks,
         "os_mute": OsMute,
         "page": PageSettings,
+        "metrics": MetricsSettings,
+        "mqtt": MqttSettings,
     }
     fields = {("", one.name) for one in dataclasses.fields(Settings)} - {
         ("", part) for part in parts
@@ -169,6 +201,9 @@ def test_a_file_saved_by_an_editor_of_windows(file: Path) -> None:
         ("xy = 1", 'line 1: there is no setting "xy": docs/monitor.md has them all.'),
         ('"x\\u001b[1m" = 1', 'line 1: there is no setting "x\\u001b[1m": docs/monitor.md'),
         ('"notify\\n" = true', 'there is no setting "notify\\n" (did you mean notify?).'),
+        ('metrics_file = "/run/x.txt"', "1: metrics_file must be a file with its whole path that"),
+        ('metrics_file = "/run/.prom"', "1: metrics_file must be a file with its whole path that"),
+        ('metrics_file = "x.prom"', "1: metrics_file must be a file with its whole path that"),
         ('page_address = "8437"', 'must be an IP address and a port, as "127.0.0.1:8437", not'),
         ('page_address = "example.org:80"', "line 1: page_address must be an IP address"),
         ('page_address = "::1:80"', "line 1: page_address must be an IP address"),
@@ -303,3 +338,53 @@ def test_no_file_ends_in_anything_but_settings_or_a_sentence(file: Path, content
         assert said.startswith(str(file))
         assert said.isprintable()
         assert said.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('mqtt = "broker.local"', "line 1: mqtt must be an address without user and password, as"),
+        ('mqtt = "mqtts://h:0"', 'not "mqtts://h:0".'),
+        ('mqtt = "mqtts://h/x"', "line 1: mqtt must be"),
+        (
+            'mqtt = "mqtt://192.0.2.1"',
+            "without TLS others can read and change what 192.0.2.1",
+        ),
+        ('\nmqtt_user = "me"', "line 2: mqtt_user is for a broker: set mqtt as well."),
+        (
+            'mqtt = "mqtts://h"\nmqtt_password_file = "/p"',
+            "line 2: mqtt_password_file needs a user: set mqtt_user as well.",
+        ),
+        (
+            'mqtt = "mqtt://[::1]"\nmqtt_ca_file = "/p"',
+            "line 2: mqtt_ca_file is for TLS: begin mqtt with mqtts://.",
+        ),
+        ('mqtt_name = "a/b"', "line 1: mqtt_name must be up to 40 of"),
+        ('mqtt_discovery = "#"', "line 1: mqtt_discovery must be up to 40 of"),
+        ('mqtt_password = "x"', "(did you mean mqtt_password_file?)."),
+    ],
+)
+def test_mistakes_about_the_broker(file: Path, text: str, said: str) -> None:
+    assert said in refusal(file, text)
+
+
+def test_a_broker_of_this_computer_needs_no_tls(file: Path) -> None:
+    for host in ("localhost", "127.0.0.1", "[::1]"):
+        broker = loaded(file, f'mqtt = "mqtt://{host}"').mqtt.broker
+        assert broker == Broker(host.strip("[]"), 1883, tls=False)
+    assert loaded(file, 'mqtt = "mqtt://h"\nmqtt_plain = true').mqtt.plain
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'mqtt = "mqtts://me:hunter2@broker.local"',
+        'mqtt = "mqtts://me:hunter2/@broker.local"',
+        'webhook = "ftp://me:hunter2@example.org/"',
+        'mqtt_password_file = "hunter2"',
+        'webhook_secret_file = "hunter2"',
+        'mqtt_password = "hunter2"',
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_repeated(file: Path, text: str) -> None:
+    assert "hunter2" not in refusal(file, text)

@@ -9,7 +9,6 @@ import json
 import random
 import re
 import string
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -22,20 +21,6 @@ from served_page import BOARD, Client, RecordedBoard, Served, wait_for
 PAGE = resources.files("hardmute.web").joinpath("page.html").read_text("utf-8")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "LIVE")
 READS = ("/api/boards", "/api/events", f"/api/boards/{BOARD}/log?since=0")
-
-
-@pytest.fixture
-def board(home: Path) -> Iterator[RecordedBoard]:  # noqa: ARG001 (for its effect)
-    made = RecordedBoard()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def served(board: RecordedBoard) -> Iterator[Served]:
-    made = Served(board.board)
-    yield made
-    made.close()
 
 
 class Hours:

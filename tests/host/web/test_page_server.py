@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -25,25 +26,14 @@ from conftest import Cli, StartSim
 from evidence_maker import BOARD as TOLD
 from evidence_maker import START_MS, Story
 from hardmute.model import errors
+from hardmute.monitor.monitor import Monitor
 from hardmute.monitor.settings import PageSettings
 from hardmute.store.log import Log
+from hardmute.web import api
+from hardmute.web.boards import Boards
 from served_page import BOARD, Answer, Client, RecordedBoard, Served, page_process, wait_for
 
 BASE = f"/api/boards/{BOARD}"
-
-
-@pytest.fixture
-def board(home: Path) -> Iterator[RecordedBoard]:  # noqa: ARG001 (for its effect)
-    made = RecordedBoard()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def served(board: RecordedBoard) -> Iterator[Served]:
-    made = Served(board.board)
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -80,6 +70,7 @@ def test_each_operation_answers_as_its_document_says(told: Client) -> None:
         ("GET", "/api/openapi.json"): ["/api/openapi.json"],
         ("GET", "/api/boards"): ["/api/boards"],
         ("GET", "/api/events"): ["/api/events"],
+        ("GET", "/metrics"): ["/metrics"],
         ("POST", "/api/session"): ["/api/session"],
         ("POST", "/api/boards/{board}/mute"): ["/mute"],
         ("GET", "/api/boards/{board}/log"): [
@@ -400,3 +391,29 @@ def test_there_is_no_page_that_nobody_asked_for(start_sim: StartSim, home: Path,
             assert "the monitor serves its page at http://127.0.0.1:" in cli("doctor").out
         finally:
             process.terminate()
+
+
+def test_a_stream_that_nobody_takes_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep what it has for a reader that is gone, for as long as the monitor runs."""
+    assert api._PATIENCE_S == 5
+    monkeypatch.setattr(api, "_PATIENCE_S", 0.05)
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def run() -> int:
+        boards = Boards(Monitor())
+        await asyncio.wait_for(api._Stream(boards)({"type": "http"}, receive, send), 60)
+        return boards.readers
+
+    assert asyncio.run(run()) == 0
+    # The answer is not ended as a whole one is: uvicorn closes its connection.
+    assert sent[-1]["more_body"] is True
+    assert len(sent) == 2

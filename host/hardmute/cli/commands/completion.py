@@ -11,7 +11,7 @@ from hardmute.cli.parser import build_parser, file
 
 
 def completion(args: argparse.Namespace) -> int:
-    """Print the script; README says where it goes."""
+    """Print the script; docs/cli.md says where it goes."""
     parser = build_parser()
     _complete_files(parser)
     print(shtab.complete(parser, shell=args.shell))

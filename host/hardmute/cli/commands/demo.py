@@ -73,7 +73,7 @@ _ENGINES = {
 }
 _NEXT = """
 [bold]With a real board[/] (Raspberry Pi Pico or ESP32, a relay, a button, an afternoon):
-  1. wire it and flash it: [bold]firmware/README.md[/]
+  1. wire it and flash it: [bold]hardware/breadboard[/], [bold]docs/flashing.md[/]
   2. [bold]hardmute list[/], then [bold]hardmute watch[/] while you press the button
   3. [bold]hardmute pair --verify-key FILE[/] once; [bold]hardmute verify[/] when it matters
   4. [bold]hardmute log[/] and [bold]hardmute prove[/] afterwards"""
@@ -91,7 +91,7 @@ class _Walk:
     def through(self, svg: Path, key: Path) -> None:
         console.rich_console().print(f"[bold]hardmute[/] {self._what}\n")
         self._run("list", expect=OK, shows=_BOARD)
-        self._tell("the board is found", "hardmute list")
+        self._tell("hardmute finds the board", "hardmute list")
 
         self._state(OK, line="cut", lamp="red")
         self._tell("MUTED at power-on: line cut, contact sensed open, lamp red", "status")
@@ -102,27 +102,29 @@ class _Walk:
 
         self._act("press")
         self._state(OK, line="cut", lamp="red")
-        self._tell("pressed again: MUTED, cut before anything else happened", "status")
+        self._tell("pressed again: MUTED, line cut, lamp red", "status")
 
         self._act("press", "weld", "press")
         seen = self._state(FAULT, line="connected", lamp=None)
         self._check(seen["faults"] == ["closed:1"], f"the fault is not named: {seen['faults']}")
-        self._tell("relay contact welded, pressed: FAULT, never called muted", "status")
+        self._tell('relay contact welded, then pressed: FAULT, never "muted"', "status")
 
         self._act("unweld", "press")
         self._state(OK, line="cut", lamp="red")
-        self._tell("weld broken, press acknowledges: MUTED, not live", "status")
+        self._tell("weld broken, then pressed: MUTED, not live", "status")
 
         self._try_to_unmute()
         self._state(OK, line="cut", lamp="red")
-        self._tell("the host asks to unmute, five ways: refused, line still cut", "(raw requests)")
+        self._tell(
+            "the host asks to unmute in five ways: refused, line still cut", "(raw requests)"
+        )
 
         self._act("press")
         self._state(LIVE, line="connected", lamp="green")
         self._run("mute", expect=OK)
         seen = self._state(OK, line="cut", lamp="red")
         self._check(seen["cause"] == "host", f"the cause is {seen['cause']}")
-        self._tell("the host may mute: MUTED, and the log says it was the host", "mute")
+        self._tell("the host mutes: MUTED, and the log says that the host did it", "mute")
 
         self._act("unplug")
         self._run("status", expect=UNKNOWN)
@@ -135,13 +137,13 @@ class _Walk:
         self._act("power-off", "power-on", "--hold", "5")
         self._run("config", "set", f"max_live_s={_LIVE_LIMIT_S}", expect=OK)
         self._tell(
-            f"live limit set to {_LIVE_LIMIT_S} s, only with the button held at power-on",
+            f"live limit set to {_LIVE_LIMIT_S} s, which takes the button held at power-on",
             "config set",
         )
 
         self._run("pair", "--verify-key", str(key), expect=OK)
         self._act("power-off", "power-on")
-        self._tell("paired, likewise: from now on the board signs its word", "pair")
+        self._tell("paired, with the button held too: the board now signs its answers", "pair")
 
         self._wait_for_timer()
         self._tell(
@@ -149,13 +151,13 @@ class _Walk:
         )
 
         self._run("verify", "--json", "--require", "attested", expect=OK, shows='"attested"')
-        self._tell("verdict checked afresh: MUTED, attested by its signature", "verify")
+        self._tell("fresh check: MUTED, and the board has signed it (attested)", "verify")
         self._prove(key)
         self._tamper(key)
         if self._has_usb:
             self._look_for_the_microphone()
 
-        self._tell("the log: who, why, how long", "log")
+        self._tell("the log: when, why, how long", "log")
         self._show_log()
         again = svg.is_file()
         svg.unlink(missing_ok=True)
@@ -271,7 +273,7 @@ class _Walk:
         self._tell("proven from the board's own journal: muted throughout", "prove --from --to")
         hour = ("--from", "1h", "--to", "0s", "--key", str(key))
         self._run("prove", *hour, expect=UNKNOWN, shows="live")
-        self._tell("of the last hour nothing of the kind is claimed: it was live", "prove")
+        self._tell("the last hour is not proven muted: the line was live in it", "prove")
 
     def _tamper(self, key: Path) -> None:
         export = key.with_name("log.jsonl")
@@ -283,7 +285,7 @@ class _Walk:
         self._run(
             "log", "verify", str(export), "--key", str(key), expect=errors.TAMPERED, shows="entry"
         )
-        self._tell("one record taken out of the exported log: found, and named", "log verify")
+        self._tell("one record removed from the exported log: found and named", "log verify")
 
     def _wait_for_timer(self) -> None:
         self._act("press")

@@ -78,6 +78,7 @@ def examine(named: str | None, timeout: float, computer: Machine) -> Iterator[Fi
     yield _monitor(computer)
     yield _notifications(computer)
     yield _page()
+    yield _mqtt(timeout)
 
 
 def _settings() -> Finding:
@@ -144,6 +145,27 @@ def _page() -> Finding:
         missing = errors.MissingExtraError("The page needs more than is installed", "page")
         return failed(name, str(missing), "", errors.LOCAL)
     return skipped(name, "no monitor of yours runs")
+
+
+def _mqtt(timeout: float) -> Finding:
+    """Whether the broker of the settings lets the monitor in."""
+    name = "mqtt"
+    try:
+        chosen = settings.load(paths.settings_file()).mqtt
+        if chosen.broker is None:
+            return skipped(name, "no broker is set (docs/home-assistant.md)")
+        if util.find_spec("aiomqtt") is None:
+            raise errors.MissingExtraError("MQTT needs more than is installed", "mqtt")
+        from hardmute.monitor import broker
+
+        password = os.environ.get(settings.MQTT_PASSWORD)
+        asyncio.run(broker.reach(chosen, password, timeout))
+    except errors.UsageError as error:
+        return skipped(name, str(error))
+    except errors.LocalError as error:
+        return failed(name, str(error), "", errors.LOCAL)
+    at = f"port {chosen.broker.port} of {chosen.broker.host}"
+    return passed(name, f"the broker at {at} lets the monitor in")
 
 
 def _open_log(file: Path) -> tuple[Log | None, errors.HardmuteError | None]:

@@ -117,7 +117,7 @@ def _bootsel_job(args: Namespace, target: targets.Target, _host: Host) -> Job:
         if not given.has_files:
             what += "; settings, keys and journal stay"
     else:
-        content, files = whole_uf2(given, _board_word(args))
+        content, files = whole_uf2(given, targets.word(args.board))
         compiled = "compiled" if "muteboard/app.mpy" in files else "as sources"
         what = (
             f"MicroPython {given.version} from {given.name}, and a new file system with "
@@ -193,7 +193,7 @@ def _install(args: Namespace, board: prompt.Prompt, progress: Progress) -> None:
     about = board.about()
     _check_board(args, about)
     files = tree.program(compiled=about.takes_compiled)
-    word = _board_word(args)
+    word = targets.word(args.board)
     if tree.is_fresh(board.paths()):
         files |= tree.fresh(word)
     elif word is not None:
@@ -268,19 +268,25 @@ def _serial_job(args: Namespace, target: targets.Target, _host: Host) -> Job:
     console.complain(f"Asking the chip at {target.place} what it is; that restarts it.")
     chip = esp32.identify(target.place)
     esp32.check(chip, given)
-    held = esp32.stored(chip, lambda _name, _done, _total: None)
-    keeps = held is not None and not tree.is_fresh(held)
+    held = esp32.stored(chip, lambda _name, _done, _total: None) or {}
+    keeps = not tree.is_fresh(held) and not args.erase_journal
+    word = targets.word(args.board)
+    if keeps and word is not None and not tree.is_named(held, word):
+        raise errors.UsageError(
+            f"The board at {target.place} has settings of another board than {args.board}: change "
+            "its files in maintenance, with --files-only, or erase them with --erase-journal."
+        )
 
     def run(progress: Progress) -> None:
         def say(_name: str, done: int, total: int) -> None:
             progress(done, total)
 
-        if keeps and not args.erase_journal:
+        if keeps:
             esp32.update(chip, given, say)
         else:
-            esp32.write(chip, given, flash_esp32.esp32_files(), say)
+            esp32.write(chip, given, flash_esp32.esp32_files(word), say)
 
-    if keeps and not args.erase_journal:
+    if keeps:
         what = (
             f"write MicroPython {given.version} ({given.name}) and nothing else: this board has "
             "settings or a journal; its files are updated in maintenance, with --files-only"
@@ -288,7 +294,7 @@ def _serial_job(args: Namespace, target: targets.Target, _host: Host) -> Job:
     else:
         what = (
             f"erase the flash, and write MicroPython {given.version} ({given.name}) and a new "
-            f"file system with hardmute {muteboard.__version__}"
+            f"file system with hardmute {muteboard.__version__}, for the board {args.board}"
         )
     return Job(
         found=f"{target}: {chip.model}, {chip.flash_size >> 20} MiB of flash ({chip.board})",
@@ -312,11 +318,6 @@ _JOBS: dict[str, Callable[[Namespace, targets.Target, Host], Job]] = {
 
 def _image(args: Namespace) -> image.Image:
     return image.load(micropython.find(args.image, download=args.download))
-
-
-def _board_word(args: Namespace) -> str | None:
-    """What board.txt has to say: nothing for the board that is named like its chip."""
-    return "rp2040_interlock" if args.board == "pico_interlock" else None
 
 
 def _check_board(args: Namespace, about: prompt.Prompted) -> None:

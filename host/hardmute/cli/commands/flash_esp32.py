@@ -32,6 +32,6 @@ def esp32_image(args: Namespace) -> Esp32Image:
     return images.parse(content, str(args.image))
 
 
-def esp32_files() -> dict[str, bytes]:
-    """What the file system of a new ESP32 has."""
-    return {**tree.program(), **tree.fresh(None)}
+def esp32_files(board: str | None) -> dict[str, bytes]:
+    """What the file system of a new ESP32 has. ``board``: what board.txt says, if there is one."""
+    return {**tree.program(), **tree.fresh(board)}

@@ -139,7 +139,7 @@ def _listen(
         outcome,
         state=state,
         when=None if walked is None else _when(follower, walked),
-        required_db=args.required,
+        required_db=args.min_db,
         confidence=args.confidence,
         microphone=microphone,
         speaker=speaker,
@@ -159,7 +159,7 @@ def _judge(args: Namespace, sound: Duplex, walked: HeardWalk) -> Outcome:
         walked.recorded,
         RATE,
         walked.phases,
-        required_db=args.required,
+        required_db=args.min_db,
         confidence=args.confidence,
     )
 
@@ -221,7 +221,7 @@ def _wait_until_live(follower: BoardFollower, say: Callable[[str], None]) -> Non
 
 
 def _print(outcome: Outcome, state: str | None, args: Namespace) -> None:
-    print_outcome(outcome, args.required, args.confidence)
+    print_outcome(outcome, args.min_db, args.confidence)
     if outcome.verdict == "live" and state in ("muted", "unknown"):
         console.detail(
             "and the board says that it is muted: either it does not cut this microphone"

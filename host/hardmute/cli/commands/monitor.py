@@ -8,6 +8,7 @@ import os
 import signal
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from hardmute.system import paths
 from hardmute.system.service_manager import ServiceManager
 
 if TYPE_CHECKING:
+    from hardmute.web.metrics import Metrics
     from hardmute.web.serving import PageSink
 
 
@@ -61,6 +63,7 @@ async def _run(args: Namespace, clock: HostClock) -> int:
     if args.page:
         # Asked for by name, it is there, or the monitor does not start.
         pages.require()
+    homes = _Homes()
     manager = ServiceManager()
     boards = tuple(args.devices) or chosen.boards
     followed = Monitor(boards, timeout=args.timeout, clock=clock)
@@ -69,14 +72,14 @@ async def _run(args: Namespace, clock: HostClock) -> int:
         followed.mute,
         clock,
         console.ring,
-        lambda new: pages.made(followed, new, clock),
+        lambda new: [*pages.made(followed, new, clock), *homes.made(followed, new, clock)],
     )
     ended = _ended_by_signals()
     reload = _asked_to_reload()
 
     def about() -> dict[str, Any]:
         process = {"pid": os.getpid(), "version": muteboard.__version__}
-        return {**process, "troubles": [*pages.troubles, *working.troubles]}
+        return {**process, "troubles": [*pages.troubles, *homes.troubles, *working.troubles]}
 
     async def use(new: settings.Settings) -> None:
         if not args.devices:
@@ -108,12 +111,19 @@ async def _run(args: Namespace, clock: HostClock) -> int:
 
 
 class _Pages:
-    """The page, while the settings ask for one. ``forced``: whatever they say."""
+    """The page and the metrics, while the settings ask for them. ``forced``: always a page."""
 
     def __init__(self, *, forced: bool) -> None:
         self._forced = forced
         self._sink: PageSink | None = None
-        self.troubles: list[str] = []
+        # They count for as long as the monitor runs, whatever is set in between.
+        self._metrics: Metrics | None = None
+        self._lacks: dict[str, str] = {}
+
+    @property
+    def troubles(self) -> list[str]:
+        """What is to be there, and is not installed."""
+        return list(self._lacks.values())
 
     def require(self) -> type[PageSink]:
         """What serves the page. It is loaded only for that. Raises `MissingExtraError`."""
@@ -126,23 +136,74 @@ class _Pages:
         return PageSink
 
     def made(self, followed: Monitor, chosen: settings.Settings, clock: HostClock) -> list[Sink]:
-        self._sink, self.troubles = None, []
-        if not (self._forced or chosen.page.serve):
-            return []
+        self._sink, self._lacks = None, {}
+        page = replace(chosen.page, serve=self._forced or chosen.page.serve)
+        made: list[Sink] = []
+        text = None
         try:
-            self._sink = self.require()(followed, chosen.page, clock)
+            if chosen.metrics.serve or chosen.metrics.file is not None:
+                made.append(self._counting(followed, chosen.metrics, clock))
+            if chosen.metrics.serve and self._metrics is not None:
+                text = self._metrics.text
         except errors.MissingExtraError as error:
-            self.troubles = [str(error)]
-            console.complain(error)
-            return []
-        return [self._sink]
+            self._complain("metrics", error)
+        try:
+            if page.serve or text is not None:
+                self._sink = self.require()(followed, page, clock, text)
+                made.append(self._sink)
+        except errors.MissingExtraError as error:
+            self._complain("page", error)
+        return made
+
+    def _counting(
+        self, followed: Monitor, chosen: settings.MetricsSettings, clock: HostClock
+    ) -> Sink:
+        try:
+            from hardmute.web.metrics import Metrics
+            from hardmute.web.metrics_sink import MetricsSink
+        except ModuleNotFoundError as error:
+            raise errors.MissingExtraError(
+                "The metrics need more than is installed", "metrics"
+            ) from error
+        if self._metrics is None:
+            self._metrics = Metrics(followed, clock)
+        return MetricsSink(self._metrics, chosen)
+
+    def _complain(self, what: str, error: errors.MissingExtraError) -> None:
+        self._lacks[what] = str(error)
+        console.complain(error)
 
     def entrance(self) -> dict[str, str] | str | None:
         """Where the page is, and a one-time code for it; or why there is none."""
         if self._sink is None:
-            return next(iter(self.troubles), None)
+            return self._lacks.get("page")
         found = self._sink.entrance()
         return self._sink.trouble if found is None else found._asdict()
+
+
+class _Homes:
+    """Home Assistant, while the settings name a broker.
+
+    The password is taken out of the environment: what this process starts needs none.
+    """
+
+    def __init__(self) -> None:
+        self._password = os.environ.pop(settings.MQTT_PASSWORD, None)
+        self.troubles: list[str] = []
+
+    def made(self, followed: Monitor, chosen: settings.Settings, clock: HostClock) -> list[Sink]:
+        self.troubles = []
+        if chosen.mqtt.broker is None:
+            return []
+        try:
+            # It is loaded only for that.
+            from hardmute.monitor.mqtt import MqttSink
+        except ModuleNotFoundError:
+            error = errors.MissingExtraError("MQTT needs more than is installed", "mqtt")
+            self.troubles = [str(error)]
+            console.complain(error)
+            return []
+        return [MqttSink(followed, chosen.mqtt, self._password, clock=clock)]
 
 
 def _asked_to_reload() -> asyncio.Event:

@@ -45,12 +45,12 @@ def verify(args: Namespace) -> int:
     """`hardmute verify --listen --recording FILE --probe FILE`."""
     if args.recording is None or args.probe is None:
         raise UsageError("A recording made elsewhere needs both: --recording FILE --probe FILE.")
-    outcome = _judge(args.recording, args.probe, args.required, args.confidence)
+    outcome = _judge(args.recording, args.probe, args.min_db, args.confidence)
     draw(outcome, args.svg)
     if args.json:
         print(json.dumps({**outcome._asdict(), "most_db": _finite(outcome.most_db)}))
     else:
-        print_outcome(outcome, args.required, args.confidence)
+        print_outcome(outcome, args.min_db, args.confidence)
     return verdict_code(outcome, None)
 
 
