@@ -293,7 +293,7 @@ class Host(Recorder):
         """
         from hardmute.sync import absence
 
-        with discovery.open_board(named, timeout, self.log) as (session, identity):
+        with discovery.open_board(named, timeout, self.log, "listen") as (session, identity):
             contact = begin_contact(self, identity, session, "usb")
             record_seen(self, contact.meet(), identity, session, "usb")
             absence.learn(self, session, contact, say)

@@ -14,6 +14,12 @@ from hardmute.sync import absence
 from hardmute.sync.absence import NotLearnedError, StaysError, UsbBehind
 
 
+@pytest.fixture(autouse=True)
+def _on_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(absence, "_GAP_S", 60.0)
+    monkeypatch.setattr(absence, "_LIMIT_S", 60.0)
+
+
 def learn(sim: Sim, *after: str) -> UsbBehind:
     """Learn what is behind the board: it is pressed once that is asked for; then ``after``."""
     asked = threading.Event()
