@@ -38,14 +38,19 @@ _BESIDE = 30
 
 
 class _Board:
-    """A simulated board in a thread. ``moved_s``: when its contact moved last."""
+    """A simulated board in a thread.
+
+    ``moved_s``: when its contact moved last. ``unplugged_s``: when its cable was pulled last: the
+    world does that once the finger of the press before has gone.
+    """
 
     def __init__(self) -> None:
         physics = Physics(1, Random(0))
         physics.on_contact = self._moved
-        self.moved_s = 0.0
+        self.moved_s = self.unplugged_s = 0.0
         settings = config.dump(config.DEFAULTS)
         board = SimulatedBoard(physics, bytes.fromhex(_BOARD), settings)
+        board.unplug = self._unplugged
         self._simulator = Simulator(board, _BOARD, tcp_port=None)
         self._ended = False
         self._runs = threading.Event()
@@ -55,6 +60,9 @@ class _Board:
 
     def _moved(self) -> None:
         self.moved_s = time.perf_counter()
+
+    def _unplugged(self) -> None:
+        self.unplugged_s = time.perf_counter()
 
     def _run(self) -> None:
         while not self._ended:
@@ -125,7 +133,8 @@ async def _measured(board: _Board) -> list[Figure]:
         await until(is_logged("muted"))
         times["press that cuts -> log row"].append(time.perf_counter() - board.moved_s)
         board.act("unplug")
-        times["unplugged -> unknown"].append(await until(is_told("unknown")))
+        await until(is_told("unknown"))
+        times["unplugged -> unknown"].append(time.perf_counter() - board.unplugged_s)
         board.act("replug")
         times["plugged in again -> known"].append(await until(is_told("muted")))
         if number % 10 == 0:

@@ -105,13 +105,16 @@ class Circuit:
 
     def point(self, *columns: str) -> list[float]:
         """Values at the operating point."""
+        return self.values(("op", *(f"print {column}" for column in columns)), len(columns))
+
+    def values(self, commands: Sequence[str], count: int) -> list[float]:
+        """What ``commands`` print, which are ``count`` values: several operating points cost
+        little more than one."""
         with tempfile.TemporaryDirectory() as folder:
-            out = self._run(folder, "op", *(f"print {column}" for column in columns))
+            out = self._run(folder, *commands)
         values = [float(value) for _, value in _VALUE.findall(out)]
-        if len(values) != len(columns):
-            raise SpiceError(
-                f"ngspice printed {len(values)} of {len(columns)} values: {out[-500:]}"
-            )
+        if len(values) != count:
+            raise SpiceError(f"ngspice printed {len(values)} of {count} values: {out[-500:]}")
         return values
 
     def _run(self, folder: str, *commands: str) -> str:

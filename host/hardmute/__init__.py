@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from hardmute.model.settings import parse_settings
-    from hardmute.monitor.client import Known, following, is_news, known
+    from hardmute.monitor.client import Known, all_known, following, is_news, known
     from hardmute.monitor.follower import Follower
     from hardmute.pairing import EndedPairing, MadePairing, pair, unpair
     from hardmute.proofs import meet_to_prove, prove_export, prove_here, sign_receipt
@@ -95,6 +95,7 @@ __all__ = [
     "UnreachableError",
     "UsageError",
     "__version__",
+    "all_known",
     "boards",
     "check_log",
     "check_receipt",
@@ -153,7 +154,7 @@ _HOMES = {
         "UsageError",
     ),
     "model.settings": ("parse_settings",),
-    "monitor.client": ("Known", "following", "is_news", "known"),
+    "monitor.client": ("Known", "all_known", "following", "is_news", "known"),
     "monitor.follower": ("Follower",),
     "pairing": ("EndedPairing", "MadePairing", "pair", "unpair"),
     "proofs": ("meet_to_prove", "prove_export", "prove_here", "sign_receipt"),

@@ -141,6 +141,10 @@ class Host(Recorder):
         silent += [board for board, label, _ in labelled if label is not None]
         return list(dict.fromkeys(answer + silent)) or [None]
 
+    def ports(self) -> list[str]:
+        """The ports at which a real board may be, by their USB ids. None of them is asked."""
+        return [port.device for port in discovery.serial_ports(bridges=False)]
+
     def cut(self, named: Sequence[str], *, timeout: float) -> None:
         """Cut the lines of several boards, all at once. `ask` then tells what came of it."""
         discovery.cut(named, timeout, self.log)

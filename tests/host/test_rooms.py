@@ -152,6 +152,7 @@ COMMANDS_THAT_CALL = {
     "asking": {"listen"},
     "monitor": {"watch"},
     "status": {"asking"},
+    "watch": {"watch_several"},
 }
 
 

@@ -23,7 +23,7 @@ exit: 0 muted or done; 1 live; 2 usage; 3 unknown, less proof than required, or
 # What `--device` is stored under begins with this.
 _NAMED = "named by "
 # The commands that ask several boards, one after the other.
-_OF_SEVERAL = ("status", "mute", "verify", "monitor")
+_OF_SEVERAL = ("status", "mute", "verify", "monitor", "watch")
 # The view of `hardmute log` that nobody names: `log FILE` is short for it.
 _OF_A_FILE = "of"
 # Options that `hardmute log FILE` may have before the file, and that take a word.
@@ -166,13 +166,15 @@ def _add_json(command: argparse.ArgumentParser, words: str = "one JSON object") 
 
 def _add_watch(command: argparse.ArgumentParser) -> None:
     command.epilog = (
-        "It holds the board's port. Other commands of yours say so, log nothing and end;\n"
-        "only `hardmute mute` gets the port. `watch` then takes it back and follows on."
+        "It holds the board's port. It lends the port to your `hardmute mute`, and to a\n"
+        "`prove` that meets the board. Your other commands say so, log nothing and end.\n"
+        "With --format it may follow several boards: one line shows all of them."
     )
-    _add_common(command)
+    _add_common(command, several=True)
+    _add_all(command)
     form = command.add_mutually_exclusive_group()
     form.add_argument(
-        "--json", action="store_true", help="a JSON object for each change, a line each"
+        "--json", action="store_true", help="print a JSON object for each change, one a line"
     )
     form.add_argument(
         "--format",
@@ -190,11 +192,11 @@ def _add_monitor(command: argparse.ArgumentParser) -> None:
         "macOS and Windows it was never run."
     )
     _add_common(command, several=True)
-    _add_json(command, "a JSON object for each change, a line each")
+    _add_json(command, "print a JSON object for each change, one a line")
     command.add_argument(
         "--release",
         action="store_true",
-        help="unmute what a monitor has left muted in the system, and end",
+        help="release the system's mute that a monitor left behind, and stop",
     )
     command.add_argument(
         "--page", action="store_true", help="serve the page as well, whatever the settings say"
@@ -219,7 +221,7 @@ def _add_service(command: argparse.ArgumentParser) -> None:
     )
     actions = command.add_subparsers(dest="action", metavar="install|status|remove", required=True)
     for name, summary in (
-        ("install", "run it now and in each session; may be repeated"),
+        ("install", "run it now and in each session"),
         ("status", "does it run? (0: yes, 6: no)"),
         ("remove", "stop it, and remove what `install` wrote"),
     ):
@@ -277,7 +279,9 @@ def _add_mute(command: argparse.ArgumentParser) -> None:
 
 def _add_list(command: argparse.ArgumentParser) -> None:
     _add_common(command, device=False)
-    command.add_argument("--probe", action="store_true", help="also behind unknown USB bridges")
+    command.add_argument(
+        "--probe", action="store_true", help="also ask behind unknown USB bridges"
+    )
     _add_json(command)
 
 
@@ -313,10 +317,13 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
         help="how likely the verdict may be wrong (1e-6)",
     )
     ear.add_argument(
-        "--recording", type=file, metavar="FILE.wav", help="judge a recording made elsewhere"
+        "--recording", type=file, metavar="FILE.wav", help="judge a recording of another device"
     )
     ear.add_argument(
-        "--probe", type=file, metavar="FILE.wav", help="what was played for it (`audio probe`)"
+        "--probe",
+        type=file,
+        metavar="FILE.wav",
+        help="the noise that was played for it (`audio probe`)",
     )
     ear.add_argument("--svg", type=file, metavar="FILE", help="draw what was heard")
 
@@ -332,7 +339,7 @@ def _add_seconds(option: Callable[..., object]) -> None:
         type=_number(1, 60, " seconds"),
         default=5.0,
         metavar="S",
-        help="how long it is listened to while muted (5)",
+        help="how long to listen while muted (5)",
     )
 
 
@@ -357,7 +364,7 @@ def _add_pair(command: argparse.ArgumentParser) -> None:
         type=file,
         metavar="FILE",
         required=True,
-        help="new file for the key that checks all evidence; it belongs offline",
+        help="new file for the key that checks all evidence; keep it offline",
     )
 
 
@@ -389,7 +396,7 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     )
     view.set_defaults(run="log:plot")
     view = views.add_parser(
-        "verify", help="is it as it was written? (5: no)", formatter_class=_Formatter
+        "verify", help="has anybody changed it? (5: yes)", formatter_class=_Formatter
     )
     _add_common(view, device=False, timeout=False)
     view.add_argument(
@@ -412,13 +419,15 @@ def _add_log(command: argparse.ArgumentParser) -> None:
     )
     _add_json(view)
     view.set_defaults(run="log_verify:verify")
-    view = views.add_parser("export", help="all of it as JSON lines", formatter_class=_Formatter)
+    view = views.add_parser(
+        "export", help="write all of it as JSON lines", formatter_class=_Formatter
+    )
     _add_common(view, device=False, timeout=False)
     view.add_argument("export", type=file, metavar="FILE.jsonl", help="a new file")
     view.set_defaults(run="log_export:export")
     view = views.add_parser(
         "prune",
-        help="remove the oldest; the rest still verifies",
+        help="remove old entries; the rest still verifies",
         description="Remove the oldest entries. A checkpoint takes their place. Paired boards\n"
         "that are connected sign it. Else it is open until the next `hardmute status`.",
         formatter_class=_Formatter,
@@ -451,7 +460,7 @@ def _add_window(command: argparse.ArgumentParser) -> None:
         help="2026-11-23T14:00 (+01:00 if that occurs twice), or 90m, 12h, 7d (default) ago",
     )
     command.add_argument(
-        "--until", metavar="T", default=argparse.SUPPRESS, help="likewise; now by default"
+        "--until", metavar="T", default=argparse.SUPPRESS, help="in the same form (now)"
     )
 
 
@@ -472,7 +481,7 @@ def _add_prove(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--from", dest="start", metavar="T", help="2026-11-23T14:00, or 90m, 12h, 7d ago"
     )
-    command.add_argument("--to", dest="end", metavar="T", help="likewise; now by default")
+    command.add_argument("--to", dest="end", metavar="T", help="in the same form (now)")
     command.add_argument(
         "--key",
         type=file,
@@ -603,7 +612,7 @@ def _add_flash(command: argparse.ArgumentParser) -> None:
         help="which board it is: %(choices)s (*_interlock: on the interlock board)",
     )
     command.add_argument("--yes", action="store_true", help="do not ask")
-    command.add_argument("--dry-run", action="store_true", help="say what would be done, only")
+    command.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     command.add_argument(
         "--image",
         type=file,
@@ -614,12 +623,12 @@ def _add_flash(command: argparse.ArgumentParser) -> None:
         "--download", action="store_true", help="fetch MicroPython if there is none yet"
     )
     command.add_argument(
-        "--files-only", action="store_true", help="only our files, at MicroPython's prompt"
+        "--files-only", action="store_true", help="write only our files, at MicroPython's prompt"
     )
     command.add_argument(
         "--erase-journal",
         action="store_true",
-        help="overwrite settings, keys and journal where the board cannot be asked for them",
+        help="overwrite settings, keys and journal of a board that cannot be asked",
     )
     command.add_argument(
         "--verify", action="store_true", help="read back and compare instead (5: it differs)"
@@ -662,20 +671,24 @@ _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
     "watch": ("watch:watch", "follow a board until Ctrl-C", _add_watch),
     "monitor": ("monitor:monitor", "follow all boards; `page` shows them", _add_monitor),
     "page": ("page:page", "open the page of the monitor", _add_page),
-    "service": ("service:status", "have the system run the monitor", _add_service),
-    "mute": ("asking:mute", "cut the line; nothing here connects it", _add_mute),
-    "verify": ("asking:verify", "verdict and proof level, checked afresh; see `usb`", _add_verify),
+    "service": ("service:status", "run the monitor in each of your sessions", _add_service),
+    "mute": ("asking:mute", "cut the line; no command connects it", _add_mute),
+    "verify": (
+        "asking:verify",
+        "a fresh state, with its proof; see `usb`",
+        _add_verify,
+    ),
     "usb": ("usb:usb", "the USB device behind a board, for `verify`", _add_usb),
     "audio": ("audio:audio", "microphones and speakers for `verify --listen`", _add_audio),
-    "pair": ("pair:pair", "make the keys for proof; `unpair` ends that", _add_pair),
+    "pair": ("pair:pair", "make keys for proof; `unpair` ends that", _add_pair),
     "unpair": ("pair:unpair", "end a board's pairing (in setup)", _add_state),
     "log": ("log:show", "what was live, when, for how long, and why", _add_log),
-    "prove": ("prove:prove", "was it cut all the time from T to T?", _add_prove),
+    "prove": ("prove:prove", "was the line cut all the time from T to T?", _add_prove),
     "config": ("config:config", "read or change a board's settings", _add_config),
-    "name": ("name:name", "give a board a label here; `forget` drops it", _add_name),
+    "name": ("name:name", "give a board a label; `forget` drops it", _add_name),
     "forget": ("name:forget", "drop a board's label; its log stays", _add_forget),
     "flash": ("flash:flash", "put the firmware on a board, or update it", _add_flash),
-    "doctor": ("doctor:doctor", "what is wrong, and what to do about it", _add_doctor),
+    "doctor": ("doctor:doctor", "what is wrong, and what to do", _add_doctor),
     "sim": ("sim:sim", "run a simulated board", _add_sim),
     "world": ("sim:world", "press, weld, unplug a simulated board", _add_world),
     "demo": ("demo:demo", "see it all on a simulated board", _add_demo),

@@ -363,8 +363,8 @@ class Session:
         watch = message.get("watch")
         if message.get("event") != "state" or self._watch is None or watch != self._watch:
             return
-        last = self._events[-1] if self._events else {}
-        if all(message.get(key) == last.get(key) for key in _CHANGING):
+        last = self._events[-1] if self._events else None
+        if last and all(message.get(key) == last.get(key) for key in _CHANGING):
             # Nothing has changed since: the later one says so.
             self._events.pop()
         self._events.append(message)

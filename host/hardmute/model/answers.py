@@ -97,10 +97,6 @@ class Attested(NamedTuple):
     status: Status
     end: JournalEnd
 
-    def signed(self) -> bytes:
-        """What the MACs are over."""
-        return wire.dumps(self.statement).encode()
-
 
 class Page(NamedTuple):
     """A board's answer to ``journal``: ``records`` from number ``start`` on, of 64 bytes each.
@@ -373,11 +369,6 @@ def _is_word(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and 1 <= len(value) <= 32 and _WORD_CHARS.issuperset(value)
 
 
-def _is_integer(value: object) -> TypeGuard[int]:
-    # A bool is an int in Python, and never one on the wire.
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 class _Fields:
     def __init__(self, answer: dict[str, Any]) -> None:
         self._answer = answer
@@ -399,7 +390,7 @@ class _Fields:
 
     def words(self, key: str) -> tuple[str, ...]:
         values = self._list(key, _MAX_WORDS)
-        if not all(map(_is_word, values)):
+        if values and not all(map(_is_word, values)):
             raise _malformed(key)
         return tuple(values)
 
@@ -411,7 +402,8 @@ class _Fields:
 
     def integer(self, key: str, low: int = 0, high: int = _MAX_INT) -> int:
         value = self._answer.get(key)
-        if not _is_integer(value) or not low <= value <= high:
+        # A bool is an int in Python, and never one on the wire.
+        if type(value) is not int or not low <= value <= high:
             raise _malformed(key)
         return value
 
@@ -423,16 +415,14 @@ class _Fields:
 
     def integers(self, key: str, limit: int = _MAX_WORDS) -> tuple[int, ...]:
         values = self._list(key, limit)
-        if not all(_is_integer(value) for value in values):
+        if any(type(value) is not int for value in values):
             raise _malformed(key)
         return tuple(values)
 
     def hex(self, key: str, size: int) -> bytes:
         """``size`` bytes out of lower-case hex digits."""
         value = self._answer.get(key)
-        if not isinstance(value, str) or not _HEX.issuperset(value):
-            raise _malformed(key)
-        if len(value) != 2 * size:
+        if not isinstance(value, str) or len(value) != 2 * size or not _HEX.issuperset(value):
             raise _malformed(key)
         return bytes.fromhex(value)
 
@@ -452,6 +442,6 @@ class _Fields:
 
     def bits(self, key: str) -> tuple[int, ...]:
         values = self.integers(key, _MAX_CONTACTS)
-        if not all(value in (0, 1) for value in values):
+        if values and not 0 <= min(values) <= max(values) <= 1:
             raise _malformed(key)
         return values

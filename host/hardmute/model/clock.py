@@ -35,18 +35,17 @@ class HostClock(NamedTuple):
 
     def now(self) -> Moment:
         """One moment by all of them: read again where something came between, on a busy host."""
-        best = Moment(0, 0, self.run())
-        least_us = -1
+        best: tuple[int, int, int] | None = None
         for _ in range(_READINGS):
             before = self.run_us()
             wall_ms = self.wall_ms()
             apart_us = self.run_us() - before
-            if least_us < 0 or apart_us < least_us:
-                least_us = apart_us
-                best = best._replace(wall_ms=wall_ms, run_us=before + apart_us // 2)
-            if least_us <= _CLOSE_US:
+            if best is None or apart_us < best[0]:
+                best = apart_us, wall_ms, before + apart_us // 2
+            if apart_us <= _CLOSE_US:
                 break
-        return best
+        assert best is not None
+        return Moment(best[1], best[2], self.run())
 
     def now_s(self) -> float:
         """`run_us` in seconds."""

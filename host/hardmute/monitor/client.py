@@ -44,6 +44,19 @@ def known(named: str | None, source: str, clock: HostClock = SYSTEM) -> Known | 
         return _entry(said["board"], source, clock) if said.get("ok") is True else None
 
 
+def all_known(source: str, clock: HostClock = SYSTEM) -> list[Known] | None:
+    """What the monitor knows of each board that it follows; None if no monitor runs.
+
+    Raises `HangsError`.
+    """
+    connection = connect(clock)
+    if connection is None:
+        return None
+    with contextlib.closing(connection):
+        said = connection.ask("boards")
+        return [_entry(board, source, clock) for board in said.get("boards", ())]
+
+
 def following(named: str | None, source: str, clock: HostClock = SYSTEM) -> Iterator[Known] | None:
     """What the monitor knows of a board, at each change, and at least each second.
 

@@ -100,6 +100,7 @@ class Follower:
         # The board that is meant, by the log: it is waited for. Any other has to be there now.
         log = self._recorder.log
         self._meant = discovery.known_board(named, log) if log is not None else None
+        self._rest()
         self._board = board
         self._device = named or "no port"
         self._simulated = False
@@ -310,11 +311,6 @@ class Follower:
                         self._log_last()
                         if not self._lend_port(session):
                             raise
-            except errors.PortWantedError:
-                raise
-            except errors.UnreachableError:
-                self._log(self._newest)
-                raise
             except KeyboardInterrupt:
                 # What happened until now, and the last word on it. A second one ends it here.
                 with contextlib.suppress(errors.UnreachableError):
@@ -369,12 +365,12 @@ class Follower:
             return met
 
         met = contact.meet()
+        self._rest()
         for event in session.watch():
             self.phase = "following"
             self._failures = 0
             self._heard_s = self._now_s()
             self._meetings.refill()
-            logged = self._logged
             heard = contact.dated(event)
             if heard.doubt is not None:
                 if heard.doubt == "late":
@@ -402,15 +398,19 @@ class Follower:
                 met = meet()
             else:
                 contact.finish(_SLICE_S)
-            if self._logged is logged and self._first_turn == "monitor":
-                self._recorder.rest()
+            self._rest()
+
+    def _rest(self) -> None:
+        """Leave the log alone until there is something to log: one that is open takes 0.1 MB."""
+        if self._first_turn == "monitor":
+            self._recorder.rest()
 
     def _owes(self, heard: Meeting) -> bool:
         """Whether the board is to sign, so that "muted" can be said, or a contradiction ends."""
         owes = heard.contradicted is not None or heard.conclusion.reason == NOT_ATTESTED
         return owes and self._now_s() >= self._ask_again
 
-    def _take(self, observation: Observation, *, show: bool = True) -> None:
+    def _take(self, observation: Observation, *, show: bool = True, is_lost: bool = False) -> None:
         before = self._newest
         changed = (
             before is None or before is self._unlogged or essence(before) != essence(observation)
@@ -424,7 +424,8 @@ class Follower:
         elif changed:
             self._is_unshown = True
         self._rows.refill()
-        if changed and before is not None and before.state is not None and self._rows.has(_ROWS):
+        is_last = changed and before is not None and before.state is not None
+        if is_last and (is_lost or self._rows.has(_ROWS)):
             # How long the old state held is only known to the moment of the last event. An unknown
             # state holds until now; another process may have logged something since it was asked.
             self._log(before)
@@ -452,9 +453,9 @@ class Follower:
             self._unlogged = observation
         goes_on = observation is self._unlogged or not was_unlogged
         if self._newest is None or self._newest.verdict != "unknown" or not goes_on:
-            self._take(observation)
+            self._take(observation, is_lost=True)
         else:
-            if self._held is not None:
+            if self._held is not None or self._newest.state is not None:
                 self._log(self._newest)
             self._newest = observation
 

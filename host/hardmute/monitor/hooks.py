@@ -10,19 +10,17 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import http.client
 import json
 import os
 import shutil
 import signal
 import socket
-import ssl
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from hardmute.model import notices, words
@@ -31,6 +29,9 @@ from hardmute.model.errors import UsageError
 from hardmute.monitor.aside import aside
 from hardmute.monitor.feed import Feed, Mute, Told
 from hardmute.monitor.settings import Hooks
+
+if TYPE_CHECKING:
+    import http.client
 
 SIGNATURE = "X-Hardmute-Signature-256"
 Event = Literal["live", "muted", "fault", "unknown", "incident"]
@@ -305,7 +306,7 @@ class _Webhook:
                 status = await aside(lambda: self._post(body, connection.append, over))
         except TimeoutError:
             return self._failed("it did not answer in time")
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError) as error:
             return self._failed(getattr(error, "strerror", None) or str(error))
         finally:
             over.set()
@@ -326,6 +327,10 @@ class _Webhook:
         began: Callable[[http.client.HTTPConnection], None],
         over: threading.Event,
     ) -> int:
+        # Only a webhook is worth the 2 MB that this takes.
+        import http.client
+        import ssl
+
         if self._scheme == "https":
             connection = http.client.HTTPSConnection(
                 self._host, self._port, timeout=_STEP_S, context=ssl.create_default_context()
@@ -342,5 +347,7 @@ class _Webhook:
                 raise TimeoutError
             connection.request("POST", self._path, body, headers)
             return connection.getresponse().status
+        except http.client.HTTPException as error:
+            raise OSError(str(error)) from error
         finally:
             connection.close()

@@ -191,13 +191,17 @@ class Monitor:
             self._news.clear()
             client.wake_wanted(requests)
             self._tell()
-            if self._has_looked and all(one.known is not None for one in self.stations):
-                self.is_ready.set()
+            if not self.is_ready.is_set():
+                self._check_ready()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_S):
                     await self._news.wait()
         # What it has failed with.
         looking.result()
+
+    def _check_ready(self) -> None:
+        if self._has_looked and all(one.known is not None for one in self.stations):
+            self.is_ready.set()
 
     def _tell(self) -> None:
         for key, station in self._stations.items():

@@ -51,8 +51,10 @@ class Station:
     @property
     def board(self) -> str | None:
         """The id of the board; None before it was met."""
+        if self._board is not None:
+            return self._board
         known = self.known
-        return self._board or (known.board if known is not None else None)
+        return None if known is None else known.board
 
     @property
     def known(self) -> Observation | None:

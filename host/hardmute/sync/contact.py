@@ -17,11 +17,12 @@ import contextlib
 import os
 from collections.abc import Callable, Generator
 from itertools import pairwise
+from operator import attrgetter
 
 from hardmute.device.client import Session
 from hardmute.evidence import anchors
 from hardmute.evidence.anchors import Anchor
-from hardmute.evidence.entries import GENESIS, nonce
+from hardmute.evidence.entries import GENESIS, canonical, nonce
 from hardmute.evidence.observation import STILL_MS
 from hardmute.model.allowance import Allowance
 from hardmute.model.answers import Attested, Conclusion, Identity, JournalEnd, Status, conclude
@@ -705,7 +706,10 @@ def foreign(answer: Attested, asked: bytes, board: str, key: bytes | None) -> st
         return f"board {answer.board} attests in its place"
     import hmac
 
-    if key is None or hmac.compare_digest(answer.mac, attest.mac(key, answer.signed())):
+    signed = canonical(answer.statement).encode()
+    if key is None or hmac.compare_digest(
+        answer.mac, hmac.digest(key, signed, "sha256")[: attest.MAC]
+    ):
         return None
     return (
         f"it attests under a key, of pairing {answer.end.pairing}, that is not this host's: it is"
@@ -729,8 +733,10 @@ def covers(event: Status, signed: Status) -> bool:
 
 
 def _same(status: Status, signed: Status) -> bool:
-    fields = ("state", "command", "sense", "cause", "boot", "changes", "service")
-    return all(getattr(status, field) == getattr(signed, field) for field in fields)
+    return _signed_fields(status) == _signed_fields(signed)
+
+
+_signed_fields = attrgetter("state", "command", "sense", "cause", "boot", "changes", "service")
 
 
 def contradiction(status: Status, signed: Attested) -> str | None:

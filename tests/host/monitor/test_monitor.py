@@ -240,6 +240,20 @@ def test_P5_a_board_is_paired_and_signs_through_the_monitor(
     wait_for(is_met)
 
 
+def test_P1_commands_get_the_port_of_a_remote_board(
+    start_sim: StartSim, cli: Cli, monitor: StartMonitor
+) -> None:
+    """The monitor ends its connection for them, and then follows the board again."""
+    sim = start_sim("--tcp", 0)
+    running = monitor(sim.device)
+    sim.act("press")
+    wait_for(lambda: running.verdict(sim.device) == "live")
+    for words in (("mute",), ("verify",), ("config", "get")):
+        told = cli("-d", sim.device, *words)
+        assert (told.code, "held" in told.err) == (0, False), told
+        wait_for(lambda: running.verdict(sim.device) == "muted")
+
+
 def test_one_after_the_other_borrows_and_a_mute_goes_first(
     sim: Sim, inside: Callable[..., Inside]
 ) -> None:

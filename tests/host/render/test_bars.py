@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import subprocess
@@ -23,6 +24,7 @@ from hardmute.model import words
 from hardmute.model.answers import NOT_ATTESTED, VERDICTS, Verdict
 from hardmute.render import bars
 from hardmute.render.bands import BANDS
+from hardmute.store.log import Log
 
 DOC = (Path(__file__).parents[3] / "docs" / "bars.md").read_text("utf-8")
 ODD = [
@@ -252,3 +254,70 @@ def test_status_in_one_short_line(start_sim: StartSim, cli: Cli) -> None:
     told = cli("status", "-d", "Desk", "-d", "nobody", "--short")
     assert (told.code, told.out) == (3, "UNKNOWN nobody, MUTED Desk (simulated)\n")
     assert cli("status", "--short", "--json").code == 2
+
+
+@contextlib.contextmanager
+def hardmute_runs(*words: str) -> Iterator[tuple[subprocess.Popen[str], Iterator[str]]]:
+    """A command, and the lines that it prints."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "hardmute", *words], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process, (line.rstrip("\n") for line in process.stdout)
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize("by", ["itself", "itself, all", "the monitor", "the monitor, all"])
+def test_P5_several_boards_are_followed_in_one_line(
+    start_sim: StartSim, cli: Cli, home: Path, by: str
+) -> None:
+    desk, other = start_sim(), start_sim()
+    for sim, label in ((desk, "Desk"), (other, "Room")):
+        assert cli("name", "-d", sim.board, label).code == 0
+    both = ("-d", "Desk", "-d", other.board)
+    with contextlib.ExitStack() as monitor:
+        if "monitor" in by:
+            _, said = monitor.enter_context(hardmute_runs("monitor", *both))
+            for _ in range(2):
+                next(said)
+        named = ("--all",) if "all" in by else both
+        with hardmute_runs("watch", "--format", "plain", *named) as (process, lines):
+            assert next(lines) == "UNKNOWN no board"
+            all_lines: list[str] = []
+            for act, wanted in (
+                ("press", "LIVE Room (simulated), MUTED Desk (simulated)"),
+                ("unplug", "UNKNOWN Room ("),
+            ):
+                # On a busy machine an answer may come too late: then "unknown" is between.
+                for line in lines:
+                    all_lines.append(line)
+                    if line.count("MUTED") == 2:
+                        break
+                other.act(act)
+                all_lines.append(next(line for line in lines if line.startswith(wanted)))
+                if act == "press":
+                    other.act("press")
+            process.terminate()
+            assert [*lines][-1] == "UNKNOWN no board"
+            assert process.wait(60) == 130
+    # No board is left out before it has answered.
+    names = {"Desk", "Room"} if "all" in by else {"Desk", other.board, "Room"}
+    for line in all_lines:
+        found = sum(name in line for name in names)
+        assert found == 2 or line == "UNKNOWN no board"
+    log = Log(home / "log.sqlite3", read_only=True)
+    rows = list(log.observations(other.board, 0, 1 << 52))
+    log.close()
+    assert {"live", "muted", "unknown"} <= {row.verdict for row in rows}
+
+
+@pytest.mark.usefixtures("home")
+def test_only_a_bar_is_shown_several_boards(cli: Cli) -> None:
+    told = cli("watch", "-d", "one", "-d", "other")
+    assert (told.code, told.out) == (2, "")
+    assert "--format" in told.err
+    told = cli("watch", "--all", "-d", "one", "--format", "plain")
+    assert told.code == 2
+    assert "--device" in told.err

@@ -652,6 +652,30 @@ def test_P5_muted_is_not_shown_while_a_new_signature_is_awaited(
     assert shown[-1] - began[0] <= 2.0 + 0.01
 
 
+def test_P5_a_lost_board_is_shown_before_the_log_is_written(home: Path) -> None:
+    """The log may have to wait for others; what was heard last is in it all the same."""
+    device = is_paired(home, "log and key")
+    told: list[tuple[str, str]] = []
+
+    class Notes(recorder.Recorder):
+        def add(self, observation: Observation, *, repeated: bool = True) -> bool:
+            told.append(("logged", observation.verdict))
+            return super().add(observation, repeated=repeated)
+
+    def shows(observation: Observation) -> None:
+        told.append(("shown", observation.verdict))
+
+    def goes_away() -> None:
+        raise errors.UnreachableError("It went away.", "unplugged")
+
+    # A row is as old as its event.
+    device.happens = [lambda: device.made.clock.pass_ms(1000), goes_away]
+    with plugged_in(device), pytest.raises(KeyboardInterrupt):
+        follower.Follower(DEVICE, 3.0, shows, recorder=Notes()).run()
+    shown = told.index(("shown", "unknown"))
+    assert told[shown + 1 :] == [("logged", "muted"), ("logged", "unknown")]
+
+
 def test_P5_watch_tells_of_a_contradiction(
     home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,8 @@ def watch(args: Namespace) -> int:
 
     What the monitor follows is read from the monitor, for as long as it runs.
     """
+    if args.format is None and (args.all or len(args.devices) > 1):
+        raise errors.UsageError("`watch` shows several boards in one line only: add --format.")
     end_by_signals()
     if args.format is None:
         return _watch(args)
@@ -29,6 +31,10 @@ def watch(args: Namespace) -> int:
 
     print(bars.begin(args.format), flush=True)
     try:
+        if args.all or len(args.devices) > 1:
+            from hardmute.cli.commands import watch_several
+
+            return watch_several.watch(args)
         return _watch(args)
     finally:
         # A bar keeps the last line that it got.
