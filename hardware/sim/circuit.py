@@ -69,6 +69,14 @@ class Circuit:
         """Nets of a part, in the order of its SPICE model."""
         return self.line(name).split()[1:-1]
 
+    def lifted(self, name: str, node: int) -> Circuit:
+        """The same with one pin of a part, in the order of its SPICE model, on nothing."""
+        old = self.line(name)
+        words = old.split()
+        words[node + 1] = f"lifted_{name}"
+        new = " ".join(words)
+        return Circuit(tuple(new if line == old else line for line in self.lines))
+
     def with_value(self, name: str, value: float) -> Circuit:
         """The same with another value of a resistor or capacitor."""
         old = self.line(name)

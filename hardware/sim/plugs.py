@@ -71,6 +71,10 @@ class Plug:
         return lines
 
 
+# The microphone's wire beside an ear piece's in one cable, and the two cables side by side.
+_EAR_WIRE = "Cear JACK_SRC EAR_L2 60p"
+_CABLES = "Ccables JACK_SRC JACK_HOST 20p"
+
 CTIA = "CTIA headset"
 PLUGS = {
     CTIA: Plug(("S",), ("R2",), ("T", "R1")),
@@ -115,17 +119,28 @@ def cable() -> Between:
     return Between(wires, wires, jack, jack)
 
 
-def inline(circuit: Circuit) -> Between:
-    """Revision A, whose ear lines pass straight through."""
-    world = World()
+# The nodes of the two pairs of jacks of the inline board. The sleeve of the PC pair is its R2 too.
+_CTIA_PAIR = (
+    {"T": "EAR_L2", "R1": "EAR_R2", "R2": "GNDA", "S": "JACK_SRC"},
+    {"T": "EAR_L1", "R1": "EAR_R1", "R2": "GNDA", "S": "JACK_HOST"},
+)
+_PC_PAIR = (
+    {"T": "PC_SRC", "R1": "PC_SRC", "R2": "GNDA", "S": "GNDA"},
+    {"T": "PC_HOST", "R1": "PC_HOST", "R2": "GNDA", "S": "GNDA"},
+)
+
+
+def inline(circuit: Circuit, pair: tuple[Jack, Jack], *, jumper: bool = True) -> Between:
+    """Without the ear links, which are not fitted."""
+    world = World(jumper=jumper)
     # Of what `steady` puts around the board, these are the board's own.
-    own = ("Cstray", "Rins1", "Rins2", "Rlamp", "Rdin")
+    own = ("Rjp1", "Cstray", "Rins1", "Rins2", "Rlamp", "Rdin", "Rguard")
     others = {line.split()[0] for line in world.audio()}.difference(own)
     cut, live = (
         still(steady(circuit, world, latch=on, allow=on)).without(*others) for on in (False, True)
     )
-    common = {"T": "EAR_L", "R1": "EAR_R", "R2": "GNDA"}
-    return Between(cut, live, {**common, "S": "MIC_SRC"}, {**common, "S": "MIC_HOST"})
+    stray = (f"Cstray{c} {pair[0][c]} {pair[1][c]} {world.stray}" for c in ("T", "R1"))
+    return Between(cut, live, *pair).plus(*stray)
 
 
 def breadboard(circuit: Circuit, *, dummy: bool = True) -> Between:
@@ -151,17 +166,28 @@ def breadboard(circuit: Circuit, *, dummy: bool = True) -> Between:
     return Between(cut, live, headset, host)
 
 
+# What nobody should do, and what is told for comparison.
+_NO_LIMIT = ("inline, ear links fitted", "inline, 60 pF and 20 pF, JP1 off")
+
+
 def run(circuit: Circuit, folder: Path) -> list[Figure]:
-    revision_a, drawn = inline(circuit), breadboard(circuit)
+    board, pc = inline(circuit, _CTIA_PAIR), inline(circuit, _PC_PAIR)
+    bare, drawn = inline(circuit, _CTIA_PAIR, jumper=False), breadboard(circuit)
     no_dummy = breadboard(circuit, dummy=False)
     every = tuple(PLUGS)
     cases = {
-        "inline": (revision_a, every),
-        "inline, 60 pF to an ear wire": (revision_a.plus("Cear MIC_SRC EAR_L 60p"), (CTIA,)),
-        "inline, 20 pF between the cables": (
-            revision_a.plus("Ccables MIC_SRC MIC_HOST 20p"),
-            (CTIA,),
-        ),
+        "inline": (board, every),
+        "inline, PC jacks": (pc, ("TRS microphone",)),
+        **{
+            f"inline, {what}": (board.plus(*lines), (CTIA,))
+            for what, lines in {
+                "60 pF to an ear piece's wire": (_EAR_WIRE,),
+                "20 pF between the cables": (_CABLES,),
+                "60 pF and 20 pF": (_EAR_WIRE, _CABLES),
+            }.items()
+        },
+        "inline, 60 pF and 20 pF, JP1 off": (bare.plus(_EAR_WIRE, _CABLES), (CTIA,)),
+        "inline, ear links fitted": (board.ear_wires(), every),
         "breadboard": (drawn, every),
         "breadboard, ear wires added": (drawn.ear_wires(), every),
         "breadboard, no dummy, ear wires added": (no_dummy.ear_wires(), every),
@@ -169,19 +195,20 @@ def run(circuit: Circuit, folder: Path) -> list[Figure]:
     cables = {name: cable().levels(plug)[0] for name, plug in PLUGS.items()}
     rows: list[list[str]] = []
     figures: list[Figure] = []
-    for board, (between, names) in cases.items():
+    for case, (between, names) in cases.items():
         for name in names:
             for state, level in zip(("cut", "live"), between.levels(PLUGS[name]), strict=True):
                 loss = difference(cables[name], level)
                 points = list(zip((row[0] for row in level), loss, strict=True))
                 worst = min(loss)
                 values = (*(at(points, frequency) for frequency in _POINTS), worst)
-                rows.append([name, board, state, *map(_told, values)])
+                rows.append([name, case, state, *map(_told, values)])
                 if state == "cut" and worst < _MEASURABLE_DB:
-                    figures.append(Figure(f"{name}, {board}: cut, worst", worst, "dB"))
-    for board in ("inline", "breadboard"):
-        volts = cases[board][0].volts(PLUGS[CTIA])
-        figures.append(Figure(f"{board}: DC at the host's input while cut", volts, "V"))
+                    limit = 80 if case.startswith("inline") and case not in _NO_LIMIT else None
+                    figures.append(Figure(f"{name}, {case}: cut, worst", worst, "dB", limit))
+    for case in ("inline", "breadboard"):
+        volts = cases[case][0].volts(PLUGS[CTIA])
+        figures.append(Figure(f"{case}: DC at the host's input while cut", volts, "V"))
     header = ["plug", "board", "line", *(f"{f} Hz" for f in _POINTS), "worst of the band"]
     write_table(folder / "plugs.csv", header, rows)
     return figures

@@ -6,33 +6,21 @@ Exit code 1: a limit is missed. 2: ngspice or KiCad failed, or took too long.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import faults
 import moments
 import plugs
 import small_signal
-from circuit import Circuit, SpiceError
-from results import Figure, write_table
+from study import simulate
 
 
 def main() -> int:
     board = Path(__file__).parents[1] / "inline"
-    folder = Path(sys.argv[1])
-    figures: list[Figure] = []
-    try:
-        circuit = Circuit.of(board / "inline.kicad_sch")
-        for study in (small_signal, plugs, moments, faults):
-            figures += study.run(circuit, folder)
-    except SpiceError as error:
-        print(error, file=sys.stderr)
-        return 2
-    header = ["figure", "simulated", "unit", "limit", "met"]
-    rows = [[f.name, f"{f.value:.4g}", f.unit, f.limit, f.met] for f in figures]
-    write_table(folder / "summary.csv", header, rows)
-    for row in rows:
-        print(" | ".join(row))
-    return 0 if all(figure.ok for figure in figures) else 1
+    of_the_layout = partial(faults.run, board=board / "inline.kicad_pcb")
+    studies = (small_signal.run, plugs.run, moments.run, of_the_layout)
+    return simulate(board / "inline.kicad_sch", Path(sys.argv[1]), studies)
 
 
 if __name__ == "__main__":

@@ -301,7 +301,7 @@ def _sags(circuit: Circuit, folder: Path) -> Figure:
     )
 
 
-# The most that each conductor of the line may have; ASSUMPTIONS.md has the sources.
+# The most that each conductor of the line may have; see hardware/usb/sim/ASSUMPTIONS.md.
 _MOST_OHM = {"F1": 0.14, "R15": 0.0505}
 _MOST_CONTACT_OHM = 0.1
 _MOST_SWITCH_OHM = 0.071

@@ -12,6 +12,7 @@ import math
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuit import Circuit, SpiceError
@@ -20,7 +21,6 @@ from usb import Device, steady
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     Change = Callable[[Circuit], Circuit]
 
@@ -35,12 +35,13 @@ _STATES = {
 # While the chip runs. That it hangs is a fault by itself, and has a row.
 _HUNG = "hung"
 _CUT = ("cut", "cut by the chip alone")
-# What the firmware reads with: its thresholds in README.md.
+# What the firmware reads with: thresholds: hardware/usb/README.md.
 _LOW_V, _HIGH_V, _MOST_V, _VSW_V, _PIN_V = 0.2, 4.0, 5.6, 2.75, 1.65
 _CUT_A, _LIVE_A = 4e-3, 5e-3
 _LIT_A = 0.3e-3
 # A microphone may run from this on.
 _RUNS_V = 2.0
+_BOARD = Path(__file__).parents[1] / "usb" / "usb.kicad_pcb"
 # Bare gaps that solder or a whisker may bridge: between pins in holes, and between pads.
 _NEAR_MM = {True: 1.0, False: 0.6}
 _TOUCH = "1m"
@@ -223,8 +224,10 @@ def _faults(circuit: Circuit, board: Path) -> Iterator[tuple[str, str, Change]]:
             }
             yield name, "missing", _open(name)
             for node, net in enumerate(pins):
-                if not net.startswith("NC_") and pins.index(net) == node:
-                    yield name, f"pin on {net} lifted", _rewired(name, {node: f"lifted{node}"})
+                if not net.startswith("NC_"):
+                    which = "pin" if pins.index(net) == node else "second pin"
+                    change = _rewired(name, {node: f"lifted{node}"})
+                    yield name, f"{which} on {net} lifted", change
             if name in _TURNED and (turn := _turned(name, _TURNED[name], places, circuit)):
                 yield name, "turned by 180 degrees", turn
     for name, output in (("U3", "AND1"), ("U4", "AND2"), ("U5", "EN_AND")):
@@ -425,10 +428,10 @@ def _row(where: str, what: str, seen: dict[str, Seen]) -> list[str]:
     ]
 
 
-def run(circuit: Circuit, folder: Path, board: Path) -> list[Figure]:
+def run(circuit: Circuit, folder: Path) -> list[Figure]:
     healthy = steady(circuit)
     todo = [("-", "none", healthy)]
-    todo += [(where, what, change(healthy)) for where, what, change in _faults(circuit, board)]
+    todo += [(where, what, change(healthy)) for where, what, change in _faults(circuit, _BOARD)]
     outside = list(_backfeeds(circuit))
     todo += outside
 

@@ -26,6 +26,8 @@ class World:
     # From the microphone's net to the host's, past both relays: copper and plugs.
     stray: float = 0.02e-12
     insulation: float = 1e9
+    # JP1 puts shunt 1 on, and comes so.
+    jumper: bool = True
 
     def audio(self) -> tuple[str, ...]:
         """An electret as a source that sounds even without its bias, which is the worst case."""
@@ -42,9 +44,12 @@ class World:
             f"Rins1 MIC_SRC MIC_MID {self.insulation}",
             f"Rins2 MIC_MID MIC_HOST {self.insulation}",
             "Rground GNDA 0 1m",
+            *(["Rjp1 SHUNT1 SHUNT1C 10m"] if self.jumper else []),
             # What KiCad exports but nothing drives.
             "Rlamp N_R17_Pad1_ 0 1meg",
             "Rdin N_D8_DIN_ 0 1meg",
+            # What the chip does not drive, unless it runs the guard test.
+            "Rguard GUARD 0 1g",
         )
 
 
@@ -57,11 +62,12 @@ def steady(
         *world.audio(),
         # So that a short across a supply takes it down: USB's and the regulator's own resistance.
         "V5 usb 0 5",
-        "Rusb usb P5V 0.3",
+        "Rusb usb VBUS 0.3",
         "V3 regulator 0 3.3",
         "Rregulator regulator P3V3 0.3",
         f"Vallow ALLOW 0 {3.3 * allow}",
         f"Vlatch LATCH 0 {3.3 * latch}",
+        "Rdrive GUARD_DRIVE 0 1g",
         "Rclk CLK 0 1meg",
         "Rqn LATCH_N 0 1meg",
         *chip_inputs(),
@@ -109,7 +115,8 @@ class Story:
         lines = [
             TRANSIENT,
             *world.audio(),
-            _source("5", "P5V", self.usb),
+            _source("5", "VBUS", self.usb),
+            "Rdrive GUARD_DRIVE 0 1g",
             _source("3", "P3V3", self.regulated),
             _source("allow", "ALLOW", self.allow),
             _source("finger", "finger", self.button),

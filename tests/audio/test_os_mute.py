@@ -545,6 +545,8 @@ def test_a_server_that_is_gone_and_one_that_hangs_are_told(
     life = begin()
     sound.stop()
     await_trouble(life, "No sound server answers")
+    (said,) = life.said
+    assert said.startswith("No sound server answers")
     sound.start()
     life.settle()
     assert life.trouble() is None

@@ -23,7 +23,7 @@ ESP32 = ("esp32", "esp32_interlock")
 PORTS = (*RP2040, *ESP32, "circuitpython")
 PINS: dict[str, tuple[Any, Any, tuple[Any, ...], Any]] = {
     "rp2040": (18, 20, (19,), 21),
-    "rp2040_interlock": (18, 20, (19, 22), 21),
+    "rp2040_interlock": (18, 20, (28, 22), 21),
     "esp32": (21, 19, (18,), 23),
     "esp32_interlock": (21, 19, (18, 22), 23),
     "circuitpython": ("GP18", "GP20", ("GP19",), "GP21"),

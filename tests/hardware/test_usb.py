@@ -122,7 +122,7 @@ def test_P1_P2_what_clears_the_latch_and_that_nothing_sets_it(usb: Netlist) -> N
     assert (usb.net("U6.3"), usb.net("U7.3")) == ("+3V3", "+5V")
 
 
-def test_the_relays_lie_turned_so_that_one_magnet_does_not_move_both() -> None:
+def test_the_relays_lie_turned_against_one_magnet() -> None:
     text = (USB / "usb.kicad_pcb").read_text(encoding="utf-8")
     turn: dict[str, float] = {}
     for block in text.split("\n\t(footprint ")[1:]:

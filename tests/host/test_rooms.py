@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import hardmute
@@ -33,9 +34,14 @@ MODULES = {
 }
 
 
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text("utf-8"))
+
+
 def imports(file: Path) -> Iterator[str]:
     """The modules of ours that ``file`` imports, wherever in it."""
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "hardmute":
             base = (node.module or "").partition(".")[2]
             for alias in node.names:
@@ -45,7 +51,10 @@ def imports(file: Path) -> Iterator[str]:
             assert not any(alias.name.startswith("hardmute.") for alias in node.names), file
 
 
-ARROWS = {module: sorted(set(imports(file))) for module, file in MODULES.items()}
+# Not when the tests are collected, which each worker of pytest does.
+@cache
+def arrows() -> dict[str, list[str]]:
+    return {module: sorted(set(imports(file))) for module, file in MODULES.items()}
 
 
 def test_every_module_is_in_a_room() -> None:
@@ -62,7 +71,7 @@ def test_one_name_is_of_one_class() -> None:
     found = Counter(
         node.name
         for file in FILES
-        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        for node in ast.walk(parsed(file))
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
     # `hardmute.aio` has the twin of `hardmute.Board`.
@@ -71,7 +80,7 @@ def test_one_name_is_of_one_class() -> None:
 
 def test_arrows_between_rooms_go_down_only() -> None:
     wrong: list[str] = []
-    for module, others in ARROWS.items():
+    for module, others in arrows().items():
         room = module.split(".")[0]
         for other in others:
             down = other.split(".")[0]
@@ -89,7 +98,7 @@ def test_arrows_between_rooms_go_down_only() -> None:
 def test_the_words_of_a_command_end_at_the_command_line() -> None:
     """Below `cli` functions take values, and nobody makes up the words of another command."""
     for module, file in MODULES.items():
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        for node in ast.walk(parsed(file)):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -126,7 +135,7 @@ ROOMS_OF = {
 
 def test_commands_go_by_the_public_face() -> None:
     found: dict[str, set[str]] = {}
-    for module, others in ARROWS.items():
+    for module, others in arrows().items():
         if module.split(".")[0] == "cli":
             # `model.typed` is `typing`, at a fraction of its time.
             rooms = {other.split(".")[0] for other in others if other != "model.typed"}
@@ -171,7 +180,7 @@ def test_a_command_is_found_by_its_name() -> None:
         module = run.partition(":")[0]
         assert module == STANDS_WITH.get(command, command)
         assert (folder / f"{module}.py").exists()
-    for module, others in ARROWS.items():
+    for module, others in arrows().items():
         if module.startswith("cli.commands."):
             called = {
                 other.removeprefix("cli.commands.")
@@ -210,7 +219,7 @@ def named_texts(tree: ast.Module, named: set[str]) -> set[str]:
 
 def test_no_text_for_people_is_compared() -> None:
     """What steers the program is a value (`model.reasons`); its words are made last."""
-    trees = {module: ast.parse(file.read_text("utf-8")) for module, file in MODULES.items()}
+    trees = {module: parsed(file) for module, file in MODULES.items()}
     every = set[str]().union(*(named_texts(tree, set()) for tree in trees.values()))
     public = {name for name in every if not name.startswith("_")}
     found = set[str]()
@@ -236,7 +245,7 @@ def test_states_and_proofs_are_no_plain_strings() -> None:
     plain = set[str]()
     for module, file in MODULES.items():
         if module.split(".")[0] in ("model", "evidence", "sync"):
-            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            for node in ast.walk(parsed(file)):
                 if isinstance(node, ast.AnnAssign):
                     name, kind = ast.unparse(node.target), node.annotation
                 elif isinstance(node, ast.arg) and node.annotation is not None:
@@ -256,7 +265,7 @@ def test_nothing_below_the_cli_prints_or_reads_a_terminal() -> None:
     """What a person is to know goes through `model.notices`."""
     found = set[str]()
     for module, file in MODULES.items():
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        for node in ast.walk(parsed(file)):
             name = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
             if name in ("print", "input", "sys.stdin", "sys.stdout", "sys.stderr"):
                 found.add(module)
@@ -273,7 +282,7 @@ def test_no_module_imports_itself_by_others() -> None:
     def follow(module: str, path: tuple[str, ...]) -> None:
         assert module not in path, " -> ".join((*path, module))
         if module not in done:
-            for other in ARROWS.get(module, ()):
+            for other in arrows().get(module, ()):
                 follow(other, (*path, module))
             done.add(module)
 

@@ -9,11 +9,11 @@ here, nothing energises a coil before a press has set the latch.
 |---|---|---|---|
 | GP17 | CLEAR of the latch, pull-up to 3V3 (10 kΩ) | low = clears, open drain | beside the rest |
 | GP18 | button to GND, through 10 kΩ or more | low = down, pull-up | as in `rp2040` |
-| GP19 | sense at the host: pole B, COM here, NC to GND | high = closed, pull-up | as in `rp2040` |
 | GP20 | ALLOW, pull-down | high = allowed | as the relay in `rp2040` |
 | GP21 | lamp, WS2812 data | - | as in `rp2040` |
-| GP22 | sense at the microphone | as GP19 | as in `rp2040` |
+| GP22 | sense at the microphone: COM here, NC to GND | high = closed, pull-up | as in `rp2040` |
 | GP26 | the latch, through 10 kΩ or more | high = set, pull-down | away from what it checks |
+| GP28 | sense at the host | as GP22 | away from ALLOW, which it checks |
 
 Not for the RP2350: by its erratum E9 10 kΩ is too much for a pull-down, and for what is read low.
 
@@ -32,7 +32,7 @@ from muteboard.boards import rp2040
 from muteboard.boards.interlock import Latch
 
 # At the host, at the microphone.
-_SENSE = (19, 22)
+_SENSE = (28, 22)
 _CLEAR = const(17)
 _LATCH = const(26)
 

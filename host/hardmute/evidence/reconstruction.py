@@ -102,6 +102,12 @@ class _Event(NamedTuple):
     faults: str | None
 
 
+# Contacts that may date what is fetched after an incident: two each time that the clock was set.
+_MOST_SEEN = 64
+# What one branch tells, in order.
+_Run = list[AttestedState | Sighted | _Event]
+
+
 def attested(entry: Entry) -> AttestedState:
     """The attestation in an entry of that kind."""
     body = entry.body
@@ -182,25 +188,61 @@ def read(entries: Iterable[Entry]) -> Reading:
     return Reading(found, list(_unproven(marks, bracketed)))
 
 
-def _runs(entries: Iterable[Entry]) -> Iterator[list[AttestedState | Sighted | _Event]]:
+def _runs(entries: Iterable[Entry]) -> Iterator[_Run]:
     """The unbroken stretches of one branch."""
-    run: list[AttestedState | Sighted | _Event] = []
+    run: _Run = []
+    # Contacts before it.
+    seen: list[Sighted] = []
     branch = None
     for entry in entries:
-        if entry.kind == "incident":
-            # What lies before and after it does not join.
-            yield run
+        kind = entry.kind
+        begins = kind in ("record", "attestation") and entry.body["branch"] != branch
+        # What lies before and after an incident does not join.
+        if run and (begins or kind == "incident"):
+            yield _dated(seen, run)
+            seen = _thinned([*seen, *(item for item in run if isinstance(item, Sighted))])
             run = []
-        elif entry.kind in ("record", "attestation"):
-            if entry.body["branch"] != branch:
-                yield run
-                run, branch = [], entry.body["branch"]
-            run.append(attested(entry) if entry.kind == "attestation" else _event(entry))
-        elif entry.kind == "observation":
+        if kind in ("record", "attestation"):
+            branch = entry.body["branch"]
+            run.append(attested(entry) if kind == "attestation" else _event(entry))
+        elif kind == "observation":
             sighted = _sighted(entry)
             if sighted is not None:
                 run.append(sighted)
-    yield run
+    yield _dated(seen, run)
+
+
+def _thinned(seen: Iterable[Sighted]) -> list[Sighted]:
+    """The newest of these, and of those between which nobody has set the host's clock the ends."""
+    kept: list[Sighted] = []
+    for one in seen:
+        if (
+            {one.boot} == {before.boot for before in kept[-2:]}
+            and kept[1:]
+            and advance(kept[-2].anchor, one.anchor).wall_agrees
+        ):
+            kept[-1] = one
+        else:
+            kept.append(one)
+    return kept[-_MOST_SEEN:]
+
+
+def _dated(seen: Iterable[Sighted], run: _Run) -> _Run:
+    """``run``, with those contacts before it that date it as well: of a boot that went on, by the
+    host's clock that nobody sets. Its records may have been fetched later.
+    """
+    firsts: dict[int, Anchor] = {}
+    for item in run:
+        if not isinstance(item, _Event):
+            firsts.setdefault(item.boot, item.anchor)
+    dates = (one for one in seen if one.boot in firsts and _goes_on(one.anchor, firsts[one.boot]))
+    return [*dates, *run]
+
+
+def _goes_on(one: Anchor, later: Anchor) -> bool:
+    """Whether the board ran from the one to the other, by the host's clock that nobody sets."""
+    on = advance(one, later)
+    return on.ran_ms is not None and on.board_agrees(on.ran_ms)
 
 
 def _unproven(marks: list[AttestedState], bracketed: set[tuple[int, int]]) -> Iterator[Bounds]:
@@ -303,9 +345,9 @@ class _Boot(NamedTuple):
     bracketed: set[tuple[int, int]]
 
 
-def _read(run: Sequence[AttestedState | Sighted | _Event]) -> Iterator[_Boot]:
+def _read(run: _Run) -> Iterator[_Boot]:
     """The boots of an unbroken stretch of one branch. Rule T1: each is read by itself."""
-    boots: dict[int, list[AttestedState | Sighted | _Event]] = {}
+    boots: dict[int, _Run] = {}
     for item in run:
         boots.setdefault(item.boot, []).append(item)
     clocks = _clocks(boots)
@@ -337,11 +379,9 @@ class _Clock:
         return Bounds(self._start.earliest + uptime_ms, self._start.latest + uptime_ms)
 
 
-def _clocks(boots: dict[int, list[AttestedState | Sighted | _Event]]) -> dict[int, _Clock]:
+def _clocks(boots: dict[int, _Run]) -> dict[int, _Clock]:
     anchored = {
-        boot: BootClock(anchors)
-        for boot, items in boots.items()
-        if (anchors := _anchors(items, AttestedState) or _anchors(items, Sighted))
+        boot: BootClock(anchors) for boot, items in boots.items() if (anchors := _anchors(items))
     }
     order = list(boots)
     found: dict[int, _Clock] = {}
@@ -362,10 +402,18 @@ def _clocks(boots: dict[int, list[AttestedState | Sighted | _Event]]) -> dict[in
     return found
 
 
-def _anchors(
-    items: Sequence[AttestedState | Sighted | _Event], kind: type[AttestedState | Sighted]
-) -> list[Anchor]:
-    return [item.anchor for item in items if isinstance(item, kind)]
+def _anchors(items: _Run) -> list[Anchor]:
+    """Those of a boot: attestations, and answers before the first and after the last of them if
+    the board went on. Without attestations all answers.
+    """
+    marks = [item.anchor for item in items if isinstance(item, AttestedState)]
+    answers = [item.anchor for item in items if isinstance(item, Sighted)]
+    if not marks:
+        return answers
+    first, last = (end(marks, key=lambda mark: mark.uptime_ms) for end in (min, max))
+    before = [one for one in answers if one.uptime_ms < first.uptime_ms and _goes_on(one, first)]
+    after = [one for one in answers if one.uptime_ms > last.uptime_ms and _goes_on(last, one)]
+    return [*before, *marks, *after]
 
 
 def _last(items: Sequence[AttestedState | Sighted | _Event]) -> int:

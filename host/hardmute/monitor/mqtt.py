@@ -14,11 +14,10 @@ from typing import NamedTuple
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from hardmute.evidence.observation import Observation
 from hardmute.evidence.timeline import total_live_ms
-from hardmute.model import notices
+from hardmute.model import notices, words
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.model.errors import HardmuteError, LocalError
 from hardmute.monitor import home_assistant
@@ -37,6 +36,8 @@ _GONE = home_assistant.GONE.encode()
 
 # Presses that wait for a broker at most.
 _MOST_PRESSES = 32
+# Seconds. Trouble with a broker that is there for less time is not told each time.
+_LASTS_S = 10.0
 # The last word to a broker may take so long, in seconds.
 _END_S = 0.3
 # After a change, until its row is in the log; and how often what was live today is read.
@@ -61,6 +62,8 @@ class _Publication(NamedTuple):
     retain: bool = True
     # Seconds after which the broker drops it; None: never.
     expires_s: int | None = None
+    # The board that the broker is to know no more.
+    forgets: str | None = None
 
 
 class MqttSink:
@@ -87,6 +90,9 @@ class MqttSink:
         self._times = times
         self._topics = Topics(chosen.name or _host_name(), chosen.discovery)
         self._trouble: str | None = None
+        # What people have been told, and need not be told again.
+        self._is_trouble_told = False
+        self._is_refusal_told = False
         self._today = _LiveToday(clock)
         self._has_news = asyncio.Event()
         # What waits for the broker.
@@ -143,7 +149,9 @@ class MqttSink:
         self._has_news.set()
 
     async def _stay_connected(self, mute: Mute) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            begun_s = loop.time()
             try:
                 async with connected(
                     self._chosen,
@@ -156,21 +164,22 @@ class MqttSink:
                 ) as client:
                     await self._work(client, mute)
             except LocalError as error:
-                self._tell(str(error))
+                self._tell(str(error), lasted_s=loop.time() - begun_s)
             await asyncio.sleep(self._times.again)
 
-    def _tell(self, trouble: str) -> None:
+    def _tell(self, trouble: str, lasted_s: float) -> None:
         # Nobody is to take an old press for one of now.
         self._presses.clear()
-        if self._trouble is None:
-            notices.tell(trouble)
         self._trouble = trouble
+        if lasted_s > _LASTS_S:
+            self._is_trouble_told = False
+        if not self._is_trouble_told:
+            notices.tell(trouble)
+        self._is_trouble_told = True
 
     async def _work(self, client: aiomqtt.Client, mute: Mute) -> None:
-        # What was retained, or waited, is a command of another time.
-        options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
         for topic in (self._topics.commands, self._topics.birth):
-            answers = await client.subscribe(topic, options=options)
+            answers = await client.subscribe(topic, qos=1)
             if any(getattr(one, "is_failure", False) for one in answers):
                 raise LocalError(f"it does not let this user read the topic {topic}")
         self._everything_again()
@@ -206,6 +215,7 @@ class MqttSink:
             publication = self._next(loop.time())
             if publication is not None:
                 await self._publish(client, publication)
+                self._gone.discard(publication.forgets or "")
                 continue
             self._trouble = None
             told = (self._told_s.get(one) for one in (self._topics.bridge, *self._stations()))
@@ -232,7 +242,7 @@ class MqttSink:
         if self._presses:
             return self._presses.popleft()
         if self._gone:
-            return self._forget(self._gone.pop())
+            return self._forget(next(iter(self._gone)))
         if self._is_due(self._topics.bridge, now_s):
             self._told_s[self._topics.bridge] = now_s
             # It outlasts the states, so that nothing flickers.
@@ -277,11 +287,11 @@ class MqttSink:
         )
         return _Publication(self._topics.device(board), config)
 
-    def _forget(self, board: str) -> _Publication | None:
+    def _forget(self, board: str) -> _Publication:
         """Home Assistant removes the device; the state is gone when it expires."""
         self._devices.pop(board, None)
         self._told_s.pop(board, None)
-        return _Publication(self._topics.device(board), b"")
+        return _Publication(self._topics.device(board), b"", forgets=board)
 
     async def _receive(self, client: aiomqtt.Client, mute: Mute) -> None:
         async for message in client.messages:
@@ -290,7 +300,13 @@ class MqttSink:
                 if payload == _HERE:
                     self._everything_again()
             elif message.retain:
-                notices.tell(f"A retained command at the broker's topic {topic} was refused.")
+                # It is a command of another time. Each connection would carry it out again.
+                if not self._is_refusal_told:
+                    notices.tell(
+                        f"A command is retained at the broker's topic {words.printable(topic)}:"
+                        " it is refused. Delete it there."
+                    )
+                self._is_refusal_told = True
             elif payload == home_assistant.MUTE.encode():
                 self._cut(self._topics.board_of(topic), mute)
 

@@ -256,7 +256,7 @@ class OsMuteSink:
         try:
             library = _library()
         except LocalError as error:
-            self._trouble = str(error)
+            self._fails(str(error))
             await asyncio.Event().wait()
             return
         # Never cancelled: libpulse would call functions that are gone.
@@ -290,6 +290,12 @@ class OsMuteSink:
         if self._trouble is not None:
             raise LocalError(self._trouble)
 
+    def _fails(self, why: str) -> None:
+        """Say, once, that it cannot do its work now."""
+        before, self._trouble = self._trouble, why
+        if why != before and not self._ends.is_set():
+            self._tell(why)
+
     async def _read(self, feed: Feed) -> None:
         async for _ in feed.changes():
             self._news.set()
@@ -300,7 +306,7 @@ class OsMuteSink:
                 with _record() as record:
                     await self._with_record(library, record, feed, mute)
             except LocalError as error:
-                self._trouble = str(error)
+                self._fails(str(error))
             await self._pause()
 
     async def _with_record(
@@ -315,7 +321,7 @@ class OsMuteSink:
             try:
                 await self._serve(library, record, feed, mute)
             except library.lost:
-                self._trouble = _NO_SERVER
+                self._fails(_NO_SERVER)
             if self._ends.is_set():
                 return
             await self._pause()
@@ -399,9 +405,13 @@ class OsMuteSink:
         if is_unmuted:
             self._say_still_cut(feed)
         try:
-            self._trouble = await self._follow(library, record, feed, wanted, listed)
+            refused = await self._follow(library, record, feed, wanted, listed)
         except LocalError as error:
-            self._trouble = str(error)
+            refused = str(error)
+        if refused is None:
+            self._trouble = None
+        else:
+            self._fails(refused)
 
     def _wanted(self, feed: Feed) -> _Wanted:
         verdicts = {told.observation.verdict for told in feed.boards}

@@ -22,8 +22,9 @@ from hardmute.web.metrics import LOOK_S, Metrics
 # for unknown (docs/prometheus).
 _WRITE_S = 10.0
 _PAUSE_S = 1.0
-# What the last words may take, in seconds.
-_END_S = 0.8
+# What the last words may take, in seconds. It is milliseconds but where the disk or the computer
+# hangs: to wait then is better than a "muted" that stays.
+_END_S = 5.0
 # Other users read it: node_exporter is one.
 _MODE = 0o644
 

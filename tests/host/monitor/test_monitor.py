@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import serial
 
 import hardmute
 from conftest import Cli, Result, Sim, StartSim, StartWatch, plug_in_real
 from hardmute.device.borrow import borrow
-from hardmute.device.holder import Turn
+from hardmute.device.holder import PortHolder, Turn
 from hardmute.model.answers import Verdict
 from hardmute.model.clock import SYSTEM, HostClock
 from hardmute.monitor import client, server
@@ -252,6 +253,17 @@ def test_P1_commands_get_the_port_of_a_remote_board(
         told = cli("-d", sim.device, *words)
         assert (told.code, "held" in told.err) == (0, False), told
         wait_for(lambda: running.verdict(sim.device) == "muted")
+
+
+def test_P5_a_flash_gets_the_port_and_nothing_is_known_meanwhile(
+    sim: Sim, inside: Callable[..., Inside]
+) -> None:
+    running = inside(sim.board)
+    wait_for(lambda: running.verdict(sim.board) == "muted")
+    # As `flash` takes it: nobody else has it open.
+    with PortHolder(sim.device, SOON_S), serial.Serial(str(sim.device), exclusive=True):
+        wait_for(lambda: running.verdict(sim.board) == "unknown")
+    wait_for(lambda: running.verdict(sim.board) == "muted")
 
 
 def test_one_after_the_other_borrows_and_a_mute_goes_first(

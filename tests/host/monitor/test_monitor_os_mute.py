@@ -99,8 +99,10 @@ def test_what_is_missing_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) ->
     async def cut(_: str) -> None:
         raise AssertionError
 
+    told: list[str] = []
+
     async def trouble() -> str | None:
-        sink = os_mute.OsMuteSink(settings.OsMute(follow=True, lead=True))
+        sink = os_mute.OsMuteSink(settings.OsMute(follow=True, lead=True), told.append)
         assert sink.trouble is None
         work = asyncio.create_task(sink.run(Feed(), cut))
         await asyncio.sleep(0)
@@ -112,6 +114,7 @@ def test_what_is_missing_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) ->
         return said
 
     said = str(asyncio.run(trouble()))
+    assert told == [said]
     assert said.startswith("hardmute can mute" if sys.platform != "linux" else "The OS mute needs")
     assert not file.exists()
     os_mute.Record(file).write(frozenset({"mic"}))

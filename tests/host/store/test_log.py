@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import resource
@@ -33,7 +34,6 @@ from hardmute.model.errors import (
     UsageError,
 )
 from hardmute.model.errors import LIVE as LIVE_CODE
-from hardmute.render import svg  # noqa: F401 (imported before a test gives up its rights)
 from hardmute.store import log as log_module
 from hardmute.store.log import Log, _Damage
 
@@ -316,6 +316,8 @@ def without_rights() -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
+    # Which may not be there for nobody.
+    importlib.import_module("hardmute.render.svg")
     os.seteuid(NOBODY)
     try:
         yield

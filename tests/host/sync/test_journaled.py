@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -204,6 +205,97 @@ def test_P6_a_clock_set_back_takes_nothing_else_of_the_journal(told: Story, back
     assert [one.state for one in found].count("live") == 3
     assert "the host's clock went back" in {one.note for one in found}
     assert sum(one.length_ms for one in found if one.state == "unknown") <= 10_000
+
+
+@pytest.mark.parametrize("lost", ["never fetched", "a gap", "not yet paired", "before it paired"])
+def test_P5_a_contact_without_the_journal_dates_it_too(tmp_path: Path, lost: str) -> None:
+    """The journal comes after the clock was set back: nothing that was live is shown muted."""
+    made = Story(tmp_path / "late.sqlite3")
+    made.board.unpair()
+    made.pass_minutes(60)
+    lives: list[int] = []
+    for _ in range(2):
+        lives.append(made.now)
+        made.board.live_for(10 * MINUTE)
+        made.pass_minutes(60)
+    if lost == "before it paired":
+        made.attest()
+    else:
+        made.host.observe(made.board)
+    made.pass_minutes(10)
+    made.host.start_ms -= 30 * MINUTE
+    if lost == "a gap":
+        incident = {"branch": 1, "what": "gap", "text": "", "first": 1, "last": 1}
+        made.host.log.append("incident", made.board.id, incident)
+        made.host.observe(made.board)
+        made.host.log.append("incident", made.board.id, incident)
+    if "paired" in lost:
+        made.board.pair()
+    made.attest()
+    made.pass_minutes(90)
+    made.attest()
+    found = shown(made)
+    made.host.log.close()
+    muted = [one for one in found if one.state == "muted"]
+    assert len(muted) >= 3
+    for one, live in product(muted, lives):
+        edge_ms = one.plus_minus_ms + 1
+        assert one.end_ms <= live + edge_ms or one.start_ms >= live + 10 * MINUTE - edge_ms
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_P5_nothing_is_muted_that_was_live_by_any_clock(tmp_path: Path, part: int) -> None:
+    """Contacts with and without the journal, incidents, a pairing, and a clock that is set."""
+    for seed in range(part, 240, 4):
+        chance = Random(seed)
+        made = Story(tmp_path / f"{seed}.sqlite3")
+        if chance.random() < 0.7:
+            made.board.unpair()
+        lives: list[tuple[int, int]] = []
+        # Since when its clock was as it was; and when it had a contact.
+        clocks, contacts = [(made.clock.ms, START_MS)], list[int]()
+        for _ in range(chance.randint(4, 14)):
+            match chance.choice(
+                ("live", "live", "pass", "see", "fetch", "set", "pair", "incident")
+            ):
+                case "live":
+                    begun = made.clock.ms
+                    made.board.live_for(chance.choice((1, 10, 30)) * MINUTE)
+                    lives.append((begun, made.clock.ms))
+                case "see":
+                    unsigned = bool(made.board.journal.pairing) and made.board.state == "muted"
+                    made.host.observe(made.board, "busy" if unsigned else None)
+                    contacts.append(made.clock.ms)
+                case "fetch":
+                    made.attest()
+                    contacts.append(made.clock.ms)
+                case "set":
+                    made.host.start_ms += chance.choice((-90, -45, -20, -5, -1, 5, 60)) * MINUTE
+                    clocks.append((made.clock.ms, made.host.start_ms))
+                case "pair":
+                    made.board.pair()
+                case "incident":
+                    told = {"branch": 1, "what": "bad_mac", "text": ""}
+                    made.host.log.append("incident", made.board.id, told)
+            made.pass_minutes(chance.choice((0.1, 1, 40)))
+        for _ in range(2):
+            made.attest()
+            contacts.append(made.clock.ms)
+            made.pass_minutes(20)
+        (timeline,) = read_timelines(
+            made.host.log, made.board.id, START_MS - 50 * HOUR, made.now + 50 * HOUR
+        )
+        made.host.log.close()
+        muted = [one for one in timeline.intervals if one.state == "muted"]
+        for (since, start_ms), (until, _) in pairwise([*clocks, (1 << 60, 0)]):
+            # Of a clock that was set, and set again, before any contact no host knows.
+            if not any(since <= contact < until for contact in contacts):
+                continue
+            for (begun, ended), one in product(lives, muted):
+                edge_ms = one.plus_minus_ms + 250
+                begin_ms = max(start_ms + max(begun, since), one.start_ms + edge_ms)
+                end_ms = min(start_ms + min(ended, until), one.end_ms - edge_ms)
+                assert begin_ms >= end_ms, (seed, one)
 
 
 def test_P5_the_journal_does_not_hide_what_a_contact_saw_live() -> None:

@@ -26,7 +26,7 @@ from hardmute.sim.rp2040.usb import UsbHost
 # MicroPython can import; a test compares.
 BUTTON = 18
 SENSE = (19,)
-INTERLOCK_SENSE = (19, 22)
+INTERLOCK_SENSE = (28, 22)
 RELAY = 20
 LAMP = 21
 CLEAR = 17
