@@ -40,7 +40,7 @@ Question = Literal["status", "verify", "mute"]
 _QUESTIONS: dict[Question, tuple[Ask, Turn]] = {
     "status": (ask_once, "usual"),
     # And what this host's USB shows: `ask_and_look`.
-    "verify": (ask_twice, "usual"),
+    "verify": (ask_twice, "meet"),
     "mute": (cut, "mute"),
 }
 _LONGEST_LABEL = 40

@@ -30,10 +30,12 @@ from hardmute.device import client, discovery, simulators
 from hardmute.device import holder as port_holder
 from hardmute.device.client import Session
 from hardmute.device.holder import PortHolder, Turn
+from hardmute.evidence.absence import Looked, UsbDevice
 from hardmute.evidence.observation import Observation
 from hardmute.model.clock import SYSTEM, iso_time, now_ms
 from hardmute.model.errors import INTERRUPTED, OK, UNKNOWN, PortHeldError, PortWantedError
 from hardmute.monitor import follower
+from hardmute.sync import absence
 from muteboard import wire
 
 _END_S = 60
@@ -323,10 +325,46 @@ def test_other_commands_do_not_get_the_port(
 ) -> None:
     watcher = watch(sim.board)
     watcher.until("muted")
-    for words in (["status"], ["verify"], ["config", "get"]):
+    for words in (["status"], ["config", "get"]):
         told = cli("-d", sim.board, *words, "--timeout", "0.3")
         assert (told.code, f"process {watcher.process.pid} " in told.err) == (UNKNOWN, True)
     assert not ports(home, "mute")
+
+
+def test_verify_asks_a_watched_board_and_watch_goes_on(
+    sim: Sim, watch: StartWatch, cli: Cli
+) -> None:
+    watcher = watch(sim.board)
+    watcher.until("muted")
+    told = cli("-d", sim.board, "verify", "--timeout", "30")
+    assert (told.code, told.out.startswith("MUTED")) == (OK, True)
+    sim.act("press")
+    watcher.until("live")
+
+
+def test_P3_a_verify_that_looks_for_a_microphone_delays_no_mute(
+    sim: Sim, start: Start, cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks for seconds (docs/usb-microphone.md). One that asks for the port meanwhile is told
+    to press the button if it does not get it.
+    """
+    device = UsbDevice(0x1234, 0x5678, None, "pci", "1", "microphone", records=True)
+    known = Looked(1, 0, 0, "learned", None, None, (device,), back=True)
+    mutes: list[Command] = []
+
+    def read() -> None:
+        if not mutes:
+            mutes.append(start("mute", "-d", sim.board, "--timeout", "30"))
+            while not any(file.stat().st_size for file in ports(home, "mute")):
+                time.sleep(0.01)
+
+    monkeypatch.setattr(absence, "learned", lambda *_: known)
+    monkeypatch.setattr(absence, "reader", lambda _: read)
+    sim.act("press")
+    told = cli("-d", sim.board, "verify")
+    assert (told.code, "asked for" in told.err) == (UNKNOWN, True)
+    assert [mute.end()[0] for mute in mutes] == [OK]
+    assert sim.look()["line"] == "cut"
 
 
 def test_a_mute_of_a_board_that_nobody_watches_asks_nobody(sim: Sim, cli: Cli, home: Path) -> None:
@@ -605,7 +643,7 @@ def test_a_port_is_wanted_while_a_mute_asks_for_it() -> None:
 def test_P2_each_holder_gives_its_port_to_those_that_go_first(
     turn: Turn, gives_to: set[Turn]
 ) -> None:
-    """A `prove` gives it to a `mute` as well: it does not delay one."""
+    """A `prove` or `verify` gives it to a `mute` as well: it does not delay one."""
     everybody: tuple[Turn, ...] = ("mute", "meet", "back")
     with PortHolder("/dev/one", 1, turn) as holder:
         wanted: set[Turn] = set()
