@@ -166,9 +166,9 @@ def _add_json(command: argparse.ArgumentParser, words: str = "one JSON object") 
 
 def _add_watch(command: argparse.ArgumentParser) -> None:
     command.epilog = (
-        "It holds the board's port. It lends the port to your `hardmute mute`, to `verify`\n"
-        "and to a `prove` that meets the board. Your other commands say so, log nothing\n"
-        "and end.\n"
+        "It holds the board's port. It lends the port to your `hardmute mute`, `verify`,\n"
+        "and a `prove` that meets the board. Your other commands say so, log nothing and\n"
+        "end.\n"
         "With --format it may follow several boards: one line shows all of them."
     )
     _add_common(command, several=True)
