@@ -50,8 +50,8 @@ _LOOPBACK = ("127.0.0.1", "::1")
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~")
 
 # Why a process wants a port. ``mute``: to cut the line, which cannot wait. ``meet``: to have the
-# board sign, for a `prove` or `verify`. ``follow``: to follow a board; ``back``: to go on with that
-# afterwards. ``listen``: to follow it for a measurement, which would be lost. ``monitor``: to
+# board sign, for a `prove` or `verify`. ``follow``: to follow a board; ``back``: to go on with
+# that afterwards. ``listen``: to follow it for a measurement, which would be lost. ``monitor``: to
 # follow it whenever nobody else does anything. ``usual``: else.
 Turn = Literal["mute", "meet", "back", "listen", "usual", "follow", "monitor"]
 # These ask whoever holds the port for it, each in a file of its own; the first goes first.

@@ -97,7 +97,7 @@ def block_device(flash: NorFlash) -> type:
     """A class like `rp2.Flash` and `esp32.Partition`, of which each object is all of ``flash``."""
 
     class BlockDevice:
-        whole = flash
+        _whole = flash
 
         def readblocks(self, block_num: int, buf: "Any", offset: int) -> None:
             flash.read(block_num * BLOCK + offset, buf)

@@ -31,7 +31,7 @@ class _Device(UserContext):
     def __init__(self, bdev: Any):
         self._bdev = bdev
         # A start reads hundreds of times: not by `readblocks`, which would do the same.
-        self._content = bdev.whole.content
+        self._content = bdev._whole.content
 
     def read(self, cfg: lfs.LFSConfig, block: int, off: int, size: int) -> bytearray:
         return self._content(block * BLOCK + off, size)
