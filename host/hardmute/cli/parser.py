@@ -269,8 +269,8 @@ def _add_all(command: argparse.ArgumentParser) -> None:
 
 def _add_mute(command: argparse.ArgumentParser) -> None:
     command.epilog = (
-        "It works while `watch` or `verify --listen` of yours holds the board's port:\n"
-        "they give it up, and `verify --listen` ends with 3. If another command holds\n"
+        "It gets the port from your `monitor`, `watch` and `prove`. It also gets the port\n"
+        "from `verify` and `usb --learn`, which then end with 3. If another command holds\n"
         "the port, or one that hangs, `mute` names it: press the button.\n"
         "With several boards, it tries them all at once: none waits for another."
     )

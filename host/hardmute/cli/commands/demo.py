@@ -137,17 +137,18 @@ class _Walk:
         self._act("power-off", "power-on", "--hold", "5")
         self._run("config", "set", f"max_live_s={_LIVE_LIMIT_S}", expect=OK)
         self._tell(
-            f"live limit set to {_LIVE_LIMIT_S} s, which takes the button held at power-on",
+            f"live limit set to {_LIVE_LIMIT_S} s: this needs the button held at power-on",
             "config set",
         )
 
         self._run("pair", "--verify-key", str(key), expect=OK)
         self._act("power-off", "power-on")
-        self._tell("paired, with the button held too: the board now signs its answers", "pair")
+        self._tell("paired, again with the button held: the board now signs its answers", "pair")
 
         self._wait_for_timer()
         self._tell(
-            f"left live: amber lamp, then MUTED by its own timer after {_LIVE_LIMIT_S} s", "status"
+            f"left live: amber lamp, then MUTED by the board's timer after {_LIVE_LIMIT_S} s",
+            "status",
         )
 
         self._run("verify", "--json", "--require", "attested", expect=OK, shows='"attested"')
@@ -227,11 +228,13 @@ class _Walk:
     def _look_for_the_microphone(self) -> None:
         self._learn()
         self._run("verify", "--json", "--require", "absent", expect=OK, shows='"absent"')
-        self._tell("its USB microphone comes when live and goes when cut: MUTED, absent", "verify")
+        self._tell("the USB microphone is there when live, gone when cut: MUTED, absent", "verify")
         self._act("bypass")
         self._run("verify", "--json", expect=FAULT, shows='"present"')
         self._act("unbypass")
-        self._tell("plugged in past the board: FAULT, though the board says muted", "verify")
+        self._tell(
+            "the microphone plugged in elsewhere: FAULT, though the board says muted", "verify"
+        )
 
     def _learn(self) -> None:
         """`hardmute usb --learn`; the finger waits for its word to press."""
@@ -273,7 +276,7 @@ class _Walk:
         self._tell("proven from the board's own journal: muted throughout", "prove --from --to")
         hour = ("--from", "1h", "--to", "0s", "--key", str(key))
         self._run("prove", *hour, expect=UNKNOWN, shows="live")
-        self._tell("the last hour is not proven muted: the line was live in it", "prove")
+        self._tell("the last hour: not proven muted, because the line was live", "prove")
 
     def _tamper(self, key: Path) -> None:
         export = key.with_name("log.jsonl")
