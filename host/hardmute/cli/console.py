@@ -17,10 +17,11 @@ STYLES = {
     "muted": "bold red",
     "live": "bold green",
     "fault": "bold magenta",
-    "unknown": "bold yellow",
+    # No colour: yellow cannot be read on white.
+    "unknown": "bold",
     # What a check of `hardmute doctor` ends with.
     "pass": "green",
-    "warn": "yellow",
+    "warn": "magenta",
     "fail": "bold red",
     "skipped": "dim",
 }
