@@ -72,7 +72,7 @@ def test_P1_sources_start_too_and_slower_than_the_watchdog_bites(
 _COUNT_READS = """
 import rp2, vfs
 from muteboard import app
-from muteboard.boards import rp2040
+from muteboard.boards import rp2040_interlock as chip
 
 class Counted:
     reads = 0
@@ -90,15 +90,15 @@ class Counted:
     def ioctl(self, request, argument):
         return self._flash.ioctl(request, argument)
 
-rp2040.Board.flash = lambda self: Counted()
-rp2040.Board.retained = lambda self: bytes(16)
-rp2040.Board.feed_watchdog = lambda self: None
+chip.Board.flash = lambda self: Counted()
+chip.Board.retained = lambda self: bytes(16)
+chip.Board.feed_watchdog = lambda self: None
 
 def start():
     vfs.umount("/")
     vfs.mount(vfs.VfsLfs2(Counted(), progsize=256), "/")
     Counted.reads = 0
-    board = rp2040.Board()
+    board = chip.Board()
     program = app.App(board)
     passes = 0
     while passes < 20 or program.evidence._journal.pending:
