@@ -188,7 +188,7 @@ wheel: $(VENV)/lint.stamp
 
 bench: images
 	@mkdir -p build
-	$(BIN)/python -m bench --json build/bench.json
+	PYTHONPATH=tests $(BIN)/python -m bench --json build/bench.json
 
 soak: images
 	HARDMUTE_SOAK=1 $(BIN)/python -m pytest -q tests/emulator/test_memory.py \

@@ -270,11 +270,13 @@ def overlay_journal(found: list[Interval], journaled: list[Interval]) -> list[In
     of a graver state. What the journal does not know for that reason hides what was muted.
     """
     kept: list[Interval] = []
+    # What the journal tells of a time that occurred twice may be of its other occurrence.
+    is_twice = any(WENT_BACK in one.notes for one in found)
     for state, graver in (("muted", ("live", "fault")), ("live", ("fault",)), ("fault", ())):
         known = [_widened(one) for one in journaled if one.state in graver]
         stay = _without_each([one for one in found if one.state in graver], known)
         # Of what the journal knows as well, it knows the length better.
-        holes = [one for one, whole in stay if whole or one.length_ms > _ANSWER_MS]
+        holes = [one for one, whole in stay if whole or is_twice or one.length_ms > _ANSWER_MS]
         holes += [
             one for one in found if _clock_was_set(one) and (state == "muted" or not one.length_ms)
         ]

@@ -308,6 +308,21 @@ def test_P5_the_journal_does_not_hide_what_a_contact_saw_live() -> None:
     ]
 
 
+def test_P5_a_journal_hides_no_part_of_a_time_that_occurred_twice() -> None:
+    """The contact saw the first occurrence, and the journal tells of the second one."""
+    contacts = [
+        interval(0, 0, "unknown")._replace(notes=(WENT_BACK,)),
+        interval(0, 400, "muted"),
+        interval(400, 950, "live", 550),
+    ]
+    journaled = [interval(0, 900, "muted"), interval(900, 1500, "live", 600)]
+    found = overlay_journal(contacts, journaled)
+    assert [(one.start_ms, one.end_ms, one.state) for one in found if one.length_ms] == [
+        (0, 400, "muted"),
+        (400, 1500, "live"),
+    ]
+
+
 def test_P5_what_the_clock_hides_is_not_muted_by_the_journal() -> None:
     contacts = [
         interval(0, 500, "muted"),
