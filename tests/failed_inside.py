@@ -47,4 +47,4 @@ def failed_inside(failures_of_processes: Path) -> Iterator[list[str]]:
     if failures_of_processes.exists():
         _failures.extend(failures_of_processes.read_text("utf-8").splitlines())
         failures_of_processes.unlink()
-    assert _failures == [], "hardmute failed inside"
+    assert _failures == [], f"hardmute failed inside: {_failures}"
