@@ -308,7 +308,7 @@ def test_P5_the_journal_does_not_hide_what_a_contact_saw_live() -> None:
     ]
 
 
-def test_P5_a_journal_hides_no_part_of_a_time_that_occurred_twice() -> None:
+def test_P5_the_journal_hides_nothing_of_a_repeated_time() -> None:
     """The contact saw the first occurrence, and the journal tells of the second one."""
     contacts = [
         interval(0, 0, "unknown")._replace(notes=(WENT_BACK,)),
